@@ -1,0 +1,10 @@
+//! The ways out of a shard: clock, randomness, disk and sockets, each with a real and a simulated side.
+//!
+//! Entered by everything on a shard through [`reactor::Reactor`]; the drivers behind it are picked by
+//! `shard::start` (glommio or epoll) or built by [`simulated`]. Invariant: nothing outside this room
+//! asks the operating system for time, entropy, a file or a socket.
+
+pub mod clock;
+pub mod io_buffer;
+pub(crate) mod pending;
+pub mod reactor;

@@ -1,0 +1,17 @@
+//! One CPU core with all it owns: its thread, its tasks, and the queues that reach it.
+//!
+//! Data enters a shard only through [`lane`]s, commands only through its mailbox, and a doorbell wakes
+//! it when it sleeps. Everything else in these rooms lives and dies on the shard's own thread.
+
+pub(crate) mod catch;
+pub mod doorbell;
+pub mod executor;
+pub mod gate;
+pub mod lane;
+pub mod mailbox;
+pub mod mesh;
+pub mod panic;
+pub mod placement;
+pub mod stall;
+pub mod step;
+pub mod timer;
