@@ -1,0 +1,1 @@
+//! Settings: typed, documented, bounded, refused by name when unknown.
