@@ -5,6 +5,11 @@
 //! asks the operating system for time, entropy, a file or a socket.
 
 pub mod clock;
+pub(crate) mod epoll;
+pub(crate) mod glommio;
 pub mod io_buffer;
 pub(crate) mod pending;
+pub mod probe;
 pub mod reactor;
+#[doc(hidden)]
+pub mod seccomp;

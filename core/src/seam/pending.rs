@@ -72,6 +72,11 @@ impl Pending {
         flying
     }
 
+    /// Whether an operation is still in flight: neither answered nor cancelled.
+    pub(crate) fn is_flying(&self, id: OpId) -> bool {
+        matches!(self.entries.get(&id), Some(Entry::Flying(_)))
+    }
+
     /// How many operations are in flight.
     pub(crate) fn flying(&self) -> usize {
         self.flying

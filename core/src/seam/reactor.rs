@@ -186,11 +186,34 @@ pub enum Op {
         /// Of which socket.
         socket: SocketId,
     },
-    /// Closes a socket or listener; its operations in flight end with an error: [`Outcome::Done`].
+    /// Closes a socket or listener; its operations in flight end, with 0 bytes or an error: [`Outcome::Done`].
     CloseSocket {
         /// Which.
         socket: SocketId,
     },
+}
+
+impl Op {
+    /// Whether it is about a socket, not a file.
+    pub(crate) fn is_socket(&self) -> bool {
+        match self {
+            Op::Connect { .. }
+            | Op::Listen { .. }
+            | Op::Accept { .. }
+            | Op::Receive { .. }
+            | Op::Send { .. }
+            | Op::Shutdown { .. }
+            | Op::CloseSocket { .. } => true,
+            Op::Open { .. }
+            | Op::Read { .. }
+            | Op::Write { .. }
+            | Op::Sync { .. }
+            | Op::Close { .. }
+            | Op::Rename { .. }
+            | Op::Remove { .. }
+            | Op::SyncDirectory { .. } => false,
+        }
+    }
 }
 
 /// What came of an operation.
@@ -283,7 +306,8 @@ pub trait Reactor {
     fn take(&mut self, op: OpId) -> Option<OpResult>;
 
     /// Gives up an operation: it will answer nothing and wake nobody. What it was doing may still
-    /// happen; its buffer is dropped once the kernel no longer uses it.
+    /// happen (bytes that a receive has taken are lost); its buffer is dropped once the kernel no longer
+    /// uses it.
     fn cancel(&mut self, op: OpId);
 
     /// Hands new operations to the kernel and reaps completed ones, without waiting; answers how many

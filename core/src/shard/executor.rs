@@ -336,6 +336,34 @@ impl Drop for Shard {
     }
 }
 
+/// How long a driver goes on looking for work before it parks.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    length_ns: u64,
+    since: Option<u64>,
+}
+
+impl Spin {
+    pub(crate) fn new(length_ns: u64) -> Spin {
+        Spin {
+            length_ns,
+            since: None,
+        }
+    }
+
+    /// Work was found.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        self.since = None;
+    }
+
+    /// Nothing was found at `now`: whether to look again at once.
+    pub(crate) fn goes_on(&mut self, now: u64) -> bool {
+        let since = *self.since.get_or_insert(now);
+        now.saturating_sub(since) < self.length_ns
+    }
+}
+
 /// The error and what caused it, in one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

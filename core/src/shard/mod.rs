@@ -13,5 +13,6 @@ pub mod mesh;
 pub mod panic;
 pub mod placement;
 pub mod stall;
+pub mod start;
 pub mod step;
 pub mod timer;

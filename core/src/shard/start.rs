@@ -1,0 +1,165 @@
+//! Starts a shard: picks its driver, makes its thread, hands back the way to reach and to end it.
+//!
+//! Entered by whoever owns the process (local runner, worker, tests). Invariant: when [`start`] has
+//! answered, either the shard runs and its `init` is done, or there is no thread. This file starts the
+//! only threads of the engine that run tasks.
+
+use std::any::Any;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use crate::ids::ShardId;
+use crate::seam::probe::choose;
+use crate::seam::reactor::{DriverChoice, DriverKind, Reactor};
+use crate::seam::{epoll, glommio};
+use crate::shard::catch;
+use crate::shard::doorbell::Doorbell;
+use crate::shard::executor::Shard;
+use crate::shard::mailbox::MailboxSender;
+
+/// How a shard is to be run.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Which shard of the process it is.
+    pub id: ShardId,
+    /// The CPU it is pinned to, from the allowed set; None where there are more shards than CPUs.
+    pub cpu: Option<usize>,
+    /// Which driver it takes.
+    pub driver: DriverChoice,
+    /// How long it looks for work before it parks, in ns.
+    pub spin_ns: u64,
+    /// How long one turn of a task may take, in ns.
+    pub turn_budget_ns: u64,
+    /// A turn longer than this is reported by the stall watchdog, in ns; 0 turns the report off.
+    pub stall_threshold_ns: u64,
+    /// Its doorbell: made first, so that other shards can be told of it before this one runs.
+    pub doorbell: Arc<Doorbell>,
+}
+
+impl ShardConfig {
+    /// Shard `id` with the defaults: not pinned, driver picked, no spinning, turns of 200 µs, stalls
+    /// from 100 ms, a new doorbell.
+    pub fn new(id: ShardId) -> ShardConfig {
+        ShardConfig {
+            id,
+            cpu: None,
+            driver: DriverChoice::Auto,
+            spin_ns: 0,
+            turn_budget_ns: 200_000,
+            stall_threshold_ns: 100_000_000,
+            doorbell: Doorbell::new(),
+        }
+    }
+}
+
+/// A running shard.
+#[derive(Debug)]
+pub struct ShardHandle {
+    /// Wakes it.
+    pub doorbell: Arc<Doorbell>,
+    /// Sends it commands.
+    pub mailbox: MailboxSender,
+    /// The driver it runs on.
+    pub driver: DriverKind,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl ShardHandle {
+    /// Asks the shard to drop its tasks and end. Does nothing if it has ended.
+    pub fn stop(&self) {
+        // Full: the shard is stalled; the doorbell cannot help, but neither is the wish lost on a
+        // shard that has ended.
+        if let Err(refused) = self.mailbox.send(Box::new(Shard::shutdown)) {
+            tracing::debug!(%refused, "the shard was not told to stop");
+        }
+    }
+
+    /// Waits until the shard's thread has ended.
+    ///
+    /// # Errors
+    /// If the thread panicked, which means a fault of the engine: panics of tasks do not end it.
+    pub fn join(self) -> io::Result<()> {
+        match self.thread.join() {
+            Ok(answer) => answer,
+            Err(_) => Err(io::Error::other(
+                "the shard's thread panicked; its message is on stderr",
+            )),
+        }
+    }
+}
+
+type Init = Box<dyn FnOnce(&mut Shard) -> Box<dyn Any> + Send>;
+
+/// What a driver is given to run one shard.
+pub(crate) struct Launch {
+    pub(crate) config: ShardConfig,
+    init: Init,
+    started: SyncSender<MailboxSender>,
+}
+
+impl Launch {
+    pub(crate) fn doorbell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.config.doorbell)
+    }
+
+    /// Makes the shard over the driver's reactor and runs its `init`. What that answered is to be
+    /// dropped after the shard.
+    pub(crate) fn begin(self, reactor: Box<dyn Reactor>) -> (Shard, Box<dyn Any>) {
+        let doorbell = self.doorbell();
+        let mut shard = Shard::new(
+            self.config.id,
+            reactor,
+            doorbell,
+            self.config.turn_budget_ns,
+        );
+        let kept = (self.init)(&mut shard);
+        // Nobody waits if the starter has gone: then the shard runs until its mailbox says stop.
+        let _ = self.started.send(shard.mailbox());
+        (shard, kept)
+    }
+}
+
+/// Starts a shard on a thread of its own and waits until `init` has run there. What `init` answers is
+/// kept on the shard's thread until the shard has ended.
+///
+/// # Errors
+/// If the driver asked for is forbidden here (the error says how to allow it), if the thread or the
+/// driver cannot be made, or if `init` panicked.
+pub fn start<R: 'static>(
+    config: ShardConfig,
+    init: impl FnOnce(&mut Shard) -> R + Send + 'static,
+) -> io::Result<ShardHandle> {
+    let driver = choose(config.driver)?;
+    catch::note_places();
+    let (started, ready) = sync_channel(1);
+    let doorbell = Arc::clone(&config.doorbell);
+    let name = config.id.to_string();
+    let init: Init = Box::new(move |shard| Box::new(init(shard)));
+    let launch = Launch {
+        config,
+        init,
+        started,
+    };
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || match driver {
+            DriverKind::Glommio => glommio::run(launch),
+            DriverKind::Epoll => epoll::run(launch),
+            DriverKind::Simulated => unreachable!("a simulation has no threads"),
+        })?;
+    match ready.recv() {
+        Ok(mailbox) => Ok(ShardHandle {
+            doorbell,
+            mailbox,
+            driver,
+            thread,
+        }),
+        Err(_) => Err(match thread.join() {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => io::Error::other("the shard ended before it began"),
+            Err(_) => io::Error::other("the shard's init panicked; its message is on stderr"),
+        }),
+    }
+}
