@@ -1,0 +1,27 @@
+//! What travels between records and seals the buffer before it.
+//!
+//! Entered by tasks through [`ResultPartition::event`](crate::ResultPartition::event), left at
+//! [`InputGate::next`](crate::InputGate::next). Invariant: an event stands after every record that was
+//! written before it to the same channel and before every record written after it. Watermarks and idle
+//! marks are not here: they do not seal, and lie inside the buffer (`thalweg_memory::Mark`). Plain
+//! values; live on any thread.
+
+use thalweg_core::{CheckpointId, Epoch};
+
+/// The line between the records of one checkpoint and the next.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Barrier {
+    /// The checkpoint that this barrier belongs to.
+    pub checkpoint: CheckpointId,
+    /// The epoch of the coordinator that asked for it: a late barrier of a fenced one is refused.
+    pub epoch: Epoch,
+}
+
+/// An event that seals the open buffer of a channel and follows it.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A checkpoint is to be cut here.
+    Barrier(Barrier),
+    /// Nothing follows on this channel, ever.
+    EndOfPartition,
+}

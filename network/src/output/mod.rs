@@ -1,0 +1,9 @@
+//! The sending end: record → open buffer of a channel, the subtask's channels, and when a half-full
+//! buffer leaves.
+//!
+//! Entered by the task with records, left to `local/` with sealed buffers. Lives on the shard's thread.
+
+mod flush;
+pub(crate) mod outlet;
+pub mod partition;
+mod writer;

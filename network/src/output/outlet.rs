@@ -1,0 +1,245 @@
+//! The sealed half of a partition: what each channel has sent and what waits there for credit.
+//!
+//! Entered by the partition with sealed buffers and by the post with credits; left to the post with
+//! parcels. Invariants: parcels of a channel leave in the order in which they were sealed, numbered
+//! without a gap; a buffer leaves only on a credit; what finds none waits here and counts the channel as
+//! blocked, so that the task stops. Shared between the task and the post of its shard; lives on the
+//! shard's thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use thalweg_core::ShardId;
+use thalweg_memory::Buffer;
+
+use super::partition::OutputTarget;
+use crate::channel::{ChannelId, Sequence};
+use crate::credit::SenderCredit;
+use crate::error::NetworkError;
+use crate::event::Event;
+use crate::parcel::{Parcel, spends_credit};
+use crate::wake::WakeSlot;
+
+/// How many channels of a task wait for credit, over all its partitions. A task reads it before each
+/// record: one load.
+#[derive(Clone, Debug, Default)]
+pub struct Blocked(Rc<Cell<u32>>);
+
+impl Blocked {
+    /// Nothing waits.
+    pub fn new() -> Blocked {
+        Blocked::default()
+    }
+
+    /// Whether nothing waits, so the task may go on.
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    /// The number of channels that wait (and partitions that have failed).
+    pub fn count(&self) -> u32 {
+        self.0.get()
+    }
+
+    fn add(&self) {
+        self.0.set(self.0.get() + 1);
+    }
+
+    /// True if this was the last.
+    fn remove(&self) -> bool {
+        debug_assert!(self.0.get() > 0, "a channel is unblocked once");
+        self.0.set(self.0.get() - 1);
+        self.0.get() == 0
+    }
+}
+
+pub(crate) type OutletRef = Rc<RefCell<Outlet>>;
+
+#[derive(Debug)]
+struct Waiting {
+    buffer: Buffer,
+    event: Option<Event>,
+}
+
+#[derive(Debug)]
+struct OutletChannel {
+    id: ChannelId,
+    shard: ShardId,
+    next: Sequence,
+    credit: SenderCredit,
+    waiting: VecDeque<Waiting>,
+    /// How many of `waiting` need a credit.
+    waiting_buffers: u32,
+    /// The task has an open buffer here and wants to be woken when nothing is unconsumed.
+    flush_when_consumed: bool,
+}
+
+impl OutletChannel {
+    fn parcel(&mut self, waiting: Waiting, backlog: u32) -> Parcel {
+        let Waiting { buffer, event } = waiting;
+        Parcel::Data {
+            channel: self.id,
+            sequence: self.next.take(),
+            buffer,
+            backlog,
+            event,
+        }
+    }
+}
+
+/// The channels of one partition.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    channels: Vec<OutletChannel>,
+    waiting: usize,
+    blocked: Blocked,
+    wake: WakeSlot,
+    error: Option<NetworkError>,
+    failed: bool,
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        targets: &[OutputTarget],
+        exclusive: u32,
+        blocked: Blocked,
+        wake: WakeSlot,
+    ) -> Outlet {
+        let channels = targets
+            .iter()
+            .map(|target| OutletChannel {
+                id: target.channel,
+                shard: target.shard,
+                next: Sequence::default(),
+                credit: SenderCredit::new(exclusive),
+                waiting: VecDeque::new(),
+                waiting_buffers: 0,
+                flush_when_consumed: false,
+            })
+            .collect();
+        Outlet {
+            channels,
+            waiting: 0,
+            blocked,
+            wake,
+            error: None,
+            failed: false,
+        }
+    }
+
+    pub(crate) fn id(&self, place: usize) -> ChannelId {
+        self.channels[place].id
+    }
+
+    /// Takes a sealed buffer: answers the parcel to send now, or keeps it until credit comes.
+    pub(crate) fn offer(
+        &mut self,
+        place: usize,
+        buffer: Buffer,
+        event: Option<Event>,
+    ) -> Option<(ShardId, Parcel)> {
+        let channel = &mut self.channels[place];
+        channel.flush_when_consumed = false;
+        let credited = spends_credit(&buffer);
+        let offered = Waiting { buffer, event };
+        if channel.waiting.is_empty() {
+            let backlog = if credited {
+                channel.credit.spend(0)
+            } else {
+                Some(0)
+            };
+            if let Some(backlog) = backlog {
+                return Some((channel.shard, channel.parcel(offered, backlog)));
+            }
+            self.blocked.add();
+        }
+        debug_assert!(
+            credited || channel.waiting_buffers > 0,
+            "an event waits behind buffers only"
+        );
+        channel.waiting_buffers += u32::from(credited);
+        channel.waiting.push_back(offered);
+        self.waiting += 1;
+        None
+    }
+
+    /// Credits came for the channel at `place`, and `consumed` buffers are reported read.
+    pub(crate) fn settle(&mut self, place: usize, amount: u32, consumed: u32) {
+        let channel = &mut self.channels[place];
+        let id = channel.id;
+        if let Err(source) = channel.credit.settle(amount, consumed) {
+            return self.fail(NetworkError::Ledger {
+                channel: id,
+                source,
+            });
+        }
+        if channel.flush_when_consumed && channel.credit.in_flight() == 0 {
+            channel.flush_when_consumed = false;
+            self.wake.wake();
+        }
+    }
+
+    /// The next parcel that waits on the channel at `place` and may leave now.
+    pub(crate) fn release(&mut self, place: usize) -> Option<(ShardId, Parcel)> {
+        let channel = &mut self.channels[place];
+        let credited = spends_credit(&channel.waiting.front()?.buffer);
+        let behind = channel.waiting_buffers - u32::from(credited);
+        let backlog = if credited {
+            channel.credit.spend(behind)?
+        } else {
+            behind
+        };
+        let waiting = channel.waiting.pop_front()?;
+        channel.waiting_buffers = behind;
+        self.waiting -= 1;
+        if channel.waiting.is_empty() && self.blocked.remove() {
+            self.wake.wake();
+        }
+        Some((channel.shard, channel.parcel(waiting, backlog)))
+    }
+
+    /// Whether a half-full buffer of the channel may leave: nothing sent there is unconsumed. If not,
+    /// the task is woken when that is so.
+    pub(crate) fn may_flush(&mut self, place: usize) -> bool {
+        let channel = &mut self.channels[place];
+        let quiet = channel.credit.in_flight() == 0 && channel.waiting.is_empty();
+        channel.flush_when_consumed = !quiet;
+        quiet
+    }
+
+    /// Parcels that wait for credit.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Keeps the first error and stops the task, so that it looks for it.
+    pub(crate) fn fail(&mut self, error: NetworkError) {
+        if !self.failed {
+            tracing::error!(%error, "result partition failed");
+            self.failed = true;
+            self.blocked.add();
+            self.error = Some(error);
+        }
+        self.wake.wake();
+    }
+
+    pub(crate) fn take_error(&mut self) -> Option<NetworkError> {
+        self.error.take()
+    }
+
+    /// Takes every buffer that still waits, for a partition that goes away.
+    pub(crate) fn abandon(&mut self) -> Vec<Buffer> {
+        let mut buffers = Vec::with_capacity(self.waiting);
+        for channel in &mut self.channels {
+            if !channel.waiting.is_empty() {
+                self.blocked.remove();
+            }
+            channel.waiting_buffers = 0;
+            buffers.extend(channel.waiting.drain(..).map(|waiting| waiting.buffer));
+        }
+        self.waiting = 0;
+        buffers
+    }
+}

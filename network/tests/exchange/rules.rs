@@ -1,0 +1,456 @@
+//! The rules of the exchange one by one: when a buffer leaves, who is woken, what an error says.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use thalweg_core::shard::executor::Pump;
+use thalweg_core::shard::mesh::Mesh;
+use thalweg_core::{CheckpointId, Epoch, ErrorKind, KeyHash, ShardId, Timestamp, Watermark};
+use thalweg_memory::{Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
+use thalweg_network::{
+    Arrival, Barrier, Blocked, ChannelId, Event, GateRef, Handover, InputGate, NetworkError,
+    OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
+};
+
+use crate::harness::{Plan, posts};
+
+const LAYOUT: EntryLayout = EntryLayout {
+    hash: false,
+    timestamp: false,
+};
+
+/// One producer on shard 0 with `channels` channels to one gate on the last shard.
+struct Pair {
+    posts: Vec<Handover>,
+    partition: ResultPartition,
+    output_wake: WakeSlot,
+    gate: GateRef,
+    input_wake: WakeSlot,
+}
+
+fn pair(plan: &Plan, channels: u32) -> Pair {
+    let posts = posts(plan);
+    let target = ShardId(plan.shards - 1);
+    let ids: Vec<ChannelId> = (0..channels).map(ChannelId).collect();
+    let targets: Vec<OutputTarget> = ids
+        .iter()
+        .map(|&channel| OutputTarget {
+            channel,
+            shard: target,
+        })
+        .collect();
+    let config = PartitionConfig {
+        layout: LAYOUT,
+        exclusive: plan.exclusive,
+        max_record_size: plan.max_record_size,
+    };
+    let (output_wake, input_wake) = (WakeSlot::new(), WakeSlot::new());
+    let partition = ResultPartition::new(
+        posts[0].clone(),
+        &targets,
+        config,
+        Blocked::new(),
+        output_wake.clone(),
+    );
+    let gate = InputGate::new(vec![ids], plan.exclusive, plan.floating, input_wake.clone());
+    let gate = Rc::new(RefCell::new(gate));
+    posts[usize::from(target.0)].register_gate(&gate);
+    Pair {
+        posts,
+        partition,
+        output_wake,
+        gate,
+        input_wake,
+    }
+}
+
+impl Pair {
+    fn write(&mut self, place: usize, number: u64) {
+        self.partition
+            .write::<u64>(place, KeyHash(0), Timestamp::NONE, &number);
+    }
+
+    fn write_text(&mut self, bytes: usize) {
+        let text = "y".repeat(bytes);
+        self.partition
+            .write::<String>(0, KeyHash(0), Timestamp::NONE, &text);
+    }
+
+    fn pump(&mut self) {
+        while self
+            .posts
+            .iter_mut()
+            .fold(false, |moved, post| post.pump() | moved)
+        {}
+    }
+
+    fn next(&mut self) -> Option<Arrival> {
+        self.pump();
+        self.gate.borrow_mut().next()
+    }
+
+    /// Reads everything there is; answers the numbers and gives everything back.
+    fn read(&mut self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while let Some(arrival) = self.next() {
+            numbers.extend(numbers_of(&arrival.buffer));
+            self.gate
+                .borrow_mut()
+                .consumed(arrival.channel, arrival.buffer);
+        }
+        numbers
+    }
+}
+
+fn numbers_of(buffer: &Buffer) -> Vec<u64> {
+    let (mut cursor, mut entries) = (Cursor::default(), [Entry::default(); 16]);
+    let mut numbers = Vec::new();
+    loop {
+        let found = buffer.scan::<u64>(LAYOUT, &mut cursor, &mut entries);
+        numbers.extend(
+            entries[..found]
+                .iter()
+                .map(|entry| buffer.item::<u64>(entry)),
+        );
+        if found == 0 {
+            if buffer.take_mark(&mut cursor).is_none() {
+                return numbers;
+            }
+        }
+    }
+}
+
+fn same_or_other_shard() -> [Plan; 2] {
+    [1, 2].map(|shards| Plan {
+        shards,
+        exclusive: 2,
+        ..Plan::tight(0)
+    })
+}
+
+#[test]
+fn a_lone_record_leaves_at_the_end_of_the_turn() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(&plan, 1);
+        pair.write(0, 7);
+        assert!(
+            pair.next().is_none(),
+            "an open buffer does not leave by itself"
+        );
+        assert!(pair.partition.flush_idle());
+        let arrival = pair.next().expect("flushed");
+        assert!(pair.input_wake.take_missed());
+        assert_eq!(
+            (numbers_of(&arrival.buffer), arrival.event),
+            (vec![7], None)
+        );
+        assert!(!pair.partition.flush_idle(), "nothing is left");
+        assert!(pair.partition.finished());
+    }
+}
+
+#[test]
+fn a_half_full_buffer_waits_for_the_one_before_and_the_task_is_woken() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(&plan, 1);
+        pair.write(0, 1);
+        assert!(pair.partition.flush_idle());
+        pair.write(0, 2);
+        assert!(!pair.partition.flush_idle(), "the first is unconsumed");
+        pair.write(0, 3);
+        pair.pump();
+        assert!(!pair.output_wake.take_missed());
+        assert_eq!(pair.read(), [1]);
+        assert!(pair.output_wake.take_missed(), "now it may leave");
+        assert!(pair.partition.flush_idle());
+        assert_eq!(pair.read(), [2, 3]);
+        assert!(!pair.output_wake.take_missed(), "nobody asked");
+    }
+}
+
+#[test]
+fn a_flush_by_interval_does_not_wait() {
+    let mut pair = pair(
+        &Plan {
+            exclusive: 2,
+            ..Plan::tight(0)
+        },
+        1,
+    );
+    pair.write(0, 1);
+    assert!(pair.partition.flush_idle());
+    pair.write(0, 2);
+    assert!(pair.partition.flush_all());
+    assert_eq!(pair.read(), [1, 2]);
+}
+
+#[test]
+fn without_credit_a_write_waits_and_the_task_is_told() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(
+            &Plan {
+                exclusive: 1,
+                ..plan
+            },
+            1,
+        );
+        let mut written = 0;
+        while pair.partition.ready() {
+            pair.write(0, written);
+            written += 1;
+        }
+        pair.write(0, written);
+        pair.pump();
+        assert!(!pair.output_wake.take_missed());
+        let first = pair.next().expect("one credit");
+        assert!(pair.next().is_none(), "one credit only");
+        let count = numbers_of(&first.buffer).len() as u64;
+        pair.gate.borrow_mut().consumed(first.channel, first.buffer);
+        pair.pump();
+        assert!(pair.output_wake.take_missed() && pair.partition.ready());
+        pair.partition.event(Event::EndOfPartition);
+        assert_eq!(pair.read(), (count..=written).collect::<Vec<_>>());
+        assert!(pair.gate.borrow().ended() && pair.partition.finished());
+    }
+}
+
+#[test]
+fn events_need_no_credit_and_keep_their_place() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(
+            &Plan {
+                exclusive: 1,
+                ..plan
+            },
+            1,
+        );
+        let barrier = Event::Barrier(Barrier {
+            checkpoint: CheckpointId(1),
+            epoch: Epoch(4),
+        });
+        pair.write(0, 1);
+        pair.partition.event(barrier);
+        pair.partition.event(barrier);
+        let first = pair.next().expect("credit");
+        assert_eq!(
+            (numbers_of(&first.buffer), first.event),
+            (vec![1], Some(barrier))
+        );
+        let second = pair.next().expect("an event spends no credit");
+        assert_eq!((second.buffer.records(), second.event), (0, Some(barrier)));
+        pair.write(0, 2);
+        pair.partition.event(barrier);
+        pair.partition.event(Event::EndOfPartition);
+        assert!(pair.next().is_none(), "events do not overtake records");
+        assert!(!pair.partition.finished() && !pair.gate.borrow().ended());
+        pair.gate
+            .borrow_mut()
+            .consumed(second.channel, second.buffer);
+        pair.gate.borrow_mut().consumed(first.channel, first.buffer);
+        let third = pair.next().expect("credit came back");
+        assert_eq!(
+            (numbers_of(&third.buffer), third.event),
+            (vec![2], Some(barrier))
+        );
+        let end = pair.next().expect("no credit needed");
+        assert_eq!(end.event, Some(Event::EndOfPartition));
+        assert!(pair.gate.borrow().ended() && pair.partition.finished());
+    }
+}
+
+#[test]
+fn marks_ride_along_and_do_not_seal() {
+    let watermark = |at| Mark::Watermark(Watermark(Timestamp(at)));
+    for plan in same_or_other_shard() {
+        let mut pair = pair(&plan, 2);
+        pair.write(0, 1);
+        pair.partition.mark(watermark(5));
+        pair.write(0, 2);
+        assert_eq!(pair.partition.sent().buffers, 0);
+        pair.partition.mark(watermark(6));
+        pair.partition.mark(watermark(7));
+        assert!(pair.partition.flush_idle());
+        let mut marks = [Vec::new(), Vec::new()];
+        for _ in 0..2 {
+            let arrival = pair.next().expect("both channels carry marks");
+            marks[arrival.channel.index()] = arrival.buffer.marks().collect();
+            pair.gate
+                .borrow_mut()
+                .consumed(arrival.channel, arrival.buffer);
+        }
+        assert_eq!(marks[0], [(1, watermark(5)), (2, watermark(7))]);
+        assert_eq!(marks[1], [(0, watermark(7))]);
+        pair.partition.mark(Mark::Idle);
+        pair.write(1, 9);
+        pair.partition.event(Event::EndOfPartition);
+        let mut last = [None, None];
+        while let Some(arrival) = pair.next() {
+            let marks: Vec<_> = arrival.buffer.marks().collect();
+            if !marks.is_empty() {
+                last[arrival.channel.index()] = Some((marks, numbers_of(&arrival.buffer)));
+            }
+            pair.gate
+                .borrow_mut()
+                .consumed(arrival.channel, arrival.buffer);
+        }
+        assert_eq!(last[0], Some((vec![(0, Mark::Idle)], vec![])));
+        assert_eq!(last[1], Some((vec![(0, Mark::Idle)], vec![9])));
+        assert!(pair.gate.borrow().ended());
+    }
+}
+
+#[test]
+fn channels_take_turns_and_blocked_ones_wait() {
+    let mut pair = pair(
+        &Plan {
+            exclusive: 4,
+            ..Plan::tight(0)
+        },
+        3,
+    );
+    for round in 0..2 {
+        for place in 0..3 {
+            pair.write(place, round);
+        }
+        pair.partition.flush_all();
+    }
+    pair.pump();
+    pair.gate.borrow_mut().block(ChannelId(1));
+    let mut order = Vec::new();
+    while let Some(arrival) = pair.next() {
+        order.push(arrival.channel.0);
+    }
+    assert_eq!(order, [0, 2, 0, 2]);
+    assert_eq!(pair.gate.borrow().queued(), 2);
+    pair.input_wake.take_missed();
+    pair.gate.borrow_mut().unblock(ChannelId(1));
+    assert!(pair.input_wake.take_missed());
+    let rest: Vec<u32> = std::iter::from_fn(|| pair.next())
+        .map(|next| next.channel.0)
+        .collect();
+    assert_eq!(rest, [1, 1]);
+}
+
+#[test]
+fn floating_credits_let_a_busy_channel_go_further() {
+    let mut pair = pair(
+        &Plan {
+            exclusive: 1,
+            floating: 3,
+            ..Plan::tight(0)
+        },
+        2,
+    );
+    let mut buffers = 0;
+    for number in 0.. {
+        if !pair.partition.ready() {
+            pair.pump();
+            if !pair.partition.ready() {
+                break;
+            }
+        }
+        pair.write(0, number);
+        buffers = pair.partition.sent().buffers;
+    }
+    assert_eq!(
+        buffers,
+        1 + 3 + 1,
+        "exclusive, floating, and the one that waits"
+    );
+}
+
+#[test]
+fn a_record_over_the_limit_is_an_error_that_names_the_key() {
+    let mut pair = pair(
+        &Plan {
+            max_record_size: 2000,
+            ..Plan::tight(0)
+        },
+        1,
+    );
+    pair.write_text(1000);
+    assert!(pair.partition.take_error().is_none());
+    pair.write_text(3000);
+    assert!(!pair.partition.ready(), "the task has to look");
+    let error = pair.partition.take_error().expect("too large");
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(
+        error
+            .to_string()
+            .contains("taskmanager.memory.max-record-size"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("2000"), "{error}");
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_an_error_that_names_the_keys() {
+    let mut pair = pair(
+        &Plan {
+            pool: 2,
+            reserve: 600,
+            ..Plan::tight(0)
+        },
+        4,
+    );
+    for place in 0..3 {
+        pair.write(place, 1);
+    }
+    assert!(pair.partition.ready() && pair.partition.take_error().is_none());
+    assert_eq!(pair.posts[0].reserve().used(), 512);
+    pair.write(3, 1);
+    assert!(!pair.partition.ready());
+    let error = pair.partition.take_error().expect("no memory");
+    assert_eq!(error.kind(), ErrorKind::Resource);
+    for key in [
+        "taskmanager.memory.network.size",
+        "taskmanager.memory.managed.size",
+    ] {
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    pair.write(3, 2);
+    assert!(
+        pair.partition.take_error().is_none(),
+        "the first error is the one that counts"
+    );
+}
+
+#[test]
+fn a_gap_in_the_sequence_fails_the_gate_and_nothing_else() {
+    let mut ends = Mesh::<Parcel>::build(2, 8).into_iter();
+    let (mut raw, end) = (ends.next().unwrap(), ends.next().unwrap());
+    let pool = SegmentPool::with_own_arena(ShardId(1), 512, 1).unwrap();
+    let mut post = Handover::new(end, pool, Budget::new("slot-0", 0));
+    let wake = WakeSlot::new();
+    let gate = InputGate::new(vec![vec![ChannelId(0)]], 1, 0, wake.clone());
+    let gate = Rc::new(RefCell::new(gate));
+    post.register_gate(&gate);
+    for number in [0, 2] {
+        let parcel = Parcel::Data {
+            channel: ChannelId(0),
+            sequence: Sequence(number),
+            buffer: Buffer::empty(),
+            backlog: 0,
+            event: None,
+        };
+        assert!(raw.sender(ShardId(1)).push(parcel).is_ok());
+    }
+    raw.publish_all();
+    post.pump();
+    assert!(wake.take_missed());
+    let error = gate.borrow_mut().take_error().expect("a gap");
+    assert!(matches!(
+        error,
+        NetworkError::SequenceGap {
+            expected: Sequence(1),
+            got: Sequence(2),
+            ..
+        }
+    ));
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(
+        gate.borrow_mut().next().is_some(),
+        "what came before the gap is there"
+    );
+    assert!(gate.borrow_mut().next().is_none());
+}
