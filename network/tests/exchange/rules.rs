@@ -112,10 +112,8 @@ fn numbers_of(buffer: &Buffer) -> Vec<u64> {
                 .iter()
                 .map(|entry| buffer.item::<u64>(entry)),
         );
-        if found == 0 {
-            if buffer.take_mark(&mut cursor).is_none() {
-                return numbers;
-            }
+        if found == 0 && buffer.take_mark(&mut cursor).is_none() {
+            return numbers;
         }
     }
 }
