@@ -117,8 +117,18 @@ impl<T> Ring<T> {
     }
 }
 
+/// Whether loom has found a bug and is unwinding: then the ends leave everything as it is, for touching a
+/// cell again would report the bug again, in a destructor.
+#[inline(always)]
+fn model_has_failed() -> bool {
+    cfg!(loom) && std::thread::panicking()
+}
+
 impl<T> Drop for Ring<T> {
     fn drop(&mut self) {
+        if model_has_failed() {
+            return;
+        }
         // Both ends are gone (each holds the ring), and the sender published all it had pushed.
         let tail = self.tail.load(Ordering::Acquire);
         let mut index = self.head.load(Ordering::Acquire);
@@ -292,6 +302,9 @@ impl<T> LaneSender<T> {
 
 impl<T> Drop for LaneSender<T> {
     fn drop(&mut self) {
+        if model_has_failed() {
+            return;
+        }
         self.publish();
         // After the last publish: a receiver that sees "closed" and then an empty lane has seen all.
         self.ring.closed.sender.store(true, Ordering::Release);
@@ -408,6 +421,9 @@ impl<T> LaneReceiver<T> {
 
 impl<T> Drop for LaneReceiver<T> {
     fn drop(&mut self) {
+        if model_has_failed() {
+            return;
+        }
         self.ring.closed.receiver.store(true, Ordering::Release);
         // Free what is there now and not only with the sender, who may live long. What comes after this
         // is dropped with the ring.

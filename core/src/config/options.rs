@@ -1,0 +1,276 @@
+//! All settings of the engine. One constant each, and [`ALL`] lists them.
+//!
+//! Keys are Flink's where the meaning is the same, else they start with `thalweg.`. Lives on any thread.
+//! Invariant, held by tests: every constant is in [`ALL`], in the order of the keys' sections; no key is
+//! a prefix of another; every default is accepted by its own option.
+
+use super::option::{AnyOption, ConfigOption};
+use super::value::{IoDriver, MemorySize, Profile, RuntimeMode};
+use crate::key_group::MaxParallelism;
+use std::time::Duration;
+
+/// `parallelism.default`
+pub const PARALLELISM_DEFAULT: ConfigOption<u32> = ConfigOption::new(
+    "parallelism.default",
+    || 1,
+    "How many subtasks an operator gets when neither the job nor the operator says otherwise.",
+)
+.within(
+    |value| (1..=MaxParallelism::LIMIT).contains(value),
+    "a whole number from 1 to 32768",
+);
+
+/// `pipeline.max-parallelism`
+pub const MAX_PARALLELISM: ConfigOption<u32> = ConfigOption::new(
+    "pipeline.max-parallelism",
+    || 128,
+    "How many key groups keyed state is cut into: the highest parallelism a keyed operator of the job can \
+     ever have. Fixed for the life of the job's state.",
+)
+.within(|value| (1..=MaxParallelism::LIMIT).contains(value), "a whole number from 1 to 32768");
+
+/// `execution.runtime-mode`
+pub const RUNTIME_MODE: ConfigOption<RuntimeMode> = ConfigOption::new(
+    "execution.runtime-mode",
+    || RuntimeMode::Streaming,
+    "STREAMING emits results as they change; BATCH emits final results of bounded input at its end; \
+     AUTOMATIC is BATCH if all sources are bounded.",
+);
+
+/// `execution.buffer-timeout`
+pub const BUFFER_TIMEOUT: ConfigOption<Duration> = ConfigOption::new(
+    "execution.buffer-timeout",
+    || Duration::ZERO,
+    "How long a partly filled buffer may wait for more records before it is sent. 0 sends it at the end \
+     of the turn that has no more input; larger values trade latency for fewer, fuller buffers.",
+);
+
+/// `taskmanager.numberOfTaskSlots`
+pub const NUMBER_OF_TASK_SLOTS: ConfigOption<u32> = ConfigOption::new(
+    "taskmanager.numberOfTaskSlots",
+    || 0,
+    "How many slots a process offers. 0 means one for each core it may use.",
+);
+
+/// `taskmanager.memory.managed.size`
+pub const MANAGED_MEMORY_SIZE: ConfigOption<MemorySize> = ConfigOption::new(
+    "taskmanager.memory.managed.size",
+    || MemorySize::mib(512),
+    "Memory of a process for keyed state and for buffers sent beyond their credit, shared evenly by its \
+     slots.",
+)
+.within(|value| value.0 >= 1 << 20, "a size of at least 1mb");
+
+/// `taskmanager.memory.network.size`
+pub const NETWORK_MEMORY_SIZE: ConfigOption<MemorySize> = ConfigOption::new(
+    "taskmanager.memory.network.size",
+    || MemorySize::gib(1),
+    "Address space of a process for segments, in which records travel between subtasks. Only what is used \
+     takes memory.",
+)
+.within(|value| value.0 >= 64 << 10, "a size of at least 64kb");
+
+/// `taskmanager.memory.segment-size`
+pub const SEGMENT_SIZE: ConfigOption<MemorySize> = ConfigOption::new(
+    "taskmanager.memory.segment-size",
+    || MemorySize::kib(32),
+    "Size of one segment, hence of a full buffer.",
+)
+.within(
+    |value| value.0.is_power_of_two() && (512..=128 << 10).contains(&value.0),
+    "a power of two from 512b to 128kb",
+);
+
+/// `taskmanager.memory.max-record-size`
+pub const MAX_RECORD_SIZE: ConfigOption<MemorySize> = ConfigOption::new(
+    "taskmanager.memory.max-record-size",
+    || MemorySize::mib(64),
+    "The largest record that may travel. Records longer than a segment take a buffer of their own.",
+)
+.within(
+    |value| (512..=1 << 30).contains(&value.0),
+    "a size from 512b to 1gb",
+);
+
+/// `taskmanager.network.memory.buffers-per-channel`
+pub const BUFFERS_PER_CHANNEL: ConfigOption<u32> = ConfigOption::new(
+    "taskmanager.network.memory.buffers-per-channel",
+    || 2,
+    "Exclusive credits: how many buffers of each channel may always be in flight.",
+)
+.within(
+    |value| (1..=1_024).contains(value),
+    "a whole number from 1 to 1024",
+);
+
+/// `taskmanager.network.memory.floating-buffers-per-gate`
+pub const FLOATING_BUFFERS_PER_GATE: ConfigOption<u32> = ConfigOption::new(
+    "taskmanager.network.memory.floating-buffers-per-gate",
+    || 8,
+    "Floating credits: how many more buffers the channels of one input gate may share among those with \
+     the longest queues.",
+)
+.within(|value| *value <= 65_536, "a whole number from 0 to 65536");
+
+/// `thalweg.profile`
+pub const PROFILE: ConfigOption<Profile> = ConfigOption::new(
+    "thalweg.profile",
+    || Profile::Default,
+    "A set of defaults for a purpose. What is set explicitly goes before what the profile says.",
+);
+
+/// `thalweg.shard.count`
+pub const SHARD_COUNT: ConfigOption<u32> = ConfigOption::new(
+    "thalweg.shard.count",
+    || 0,
+    "How many shards (threads, one for each core) a process runs. 0 means one for each core it may use, \
+     but no more than the job's highest parallelism.",
+)
+.within(|value| *value <= 4_096, "a whole number from 0 to 4096");
+
+/// `thalweg.shard.pin`
+pub const SHARD_PIN: ConfigOption<bool> = ConfigOption::new(
+    "thalweg.shard.pin",
+    || true,
+    "Whether each shard is bound to a core of its own. Never done when there are more shards than cores.",
+);
+
+/// `thalweg.shard.turn-budget`
+pub const TURN_BUDGET: ConfigOption<Duration> = ConfigOption::new(
+    "thalweg.shard.turn-budget",
+    || Duration::from_micros(200),
+    "How long a task may work before the next one has its turn.",
+)
+.within(
+    |value| (Duration::from_micros(1)..=Duration::from_secs(1)).contains(value),
+    "a duration from 1us to 1s",
+);
+
+/// `thalweg.shard.spin`
+pub const SHARD_SPIN: ConfigOption<Duration> = ConfigOption::new(
+    "thalweg.shard.spin",
+    || Duration::ZERO,
+    "How long an idle shard looks for work before it sleeps. Spinning takes a whole core and saves the \
+     time of a wake-up.",
+)
+.in_low_latency(|| Duration::from_micros(50))
+.within(|value| *value <= Duration::from_secs(10), "a duration up to 10s");
+
+/// `thalweg.shard.stall-threshold`
+pub const STALL_THRESHOLD: ConfigOption<Duration> = ConfigOption::new(
+    "thalweg.shard.stall-threshold",
+    || Duration::from_millis(100),
+    "A turn that takes longer is reported with the name of its task. 0 reports none.",
+);
+
+/// `thalweg.io.driver`
+pub const IO_DRIVER: ConfigOption<IoDriver> = ConfigOption::new(
+    "thalweg.io.driver",
+    || IoDriver::Auto,
+    "What shards wait in and do their input and output with. auto takes io_uring where the host allows it.",
+);
+
+/// `thalweg.io.require-io-uring`
+pub const REQUIRE_IO_URING: ConfigOption<bool> = ConfigOption::new(
+    "thalweg.io.require-io-uring",
+    || false,
+    "Refuses to start where io_uring is not allowed, instead of falling back to epoll with a warning.",
+);
+
+/// `thalweg.text.max-line-length`
+pub const MAX_LINE_LENGTH: ConfigOption<MemorySize> = ConfigOption::new(
+    "thalweg.text.max-line-length",
+    || MemorySize::mib(16),
+    "The longest line a text source accepts; a longer one fails the job with file and position.",
+)
+.within(
+    |value| (1..=1 << 30).contains(&value.0),
+    "a size from 1b to 1gb",
+);
+
+/// Every option, in the order of the reference page.
+pub const ALL: &[&dyn AnyOption] = &[
+    &PARALLELISM_DEFAULT,
+    &MAX_PARALLELISM,
+    &RUNTIME_MODE,
+    &BUFFER_TIMEOUT,
+    &NUMBER_OF_TASK_SLOTS,
+    &MANAGED_MEMORY_SIZE,
+    &NETWORK_MEMORY_SIZE,
+    &SEGMENT_SIZE,
+    &MAX_RECORD_SIZE,
+    &BUFFERS_PER_CHANNEL,
+    &FLOATING_BUFFERS_PER_GATE,
+    &PROFILE,
+    &SHARD_COUNT,
+    &SHARD_PIN,
+    &TURN_BUDGET,
+    &SHARD_SPIN,
+    &STALL_THRESHOLD,
+    &IO_DRIVER,
+    &REQUIRE_IO_URING,
+    &MAX_LINE_LENGTH,
+];
+
+/// The option with exactly this key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static dyn AnyOption> {
+    ALL.iter().copied().find(|option| option.key() == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_accepted_by_its_option() {
+        for option in ALL {
+            let text = option.default_text();
+            assert_eq!(option.check(&text), Ok(text), "{}", option.key());
+            if let Some(text) = option.low_latency_text() {
+                assert_eq!(option.check(&text), Ok(text), "{}", option.key());
+            }
+        }
+    }
+
+    #[test]
+    fn every_constant_of_this_file_is_listed() {
+        let source = include_str!("options.rs");
+        let constants = source.matches(": ConfigOption<").count();
+        // One match is this test's own pattern.
+        assert_eq!(ALL.len(), constants - 1);
+    }
+
+    #[test]
+    fn keys_are_distinct_and_none_is_the_section_of_another() {
+        for (place, one) in ALL.iter().enumerate() {
+            for other in &ALL[..place] {
+                let (one, other) = (one.key(), other.key());
+                assert_ne!(
+                    one.to_lowercase().replace('-', "_"),
+                    other.to_lowercase().replace('-', "_")
+                );
+                assert!(
+                    !one.starts_with(&format!("{other}.")),
+                    "{other} is a section of {one}"
+                );
+                assert!(
+                    !other.starts_with(&format!("{one}.")),
+                    "{one} is a section of {other}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_doc_is_a_sentence() {
+        for option in ALL {
+            let doc = option.doc();
+            assert!(
+                doc.ends_with('.') && !doc.contains("  "),
+                "{}: {doc}",
+                option.key()
+            );
+        }
+    }
+}
