@@ -1,0 +1,173 @@
+//! The arithmetic of the workloads: generator, key choice, checksum terms.
+//!
+//! All of it is wrapping 64-bit arithmetic, pure and inline, callable on any thread. The golden
+//! values in the tests were computed by an independent program with unbounded integers; a change
+//! that moves one of them makes all figures measured before it incomparable.
+
+use std::str;
+
+/// The increment of splitmix64: 2^64 divided by the golden ratio.
+pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Number of distinct keys of the workloads `gen` and `sum`.
+pub const SUM_KEYS: u64 = 1_000_000;
+
+/// One output step of splitmix64 started at `x`.
+#[inline(always)]
+#[must_use]
+pub const fn mix(x: u64) -> u64 {
+    let z = x.wrapping_add(GOLDEN);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// The `i`-th output of splitmix64 with seed 0: the value of record `i`.
+#[inline(always)]
+#[must_use]
+pub const fn sm(i: u64) -> u64 {
+    mix(i.wrapping_mul(GOLDEN))
+}
+
+/// A number in `0..m`, uniform if the high half of `r` is; `m` must fit 32 bits.
+#[inline(always)]
+#[must_use]
+pub const fn pick(r: u64, m: u64) -> u64 {
+    ((r >> 32) * m) >> 32
+}
+
+/// Checksum term of one number.
+#[inline(always)]
+#[must_use]
+pub const fn h1(a: u64) -> u64 {
+    mix(a)
+}
+
+/// Checksum term of two numbers.
+#[inline(always)]
+#[must_use]
+pub const fn h2(a: u64, b: u64) -> u64 {
+    mix(h1(a).wrapping_add(b))
+}
+
+/// Checksum term of three numbers.
+#[inline(always)]
+#[must_use]
+pub const fn h3(a: u64, b: u64, c: u64) -> u64 {
+    mix(h2(a, b).wrapping_add(c))
+}
+
+/// Checksum term of four numbers.
+#[inline(always)]
+#[must_use]
+pub const fn h4(a: u64, b: u64, c: u64, d: u64) -> u64 {
+    mix(h3(a, b, c).wrapping_add(d))
+}
+
+/// Record `i` of the workloads `gen` and `sum`: its key and its value.
+#[inline(always)]
+#[must_use]
+pub const fn sum_record(i: u64) -> (u64, u64) {
+    let value = sm(i);
+    (pick(value, SUM_KEYS), value)
+}
+
+/// What a running value of `key` that went from `old` to `new` adds to the checksum.
+///
+/// The terms of one key telescope, so the total does not depend on the order of the keys' records.
+#[inline(always)]
+#[must_use]
+pub const fn step(key: u64, old: u64, new: u64) -> u64 {
+    let key = mix(key);
+    mix(key.wrapping_add(new)).wrapping_sub(mix(key.wrapping_add(old)))
+}
+
+/// Java's `String.hashCode` of a word, sign-extended to 64 bits.
+///
+/// The hash runs over UTF-16 units as Java's does. A byte sequence that is not UTF-8 counts as the
+/// replacement character, which is what a Java reader would have made of it.
+#[inline]
+#[must_use]
+pub fn java_hash(word: &[u8]) -> u64 {
+    let hash = if word.is_ascii() {
+        word.iter()
+            .fold(0i32, |hash, &byte| java_step(hash, u16::from(byte)))
+    } else if let Ok(text) = str::from_utf8(word) {
+        text.encode_utf16().fold(0, java_step)
+    } else {
+        String::from_utf8_lossy(word)
+            .encode_utf16()
+            .fold(0, java_step)
+    };
+    i64::from(hash).cast_unsigned()
+}
+
+#[inline(always)]
+fn java_step(hash: i32, unit: u16) -> i32 {
+    hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mix_is_splitmix64() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(1), 0x910a_2dec_8902_5cc1);
+        assert_eq!(mix(u64::MAX), 0xe4d9_7177_1b65_2c20);
+        assert_eq!(mix(12_345), 0x2211_8258_a9d1_11a0);
+    }
+
+    #[test]
+    fn records_and_keys_are_golden() {
+        let golden = [
+            (0, 0xe220_a839_7b1d_cdaf, 883_310, 6),
+            (1, 0x6e78_9e6a_a1b9_65f4, 431_527, 3),
+            (2, 0x06c4_5d18_8009_454f, 26_433, 0),
+            (3, 0xf88b_b8a8_724c_81ec, 970_881, 6),
+            (1 << 40, 0x1937_167e_168d_9372, 98_496, 0),
+        ];
+        for (i, value, of_million, of_seven) in golden {
+            assert_eq!(sm(i), value);
+            assert_eq!(sum_record(i), (of_million, value));
+            assert_eq!(pick(value, 7), of_seven);
+        }
+    }
+
+    #[test]
+    fn terms_are_golden() {
+        assert_eq!(h1(1), 0x910a_2dec_8902_5cc1);
+        assert_eq!(h2(1, 2), 0xbcd9_dbb4_9673_066b);
+        assert_eq!(h3(1, 2, 3), 0x6ae5_15c1_c0ac_7e37);
+        assert_eq!(h4(1, 2, 3, 4), 0x336c_3255_cbcc_01fe);
+    }
+
+    #[test]
+    fn java_hashes_are_golden() {
+        let golden = [
+            ("", 0),
+            ("a", 0x61),
+            ("hello", 0x05e9_18d2),
+            ("thalweg", 0xffff_ffff_af54_a55a),
+            ("the-quick-brown-fox-jumps", 0x7c00_d374),
+            ("Straße", 0xffff_ffff_943a_3bd6),
+            ("\u{1F600}x", 0x0346_9f75),
+        ];
+        for (word, hash) in golden {
+            assert_eq!(java_hash(word.as_bytes()), hash, "{word}");
+        }
+        assert_eq!(java_hash(b"\xff"), java_hash("\u{FFFD}".as_bytes()));
+    }
+
+    #[test]
+    fn steps_telescope() {
+        let whole = step(7, 0, 30);
+        let parts = [(0, 4), (4, 19), (19, 30)];
+        let sum = parts
+            .iter()
+            .fold(0u64, |sum, &(old, new)| sum.wrapping_add(step(7, old, new)));
+        assert_eq!(sum, whole);
+        assert_eq!(whole, h2(7, 30).wrapping_sub(h2(7, 0)));
+    }
+}
