@@ -19,7 +19,7 @@ pub enum Parcel {
         channel: ChannelId,
         /// Its number within the channel.
         sequence: Sequence,
-        /// The records and marks; may be empty if there is an event. See [`spends_credit`].
+        /// The records and marks; may be empty if there is an event. One with records or marks spends a credit.
         buffer: Buffer,
         /// Buffers the sender could send beyond its credits.
         backlog: u32,

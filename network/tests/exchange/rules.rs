@@ -330,6 +330,29 @@ fn channels_take_turns_and_blocked_ones_wait() {
 }
 
 #[test]
+fn what_a_full_lane_held_up_is_not_overtaken() {
+    let mut pair = pair(
+        &Plan {
+            exclusive: 8,
+            lane: 2,
+            ..Plan::tight(0)
+        },
+        1,
+    );
+    for number in 0..5 {
+        pair.write(0, number);
+        pair.partition.flush_all();
+    }
+    assert_eq!(pair.posts[0].held_up(), 3);
+    // The receiver makes room before the sender's post has looked again.
+    pair.posts[1].pump();
+    pair.write(0, 5);
+    pair.partition.flush_all();
+    assert_eq!(pair.read(), (0..6).collect::<Vec<_>>());
+    assert!(pair.gate.borrow_mut().take_error().is_none());
+}
+
+#[test]
 fn floating_credits_let_a_busy_channel_go_further() {
     let mut pair = pair(
         &Plan {
