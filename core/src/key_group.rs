@@ -542,7 +542,9 @@ mod tests {
             start.elapsed().as_nanos() as f64 / count as f64
         );
         for length in [1, 3, 5, 8, 12, 16, 24, 48, 200] {
-            let text: Vec<u8> = (0..65_536 + 256_u32).map(|i| (i * 31 >> 3) as u8).collect();
+            let text: Vec<u8> = (0..65_536 + 256_u32)
+                .map(|i| ((i * 31) >> 3) as u8)
+                .collect();
             let rounds = 20_000_000;
             let start = std::time::Instant::now();
             let sum = (0..rounds).fold(0, |sum: u64, round: usize| {

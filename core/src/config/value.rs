@@ -262,7 +262,7 @@ impl ConfigValue for Duration {
         }
         let exact = TIME_UNITS
             .iter()
-            .find(|(_, unit_ns)| nanoseconds % u128::from(*unit_ns) == 0);
+            .find(|(_, unit_ns)| nanoseconds.is_multiple_of(u128::from(*unit_ns)));
         let (names, unit_ns) = exact.unwrap_or(&TIME_UNITS[TIME_UNITS.len() - 1]);
         format!("{}{}", nanoseconds / u128::from(*unit_ns), names[0])
     }

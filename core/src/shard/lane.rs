@@ -727,9 +727,7 @@ mod models {
         + Send
         + 'static,
     ) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
-        builder.check(move || {
+        loom::model(move || {
             let (mut sender, mut receiver) = lane::<Box<usize>>(capacity);
             weaken(&mut sender, &mut receiver);
             let producer = thread::spawn(move || {

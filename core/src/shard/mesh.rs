@@ -202,14 +202,12 @@ mod tests {
     #[test]
     fn every_pair_of_shards_has_its_own_lane_each_way() {
         let mut ends = Mesh::<(u16, u16)>::build(4, 8);
-        for from in 0..4 {
+        for end in &mut ends {
+            let from = end.shard().0;
             for to in 0..4 {
-                ends[from]
-                    .sender(ShardId(to))
-                    .push((from as u16, to))
-                    .unwrap();
+                end.sender(ShardId(to)).push((from, to)).unwrap();
             }
-            ends[from].publish_all();
+            end.publish_all();
         }
         for to in 0..4_u16 {
             let end = &mut ends[usize::from(to)];
