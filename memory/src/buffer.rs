@@ -86,7 +86,7 @@ fn next_serial() -> u32 {
         static NEXT: Cell<u32> = const { Cell::new(0) };
     }
     let mut serial = NEXT.get();
-    while serial % BLOCK == 0 {
+    while serial.is_multiple_of(BLOCK) {
         // Also skips 0, the serial of no buffer, when the numbers wrap round. The first of every block
         // is left out, which marks the end of the block before.
         serial = BLOCKS.fetch_add(1, Ordering::Relaxed).wrapping_mul(BLOCK) + 1;

@@ -181,14 +181,24 @@ impl Archiver {
             self.pos <= to && to <= self.end,
             "padding stays inside the segment"
         );
-        // SAFETY: pos <= to <= end, so the range lies in base..base+capacity, which is ours to write
-        // (`new`'s contract; when measuring, end is 0 and so is the range).
-        unsafe {
-            self.base
-                .as_ptr()
-                .add(self.pos)
-                .write_bytes(0, to - self.pos)
+        let gap = to - self.pos;
+        // A gap is mostly a few bytes: one wide store over it and what follows, which is still to be
+        // written, costs less than a call for the exact length.
+        let length = if gap <= 16 && self.pos + 16 <= self.end {
+            16
+        } else {
+            gap
         };
+        // SAFETY: pos + length <= end, so the range lies in base..base+capacity, which is ours to write
+        // (`new`'s contract; when measuring, end is 0 and so is the length).
+        let at = unsafe { self.base.as_ptr().add(self.pos) };
+        if length == 16 {
+            // SAFETY: as above; a constant length becomes one store.
+            unsafe { at.write_bytes(0, 16) };
+        } else {
+            // SAFETY: as above.
+            unsafe { at.write_bytes(0, length) };
+        }
         self.pos = to;
     }
 
@@ -224,6 +234,39 @@ impl Archiver {
     }
 }
 
+/// Copies `bytes` to `at`; text of 8 to 32 bytes (most names and words) without a call.
+///
+/// # Safety
+/// `at..at + bytes.len()` is writable and does not overlap `bytes`.
+#[inline(always)]
+unsafe fn copy(bytes: &[u8], at: *mut u8) {
+    /// The first and the last `N` bytes, which cover N to 2 N bytes.
+    ///
+    /// # Safety
+    /// As `copy`, and `N <= bytes.len() <= 2 * N`.
+    #[inline(always)]
+    unsafe fn ends<const N: usize>(bytes: &[u8], at: *mut u8) {
+        debug_assert!(N <= bytes.len() && bytes.len() <= 2 * N);
+        let (source, rest) = (bytes.as_ptr(), bytes.len() - N);
+        // SAFETY: N <= bytes.len(), in source and target alike.
+        unsafe { source.copy_to_nonoverlapping(at, N) };
+        // SAFETY: rest + N = bytes.len(), in source and target alike.
+        unsafe {
+            source
+                .wrapping_add(rest)
+                .copy_to_nonoverlapping(at.wrapping_add(rest), N)
+        };
+    }
+    match bytes.len() {
+        // SAFETY: the caller's promise and the length matched.
+        8..=16 => unsafe { ends::<8>(bytes, at) },
+        // SAFETY: the caller's promise and the length matched.
+        17..=32 => unsafe { ends::<16>(bytes, at) },
+        // SAFETY: the caller's promise.
+        length => unsafe { bytes.as_ptr().copy_to_nonoverlapping(at, length) },
+    }
+}
+
 impl Fallible for Archiver {
     type Error = Full;
 }
@@ -243,10 +286,11 @@ impl Writer<Full> for Archiver {
         if next > self.end {
             return self.overrun(bytes.len());
         }
-        let source = bytes.as_ptr();
-        // SAFETY: next <= end <= capacity, so pos..next lies in memory that is ours alone to write; the
-        // source is a live slice, which therefore cannot overlap it.
-        unsafe { source.copy_to_nonoverlapping(self.base.as_ptr().add(self.pos), bytes.len()) };
+        // SAFETY: pos <= next <= end <= capacity, so the address is inside the segment.
+        let at = unsafe { self.base.as_ptr().add(self.pos) };
+        // SAFETY: at + length = next <= capacity lies in memory that is ours alone to write; the source
+        // is a live slice, which therefore cannot overlap it.
+        unsafe { copy(bytes, at) };
         self.pos = next;
         Ok(())
     }

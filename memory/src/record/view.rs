@@ -169,13 +169,71 @@ impl Wire for Str {
 
     #[inline]
     fn resolve(item: &&str, resolver: StringResolver, out: Place<ArchivedString>) {
-        ArchivedString::resolve_from_str(item, resolver, out);
+        let Some(word) = short_word(item.as_bytes()) else {
+            return ArchivedString::resolve_from_str(item, resolver, out);
+        };
+        // SAFETY: an archived string is 8 bytes without invalid values; the place is writable.
+        let place = unsafe { out.ptr() }.cast::<[u8; SHORT]>();
+        // SAFETY: as above; bytes need no alignment.
+        unsafe { place.write(word.to_le_bytes()) };
     }
 
     #[inline]
     fn read(archived: &ArchivedString) -> &str {
-        archived.as_str()
+        let start = std::ptr::from_ref(archived).cast::<[u8; SHORT]>();
+        // SAFETY: an archived string is 8 initialised bytes.
+        let word = u64::from_le_bytes(unsafe { *start });
+        if word & 0b1100_0000 == 0b1000_0000 {
+            return archived.as_str();
+        }
+        // SAFETY: short text starts at the string itself and is at most 8 bytes long.
+        let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), short_length(word)) };
+        // SAFETY: written from a `str`, or checked to be one; `short_length` is rkyv's own length.
+        unsafe { std::str::from_utf8_unchecked(bytes) }
     }
+}
+
+/// Text of up to this many bytes lies in the archived string itself, filled up with 0xFF (which occurs
+/// in no UTF-8). rkyv writes and measures it byte by byte; words are the commonest key there is.
+const SHORT: usize = rkyv::string::repr::INLINE_CAPACITY;
+const _: () = assert!(SHORT == 8 && size_of::<ArchivedString>() == 8);
+
+/// Short text as the word it is archived as; `None` for longer text.
+#[inline(always)]
+fn short_word(text: &[u8]) -> Option<u64> {
+    let length = text.len();
+    let part = |at: usize, bytes: u64| bytes << (8 * at);
+    let word = match length {
+        0 => 0,
+        // First, middle and last byte are all there is.
+        1..=3 => [0, length / 2, length - 1]
+            .into_iter()
+            .fold(0, |word, at| word | part(at, text[at].into())),
+        // First and last four bytes cover all.
+        4..=8 => {
+            let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else {
+                unreachable!("there are at least four bytes");
+            };
+            u64::from(u32::from_le_bytes(*first))
+                | part(length - 4, u32::from_le_bytes(*last).into())
+        }
+        _ => return None,
+    };
+    Some(if length == SHORT {
+        word
+    } else {
+        word | u64::MAX << (8 * length)
+    })
+}
+
+/// The length of short text: where the first 0xFF stands.
+#[inline(always)]
+fn short_length(word: u64) -> usize {
+    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    // The lowest byte of `!word` that is 0 is the lowest whose high bit is set here.
+    let ends = (!word).wrapping_sub(LOW) & word & HIGH;
+    (ends.trailing_zeros() / 8) as usize
 }
 
 impl<T: Record> Wire for View<T> {
