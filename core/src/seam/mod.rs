@@ -13,3 +13,4 @@ pub mod probe;
 pub mod reactor;
 #[doc(hidden)]
 pub mod seccomp;
+pub mod simulated;

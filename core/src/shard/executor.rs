@@ -13,6 +13,7 @@ use crate::seam::reactor::Reactor;
 use crate::shard::catch::catch;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::mailbox::{Mailbox, MailboxSender};
+use crate::shard::panic::take_panicked_operator;
 use crate::shard::step::{Progress, RunQueue, Step, StepError, TaskIndex, TaskWaker, TurnContext};
 use crate::shard::timer::TimerQueue;
 
@@ -220,6 +221,11 @@ impl Shard {
         }
     }
 
+    /// Driver: whether a task waits for its turn.
+    pub(crate) fn has_ready_tasks(&self) -> bool {
+        self.queue.len() > 0
+    }
+
     /// Driver: whether there is still nothing to do, asked after the park was announced.
     pub(crate) fn quiet(&mut self) -> bool {
         self.queue.len() == 0
@@ -291,7 +297,11 @@ impl Shard {
     /// A task has ended: drop it, then tell.
     #[cold]
     fn leave(&mut self, task: TaskIndex, answer: Result<Result<Progress, StepError>, String>) {
+        // Before the task is dropped: its drop may panic in another operator.
+        let operator = take_panicked_operator();
         let name = self.evict(task).unwrap_or_default();
+        // What a panicking drop has left belongs to no later turn.
+        take_panicked_operator();
         let failed = |message, panicked, operator| TaskExit::Failed {
             task,
             name,
@@ -302,7 +312,7 @@ impl Shard {
         let exit = match answer {
             Ok(Ok(_)) => TaskExit::Done { task },
             Ok(Err(error)) => failed(describe(&*error), false, None),
-            Err(panic) => failed(panic, true, None),
+            Err(panic) => failed(panic, true, operator),
         };
         (self.on_exit)(exit);
     }

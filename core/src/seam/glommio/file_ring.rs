@@ -3,15 +3,17 @@
 //! Entered by the glommio driver's reactor. glommio's own files take only glommio's buffers, and
 //! segments must reach the disk without a copy. Invariant: buffer, paths and descriptor of an operation
 //! stay in `flying` from the submission until its completion was reaped, whatever became of the task.
-//! The ring is made with the first file operation; its eventfd tells a sleeping shard of completions.
+//! The ring is made with the first file operation; completions write the shard's eventfd.
 //! Lives on the shard's thread.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -57,14 +59,11 @@ struct FileOp {
     fd: Option<Rc<OwnedFd>>,
 }
 
-struct Ring {
-    ring: IoUring,
-    event: OwnedFd,
-}
-
 /// The files of one shard.
 pub(super) struct FileRing {
-    ring: Option<Ring>,
+    ring: Option<IoUring>,
+    /// Written by the kernel when an operation completes.
+    event: Arc<File>,
     files: HashMap<FileId, Rc<OwnedFd>, foldhash::fast::FixedState>,
     next_file: u64,
     /// By the number that is the operation's user data.
@@ -75,9 +74,10 @@ pub(super) struct FileRing {
 }
 
 impl FileRing {
-    pub(super) fn new() -> FileRing {
+    pub(super) fn new(event: Arc<File>) -> FileRing {
         FileRing {
             ring: None,
+            event,
             files: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
             next_file: 0,
             flying: Vec::new(),
@@ -89,11 +89,6 @@ impl FileRing {
     /// How many operations have not completed.
     pub(super) fn busy(&self) -> usize {
         self.flying.len() - self.vacant.len() + self.waiting.len()
-    }
-
-    /// The eventfd that is written when an operation completes, once there is a ring.
-    pub(super) fn event(&self) -> Option<&OwnedFd> {
-        self.ring.as_ref().map(|ring| &ring.event)
     }
 
     /// Takes a file operation in; what fails at once is told at once.
@@ -117,15 +112,8 @@ impl FileRing {
             return Ok(());
         }
         let ring = IoUring::new(ENTRIES)?;
-        // SAFETY: makes a new descriptor and touches no memory.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if event < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `event` was made just above and belongs to nobody else.
-        let event = unsafe { OwnedFd::from_raw_fd(event) };
-        ring.submitter().register_eventfd(event.as_raw_fd())?;
-        self.ring = Some(Ring { ring, event });
+        ring.submitter().register_eventfd(self.event.as_raw_fd())?;
+        self.ring = Some(ring);
         Ok(())
     }
 
@@ -197,7 +185,7 @@ impl FileRing {
         self.waiting.clear();
         while self.busy() > 0 {
             if let Some(ring) = &self.ring
-                && let Err(error) = ring.ring.submit_and_wait(1)
+                && let Err(error) = ring.submit_and_wait(1)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 // The kernel may still write to the buffers: keep them for good rather than free them.
@@ -218,7 +206,7 @@ impl FileRing {
         let Some(ring) = &mut self.ring else {
             unreachable!("made when the operation was taken in")
         };
-        let mut queue = ring.ring.submission();
+        let mut queue = ring.submission();
         while !queue.is_full() && self.flying.len() - self.vacant.len() < MAX_FLYING {
             let Some(mut op) = self.waiting.pop_front() else {
                 break;
@@ -235,7 +223,7 @@ impl FileRing {
             debug_assert!(pushed.is_ok(), "there was room");
         }
         drop(queue);
-        if let Err(error) = ring.ring.submit() {
+        if let Err(error) = ring.submit() {
             // Busy, interrupted: the entries stay in the queue and go with the next poll.
             let later = [Some(libc::EBUSY), Some(libc::EAGAIN), Some(libc::EINTR)];
             if !later.contains(&error.raw_os_error()) {
@@ -251,13 +239,13 @@ impl FileRing {
     fn reap(&mut self, pending: &mut Pending) {
         let Some(ring) = &mut self.ring else { return };
         // An entry that could not be submitted before goes now.
-        if !ring.ring.submission().is_empty() {
-            let _ = ring.ring.submit();
+        if !ring.submission().is_empty() {
+            let _ = ring.submit();
         }
         let mut completed = std::mem::take(&mut self.vacant);
         let before = completed.len();
         let mut answers = Vec::new();
-        for entry in ring.ring.completion() {
+        for entry in ring.completion() {
             let place = entry.user_data() as usize;
             if let Some(op) = self.flying[place].take() {
                 completed.push(place);
@@ -303,7 +291,7 @@ impl FileRing {
             (Kind::Open { .. }, _) => {
                 // SAFETY: the kernel opened this descriptor for this operation; nobody else has it.
                 let fd = unsafe { OwnedFd::from_raw_fd(result) };
-                let file = std::fs::File::from(fd);
+                let file = File::from(fd);
                 // The inode is in memory: this does not wait for the disk.
                 let len = file.metadata()?.len();
                 self.next_file += 1;

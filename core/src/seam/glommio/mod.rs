@@ -5,20 +5,28 @@
 //! are in flight (at least every 50 µs) and when it parks. Invariant: while it is parked, a ring of the
 //! doorbell, a completed operation and the next timer each wake it. Lives on the shard's thread.
 //!
-//! glommio has no public way to wait for a descriptor; the file ring's eventfd is therefore read as if
-//! it were a file (one read on glommio's own ring), and the doorbell wakes the task's waker from the
-//! foreign thread, which glommio turns into a write of its eventfd.
+//! glommio has no public way to wait for a descriptor, so the shard's one eventfd, written by the doorbell
+//! and by the file ring, is read as if it were a file: one read that is always under way on glommio's
+//! main ring. (A glommio waker woken from the foreign thread works too, by a channel and a second ring.)
+//!
+//! A trap of glommio 0.9: if its preemption timer has fired before it runs the first task after a poll,
+//! it takes the tasks that are ready for none and parks with them, for ever if nothing else happens.
+//! With a short timer and two busy cores this happened within seconds. So the timer is set so long that
+//! it never fires, the loop itself decides when glommio may poll, and a heartbeat bounds what is left of
+//! the trap (an unlucky completion in the same instant).
 
 mod file_ring;
 mod sockets;
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures_lite::future::yield_now;
@@ -40,6 +48,39 @@ use crate::shard::step::TaskWaker;
 /// memlock limits are often small.
 const IO_MEMORY: usize = 64 << 10;
 
+/// Never: see the trap above.
+const PREEMPT: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest sleep of an executor.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// The eventfd whose write ends a park, from any thread.
+struct Bell(Arc<File>);
+
+impl Bell {
+    fn new() -> io::Result<Bell> {
+        // SAFETY: makes a new descriptor and touches no memory.
+        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if event < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `event` was made just above and belongs to nobody else.
+        Ok(Bell(Arc::new(unsafe { File::from_raw_fd(event) })))
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Err(error) = (&*self.0).write_all(&1_u64.to_ne_bytes()) {
+            tracing::error!(%error, "cannot wake a shard that sleeps in its ring");
+        }
+    }
+}
+
 /// State shared by the reactor, the socket tasks and the loop of one shard.
 struct Shared {
     pending: RefCell<Pending>,
@@ -53,22 +94,28 @@ struct Shared {
     landed: Cell<bool>,
     /// Wakes the shard's own task while it is parked.
     parked: RefCell<Option<Waker>>,
-    /// A read of the file ring's eventfd is under way.
-    listening: Cell<bool>,
+    /// Written to end a park.
+    bell: Arc<Bell>,
+    /// The task that reads the bell is to end, and whether it has.
+    stopping: Cell<bool>,
+    stopped: Cell<bool>,
 }
 
 impl Shared {
-    fn new() -> Rc<Shared> {
-        Rc::new(Shared {
+    fn new() -> io::Result<Rc<Shared>> {
+        let bell = Bell::new()?;
+        Ok(Rc::new(Shared {
             pending: RefCell::new(Pending::new()),
-            files: RefCell::new(FileRing::new()),
+            files: RefCell::new(FileRing::new(Arc::clone(&bell.0))),
             sockets: RefCell::new(Sockets::new()),
             tasks: Cell::new(0),
             spawned: Cell::new(false),
             landed: Cell::new(false),
             parked: RefCell::new(None),
-            listening: Cell::new(false),
-        })
+            bell: Arc::new(bell),
+            stopping: Cell::new(false),
+            stopped: Cell::new(false),
+        }))
     }
 
     fn finish(&self, id: OpId, result: OpResult) {
@@ -157,11 +204,11 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         .map_or(Placement::Unbound, Placement::Fixed);
     let executor = LocalExecutorBuilder::new(placement)
         .io_memory(IO_MEMORY)
-        .preempt_timer(Duration::from_nanos(POLL_INTERVAL_NS))
+        .preempt_timer(PREEMPT)
         .make()
         .map_err(io::Error::from)?;
+    let shared = Shared::new()?;
     executor.run(async move {
-        let shared = Shared::new();
         let random = Random::new(clock::entropy());
         let reactor = GlommioReactor {
             shared: Rc::clone(&shared),
@@ -169,33 +216,53 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         };
         let doorbell = launch.doorbell();
         let spin = Spin::new(launch.config.spin_ns);
+        listen(&shared)?;
+        let heart = glommio::spawn_local(async {
+            loop {
+                Timer::new(HEARTBEAT).await;
+            }
+        });
         let (shard, kept) = launch.begin(Box::new(reactor));
         drive(shard, &shared, &doorbell, spin).await;
         drop(kept);
         end(&shared).await;
-    });
-    Ok(())
+        heart.cancel().await;
+        Ok(())
+    })
 }
 
 async fn drive(mut shard: Shard, shared: &Rc<Shared>, doorbell: &Doorbell, mut spin: Spin) {
+    let sleeper = Waker::from(Arc::clone(&shared.bell));
+    let mut breathed = 0;
     loop {
         match shard.round() {
             Round::Finished => return,
             Round::Progress => spin.reset(),
             Round::Idle { next_timer } => {
                 if !spin.goes_on(clock::monotonic_ns()) {
-                    park(&mut shard, shared, doorbell, next_timer).await;
+                    park(&mut shard, shared, doorbell, &sleeper, next_timer).await;
                     spin.reset();
                     continue;
                 }
                 std::hint::spin_loop();
             }
         }
-        let waiting = shared.tasks.get() > 0 && glommio::executor().need_preempt();
-        if waiting || shared.spawned.get() {
-            shared.spawned.set(false);
-            yield_now().await;
+        if shared.tasks.get() > 0 {
+            breathe(shared, &mut breathed).await;
         }
+    }
+}
+
+/// Lets the socket tasks run, and every 50 µs glommio look at its rings.
+async fn breathe(shared: &Shared, breathed: &mut u64) {
+    let now = clock::monotonic_ns();
+    if now.saturating_sub(*breathed) >= POLL_INTERVAL_NS {
+        *breathed = now;
+        shared.spawned.set(false);
+        // A timer that is due at once: this task is not ready for an instant, so glommio polls.
+        Timer::new(Duration::ZERO).await;
+    } else if shared.spawned.take() {
+        yield_now().await;
     }
 }
 
@@ -204,6 +271,7 @@ async fn park(
     shard: &mut Shard,
     shared: &Rc<Shared>,
     doorbell: &Doorbell,
+    sleeper: &Waker,
     next_timer: Option<u64>,
 ) {
     let mut timer = None;
@@ -214,10 +282,8 @@ async fn park(
         }
         timer = Some(Timer::new(Duration::from_nanos(wait)));
     }
-    if shared.files.borrow().busy() > 0 {
-        listen_to_files(shared);
-    }
     shared.landed.set(false);
+    doorbell.set_sleeper(sleeper);
     if !doorbell.try_park(|| shard.quiet()) {
         return;
     }
@@ -233,8 +299,6 @@ fn poll_parked(
     cx: &mut Context<'_>,
 ) -> Poll<()> {
     shared.parked.replace(Some(cx.waker().clone()));
-    doorbell.set_sleeper(cx.waker());
-    // After the waker was set: a ring before that found none to wake.
     if !doorbell.is_parked() || shared.landed.get() {
         return Poll::Ready(());
     }
@@ -244,34 +308,29 @@ fn poll_parked(
     }
 }
 
-/// Has the next completion of the file ring wake the shard.
-fn listen_to_files(shared: &Rc<Shared>) {
-    if shared.listening.replace(true) {
-        return;
-    }
-    let event = shared
-        .files
-        .borrow()
-        .event()
-        .map(|event| event.as_fd().try_clone_to_owned());
-    let Some(Ok(event)) = event else {
-        // No ring, or no descriptor left: poll rather than sleep for ever.
-        shared.listening.set(false);
-        shared.rouse();
-        return;
-    };
+/// Keeps one read of the bell under way; each that ends wakes the shard if it is parked.
+fn listen(shared: &Rc<Shared>) -> io::Result<()> {
+    let event = shared.bell.0.as_fd().try_clone_to_owned()?;
     // SAFETY: the descriptor was cloned just above and is given away to glommio here.
     let event = unsafe { BufferedFile::from_raw_fd(event.into_raw_fd()) };
     let shared = Rc::clone(shared);
     glommio::spawn_local(async move {
-        // The read ends when the counter is not zero, and resets it. An error wakes as well: the shard
-        // then polls the ring itself.
-        let _ = event.read_at(0, 8).await;
-        let _ = event.close().await;
-        shared.listening.set(false);
+        while !shared.stopping.get() {
+            // Ends when the counter is not zero, and resets it.
+            if let Err(error) = event.read_at(0, 8).await {
+                tracing::error!(%error, "cannot wait for the bell of a shard: it polls");
+                Timer::new(Duration::from_millis(1)).await;
+            }
+            shared.rouse();
+        }
+        if let Err(error) = event.close().await {
+            tracing::debug!(%error, "the bell of a shard was not closed");
+        }
+        shared.stopped.set(true);
         shared.rouse();
     })
     .detach();
+    Ok(())
 }
 
 /// Ends what is still in flight, so that no buffer is freed under the kernel.
@@ -291,26 +350,15 @@ async fn end(shared: &Rc<Shared>) {
         .files
         .borrow_mut()
         .finish(&mut shared.pending.borrow_mut());
-    if shared.listening.get() {
-        // The eventfd is still being read: end that read.
-        if let Some(event) = shared.files.borrow().event() {
-            ring_event(event);
+    shared.stopping.set(true);
+    shared.bell.wake_by_ref();
+    poll_fn(|cx| {
+        shared.parked.replace(Some(cx.waker().clone()));
+        if shared.stopped.get() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        poll_fn(|cx| {
-            shared.parked.replace(Some(cx.waker().clone()));
-            if shared.listening.get() {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
-        })
-        .await;
-    }
-}
-
-fn ring_event(event: &std::os::fd::OwnedFd) {
-    if let Ok(copy) = event.try_clone() {
-        let written = io::Write::write(&mut std::fs::File::from(copy), &1_u64.to_ne_bytes());
-        debug_assert!(written.is_ok(), "an eventfd takes a one");
-    }
+    })
+    .await;
 }

@@ -1,0 +1,318 @@
+//! Files.
+
+use std::sync::Arc;
+
+use thalweg_core::seam::reactor::{FileId, IoBuffer, Op, OpResult, OpenOptions, Outcome};
+use thalweg_core::shard::executor::Shard;
+
+use crate::rig::{DONE, Exits, NONE, Rig, assert_all_done, chain, end_after, step};
+
+fn opened(result: Option<OpResult>) -> (FileId, u64) {
+    match result {
+        Some(Ok(Outcome::Opened { file, len })) => (file, len),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn bytes(result: Option<OpResult>) -> (IoBuffer, usize) {
+    match result {
+        Some(Ok(Outcome::Bytes { buffer, count })) => (buffer, count),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn done(result: Option<OpResult>) {
+    assert!(matches!(result, Some(Ok(Outcome::Done))), "{result:?}");
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8).collect()
+}
+
+pub(crate) fn a_file_is_written_synced_renamed_and_read(rig: &dyn Rig) {
+    const LEN: usize = 200_000;
+    let exits = Exits::default();
+    let told = Arc::clone(&exits);
+    let directory = rig.directory().to_path_buf();
+    let (first, second) = (directory.join("first"), directory.join("second"));
+    rig.run_shard(move |shard| {
+        end_after(shard, 1, &told);
+        let mut file = FileId(0);
+        shard.add_step(chain("writer", move |stage, result| {
+            Some(match stage {
+                0 => Op::Open {
+                    path: first.clone(),
+                    options: OpenOptions::WRITE_NEW,
+                },
+                1 => {
+                    let len;
+                    (file, len) = opened(result);
+                    assert_eq!(len, 0);
+                    let mut buffer = IoBuffer::from(pattern(LEN + 10));
+                    buffer.set_window(10..LEN + 10);
+                    Op::Write {
+                        file,
+                        buffer,
+                        offset: 0,
+                    }
+                }
+                2 => {
+                    let (buffer, count) = bytes(result);
+                    assert_eq!((count, buffer.window()), (LEN, 10..LEN + 10));
+                    assert_eq!(buffer.into_vec(), pattern(LEN + 10));
+                    Op::Sync { file }
+                }
+                3 => {
+                    done(result);
+                    Op::Close { file }
+                }
+                4 => {
+                    done(result);
+                    Op::Rename {
+                        from: first.clone(),
+                        to: second.clone(),
+                    }
+                }
+                5 => {
+                    done(result);
+                    Op::SyncDirectory {
+                        path: directory.clone(),
+                    }
+                }
+                6 => {
+                    done(result);
+                    Op::Open {
+                        path: second.clone(),
+                        options: OpenOptions::READ,
+                    }
+                }
+                7 => {
+                    let len;
+                    (file, len) = opened(result);
+                    assert_eq!(len, LEN as u64);
+                    Op::Read {
+                        file,
+                        buffer: IoBuffer::zeroed(1000),
+                        offset: 500,
+                    }
+                }
+                8 => {
+                    let (buffer, count) = bytes(result);
+                    assert_eq!((count, buffer.as_slice()), (1000, &pattern(LEN)[510..1510]));
+                    Op::Read {
+                        file,
+                        buffer,
+                        offset: LEN as u64,
+                    }
+                }
+                9 => {
+                    assert_eq!(bytes(result).1, 0);
+                    Op::Remove {
+                        path: second.clone(),
+                    }
+                }
+                10 => {
+                    done(result);
+                    Op::Close { file }
+                }
+                _ => {
+                    done(result);
+                    return None;
+                }
+            })
+        }));
+    });
+    assert_all_done(&exits);
+}
+
+pub(crate) fn failures_are_told_with_the_buffer(rig: &dyn Rig) {
+    let exits = Exits::default();
+    let told = Arc::clone(&exits);
+    let missing = rig.directory().join("missing");
+    let there = rig.directory().join("there");
+    rig.run_shard(move |shard| {
+        end_after(shard, 1, &told);
+        let mut file = FileId(0);
+        shard.add_step(chain("clumsy", move |stage, result| {
+            let failure = |result: Option<OpResult>| result.unwrap().unwrap_err();
+            Some(match stage {
+                0 => Op::Open {
+                    path: missing.clone(),
+                    options: OpenOptions::READ,
+                },
+                1 => {
+                    assert_eq!(failure(result).error.kind(), std::io::ErrorKind::NotFound);
+                    Op::Open {
+                        path: there.clone(),
+                        options: OpenOptions::WRITE_NEW,
+                    }
+                }
+                2 => {
+                    file = opened(result).0;
+                    let options = OpenOptions {
+                        exclusive: true,
+                        ..OpenOptions::WRITE_NEW
+                    };
+                    Op::Open {
+                        path: there.clone(),
+                        options,
+                    }
+                }
+                3 => {
+                    assert_eq!(
+                        failure(result).error.kind(),
+                        std::io::ErrorKind::AlreadyExists
+                    );
+                    Op::Close { file }
+                }
+                4 => {
+                    done(result);
+                    Op::Write {
+                        file,
+                        buffer: IoBuffer::zeroed(5),
+                        offset: 0,
+                    }
+                }
+                5 => {
+                    let failure = failure(result);
+                    assert_eq!(failure.buffer.unwrap().len(), 5);
+                    Op::Open {
+                        path: there.clone(),
+                        options: OpenOptions::READ,
+                    }
+                }
+                6 => {
+                    file = opened(result).0;
+                    Op::Write {
+                        file,
+                        buffer: IoBuffer::zeroed(7),
+                        offset: 0,
+                    }
+                }
+                7 => {
+                    assert_eq!(failure(result).buffer.unwrap().len(), 7);
+                    Op::Rename {
+                        from: missing.clone(),
+                        to: there.clone(),
+                    }
+                }
+                _ => {
+                    assert_eq!(failure(result).error.kind(), std::io::ErrorKind::NotFound);
+                    return None;
+                }
+            })
+        }));
+    });
+    assert_all_done(&exits);
+}
+
+/// More operations than a ring has entries, and one shard that sleeps while they fly.
+pub(crate) fn many_operations_at_once(rig: &dyn Rig) {
+    const WRITES: usize = 1_000;
+    let exits = Exits::default();
+    let told = Arc::clone(&exits);
+    let path = rig.directory().join("many");
+    rig.run_shard(move |shard| {
+        end_after(shard, 1, &told);
+        let mut opening = None;
+        let mut writing = Vec::new();
+        let mut written = 0;
+        shard.add_step(step("many", move |cx| {
+            let Some(open) = opening else {
+                let options = OpenOptions::WRITE_NEW;
+                opening = Some(cx.submit(Op::Open {
+                    path: path.clone(),
+                    options,
+                }));
+                return Ok(NONE);
+            };
+            if let Some(result) = cx.reactor().take(open) {
+                let file = opened(Some(result)).0;
+                for at in 0..WRITES {
+                    let buffer = IoBuffer::from(vec![at as u8; 512]);
+                    let offset = at as u64 * 512;
+                    writing.push(cx.submit(Op::Write {
+                        file,
+                        buffer,
+                        offset,
+                    }));
+                }
+            }
+            writing.retain(|op| match cx.reactor().take(*op) {
+                None => true,
+                Some(result) => {
+                    assert_eq!(bytes(Some(result)).1, 512);
+                    written += 1;
+                    false
+                }
+            });
+            Ok(if written == WRITES { DONE } else { NONE })
+        }));
+    });
+    assert_all_done(&exits);
+}
+
+pub(crate) fn a_shutdown_with_files_in_flight_ends(rig: &dyn Rig) {
+    let path = rig.directory().join("cut off");
+    rig.run_shard(move |shard| {
+        let mailbox = shard.mailbox();
+        let mut opening = None;
+        shard.add_step(step("cut off", move |cx| {
+            let Some(open) = opening else {
+                let options = OpenOptions::WRITE_NEW;
+                opening = Some(cx.submit(Op::Open {
+                    path: path.clone(),
+                    options,
+                }));
+                return Ok(NONE);
+            };
+            if let Some(result) = cx.reactor().take(open) {
+                let file = opened(Some(result)).0;
+                for at in 0..300_u64 {
+                    let buffer = IoBuffer::zeroed(8192);
+                    let op = cx.submit(Op::Write {
+                        file,
+                        buffer,
+                        offset: at * 8192,
+                    });
+                    if at % 2 == 0 {
+                        cx.reactor().cancel(op);
+                    }
+                }
+                mailbox.send(Box::new(Shard::shutdown))?;
+            }
+            Ok(NONE)
+        }));
+    });
+}
+
+/// Writes and syncs the first half of a file, writes the second half, and sleeps.
+pub(crate) fn write_two_halves(shard: &mut Shard) {
+    let mut file = FileId(0);
+    shard.add_step(chain("halves", move |stage, result| {
+        Some(match stage {
+            0 => Op::Open {
+                path: "/sim/halves".into(),
+                options: OpenOptions::WRITE_NEW,
+            },
+            1 => {
+                file = opened(result).0;
+                Op::Write {
+                    file,
+                    buffer: vec![1; 4096].into(),
+                    offset: 0,
+                }
+            }
+            2 => Op::Sync { file },
+            3 => Op::SyncDirectory {
+                path: "/sim".into(),
+            },
+            4 => Op::Write {
+                file,
+                buffer: vec![2; 4096].into(),
+                offset: 4096,
+            },
+            _ => return None,
+        })
+    }));
+}

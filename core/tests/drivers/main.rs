@@ -1,0 +1,161 @@
+//! One suite for all drivers: what a shard promises holds on io_uring, on epoll and in simulation.
+//!
+//! `default_driver` takes what the host allows and runs once more in a child process under a filter
+//! that denies io_uring, where it has to come out on epoll.
+
+mod files;
+mod isolation;
+mod rig;
+mod sockets;
+mod waking;
+
+macro_rules! suite {
+    ($driver:ident, $rig:expr) => {
+        mod $driver {
+            use crate::rig::Rig;
+
+            suite!(@tests $rig,
+                waking::tasks_are_woken_across_shards_through_lanes,
+                waking::ten_thousand_ping_pongs_lose_no_wake_up,
+                waking::timers_fire_in_order_and_never_early,
+                waking::commands_run_once_and_in_order,
+                waking::idle_tasks_get_no_turns,
+                waking::a_parked_shard_is_shut_down,
+                waking::budgets_expire,
+                isolation::a_panic_ends_its_task_only,
+                isolation::a_panicking_command_does_not_end_the_shard,
+                files::a_file_is_written_synced_renamed_and_read,
+                files::failures_are_told_with_the_buffer,
+                files::many_operations_at_once,
+                files::a_shutdown_with_files_in_flight_ends,
+                sockets::a_megabyte_is_echoed,
+                sockets::a_refused_connection_is_told,
+                sockets::a_closed_socket_ends_its_operations,
+                sockets::a_shutdown_with_sockets_in_flight_ends,
+                sockets::a_cancelled_accept_answers_nothing,
+            );
+        }
+    };
+    (@tests $rig:expr, $($room:ident::$test:ident,)*) => {
+        $(#[test]
+        fn $test() {
+            let rig: &dyn Rig = &$rig;
+            crate::$room::$test(rig);
+        })*
+    };
+}
+
+suite!(default_driver, crate::rig::Threads::default_driver());
+suite!(epoll, crate::rig::Threads::epoll());
+suite!(simulated, crate::rig::Simulated::new());
+
+/// Set in the child process that has io_uring denied.
+const DENIED: &str = "THALWEG_TEST_IO_URING_DENIED";
+
+#[test]
+fn the_default_driver_passes_where_io_uring_is_denied() {
+    // The filter holds for the thread that sets it and for what that thread starts: the child.
+    let child = std::thread::Builder::new()
+        .spawn(|| {
+            thalweg_core::seam::seccomp::forbid_io_uring_for_tests().unwrap();
+            std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["default_driver::", "--test-threads=2"])
+                .env(DENIED, "1")
+                .output()
+                .unwrap()
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+    assert!(said.contains("18 passed"), "{said}");
+}
+
+#[test]
+fn io_uring_on_demand_is_refused_where_it_is_denied() {
+    use thalweg_core::ShardId;
+    use thalweg_core::seam::reactor::DriverChoice;
+    use thalweg_core::shard::start::{ShardConfig, start};
+    let refused = std::thread::Builder::new()
+        .spawn(|| {
+            thalweg_core::seam::seccomp::forbid_io_uring_for_tests().unwrap();
+            let config = ShardConfig {
+                driver: DriverChoice::IoUring,
+                ..ShardConfig::new(ShardId(0))
+            };
+            start(config, |_| ()).map(|_| ()).unwrap_err()
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+    assert!(refused.to_string().contains("io_uring_setup"), "{refused}");
+}
+
+#[test]
+fn a_panicking_init_is_an_error_of_start() {
+    use thalweg_core::ShardId;
+    use thalweg_core::shard::start::{ShardConfig, start};
+    let failed = start(ShardConfig::new(ShardId(0)), |_| panic!("no"))
+        .map(|_| ())
+        .unwrap_err();
+    assert!(failed.to_string().contains("init panicked"), "{failed}");
+}
+
+mod simulation {
+    use thalweg_core::seam::simulated::{SimOptions, SimOutcome, Simulation};
+
+    use crate::{rig, waking};
+
+    fn hash_of(seed: u64) -> u64 {
+        let mut simulation = Simulation::new(seed, SimOptions::default());
+        for (doorbell, init) in waking::ping_pong(100).0 {
+            simulation.add_shard_with(doorbell, init);
+        }
+        assert_eq!(simulation.run(1_000_000), SimOutcome::Finished);
+        simulation.trace_hash()
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for seed in 0..20 {
+            assert_eq!(hash_of(seed), hash_of(seed));
+        }
+        assert_ne!(hash_of(1), hash_of(2));
+    }
+
+    #[test]
+    fn a_hang_is_told_as_such() {
+        let mut simulation = Simulation::new(1, SimOptions::default());
+        let mailbox = simulation.add_shard(|shard| {
+            shard.add_step(rig::step("idle", |_| Ok(rig::NONE)));
+            shard.mailbox()
+        });
+        assert_eq!(simulation.run(1_000), SimOutcome::Quiescent);
+        mailbox
+            .send(Box::new(thalweg_core::shard::executor::Shard::shutdown))
+            .unwrap();
+        assert_eq!(simulation.run(1_000), SimOutcome::Finished);
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_only() {
+        let mut lost = 0;
+        for seed in 0..50 {
+            let mut simulation = Simulation::new(seed, SimOptions::default());
+            simulation.add_shard(crate::files::write_two_halves);
+            assert_eq!(simulation.run(100_000), SimOutcome::Quiescent);
+            simulation.crash();
+            let file = simulation
+                .file(std::path::Path::new("/sim/halves"))
+                .unwrap();
+            assert_eq!(file[..4096], [1; 4096]);
+            lost += usize::from(file.len() < 8192 || file[4096..] != [2; 4096]);
+        }
+        assert!(lost > 25, "{lost}");
+    }
+}
