@@ -102,8 +102,10 @@ impl<T: Copy> HugeArray<T> {
         // SAFETY: advice on whole pages of memory just allocated changes nothing but its speed.
         unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
         for at in 0..len {
-            // SAFETY: the element lies in the allocation and is not yet initialised.
-            unsafe { start.as_ptr().add(at).write(value) };
+            // SAFETY: the element lies in the allocation.
+            let element = unsafe { start.as_ptr().add(at) };
+            // SAFETY: it is aligned and nobody else knows of it.
+            unsafe { element.write(value) };
         }
         Self { start, len }
     }
@@ -143,12 +145,12 @@ impl<T: Copy> DerefMut for HugeArray<T> {
 
 /// Asks for the cache line at `line` to be brought near, for writing soon.
 #[inline(always)]
-pub(super) fn prefetch<T>(line: &T) {
+pub(super) fn prefetch<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults and changes nothing.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_ET0>(std::ptr::from_ref(line).cast());
+        _mm_prefetch::<_MM_HINT_ET0>(line.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = line;

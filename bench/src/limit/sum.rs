@@ -243,7 +243,8 @@ fn consume_body<const WIDE: u8>(
         let to = (from + GROUP).min(len);
         for at in from..to {
             table.prefetch(homes[at + AHEAD]);
-            olds[at] = table.add::<WIDE>(homes[at], keys[at], values[at]);
+            // SAFETY: the homes up to `len` were made above.
+            olds[at] = unsafe { table.add::<WIDE>(homes[at], keys[at], values[at]) };
         }
         // The group before: arithmetic for the time the lines of this one are on their way, over
         // sums that have left the store buffer.

@@ -122,15 +122,15 @@ impl CountTable {
 
     #[inline(always)]
     fn prefetch(&self, hash: u32) {
-        // SAFETY: a home is below the number of lines.
-        prefetch(unsafe { self.lines.get_unchecked(self.home(hash)) });
+        prefetch(self.lines.as_ptr().wrapping_add(self.home(hash)));
     }
 
     /// Counts `word` once more: the mix of its hash, and its new count.
     #[inline(always)]
     fn count<const WIDE: u8>(&mut self, hash: u32, word: &Packed) -> (u64, u64) {
         let home = self.home(hash);
-        // SAFETY: a home is below the number of lines.
+        // SAFETY: a home is a hash without the bits that the number of lines, a power of two fixed at
+        // the table's making, leaves over; so it is below that number.
         let line = unsafe { self.lines.get_unchecked_mut(home) };
         let Some(slot) = find::<WIDE>(&line.words, word) else {
             return self.count_far(home, *word);
@@ -408,7 +408,8 @@ fn part_body<const WIDE: u8>(
             push_long(batch, &block[start..start + len]);
             continue;
         }
-        let word = pack(block, start, len);
+        // SAFETY: the word was found in the block, behind which is slack.
+        let word = unsafe { pack(block, start, len) };
         let hash = hash(word);
         let owner = (hash >> 63) as usize & owner_bits as usize;
         let hash = ((hash << owner_bits) >> 32) as u32;

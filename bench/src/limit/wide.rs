@@ -67,14 +67,16 @@ fn mix(x: __m512i) -> __m512i {
 /// The batch has room for eight more records.
 #[target_feature(enable = "avx512f,popcnt")]
 unsafe fn append(batch: &mut Batch, mask: u8, keys: __m512i, values: __m512i) {
+    let keys = _mm512_maskz_compress_epi64(mask, keys);
+    let values = _mm512_maskz_compress_epi64(mask, values);
     // SAFETY: the caller vouches for the room of eight lanes behind `len`.
     let to = unsafe { batch.keys.as_mut_ptr().add(batch.len) };
     // SAFETY: as above.
-    unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi64(mask, keys)) };
+    unsafe { _mm512_storeu_si512(to.cast(), keys) };
     // SAFETY: as above.
     let to = unsafe { batch.values.as_mut_ptr().add(batch.len) };
     // SAFETY: as above.
-    unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi64(mask, values)) };
+    unsafe { _mm512_storeu_si512(to.cast(), values) };
     batch.len += mask.count_ones() as usize;
 }
 
@@ -105,14 +107,15 @@ pub(super) fn positions(mask: u64, base: u32, to: &mut [u32; 32]) -> usize {
     let bytes = unsafe { _mm512_loadu_si512(BYTES.as_ptr().cast()) };
     let bytes = _mm512_castsi512_si256(_mm512_maskz_compress_epi8(mask, bytes));
     let base = _mm512_set1_epi32(base.cast_signed());
-    let low = _mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes));
+    let low = _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(bytes)), base);
     // SAFETY: the first half of the array is 16 lanes of four bytes.
-    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_add_epi32(low, base)) };
+    unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), low) };
     let count = mask.count_ones() as usize;
     if count > 16 {
         let high = _mm512_cvtepu8_epi32(_mm256_extracti128_si256::<1>(bytes));
+        let high = _mm512_add_epi32(high, base);
         // SAFETY: the second half of the array is 16 lanes of four bytes.
-        unsafe { _mm512_storeu_si512(to[16..].as_mut_ptr().cast(), _mm512_add_epi32(high, base)) };
+        unsafe { _mm512_storeu_si512(to[16..].as_mut_ptr().cast(), high) };
     }
     count
 }

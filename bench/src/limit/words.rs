@@ -128,21 +128,20 @@ static KEEP: [Packed; PACKED + 1] = {
     keep
 };
 
-/// Packs the `len` bytes at `start`; sixteen must be readable and `len` at most [`PACKED`].
+/// Packs the `len` bytes at `start`, at most [`PACKED`].
+///
+/// # Safety
+/// Sixteen bytes from `start` lie in `block`.
 #[inline(always)]
-pub(super) fn pack(block: &[u8], start: usize, len: usize) -> Packed {
+pub(super) unsafe fn pack(block: &[u8], start: usize, len: usize) -> Packed {
     debug_assert!(
         len > 0 && len <= PACKED && start + PACKED <= block.len(),
         "a word packs"
     );
-    // SAFETY: the caller vouches for sixteen readable bytes.
-    let bytes = unsafe {
-        block
-            .as_ptr()
-            .add(start)
-            .cast::<[u8; PACKED]>()
-            .read_unaligned()
-    };
+    // SAFETY: the caller vouches for sixteen readable bytes from `start`.
+    let at = unsafe { block.as_ptr().add(start) }.cast::<[u8; PACKED]>();
+    // SAFETY: as above; any bytes are an array of bytes.
+    let bytes = unsafe { at.read_unaligned() };
     let bits = u128::from_le_bytes(bytes);
     let keep = &KEEP[len];
     let half = |bits: u64, keep: u64| (bits & keep) | (SPACES & !keep);
@@ -217,7 +216,8 @@ mod tests {
     fn packing_loses_nothing() {
         let block = b"ab\0cdefghijklmno pqrstuvwxyz....";
         for len in 1..=16 {
-            let word = pack(block, 0, len);
+            // SAFETY: the block is 32 bytes.
+            let word = unsafe { pack(block, 0, len) };
             assert_eq!(unpack(word), &block[..len]);
             assert_ne!(word, NO_WORD);
         }
