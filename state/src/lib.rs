@@ -1,1 +1,24 @@
-//! state
+//! Floor 2: what operators remember.
+//!
+//! Entered by keyed operators through a [`KeyedTable`] (the engine's own, which borrow keys from the
+//! segment) or through the handles of a [`KeyedBackend`] (user functions, which have a current key). A
+//! table keeps native values in open addressing, stamped with the epoch of their last change and divided
+//! by key group, so that a group can be copied, moved or dropped alone.
+//!
+//! Invariants: state is changed only through the calls of a table or handle, so that stamps and memory
+//! accounting see every change; every byte is reserved from the slot's budget; nothing here blocks.
+//!
+//! Everything lives on one shard's thread and is neither `Send` nor `Sync`.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod descriptor;
+pub mod error;
+pub mod keyed;
+pub mod table;
+
+pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
+pub use descriptor::{StateDescriptor, StateKind};
+pub use error::StateError;
+pub use keyed::{KeyedContext, ReducingState, ValueState};
+pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry};

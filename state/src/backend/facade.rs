@@ -1,0 +1,153 @@
+//! The door of an operator to its keyed state: makes handles, knows the current key.
+//!
+//! Entered when an operator opens (states are declared) and per record (the key is set). Invariant: all
+//! handles of one facade share its current key. Lives on one shard's thread.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_memory::{Budget, Key, Record};
+
+use super::contract::{Backend, Residency};
+use super::hashmap::HashMapBackend;
+use crate::descriptor::{StateDescriptor, StateKind};
+use crate::error::StateError;
+use crate::keyed::{KeyedContext, ReducingState, SharedTable, ValueState};
+use crate::table::KeyedTable;
+
+/// The keyed states of one operator of one subtask.
+///
+/// ```
+/// use thalweg_core::MaxParallelism;
+/// use thalweg_memory::{Budget, Key, Str};
+/// use thalweg_state::KeyedBackend;
+///
+/// let slot = Budget::new("slot-0", 1 << 20);
+/// let mut backend = KeyedBackend::<Str>::in_memory(0..128, MaxParallelism::default(), slot);
+/// let mut seen = backend.value_state::<u64>("seen")?;
+/// for word in ["a", "b", "a"] {
+///     backend.context().set_current(Str::hash(&word), &word);
+///     seen.update(|count| *count += 1)?;
+/// }
+/// assert_eq!(seen.get()?, Some(2));
+/// # Ok::<(), thalweg_state::StateError>(())
+/// ```
+pub struct KeyedBackend<K: Key> {
+    context: Rc<KeyedContext<K>>,
+    backend: Box<dyn Backend>,
+    groups: Range<u16>,
+    max: MaxParallelism,
+    budget: Budget,
+}
+
+impl<K: Key> KeyedBackend<K> {
+    /// States for `groups` of `max` key groups, kept by `backend` within `budget`.
+    #[must_use]
+    pub fn new(
+        groups: Range<u16>,
+        max: MaxParallelism,
+        budget: Budget,
+        backend: Box<dyn Backend>,
+    ) -> KeyedBackend<K> {
+        let context = Rc::new(KeyedContext::new());
+        KeyedBackend {
+            context,
+            backend,
+            groups,
+            max,
+            budget,
+        }
+    }
+
+    /// The same, all in memory.
+    #[must_use]
+    pub fn in_memory(groups: Range<u16>, max: MaxParallelism, budget: Budget) -> KeyedBackend<K> {
+        KeyedBackend::new(groups, max, budget, Box::new(HashMapBackend::new()))
+    }
+
+    /// The current key, to be set before each record.
+    #[must_use]
+    pub fn context(&self) -> &Rc<KeyedContext<K>> {
+        &self.context
+    }
+
+    /// Declares a value state `name`.
+    ///
+    /// # Errors
+    /// When the operator has a state of that name, or there is no memory for an empty table.
+    pub fn value_state<V: Record>(
+        &mut self,
+        name: impl Into<String>,
+    ) -> Result<ValueState<K, V>, StateError> {
+        self.value_state_of(StateDescriptor::new::<V>(name, StateKind::Value))
+    }
+
+    /// Declares the value state that `descriptor` describes.
+    ///
+    /// # Errors
+    /// As [`KeyedBackend::value_state`].
+    pub fn value_state_of<V: Record>(
+        &mut self,
+        descriptor: StateDescriptor,
+    ) -> Result<ValueState<K, V>, StateError> {
+        let shared = self.table(descriptor)?;
+        Ok(ValueState::new(shared, Rc::clone(&self.context)))
+    }
+
+    /// Declares a reducing state `name`; `reduce` makes its second argument part of its first.
+    ///
+    /// # Errors
+    /// As [`KeyedBackend::value_state`].
+    pub fn reducing_state<V: Record, F: Fn(&mut V, V)>(
+        &mut self,
+        name: impl Into<String>,
+        reduce: F,
+    ) -> Result<ReducingState<K, V, F>, StateError> {
+        let shared = self.table(StateDescriptor::new::<V>(name, StateKind::Reducing))?;
+        Ok(ReducingState::new(shared, Rc::clone(&self.context), reduce))
+    }
+
+    fn table<V: Record>(
+        &mut self,
+        descriptor: StateDescriptor,
+    ) -> Result<Rc<SharedTable<K, V>>, StateError> {
+        let table = KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())?;
+        let shared = Rc::new(SharedTable {
+            descriptor,
+            table: RefCell::new(table),
+        });
+        self.backend.register(Rc::clone(&shared) as _)?;
+        Ok(shared)
+    }
+
+    /// Makes the entries of a batch resident and near.
+    ///
+    /// # Errors
+    /// When there is no memory for them.
+    pub fn residency(&mut self, hashes: &[KeyHash]) -> Result<Residency, StateError> {
+        self.backend.residency(hashes)
+    }
+
+    /// Moves all states on to `epoch`.
+    pub fn set_epoch(&mut self, epoch: Epoch) {
+        self.backend.set_epoch(epoch);
+    }
+
+    /// Bytes held by all states.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.backend.memory_bytes()
+    }
+
+    /// The descriptions of all states, in the order of declaration.
+    #[must_use]
+    pub fn states(&self) -> Vec<StateDescriptor> {
+        self.backend.states()
+    }
+}
+
+#[cfg(test)]
+#[path = "facade_tests.rs"]
+mod tests;

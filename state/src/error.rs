@@ -1,0 +1,65 @@
+//! What can go wrong with state, and how to mend it.
+//!
+//! Left by every call that may need memory or a current key. Invariant: a call that answers with an error
+//! has lost nothing that was in the state before it. Plain data, lives on any thread.
+
+use thalweg_core::ErrorKind;
+use thalweg_memory::BudgetExceeded;
+
+/// An access to keyed state that could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The memory of the slot does not suffice.
+    #[error("keyed state does not fit its memory: {0}")]
+    OverBudget(#[from] BudgetExceeded),
+    /// A handle was used while no record or timer of a key was in work.
+    #[error(
+        "state '{state}' was used without a current key: keyed state exists only while a record or a \
+         timer of a keyed stream is processed"
+    )]
+    NoCurrentKey {
+        /// The name of the state.
+        state: String,
+    },
+    /// A closure that works on a state called the same state again.
+    #[error(
+        "state '{state}' was used inside a closure that is already working on it: take what is needed \
+         out of the closure first"
+    )]
+    Reentered {
+        /// The name of the state.
+        state: String,
+    },
+    /// Two states of one operator have the same name.
+    #[error(
+        "state '{state}' is declared twice, as {first} and as {second}: give each state of an operator \
+         its own name"
+    )]
+    DeclaredTwice {
+        /// The name of the state.
+        state: String,
+        /// What the first declaration says.
+        first: String,
+        /// What the second declaration says.
+        second: String,
+    },
+    /// Entries moved since the scan's last slice.
+    #[error(
+        "the table grew, shrank or lost entries between two slices of a scan: scan again from the start"
+    )]
+    ScanOvertaken,
+}
+
+impl StateError {
+    /// What the receiver should do about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StateError::OverBudget(_) => ErrorKind::Resource,
+            StateError::NoCurrentKey { .. }
+            | StateError::Reentered { .. }
+            | StateError::DeclaredTwice { .. } => ErrorKind::Invalid,
+            StateError::ScanOvertaken => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The key whose record or timer is in work.
+//!
+//! Entered by the operator per record, read by the handles. Invariant: hash and key belong together. The
+//! key is kept as a table keeps it, in memory that is reused. Lives on one shard's thread.
+
+use std::cell::RefCell;
+
+use thalweg_core::KeyHash;
+use thalweg_memory::Key;
+
+/// The current key of one operator, shared by its handles.
+pub struct KeyedContext<K: Key> {
+    current: RefCell<Option<Current<K::Stored>>>,
+}
+
+struct Current<S> {
+    hash: KeyHash,
+    key: S,
+}
+
+impl<K: Key> KeyedContext<K> {
+    /// A context with no current key.
+    #[must_use]
+    pub fn new() -> KeyedContext<K> {
+        KeyedContext {
+            current: RefCell::new(None),
+        }
+    }
+
+    /// Makes `key`, whose hash is `hash`, the current key. Allocates only where a key needs more memory
+    /// than every one before it.
+    ///
+    /// # Panics
+    /// When called from inside a closure given to a state handle.
+    #[inline]
+    pub fn set_current(&self, hash: KeyHash, key: &K::Of<'_>) {
+        debug_assert_eq!(
+            hash,
+            K::hash(key),
+            "the hash that travelled is that of the key"
+        );
+        let mut current = self.current.borrow_mut();
+        match &mut *current {
+            Some(current) => {
+                K::assign(&mut current.key, key);
+                current.hash = hash;
+            }
+            none => {
+                *none = Some(Current {
+                    hash,
+                    key: K::store(key),
+                })
+            }
+        }
+    }
+
+    /// Calls `with` with the current key, if there is one.
+    #[inline]
+    pub fn with_current<R>(&self, with: impl FnOnce(KeyHash, &K::Of<'_>) -> R) -> Option<R> {
+        let current = self.current.borrow();
+        let current = current.as_ref()?;
+        Some(with(current.hash, &K::lend(&current.key)))
+    }
+}
+
+impl<K: Key> Default for KeyedContext<K> {
+    fn default() -> Self {
+        KeyedContext::new()
+    }
+}

@@ -1,0 +1,63 @@
+//! A table with its name, held by a handle and by the backend at once.
+//!
+//! Invariant: borrowed for the length of one call; a second call from inside the first is an error that
+//! names the state. Lives on one shard's thread.
+
+use std::cell::RefCell;
+
+use thalweg_core::{Epoch, KeyHash};
+use thalweg_memory::{Key, Record};
+
+use super::context::KeyedContext;
+use crate::backend::StateTable;
+use crate::descriptor::StateDescriptor;
+use crate::error::StateError;
+use crate::table::KeyedTable;
+
+/// A table under a descriptor.
+pub(crate) struct SharedTable<K: Key, V: Record> {
+    pub(crate) descriptor: StateDescriptor,
+    pub(crate) table: RefCell<KeyedTable<K, V>>,
+}
+
+impl<K: Key, V: Record> SharedTable<K, V> {
+    /// Works on the table with the current key.
+    #[inline]
+    pub(crate) fn with<R>(
+        &self,
+        context: &KeyedContext<K>,
+        work: impl FnOnce(&mut KeyedTable<K, V>, KeyHash, &K::Of<'_>) -> R,
+    ) -> Result<R, StateError> {
+        let Ok(mut table) = self.table.try_borrow_mut() else {
+            return Err(StateError::Reentered {
+                state: self.descriptor.name().to_owned(),
+            });
+        };
+        let answer = context.with_current(|hash, key| work(&mut table, hash, key));
+        answer.ok_or_else(|| StateError::NoCurrentKey {
+            state: self.descriptor.name().to_owned(),
+        })
+    }
+}
+
+impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
+    fn descriptor(&self) -> &StateDescriptor {
+        &self.descriptor
+    }
+
+    fn prefetch_batch(&self, hashes: &[KeyHash]) {
+        self.table.borrow().prefetch_batch(hashes);
+    }
+
+    fn set_epoch(&self, epoch: Epoch) {
+        self.table.borrow_mut().set_epoch(epoch);
+    }
+
+    fn entries(&self) -> usize {
+        self.table.borrow().len()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.table.borrow().memory_bytes()
+    }
+}
