@@ -1,1 +1,10 @@
-//! cluster
+//! Who runs what where.
+//!
+//! Local mode is the same deployment as on many hosts, in one process: the plan of a job is
+//! laid out over slots and channels, each shard builds its subtasks, a control thread waits
+//! for their reports and publishes what their sinks prepared.
+#![forbid(unsafe_code)]
+
+pub mod local;
+
+pub use local::{CancelToken, LocalExecutor, SimulatedExecutor};

@@ -1,1 +1,32 @@
-//! dataflow
+//! What a program is and how a task runs it.
+//!
+//! The room is entered from two sides. A user's program enters through
+//! [`stream`]: its typed streams only grow a logical graph ([`graph`]) and no data
+//! moves until [`Environment::execute`]. A deployer enters through [`executor`]: it
+//! takes the finished [`Job`], asks each vertex for its subtasks and runs them as
+//! [`task`]s on shards.
+//!
+//! The invariant both sides keep: an operator never blocks, never awaits and never
+//! sees a driver. It is pushed records by the head of its chain, says through
+//! [`Push::ready`] whether there is room behind it, and does bounded work per turn.
+#![forbid(unsafe_code)]
+
+pub mod executor;
+pub mod function;
+pub mod graph;
+pub mod harness;
+pub mod operator;
+pub mod partition;
+pub mod sink;
+pub mod source;
+pub mod stream;
+pub mod task;
+pub mod time;
+
+pub use executor::{Executor, JobError, JobResult, JobSummary};
+pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
+pub use graph::{Job, JobGraph};
+pub use sink::{Sink, SinkError, SinkWriter};
+pub use source::{Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus};
+pub use stream::{DataStream, Environment, KeyedStream, Pipe, RuntimeMode, SharedStream};
+pub use task::{Head, Push};

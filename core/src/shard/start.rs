@@ -9,8 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::ids::ShardId;
+use crate::seam::clock::monotonic_ns;
 use crate::seam::probe::choose;
 use crate::seam::reactor::{DriverChoice, DriverKind, Reactor};
 use crate::seam::{epoll, glommio};
@@ -18,6 +20,7 @@ use crate::shard::catch;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::executor::Shard;
 use crate::shard::mailbox::MailboxSender;
+use crate::shard::placement::pin_current_thread;
 
 /// How a shard is to be run.
 #[derive(Clone, Debug)]
@@ -76,6 +79,22 @@ impl ShardHandle {
         }
     }
 
+    /// Waits until the shard's thread has ended, but no longer than `patience`; false if it has not:
+    /// a turn that does not return cannot be ended from outside, and its thread is left behind.
+    ///
+    /// # Errors
+    /// As [`ShardHandle::join`].
+    pub fn join_within(self, patience: Duration) -> io::Result<bool> {
+        let deadline = monotonic_ns().saturating_add(patience.as_nanos() as u64);
+        while !self.thread.is_finished() {
+            if monotonic_ns() >= deadline {
+                return Ok(false);
+            }
+            std::thread::park_timeout(Duration::from_micros(200));
+        }
+        self.join().map(|()| true)
+    }
+
     /// Waits until the shard's thread has ended.
     ///
     /// # Errors
@@ -114,6 +133,9 @@ impl Launch {
             doorbell,
             self.config.turn_budget_ns,
         );
+        if let Err(error) = shard.watch_stalls(self.config.stall_threshold_ns) {
+            tracing::warn!(%error, shard = %self.config.id, "stalls of a shard are not watched");
+        }
         let kept = (self.init)(&mut shard);
         // Nobody waits if the starter has gone: then the shard runs until its mailbox says stop.
         let _ = self.started.send(shard.mailbox());
@@ -144,10 +166,15 @@ pub fn start<R: 'static>(
     };
     let thread = std::thread::Builder::new()
         .name(name)
-        .spawn(move || match driver {
-            DriverKind::Glommio => glommio::run(launch),
-            DriverKind::Epoll => epoll::run(launch),
-            DriverKind::Simulated => unreachable!("a simulation has no threads"),
+        .spawn(move || {
+            if let Some(cpu) = launch.config.cpu {
+                pin_current_thread(cpu)?;
+            }
+            match driver {
+                DriverKind::Glommio => glommio::run(launch),
+                DriverKind::Epoll => epoll::run(launch),
+                DriverKind::Simulated => unreachable!("a simulation has no threads"),
+            }
         })?;
     match ready.recv() {
         Ok(mailbox) => Ok(ShardHandle {

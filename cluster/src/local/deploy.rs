@@ -1,0 +1,187 @@
+//! Building the subtasks of one shard, on that shard.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::mpsc::SyncSender;
+
+use thalweg_core::ids::ShardId;
+use thalweg_core::shard::executor::{Shard, TaskExit};
+use thalweg_core::shard::mesh::MeshEnd;
+use thalweg_dataflow::task::{BuildContext, Task, TaskReport};
+use thalweg_memory::Budget;
+use thalweg_memory::SegmentPool;
+use thalweg_network::{
+    Blocked, Handover, InputGate, Parcel, PartitionConfig, ResultPartition, WakeSlot,
+};
+
+use super::layout::Layout;
+use super::memory::MemorySettings;
+use super::plan::SubtaskPlan;
+
+/// What a shard tells the control thread.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// A task delivered its last record.
+    Finished(TaskReport),
+    /// A task failed, or could not be built.
+    Failed {
+        task: String,
+        operator: Option<String>,
+        message: String,
+        panicked: bool,
+    },
+}
+
+/// Everything a shard needs to build its subtasks.
+pub(crate) struct ShardPlan {
+    pub(crate) subtasks: Vec<SubtaskPlan>,
+    pub(crate) mesh: MeshEnd<Parcel>,
+    pub(crate) layout: Layout,
+    pub(crate) memory: MemorySettings,
+    pub(crate) reports: SyncSender<Report>,
+}
+
+impl ShardPlan {
+    /// Builds all subtasks. Called once on the shard's thread, before its first round.
+    pub(crate) fn build(self, shard: &mut Shard) {
+        let Self {
+            subtasks,
+            mesh,
+            layout,
+            memory,
+            reports,
+        } = self;
+        tell_failures(shard, reports.clone());
+        let slots = SlotBudgets::new(shard.id(), &layout, &memory);
+        let limit = memory.segments_per_shard(layout.shards);
+        let pool = match SegmentPool::with_own_arena(shard.id(), memory.segment_bytes, limit) {
+            Ok(pool) => pool,
+            Err(error) => {
+                let task = format!("the network memory of shard {}", shard.id());
+                tell(&reports, task, error.to_string());
+                return;
+            }
+        };
+        let handover = Handover::new(mesh, pool, slots.overdraft.clone());
+        for plan in subtasks {
+            let task = plan.info.task_name();
+            if let Err(message) = add(plan, &handover, &slots, &memory, shard, &reports) {
+                tell(&reports, task, message);
+                break;
+            }
+        }
+        shard.add_pump(Box::new(handover));
+    }
+}
+
+/// Tells the control thread of every task that fails on this shard.
+fn tell_failures(shard: &mut Shard, reports: SyncSender<Report>) {
+    shard.on_exit(move |exit| {
+        if let TaskExit::Failed {
+            name,
+            message,
+            panicked,
+            operator,
+            ..
+        } = exit
+        {
+            // Nobody listens only when the job is already over.
+            let _ = reports.try_send(Report::Failed {
+                task: name,
+                operator,
+                message,
+                panicked,
+            });
+        }
+    });
+}
+
+fn tell(reports: &SyncSender<Report>, task: String, message: String) {
+    let _ = reports.try_send(Report::Failed {
+        task,
+        operator: None,
+        message,
+        panicked: false,
+    });
+}
+
+/// Builds one subtask and gives it to the shard.
+fn add(
+    plan: SubtaskPlan,
+    handover: &Handover,
+    slots: &SlotBudgets,
+    memory: &MemorySettings,
+    shard: &mut Shard,
+    reports: &SyncSender<Report>,
+) -> Result<(), String> {
+    let wake = WakeSlot::new();
+    let gate = (!plan.inputs.is_empty()).then(|| {
+        let gate = InputGate::new(
+            vec![plan.inputs],
+            memory.exclusive,
+            memory.floating,
+            wake.clone(),
+        );
+        (Rc::new(RefCell::new(gate)), plan.input_layout)
+    });
+    let blocked = Blocked::new();
+    let partition = |output: super::plan::OutputPlan| {
+        let config = PartitionConfig {
+            layout: output.layout,
+            exclusive: memory.exclusive,
+            max_record_size: memory.max_record_bytes,
+        };
+        let (blocked, wake) = (blocked.clone(), wake.clone());
+        let partition =
+            ResultPartition::new(handover.clone(), &output.targets, config, blocked, wake);
+        (output.edge, partition)
+    };
+    let partitions = plan.outputs.into_iter().map(partition).collect();
+    let budget = slots.slot(plan.info.index);
+    let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
+    let mut context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
+    let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
+    let reports = reports.clone();
+    let task = Task::new(head, &context, move |report| {
+        let _ = reports.try_send(Report::Finished(report));
+    });
+    wake.set(shard.add_step(Box::new(task)));
+    if let Some(gate) = registered {
+        handover.register_gate(&gate);
+    }
+    Ok(())
+}
+
+/// The managed memory of one shard: a share per slot, and the overdraft of its exchanges.
+struct SlotBudgets {
+    slots: Vec<(u32, Budget)>,
+    overdraft: Budget,
+}
+
+impl SlotBudgets {
+    fn new(shard: ShardId, layout: &Layout, memory: &MemorySettings) -> Self {
+        let share = memory.managed_bytes / u64::from(layout.slots);
+        let here = u64::from(layout.slots_on(shard)) * share;
+        let whole = Budget::with_key(
+            format!("managed memory of {shard}"),
+            here,
+            "taskmanager.memory.managed.size",
+        );
+        let slots = (0..layout.slots)
+            .filter(|slot| layout.shard_of(*slot) == shard)
+            .map(|slot| (slot, whole.child(format!("slot {slot}"), share)))
+            .collect();
+        Self {
+            slots,
+            overdraft: whole.child(format!("exchange overdraft of {shard}"), here),
+        }
+    }
+
+    /// The slot that subtasks of this index share.
+    fn slot(&self, subtask: u32) -> Budget {
+        match self.slots.iter().find(|(slot, _)| *slot == subtask) {
+            Some((_, budget)) => budget.clone(),
+            None => unreachable!("a subtask is laid out on the shard of its slot"),
+        }
+    }
+}

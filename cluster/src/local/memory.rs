@@ -1,0 +1,75 @@
+//! What memory a job needs before it starts, and the refusal that names what is missing.
+
+use thalweg_core::config::{Configuration, MemorySize, options};
+use thalweg_core::error::ErrorKind;
+use thalweg_dataflow::executor::JobError;
+
+/// Memory settings of one job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemorySettings {
+    pub(crate) segment_bytes: usize,
+    pub(crate) network_bytes: u64,
+    pub(crate) managed_bytes: u64,
+    pub(crate) max_record_bytes: u64,
+    /// Credits every channel has.
+    pub(crate) exclusive: u32,
+    /// Credits the channels of a gate share.
+    pub(crate) floating: u32,
+}
+
+impl MemorySettings {
+    /// Reads and checks them.
+    pub(crate) fn of(configuration: &Configuration) -> Result<Self, JobError> {
+        let MemorySize(segment) = configuration.get(&options::SEGMENT_SIZE);
+        let invalid = |text: String| Err(JobError::rejected(ErrorKind::Invalid, text));
+        if !(512..=131_072).contains(&segment) || !segment.is_power_of_two() {
+            return invalid(format!(
+                "taskmanager.memory.segment-size is {segment} bytes; it must be a power of two \
+                 from 512b to 128kb"
+            ));
+        }
+        let exclusive = configuration.get(&options::BUFFERS_PER_CHANNEL);
+        if exclusive == 0 {
+            return invalid(
+                "taskmanager.network.memory.buffers-per-channel is 0; without a credit no \
+                 record can travel: set it to 1 or more"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            segment_bytes: segment as usize,
+            network_bytes: configuration.get(&options::NETWORK_MEMORY_SIZE).0,
+            managed_bytes: configuration.get(&options::MANAGED_MEMORY_SIZE).0,
+            max_record_bytes: configuration.get(&options::MAX_RECORD_SIZE).0,
+            exclusive,
+            floating: configuration.get(&options::FLOATING_BUFFERS_PER_GATE),
+        })
+    }
+
+    /// Checks that `segments` fit the network memory of the fullest shard.
+    pub(crate) fn check_network(&self, segments: usize, shards: u16) -> Result<(), JobError> {
+        let available = self.segments_per_shard(shards);
+        if segments <= available {
+            return Ok(());
+        }
+        let needed = segments as u64 * self.segment_bytes as u64 * u64::from(shards);
+        Err(JobError::rejected(
+            ErrorKind::Resource,
+            format!(
+                "the exchanges of this job need {segments} segments of {} bytes on one shard, \
+                 there are {available}: set taskmanager.memory.network.size to {}kb or more (it \
+                 is {}kb), or lower taskmanager.network.memory.buffers-per-channel, the segment \
+                 size or the parallelism",
+                self.segment_bytes,
+                needed.div_ceil(1024),
+                self.network_bytes / 1024,
+            ),
+        ))
+    }
+
+    /// Segments of one shard's pool.
+    pub(crate) fn segments_per_shard(&self, shards: u16) -> usize {
+        let share = self.network_bytes / u64::from(shards);
+        (share / self.segment_bytes as u64) as usize
+    }
+}

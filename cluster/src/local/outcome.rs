@@ -1,0 +1,249 @@
+//! What became of a job: reports counted, the first failure kept, sinks committed or aborted.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use thalweg_core::seam::clock::monotonic_ns;
+use thalweg_core::seam::reactor::DriverKind;
+use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
+use thalweg_dataflow::sink::Committable;
+use thalweg_dataflow::task::TaskReport;
+
+use super::cancel::CancelToken;
+use super::deploy::Report;
+use super::plan::Deployment;
+
+/// How often a waiting job looks whether it is to stop.
+const CANCEL_CHECK: Duration = Duration::from_millis(50);
+
+/// The first failure of a job.
+struct Failed {
+    task: String,
+    operator: Option<String>,
+    message: String,
+    panicked: bool,
+}
+
+/// The control thread's view of a running job.
+pub(crate) struct Outcome {
+    sender: SyncSender<Report>,
+    receiver: Receiver<Report>,
+    expected: usize,
+    finished: Vec<TaskReport>,
+    failed: Option<Failed>,
+    cancelled: bool,
+    started_ns: u64,
+    duration: Option<Duration>,
+    driver: String,
+}
+
+impl Outcome {
+    /// An outcome that waits for every task of the deployment.
+    pub(crate) fn expecting(deployment: &Deployment) -> Self {
+        let tasks = deployment.tasks();
+        // Room for a report of every task and a refusal of every shard: shards never wait.
+        let (sender, receiver) = sync_channel(tasks + deployment.shards.len() + 1);
+        Self {
+            sender,
+            receiver,
+            expected: tasks,
+            finished: Vec::with_capacity(tasks),
+            failed: None,
+            cancelled: false,
+            started_ns: monotonic_ns(),
+            duration: None,
+            driver: String::new(),
+        }
+    }
+
+    /// Where shards send their reports.
+    pub(crate) fn reports(&self) -> SyncSender<Report> {
+        self.sender.clone()
+    }
+
+    pub(crate) fn note_driver(&mut self, driver: DriverKind) {
+        self.driver = driver.to_string();
+    }
+
+    /// Waits until every task has finished, one has failed, or the job is cancelled.
+    pub(crate) fn wait(&mut self, cancel: &CancelToken) {
+        while !self.is_over() {
+            match self.receiver.recv_timeout(CANCEL_CHECK) {
+                Ok(report) => self.take(report),
+                Err(RecvTimeoutError::Timeout) => self.cancelled = cancel.is_cancelled(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("this outcome holds a sender itself")
+                }
+            }
+        }
+        self.duration = Some(self.elapsed());
+    }
+
+    /// Takes in what has been reported, without waiting. True when the job is over.
+    pub(crate) fn poll(&mut self) -> bool {
+        while let Ok(report) = self.receiver.try_recv() {
+            self.take(report);
+        }
+        self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.cancelled || self.failed.is_some() || self.finished.len() == self.expected
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Finished(report) => self.finished.push(report),
+            Report::Failed {
+                task,
+                operator,
+                message,
+                panicked,
+            } => {
+                let failed = Failed {
+                    task,
+                    operator,
+                    message,
+                    panicked,
+                };
+                self.failed.get_or_insert(failed);
+            }
+        }
+    }
+
+    /// A shard could not be stopped in time.
+    pub(crate) fn left_behind(&mut self, shard: String) {
+        tracing::warn!(
+            %shard,
+            "did not stop in time: a user function does not return; its thread is left behind"
+        );
+    }
+
+    /// A shard's thread died: a defect of the engine.
+    pub(crate) fn shard_failed(&mut self, shard: String, message: &str) {
+        self.failed.get_or_insert(Failed {
+            task: shard,
+            operator: None,
+            message: message.to_owned(),
+            panicked: true,
+        });
+    }
+
+    /// The end: commits what the sinks prepared, or withdraws it.
+    pub(crate) fn conclude(mut self, deployment: &Deployment) -> Result<JobResult, JobError> {
+        self.poll();
+        let summary = self.summary(deployment);
+        let complete = self.finished.len() == self.expected && self.failed.is_none();
+        if complete {
+            self.commit(deployment, &summary)?;
+            return Ok(JobResult { summary });
+        }
+        self.abort(deployment);
+        let summary = Box::new(summary);
+        match self.failed {
+            Some(failed) => Err(JobError::Failed {
+                task: failed.task,
+                operator: failed.operator,
+                message: failed.message,
+                panicked: failed.panicked,
+                summary,
+            }),
+            None => Err(JobError::Cancelled { summary }),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(monotonic_ns().saturating_sub(self.started_ns))
+    }
+
+    /// What the writers of each vertex prepared.
+    fn prepared(&self) -> BTreeMap<u32, Vec<Committable>> {
+        let mut prepared: BTreeMap<u32, Vec<Committable>> = BTreeMap::new();
+        for report in &self.finished {
+            let of_vertex = prepared.entry(report.vertex.0).or_default();
+            of_vertex.extend(report.committables.iter().cloned());
+        }
+        prepared
+    }
+
+    fn commit(&self, deployment: &Deployment, summary: &JobSummary) -> Result<(), JobError> {
+        let prepared = self.prepared();
+        for (vertex, description) in deployment.vertices.iter().zip(&deployment.graph.vertices) {
+            let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
+            let Some(mut committer) = committer else {
+                continue;
+            };
+            let list = prepared.get(&description.id).cloned().unwrap_or_default();
+            committer.commit(&list).map_err(|error| JobError::Failed {
+                task: description.name.clone(),
+                operator: None,
+                message: format!("its output could not be made visible: {error}"),
+                panicked: false,
+                summary: Box::new(summary.clone()),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn abort(&self, deployment: &Deployment) {
+        let prepared = self.prepared();
+        for (vertex, description) in deployment.vertices.iter().zip(&deployment.graph.vertices) {
+            let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
+            let Some(mut committer) = committer else {
+                continue;
+            };
+            let list = prepared.get(&description.id).cloned().unwrap_or_default();
+            if let Err(error) = committer.abort(&list) {
+                tracing::warn!(sink = %description.name, %error, "left something behind");
+            }
+        }
+    }
+
+    fn summary(&self, deployment: &Deployment) -> JobSummary {
+        let mut summary = JobSummary {
+            name: deployment.graph.name.clone(),
+            duration: self.duration.unwrap_or_else(|| self.elapsed()),
+            io_driver: self.driver.clone(),
+            shards: u32::from(deployment.layout.shards),
+            ..JobSummary::default()
+        };
+        for description in &deployment.graph.vertices {
+            let mut vertex = VertexSummary {
+                name: description.name.clone(),
+                parallelism: description.parallelism,
+                ..VertexSummary::default()
+            };
+            let of_vertex = |report: &&TaskReport| report.vertex.0 == description.id;
+            for report in self.finished.iter().filter(of_vertex) {
+                vertex.records_in += report.records_in;
+                vertex.records_out += report.records_out;
+                for (name, value) in &report.accumulators {
+                    *summary.accumulators.entry(name.clone()).or_default() += value;
+                }
+            }
+            summary.records_in += if description.source {
+                vertex.records_in
+            } else {
+                0
+            };
+            summary.records_out += if description.sink {
+                vertex.records_out
+            } else {
+                0
+            };
+            summary.vertices.push(vertex);
+        }
+        summary
+    }
+
+    /// The job did not come to its end within the steps a simulation gives it.
+    pub(crate) fn stuck(&mut self, what: &str) {
+        self.failed.get_or_insert(Failed {
+            task: "simulation".to_owned(),
+            operator: None,
+            message: what.to_owned(),
+            panicked: false,
+        });
+    }
+}

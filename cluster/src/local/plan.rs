@@ -1,0 +1,226 @@
+//! A job laid out: which subtask on which shard, with which channels.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thalweg_core::config::Configuration;
+use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::VertexId;
+use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::graph::{EdgeDescription, EdgeId, Job, JobGraph, JobVertex, SubtaskFactory};
+use thalweg_dataflow::task::SubtaskInfo;
+use thalweg_memory::EntryLayout;
+use thalweg_network::channel::ChannelId;
+use thalweg_network::{OutputTarget, segments_needed};
+
+use super::layout::Layout;
+use super::memory::MemorySettings;
+
+/// One subtask, ready to be built on its shard.
+pub(crate) struct SubtaskPlan {
+    pub(crate) info: SubtaskInfo,
+    pub(crate) factory: SubtaskFactory,
+    /// The channels of each input, none for sources.
+    pub(crate) inputs: Vec<ChannelId>,
+    pub(crate) input_layout: EntryLayout,
+    pub(crate) outputs: Vec<OutputPlan>,
+    pub(crate) splits: Option<Box<dyn Any + Send>>,
+}
+
+/// The channels of one outgoing edge of one subtask.
+pub(crate) struct OutputPlan {
+    pub(crate) edge: EdgeId,
+    pub(crate) layout: EntryLayout,
+    pub(crate) targets: Vec<OutputTarget>,
+}
+
+/// A job laid out over the shards of this process.
+pub(crate) struct Deployment {
+    pub(crate) graph: JobGraph,
+    pub(crate) vertices: Vec<JobVertex>,
+    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) layout: Layout,
+    pub(crate) memory: MemorySettings,
+    /// The subtasks of each shard; taken when the shards start.
+    pub(crate) shards: Vec<Vec<SubtaskPlan>>,
+}
+
+impl Deployment {
+    /// Lays a job out. Enumerates its sources and checks its sinks.
+    pub(crate) fn of(job: Job) -> Result<Self, JobError> {
+        let memory = MemorySettings::of(&job.configuration)?;
+        let layout = Layout::of(&job.graph, &job.configuration)?;
+        let channels = Channels::of(&job.graph, &layout);
+        memory.check_network(
+            channels.segments_of_fullest_shard(&memory, &layout),
+            layout.shards,
+        )?;
+        let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
+        for vertex in 0..job.vertices.len() {
+            for plan in subtasks(&job, vertex, &channels)? {
+                shards[usize::from(layout.shard_of(plan.info.index).0)].push(plan);
+            }
+        }
+        Ok(Self {
+            graph: job.graph,
+            vertices: job.vertices,
+            configuration: job.configuration,
+            layout,
+            memory,
+            shards,
+        })
+    }
+
+    /// How many tasks there are.
+    pub(crate) fn tasks(&self) -> usize {
+        let parallelism = self.graph.vertices.iter().map(|v| v.parallelism as usize);
+        parallelism.sum()
+    }
+}
+
+/// The subtasks of one vertex.
+fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<SubtaskPlan>, JobError> {
+    let description = &job.graph.vertices[vertex];
+    let template = &job.vertices[vertex];
+    let parallelism = description.parallelism;
+    let mut splits: Vec<Option<Box<dyn Any + Send>>> = match &template.source {
+        Some(source) => {
+            let dealt = source.deal(parallelism).map_err(|error| {
+                JobError::rejected(
+                    error.kind,
+                    format!("{}: {}", description.name, error.message),
+                )
+            })?;
+            dealt.into_iter().map(Some).collect()
+        }
+        None => (0..parallelism).map(|_| None).collect(),
+    };
+    if let Some(sink) = &template.sink {
+        sink.prepare(parallelism).map_err(|error| {
+            JobError::rejected(
+                error.kind,
+                format!("{}: {}", description.name, error.message),
+            )
+        })?;
+    }
+    if splits.len() != parallelism as usize {
+        return Err(JobError::rejected(
+            ErrorKind::Internal,
+            format!(
+                "{} dealt splits to {} subtasks",
+                description.name,
+                splits.len()
+            ),
+        ));
+    }
+    let operators: Arc<[String]> = description
+        .operators
+        .iter()
+        .map(|o| o.name.clone())
+        .collect();
+    let name: Arc<str> = description.name.as_str().into();
+    let plan = |index: u32| SubtaskPlan {
+        info: SubtaskInfo {
+            vertex: VertexId(description.id),
+            vertex_name: Arc::clone(&name),
+            index,
+            parallelism,
+            max_parallelism: job.max_parallelism,
+            operators: Arc::clone(&operators),
+            mode: job.mode,
+            configuration: Arc::clone(&job.configuration),
+        },
+        factory: template.instantiate(),
+        inputs: channels.inputs(description.id, index),
+        input_layout: channels.input_layout(description.id),
+        outputs: channels.outputs(&job.graph, description.id, index),
+        splits: splits[index as usize].take(),
+    };
+    Ok((0..parallelism).map(plan).collect())
+}
+
+/// All channels of a job, numbered densely.
+struct Channels {
+    /// Per (edge, producer): its targets in the order of the consumers.
+    targets: BTreeMap<(EdgeId, u32), Vec<OutputTarget>>,
+    /// Per (vertex, subtask): the channels that lead to it.
+    inputs: BTreeMap<(u32, u32), Vec<ChannelId>>,
+    /// Per edge: what stands beside each record.
+    layouts: BTreeMap<EdgeId, EntryLayout>,
+    /// Per vertex: the layout of its input edges.
+    input_layouts: BTreeMap<u32, EntryLayout>,
+}
+
+impl Channels {
+    fn of(graph: &JobGraph, layout: &Layout) -> Self {
+        let mut channels = Self {
+            targets: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+            layouts: BTreeMap::new(),
+            input_layouts: BTreeMap::new(),
+        };
+        let mut next = 0;
+        for edge in &graph.edges {
+            channels.add(graph, edge, layout, &mut next);
+        }
+        channels
+    }
+
+    fn add(&mut self, graph: &JobGraph, edge: &EdgeDescription, layout: &Layout, next: &mut u32) {
+        let producers = graph.vertices[edge.from as usize].parallelism;
+        let consumers = graph.vertices[edge.to as usize].parallelism;
+        let entry = EntryLayout {
+            hash: edge.keyed,
+            timestamp: graph.vertices[edge.to as usize].timestamps,
+        };
+        self.layouts.insert(edge.id, entry);
+        self.input_layouts.insert(edge.to, entry);
+        for producer in 0..producers {
+            let mut targets = Vec::new();
+            for consumer in edge.pattern.consumers_of(producer, producers, consumers) {
+                let channel = ChannelId(*next);
+                *next += 1;
+                targets.push(OutputTarget {
+                    channel,
+                    shard: layout.shard_of(consumer),
+                });
+                let inputs = self.inputs.entry((edge.to, consumer)).or_default();
+                inputs.push(channel);
+            }
+            self.targets.insert((edge.id, producer), targets);
+        }
+    }
+
+    fn inputs(&self, vertex: u32, index: u32) -> Vec<ChannelId> {
+        let inputs = self.inputs.get(&(vertex, index));
+        inputs.cloned().unwrap_or_default()
+    }
+
+    fn input_layout(&self, vertex: u32) -> EntryLayout {
+        let layout = self.input_layouts.get(&vertex);
+        layout.copied().unwrap_or_default()
+    }
+
+    fn outputs(&self, graph: &JobGraph, vertex: u32, index: u32) -> Vec<OutputPlan> {
+        (graph.edges.iter())
+            .filter(|edge| edge.from == vertex)
+            .map(|edge| OutputPlan {
+                edge: edge.id,
+                layout: self.layouts[&edge.id],
+                targets: self.targets[&(edge.id, index)].clone(),
+            })
+            .collect()
+    }
+
+    /// Segments the producers of the fullest shard may have in use at once.
+    fn segments_of_fullest_shard(&self, memory: &MemorySettings, layout: &Layout) -> usize {
+        let mut per_shard = vec![0; usize::from(layout.shards)];
+        for ((_, producer), targets) in &self.targets {
+            let shard = layout.shard_of(*producer);
+            per_shard[usize::from(shard.0)] +=
+                segments_needed(targets.len(), memory.exclusive, memory.floating);
+        }
+        per_shard.into_iter().max().unwrap_or(0)
+    }
+}

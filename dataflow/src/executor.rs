@@ -1,0 +1,135 @@
+//! The door to deployment: a job goes in, its result comes out.
+//!
+//! This crate knows what a job is and how its tasks run, not where. A deployer implements
+//! [`Executor`]; the facade gives one to every [`crate::Environment`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use thalweg_core::error::ErrorKind;
+
+use crate::graph::Job;
+
+/// Runs jobs.
+pub trait Executor {
+    /// Runs the job to its end and answers what it did.
+    ///
+    /// # Errors
+    /// Why the job could not start, failed or was cancelled. Nothing half-written is then
+    /// visible in its sinks.
+    fn execute(&self, job: Job) -> Result<JobResult, JobError>;
+}
+
+/// Why a job has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The program or its configuration cannot run as it is.
+    #[error("the job cannot start: {message}")]
+    Rejected {
+        /// What, where and how to mend it.
+        message: String,
+        /// What the user should do.
+        kind: ErrorKind,
+    },
+    /// A task failed.
+    #[error("the job failed in {task}: {message}")]
+    Failed {
+        /// The task, with subtask.
+        task: String,
+        /// The operator, if it is known.
+        operator: Option<String>,
+        /// What went wrong.
+        message: String,
+        /// Whether a user function panicked.
+        panicked: bool,
+        /// What the job had done until then.
+        summary: Box<JobSummary>,
+    },
+    /// The job was told to stop.
+    #[error("the job was cancelled after {:.1?}", summary.duration)]
+    Cancelled {
+        /// What the job had done until then.
+        summary: Box<JobSummary>,
+    },
+    /// The plan was asked for instead of a run.
+    #[error("the plan was printed, the job was not run")]
+    PlanOnly,
+}
+
+impl JobError {
+    /// A job refused before it started.
+    pub fn rejected(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self::Rejected {
+            message: message.into(),
+            kind,
+        }
+    }
+}
+
+/// What a job did.
+#[derive(Clone, Debug, Default)]
+pub struct JobSummary {
+    /// The job's name.
+    pub name: String,
+    /// Time from the first task's start to the last task's end.
+    pub duration: Duration,
+    /// Records its sources read.
+    pub records_in: u64,
+    /// Records its sinks wrote.
+    pub records_out: u64,
+    /// The user's accumulators, summed over the subtasks.
+    pub accumulators: BTreeMap<String, i64>,
+    /// Records in and out of each vertex, in the order of the plan.
+    pub vertices: Vec<VertexSummary>,
+    /// The I/O driver the shards ran on.
+    pub io_driver: String,
+    /// How many shards.
+    pub shards: u32,
+}
+
+/// What one vertex did.
+#[derive(Clone, Debug, Default)]
+pub struct VertexSummary {
+    /// Its operators.
+    pub name: String,
+    /// Its subtasks.
+    pub parallelism: u32,
+    /// Records in at its head.
+    pub records_in: u64,
+    /// Records out at its border.
+    pub records_out: u64,
+}
+
+impl fmt::Display for JobSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "job {}: {:.3} s, {} records in, {} records out ({} shards, {})",
+            self.name,
+            self.duration.as_secs_f64(),
+            self.records_in,
+            self.records_out,
+            self.shards,
+            self.io_driver
+        )?;
+        for (name, value) in &self.accumulators {
+            write!(f, "\n  accumulator {name} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The result of a job that ran to its end.
+#[derive(Clone, Debug, Default)]
+pub struct JobResult {
+    /// What it did.
+    pub summary: JobSummary,
+}
+
+impl JobResult {
+    /// The final value of an accumulator, summed over the subtasks.
+    pub fn accumulator(&self, name: &str) -> Option<i64> {
+        self.summary.accumulators.get(name).copied()
+    }
+}

@@ -1,0 +1,139 @@
+//! Everything a user function may see: its subtask, key, time, states and accumulators.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{KeyedBackend, KeyedContext, ReducingState, StateError, ValueState};
+
+use crate::task::{BuildContext, SubtaskInfo, TaskCounters};
+
+/// A count of the user's, summed over all subtasks and shown at the end of the job.
+#[derive(Clone)]
+pub struct Accumulator(Rc<Cell<i64>>);
+
+impl Accumulator {
+    /// Adds to the count.
+    #[inline]
+    pub fn add(&self, amount: i64) {
+        self.0.set(self.0.get().wrapping_add(amount));
+    }
+
+    /// This subtask's count so far.
+    pub fn get(&self) -> i64 {
+        self.0.get()
+    }
+}
+
+/// What a function is opened with: it declares its states here, before the first record.
+///
+/// `K` is the key of the stream, `()` where there is none.
+pub struct OpenContext<K: Key = ()> {
+    info: SubtaskInfo,
+    counters: TaskCounters,
+    backend: Option<KeyedBackend<K>>,
+    refused: RefCell<Vec<String>>,
+}
+
+impl<K: Key> OpenContext<K> {
+    pub(crate) fn new(context: &BuildContext, backend: Option<KeyedBackend<K>>) -> Self {
+        Self {
+            info: context.info().clone(),
+            counters: context.counters(),
+            backend,
+            refused: RefCell::default(),
+        }
+    }
+
+    /// The subtask's place in its job.
+    pub fn subtask(&self) -> &SubtaskInfo {
+        &self.info
+    }
+
+    /// The accumulator of this name; the same name is the same accumulator.
+    pub fn accumulator(&self, name: &str) -> Accumulator {
+        let mut all = self.counters.accumulators.borrow_mut();
+        Accumulator(Rc::clone(all.entry(name.to_owned()).or_default()))
+    }
+
+    /// Ends the opening: what was declared wrongly, and the states.
+    pub(crate) fn finish(self) -> Result<Option<KeyedBackend<K>>, String> {
+        match self.refused.into_inner().into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => Ok(self.backend),
+        }
+    }
+
+    fn declare<H>(
+        &mut self,
+        name: &str,
+        register: impl Fn(&mut KeyedBackend<K>, &str) -> Result<H, StateError>,
+    ) -> H {
+        let Some(backend) = &mut self.backend else {
+            unreachable!("only functions of keyed streams are opened to declare keyed state");
+        };
+        let mut refused = self.refused.borrow_mut();
+        let mut attempt = name.to_owned();
+        loop {
+            match register(backend, &attempt) {
+                Ok(handle) => return handle,
+                // The job will not start; the function still needs a handle to be built with.
+                Err(error) => {
+                    refused.push(error.to_string());
+                    attempt.push('\'');
+                }
+            }
+        }
+    }
+
+    /// Declares a value per key. Two states of one operator cannot have the same name: the
+    /// job then fails at its start, and the message names both.
+    pub fn value_state<V: Record>(&mut self, name: &str) -> ValueState<K, V> {
+        self.declare(name, |backend, name| backend.value_state(name))
+    }
+
+    /// Declares a value per key that is folded from everything added to it.
+    pub fn reducing_state<V, F>(&mut self, name: &str, reduce: F) -> ReducingState<K, V, F>
+    where
+        V: Record,
+        F: Fn(&mut V, V) + Clone,
+    {
+        self.declare(name, |backend, name| {
+            backend.reducing_state(name, reduce.clone())
+        })
+    }
+}
+
+/// What a function sees of the record it is called for.
+pub struct ProcessContext<K: Key = ()> {
+    pub(crate) at: Timestamp,
+    keyed: Option<Rc<KeyedContext<K>>>,
+    info: SubtaskInfo,
+}
+
+impl<K: Key> ProcessContext<K> {
+    pub(crate) fn new(info: SubtaskInfo, keyed: Option<Rc<KeyedContext<K>>>) -> Self {
+        Self {
+            at: Timestamp::NONE,
+            keyed,
+            info,
+        }
+    }
+
+    /// Calls with the key of the record; `None` where the stream is not keyed.
+    pub fn with_key<R>(&self, read: impl FnOnce(&K::Of<'_>) -> R) -> Option<R> {
+        let keyed = self.keyed.as_ref()?;
+        keyed.with_current(|_hash, key| read(key))
+    }
+
+    /// The record's event time, [`Timestamp::NONE`] where none was assigned.
+    pub fn timestamp(&self) -> Timestamp {
+        self.at
+    }
+
+    /// The subtask's place in its job.
+    pub fn subtask(&self) -> &SubtaskInfo {
+        &self.info
+    }
+}

@@ -1,0 +1,110 @@
+//! The program as written: chains already fused, edges between them, problems found on the way.
+//!
+//! Streams hold this graph together and only add to it. A vertex is reserved when its chain
+//! begins and finished when the chain ends; one that never ends is a mistake of the program
+//! and is named when the job graph is made.
+
+use std::fmt;
+
+use thalweg_core::ids::VertexId;
+
+use super::{JobVertex, SideTemplate, SplitPlan};
+use crate::partition::EdgePattern;
+use crate::source::Boundedness;
+
+/// Names an edge of a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct EdgeId(pub u32);
+
+impl fmt::Display for EdgeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One operator of a chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) uid: Option<String>,
+}
+
+/// A chain: reserved at its beginning, finished at its end.
+pub(crate) struct Vertex {
+    pub(crate) operators: Vec<Operator>,
+    pub(crate) parallelism: Option<u32>,
+    pub(crate) boundedness: Option<Boundedness>,
+    pub(crate) timestamps: bool,
+    pub(crate) source: Option<Box<dyn SplitPlan>>,
+    pub(crate) sides: Vec<Box<dyn SideTemplate>>,
+    pub(crate) finished: Option<JobVertex>,
+    /// Its input edges moved to another vertex (a union took them over).
+    pub(crate) absorbed: bool,
+}
+
+/// The shape of an edge before parallelism is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// As it is.
+    Fixed(EdgePattern),
+    /// Forward between equal parallelism, round robin otherwise.
+    ForwardOrRebalance,
+}
+
+/// A connection between two chains.
+#[derive(Clone, Debug)]
+pub(crate) struct Edge {
+    pub(crate) from: VertexId,
+    pub(crate) to: VertexId,
+    pub(crate) partitioner: &'static str,
+    pub(crate) shape: Shape,
+    pub(crate) keyed: bool,
+    pub(crate) side: Option<&'static str>,
+}
+
+/// The program as written.
+#[derive(Default)]
+pub(crate) struct LogicalGraph {
+    pub(crate) vertices: Vec<Vertex>,
+    pub(crate) edges: Vec<Edge>,
+    pub(crate) problems: Vec<String>,
+}
+
+impl LogicalGraph {
+    /// Begins a chain.
+    pub(crate) fn reserve(&mut self) -> VertexId {
+        let id = VertexId(self.vertices.len() as u32);
+        self.vertices.push(Vertex {
+            operators: Vec::new(),
+            parallelism: None,
+            boundedness: None,
+            timestamps: false,
+            source: None,
+            sides: Vec::new(),
+            finished: None,
+            absorbed: false,
+        });
+        id
+    }
+
+    /// Connects two chains.
+    pub(crate) fn connect(&mut self, edge: Edge) -> EdgeId {
+        let id = EdgeId(self.edges.len() as u32);
+        self.edges.push(edge);
+        id
+    }
+
+    pub(crate) fn vertex(&mut self, id: VertexId) -> &mut Vertex {
+        &mut self.vertices[id.0 as usize]
+    }
+
+    pub(crate) fn edge(&mut self, id: EdgeId) -> &mut Edge {
+        &mut self.edges[id.0 as usize]
+    }
+
+    /// Notes a mistake of the program; it is told when the job is submitted.
+    pub(crate) fn problem(&mut self, text: String) {
+        self.problems.push(text);
+    }
+}

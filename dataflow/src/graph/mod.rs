@@ -1,0 +1,13 @@
+//! The plan of a program: as written, as shipped, as text.
+
+mod explain;
+mod job_graph;
+mod logical;
+mod template;
+
+pub(crate) use job_graph::PlanSettings;
+pub use job_graph::{EdgeDescription, JobGraph, OperatorDescription, VertexDescription};
+pub use logical::EdgeId;
+pub(crate) use logical::{Edge, LogicalGraph, Operator, Shape};
+pub use template::{Job, JobVertex, SinkPlan, SplitPlan, SubtaskFactory, VertexTemplate};
+pub(crate) use template::{SideTemplate, SinkTarget, SourceSplits};

@@ -1,0 +1,154 @@
+//! Keyed aggregates: one accumulator per key, one row per record or per key.
+//!
+//! `count`, `sum`, `min`, `reduce`, `fold` and their kin are all this operator with another
+//! [`KeyedAggregate`]. STREAMING: every record yields its key's new row. BATCH: rows are
+//! given out once per key, after the last record, in key-group order.
+
+use std::ops::ControlFlow;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Item, Key, Record, Wire};
+use thalweg_state::{KeyedTable, Scan, ScanCursor};
+
+use super::{KeyedOperator, OpenKeyed};
+use crate::function::FunctionError;
+use crate::partition::Select;
+use crate::stream::{DataStream, KeyedStream, Pipe, RuntimeMode};
+use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};
+
+/// How the records of one key become a row.
+///
+/// The functions of an aggregate are shared by all keys of a subtask and see no other
+/// record's effect but through the accumulator.
+pub trait KeyedAggregate<K: Key, T: Item>: Clone + Send + 'static {
+    /// What is kept per key.
+    type Accumulator: Record;
+    /// What is emitted.
+    type Row: Item;
+
+    /// The accumulator of a new key.
+    fn create(&self) -> Self::Accumulator;
+
+    /// Takes one record into the accumulator.
+    fn add(&self, accumulator: &mut Self::Accumulator, item: T::Of<'_>);
+
+    /// The key's row now.
+    fn row<'a>(
+        &self,
+        key: K::Of<'a>,
+        accumulator: &'a Self::Accumulator,
+    ) -> <Self::Row as Item>::Of<'a>;
+}
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+{
+    /// Aggregates the records of each key.
+    pub fn aggregate<A>(self, aggregate: A) -> DataStream<A::Row, impl Pipe<Out = A::Row>>
+    where
+        A: KeyedAggregate<K, T>,
+    {
+        self.aggregate_as("aggregate", aggregate)
+    }
+
+    /// The same, under the name of a shortcut.
+    pub(crate) fn aggregate_as<A>(
+        self,
+        kind: &'static str,
+        aggregate: A,
+    ) -> DataStream<A::Row, impl Pipe<Out = A::Row> + use<K, T, S, A>>
+    where
+        A: KeyedAggregate<K, T>,
+    {
+        self.operate(kind, OpenAggregate(aggregate))
+    }
+}
+
+#[derive(Clone)]
+struct OpenAggregate<A>(A);
+
+impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate<A> {
+    type Out = A::Row;
+    type Operator = Aggregate<K, T, A>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let info = context.info();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let table = KeyedTable::new(groups, info.max_parallelism, context.budget().clone())
+            .map_err(|error| context.refused(name, error))?;
+        Ok(Aggregate {
+            table,
+            final_only: info.mode == RuntimeMode::Batch,
+            aggregate: self.0,
+            scan: ScanCursor::new(),
+        })
+    }
+}
+
+struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
+    table: KeyedTable<K, A::Accumulator>,
+    final_only: bool,
+    aggregate: A,
+    scan: ScanCursor,
+}
+
+impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for Aggregate<K, T, A> {
+    fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.table.prefetch_batch(hashes);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn apply<N: Push<A::Row>>(
+        &mut self,
+        hash: KeyHash,
+        item: T::Of<'_>,
+        at: Timestamp,
+        selector: &impl Select<T, K>,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        let aggregate = &self.aggregate;
+        let entry = self
+            .table
+            .open(hash, &selector.select(&item), || aggregate.create())?;
+        let (key, accumulator) = entry.change(|accumulator| aggregate.add(accumulator, item))?;
+        if !self.final_only {
+            next.push(aggregate.row(key, accumulator), at);
+        }
+        Ok(())
+    }
+
+    fn finish<N: Push<A::Row>>(
+        &mut self,
+        next: &mut N,
+        turn: &mut ChainTurn<'_, '_>,
+    ) -> Result<Stage, FunctionError> {
+        /// Entries looked at between two looks at the clock.
+        const SLICE: usize = 256;
+        if !self.final_only {
+            return Ok(Stage::Done);
+        }
+        while next.ready() {
+            let aggregate = &self.aggregate;
+            let scanned = self.table.scan(&mut self.scan, SLICE, |entry| {
+                next.push(aggregate.row(entry.key, entry.value), Timestamp::NONE);
+                if next.ready() {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+            if scanned == Scan::Done {
+                return Ok(Stage::Done);
+            }
+            if turn.expired() {
+                return Ok(Stage::Unfinished);
+            }
+        }
+        Ok(Stage::Waiting)
+    }
+}

@@ -1,0 +1,39 @@
+//! `count`: how many records each key has.
+
+use thalweg_memory::record::{Item, Key, KeyValue, Wire};
+
+use super::KeyedAggregate;
+use crate::partition::Select;
+use crate::stream::{DataStream, KeyedStream, Pipe};
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+{
+    /// Counts the records of each key: rows of `(key, count)`.
+    pub fn count(self) -> DataStream<KeyValue<K, u64>, impl Pipe<Out = KeyValue<K, u64>>> {
+        self.aggregate_as("count", Count)
+    }
+}
+
+#[derive(Clone)]
+struct Count;
+
+impl<K: Key, T: Item> KeyedAggregate<K, T> for Count {
+    type Accumulator = u64;
+    type Row = KeyValue<K, u64>;
+
+    fn create(&self) -> u64 {
+        0
+    }
+    #[inline(always)]
+    fn add(&self, count: &mut u64, _item: T::Of<'_>) {
+        *count += 1;
+    }
+    #[inline(always)]
+    fn row<'a>(&self, key: K::Of<'a>, count: &'a u64) -> (K::Of<'a>, u64) {
+        (key, *count)
+    }
+}

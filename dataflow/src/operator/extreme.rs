@@ -1,0 +1,137 @@
+//! `min`, `max`, `min_by`, `max_by`: the smallest and greatest of each key.
+//!
+//! `min` and `max` give the value, `min_by` and `max_by` the record it was read from. Of
+//! equals the first is kept.
+
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+
+use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
+
+use super::KeyedAggregate;
+use crate::partition::Select;
+use crate::stream::{DataStream, KeyedStream, Pipe};
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+{
+    /// The smallest value each key has had: rows of `(key, smallest)`.
+    ///
+    /// Values that do not compare (NaN) never replace one that is there.
+    pub fn min<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
+    where
+        V: Record + Clone + PartialOrd,
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> V + Clone + Send + 'static,
+    {
+        self.aggregate_as("min", Extreme(value, Ordering::Less, PhantomData))
+    }
+
+    /// The greatest value each key has had: rows of `(key, greatest)`.
+    pub fn max<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
+    where
+        V: Record + Clone + PartialOrd,
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> V + Clone + Send + 'static,
+    {
+        self.aggregate_as("max", Extreme(value, Ordering::Greater, PhantomData))
+    }
+}
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Record + Clone,
+    S: Select<T, K>,
+{
+    /// The record with the smallest value of each key.
+    pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
+    where
+        V: PartialOrd + 'static,
+        F: for<'b> Fn(&'b T) -> V + Clone + Send + 'static,
+    {
+        self.aggregate_as("min_by", ExtremeBy(value, Ordering::Less, PhantomData))
+    }
+
+    /// The record with the greatest value of each key.
+    pub fn max_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
+    where
+        V: PartialOrd + 'static,
+        F: for<'b> Fn(&'b T) -> V + Clone + Send + 'static,
+    {
+        self.aggregate_as("max_by", ExtremeBy(value, Ordering::Greater, PhantomData))
+    }
+}
+
+struct Extreme<F, V>(F, Ordering, PhantomData<fn() -> V>);
+
+impl<F: Clone, V> Clone for Extreme<F, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), self.1, PhantomData)
+    }
+}
+
+impl<K, T, V, F> KeyedAggregate<K, T> for Extreme<F, V>
+where
+    K: Key,
+    T: Item,
+    V: Record + Clone + PartialOrd,
+    F: for<'a, 'b> Fn(&'b T::Of<'a>) -> V + Clone + Send + 'static,
+{
+    type Accumulator = Option<V>;
+    type Row = KeyValue<K, V>;
+
+    fn create(&self) -> Option<V> {
+        None
+    }
+    fn add(&self, best: &mut Option<V>, item: T::Of<'_>) {
+        let value = (self.0)(&item);
+        if (best.as_ref()).is_none_or(|best| value.partial_cmp(best) == Some(self.1)) {
+            *best = Some(value);
+        }
+    }
+    fn row<'a>(&self, key: K::Of<'a>, best: &'a Option<V>) -> (K::Of<'a>, V) {
+        (key, present(best).clone())
+    }
+}
+
+struct ExtremeBy<F, V>(F, Ordering, PhantomData<fn() -> V>);
+
+impl<F: Clone, V> Clone for ExtremeBy<F, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), self.1, PhantomData)
+    }
+}
+
+impl<K, T, V, F> KeyedAggregate<K, T> for ExtremeBy<F, V>
+where
+    K: Key,
+    T: Record + Clone,
+    V: PartialOrd + 'static,
+    F: for<'b> Fn(&'b T) -> V + Clone + Send + 'static,
+{
+    type Accumulator = Option<T>;
+    type Row = T;
+
+    fn create(&self) -> Option<T> {
+        None
+    }
+    fn add(&self, best: &mut Option<T>, item: T) {
+        let better = |best: &T| (self.0)(&item).partial_cmp(&(self.0)(best)) == Some(self.1);
+        if best.as_ref().is_none_or(better) {
+            *best = Some(item);
+        }
+    }
+    fn row<'a>(&self, _key: K::Of<'a>, best: &'a Option<T>) -> T {
+        present(best).clone()
+    }
+}
+
+/// A row is asked for only after a record was added.
+pub(super) fn present<V>(value: &Option<V>) -> &V {
+    match value {
+        Some(value) => value,
+        None => unreachable!("a key is in the table because a record of it was added"),
+    }
+}

@@ -1,0 +1,72 @@
+//! `inspect`: looks at every record and passes it on.
+
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_memory::record::Item;
+
+use super::pass_on;
+use crate::stream::{DataStream, Pipe};
+use crate::task::{BuildContext, BuildError, Head, Push};
+
+impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
+    /// Calls the function for each record, which goes on unchanged.
+    pub fn inspect<F>(self, look: F) -> DataStream<T, impl Pipe<Out = T>>
+    where
+        F: for<'a, 'b> FnMut(&'b T::Of<'a>) + Clone + Send + 'static,
+    {
+        self.then("inspect", |pipe, place| Inspect { pipe, look, place })
+    }
+}
+
+#[derive(Clone)]
+struct Inspect<P, F> {
+    pipe: P,
+    look: F,
+    place: usize,
+}
+
+impl<P, F> Pipe for Inspect<P, F>
+where
+    P: Pipe,
+    F: for<'a, 'b> FnMut(&'b <P::Out as Item>::Of<'a>) + Clone + Send + 'static,
+{
+    type Out = P::Out;
+
+    fn build<N: Push<P::Out> + 'static>(
+        self,
+        next: N,
+        context: &mut BuildContext,
+    ) -> Result<Box<dyn Head>, BuildError> {
+        let stage = InspectStage {
+            name: context.operator_name(self.place).into(),
+            look: self.look,
+            next,
+        };
+        self.pipe.build(stage, context)
+    }
+}
+
+struct InspectStage<F, N> {
+    name: Rc<str>,
+    look: F,
+    next: N,
+}
+
+impl<I, F, N> Push<I> for InspectStage<F, N>
+where
+    I: Item,
+    F: for<'a, 'b> FnMut(&'b I::Of<'a>),
+    N: Push<I>,
+{
+    #[inline(always)]
+    fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
+        let scope = OperatorScope::enter(&self.name);
+        (self.look)(&item);
+        scope.leave();
+        self.next.push(item, at);
+    }
+
+    pass_on!();
+}

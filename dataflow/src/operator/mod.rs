@@ -1,0 +1,39 @@
+//! The operators: one operator, one file, with its method on the stream, its pipe and its logic.
+
+mod aggregate;
+mod count;
+mod extreme;
+mod filter;
+mod flat_map;
+mod fold;
+mod inspect;
+mod keyed;
+mod map;
+mod process;
+mod reduce;
+mod side_output;
+mod sum;
+mod union;
+
+pub use aggregate::KeyedAggregate;
+pub(crate) use keyed::{KeyedOperator, OpenKeyed};
+
+/// The calls an operator without results of its own passes on to the stage behind it.
+macro_rules! pass_on {
+    () => {
+        #[inline(always)]
+        fn ready(&self) -> bool {
+            self.next.ready()
+        }
+        fn mark(&mut self, mark: thalweg_memory::Mark) {
+            self.next.mark(mark);
+        }
+        fn event(&mut self, event: thalweg_network::Event) {
+            self.next.event(event);
+        }
+        fn end_turn(&mut self, turn: &mut $crate::task::ChainTurn<'_, '_>) -> $crate::task::Stage {
+            self.next.end_turn(turn)
+        }
+    };
+}
+pub(crate) use pass_on;

@@ -1,0 +1,278 @@
+//! `process`: a function with state, key, time and side outputs.
+//!
+//! The function is opened once per subtask: it declares its states and answers the closure
+//! that is called for each record. What the closure keeps besides its states is scratch of
+//! the subtask and never part of a checkpoint.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_state::{KeyedBackend, KeyedContext, Residency};
+
+use super::{KeyedOperator, OpenKeyed, pass_on};
+use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::partition::Select;
+use crate::stream::{DataStream, KeyedStream, Pipe};
+use crate::task::{BuildContext, BuildError, Failure, Head, Push, SideOutputs};
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+{
+    /// Processes each record with the states of its key.
+    ///
+    /// ```ignore
+    /// let totals = payments.key_by(|p| p.account).process(|open| {
+    ///     let mut total = open.value_state::<u64>("total");
+    ///     move |payment: Payment, _context, out: &mut Collector<u64>| {
+    ///         total.update(|total| *total += payment.amount)?;
+    ///         out.emit(total.get()?.unwrap_or_default());
+    ///         Ok(())
+    ///     }
+    /// });
+    /// ```
+    pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Item,
+        F: Fn(&mut OpenContext<K>) -> G + Clone + Send + 'static,
+        G: for<'a, 'b, 'c, 'd> FnMut(
+                T::Of<'a>,
+                &'b ProcessContext<K>,
+                &'c mut Collector<'d, U>,
+            ) -> Result<(), FunctionError>
+            + 'static,
+    {
+        self.operate(
+            "process",
+            OpenProcess {
+                open,
+                out: PhantomData,
+            },
+        )
+    }
+}
+
+struct OpenProcess<F, U> {
+    open: F,
+    out: PhantomData<fn() -> U>,
+}
+
+impl<F: Clone, U> Clone for OpenProcess<F, U> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            out: PhantomData,
+        }
+    }
+}
+
+impl<K, T, U, F, G> OpenKeyed<K, T> for OpenProcess<F, U>
+where
+    K: Key,
+    T: Item,
+    U: Item,
+    F: Fn(&mut OpenContext<K>) -> G + Clone + Send + 'static,
+    G: for<'a, 'b, 'c, 'd> FnMut(
+            T::Of<'a>,
+            &'b ProcessContext<K>,
+            &'c mut Collector<'d, U>,
+        ) -> Result<(), FunctionError>
+        + 'static,
+{
+    type Out = U;
+    type Operator = KeyedProcess<K, G>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let info = context.info().clone();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let backend =
+            KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
+        let mut opening = OpenContext::new(context, Some(backend));
+        let function = (self.open)(&mut opening);
+        let Some(backend) = opening
+            .finish()
+            .map_err(|refusal| context.refused(name, refusal))?
+        else {
+            unreachable!("the backend was just given to the opening");
+        };
+        let keyed = Rc::clone(backend.context());
+        Ok(KeyedProcess {
+            name: name.into(),
+            view: ProcessContext::new(info, Some(keyed.clone())),
+            keyed,
+            backend,
+            function,
+            side: context.side(),
+        })
+    }
+}
+
+struct KeyedProcess<K: Key, G> {
+    name: Rc<str>,
+    backend: KeyedBackend<K>,
+    keyed: Rc<KeyedContext<K>>,
+    view: ProcessContext<K>,
+    function: G,
+    side: Rc<SideOutputs>,
+}
+
+impl<K, T, U, G> KeyedOperator<K, T, U> for KeyedProcess<K, G>
+where
+    K: Key,
+    T: Item,
+    U: Item,
+    G: for<'a, 'b, 'c, 'd> FnMut(
+            T::Of<'a>,
+            &'b ProcessContext<K>,
+            &'c mut Collector<'d, U>,
+        ) -> Result<(), FunctionError>
+        + 'static,
+{
+    fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        match self.backend.residency(hashes)? {
+            Residency::Ready => Ok(()),
+            Residency::Pending => Err(FunctionError::new(
+                "the state backend answered that state is on its way, but it is all in memory",
+            )),
+        }
+    }
+
+    #[inline(always)]
+    fn apply<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: T::Of<'_>,
+        at: Timestamp,
+        selector: &impl Select<T, K>,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.keyed.set_current(hash, &selector.select(&item));
+        self.view.at = at;
+        let mut out = Collector::new(next, at, &self.side);
+        let scope = OperatorScope::enter(&self.name);
+        let outcome = (self.function)(item, &self.view, &mut out);
+        scope.leave();
+        outcome
+    }
+}
+
+impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
+    /// Processes each record, without keyed state: accumulators, side outputs, time.
+    pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Item,
+        F: Fn(&mut OpenContext) -> G + Clone + Send + 'static,
+        G: for<'a, 'b, 'c, 'd> FnMut(
+                T::Of<'a>,
+                &'b ProcessContext,
+                &'c mut Collector<'d, U>,
+            ) -> Result<(), FunctionError>
+            + 'static,
+    {
+        self.then("process", |pipe, place| Process {
+            pipe,
+            open,
+            place,
+            out: PhantomData,
+        })
+    }
+}
+
+struct Process<P, F, U> {
+    pipe: P,
+    open: F,
+    place: usize,
+    out: PhantomData<fn() -> U>,
+}
+
+impl<P: Clone, F: Clone, U> Clone for Process<P, F, U> {
+    fn clone(&self) -> Self {
+        Self {
+            pipe: self.pipe.clone(),
+            open: self.open.clone(),
+            place: self.place,
+            out: PhantomData,
+        }
+    }
+}
+
+impl<P, F, G, U> Pipe for Process<P, F, U>
+where
+    P: Pipe,
+    U: Item,
+    F: Fn(&mut OpenContext) -> G + Clone + Send + 'static,
+    G: for<'a, 'b, 'c, 'd> FnMut(
+            <P::Out as Item>::Of<'a>,
+            &'b ProcessContext,
+            &'c mut Collector<'d, U>,
+        ) -> Result<(), FunctionError>
+        + 'static,
+{
+    type Out = U;
+
+    fn build<N: Push<U> + 'static>(
+        self,
+        next: N,
+        context: &mut BuildContext,
+    ) -> Result<Box<dyn Head>, BuildError> {
+        let name = context.operator_name(self.place);
+        let mut opening = OpenContext::new(context, None);
+        let function = (self.open)(&mut opening);
+        opening
+            .finish()
+            .map_err(|refusal| context.refused(&name, refusal))?;
+        let stage = ProcessStage {
+            name: name.into(),
+            view: ProcessContext::new(context.info().clone(), None),
+            function,
+            next,
+            side: context.side(),
+            failure: context.failure(),
+            out: PhantomData,
+        };
+        self.pipe.build(stage, context)
+    }
+}
+
+struct ProcessStage<G, U, N> {
+    name: Rc<str>,
+    view: ProcessContext,
+    function: G,
+    next: N,
+    side: Rc<SideOutputs>,
+    failure: Failure,
+    out: PhantomData<fn() -> U>,
+}
+
+impl<I, U, G, N> Push<I> for ProcessStage<G, U, N>
+where
+    I: Item,
+    U: Item,
+    G: for<'a, 'b, 'c, 'd> FnMut(
+        I::Of<'a>,
+        &'b ProcessContext,
+        &'c mut Collector<'d, U>,
+    ) -> Result<(), FunctionError>,
+    N: Push<U>,
+{
+    #[inline(always)]
+    fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
+        self.view.at = at;
+        let mut out = Collector::new(&mut self.next, at, &self.side);
+        let scope = OperatorScope::enter(&self.name);
+        let outcome = (self.function)(item, &self.view, &mut out);
+        scope.leave();
+        if let Err(error) = outcome {
+            self.failure
+                .set(&self.name, error.to_string(), error.kind());
+        }
+    }
+
+    pass_on!();
+}

@@ -1,0 +1,95 @@
+//! `sum` and `avg`: totals of a number read from each record.
+
+use std::marker::PhantomData;
+use std::ops::AddAssign;
+
+use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
+
+use super::KeyedAggregate;
+use crate::partition::Select;
+use crate::stream::{DataStream, KeyedStream, Pipe};
+
+impl<K, T, S> KeyedStream<K, T, S>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+{
+    /// Sums what `number` reads from the records of each key: rows of `(key, sum)`.
+    ///
+    /// Integers overflow as `+=` does: a panic in debug builds, wrapping in release builds.
+    /// Sum [`std::num::Wrapping`]-like types of your own where that matters.
+    pub fn sum<V, F>(self, number: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
+    where
+        V: Record + Copy + Default + AddAssign,
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> V + Clone + Send + 'static,
+    {
+        self.aggregate_as("sum", Sum(number, PhantomData))
+    }
+
+    /// Averages what `number` reads from the records of each key: rows of `(key, average)`.
+    pub fn avg<F>(
+        self,
+        number: F,
+    ) -> DataStream<KeyValue<K, f64>, impl Pipe<Out = KeyValue<K, f64>>>
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> f64 + Clone + Send + 'static,
+    {
+        self.aggregate_as("avg", Average(number))
+    }
+}
+
+struct Sum<F, V>(F, PhantomData<fn() -> V>);
+
+impl<F: Clone, V> Clone for Sum<F, V> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
+    }
+}
+
+impl<K, T, V, F> KeyedAggregate<K, T> for Sum<F, V>
+where
+    K: Key,
+    T: Item,
+    V: Record + Copy + Default + AddAssign,
+    F: for<'a, 'b> Fn(&'b T::Of<'a>) -> V + Clone + Send + 'static,
+{
+    type Accumulator = V;
+    type Row = KeyValue<K, V>;
+
+    fn create(&self) -> V {
+        V::default()
+    }
+    #[inline(always)]
+    fn add(&self, sum: &mut V, item: T::Of<'_>) {
+        *sum += (self.0)(&item);
+    }
+    #[inline(always)]
+    fn row<'a>(&self, key: K::Of<'a>, sum: &'a V) -> (K::Of<'a>, V) {
+        (key, *sum)
+    }
+}
+
+#[derive(Clone)]
+struct Average<F>(F);
+
+impl<K, T, F> KeyedAggregate<K, T> for Average<F>
+where
+    K: Key,
+    T: Item,
+    F: for<'a, 'b> Fn(&'b T::Of<'a>) -> f64 + Clone + Send + 'static,
+{
+    type Accumulator = (f64, u64);
+    type Row = KeyValue<K, f64>;
+
+    fn create(&self) -> (f64, u64) {
+        (0.0, 0)
+    }
+    fn add(&self, (sum, count): &mut (f64, u64), item: T::Of<'_>) {
+        *sum += (self.0)(&item);
+        *count += 1;
+    }
+    fn row<'a>(&self, key: K::Of<'a>, (sum, count): &'a (f64, u64)) -> (K::Of<'a>, f64) {
+        (key, *sum / *count as f64)
+    }
+}

@@ -1,0 +1,234 @@
+//! A stream of records, as a program sees it.
+//!
+//! The operators add their methods to it, each in its own file under [`crate::operator`];
+//! here is what concerns the stream as such: names, parallelism, exchanges, sinks.
+
+use std::marker::PhantomData;
+
+use thalweg_memory::record::{Item, Key, Record, Str, View, Wire};
+
+use super::exchange::{ExchangeTemplate, RouterTemplate};
+use super::shared_stream::{SharedEdge, SharedStream};
+use super::sink_handle::{SinkHandle, SinkTemplate};
+use super::{BoxedPipe, Draft, ExchangeInput, KeyedStream, Pipe};
+use crate::graph::{Shape, SinkTarget};
+use crate::partition::{
+    Broadcast, Custom, EdgePattern, Forward, Global, Hash, Rebalance, Rescale, Router, SelectOwned,
+    SelectStr, Shuffle,
+};
+use crate::sink::Sink;
+
+/// A stream of `T`, produced by the chain `P`.
+///
+/// Methods consume the stream and answer the next one; nothing runs until
+/// [`crate::Environment::execute`]. To read one stream twice, [`DataStream::share`] it.
+#[must_use = "a stream does nothing until it ends in a sink"]
+pub struct DataStream<T: Item, P: Pipe<Out = T>> {
+    pub(crate) pipe: P,
+    pub(crate) draft: Draft,
+    /// Set right after a shared stream: the edge whose partitioner may still be chosen.
+    pub(crate) shared: Option<SharedEdge<T>>,
+}
+
+impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
+    pub(crate) fn new(pipe: P, draft: Draft) -> Self {
+        Self {
+            pipe,
+            draft,
+            shared: None,
+        }
+    }
+
+    /// The stream behind one more operator: adds it to the chain and wraps the pipe.
+    pub(crate) fn then<U: Item, Q: Pipe<Out = U>>(
+        self,
+        kind: &'static str,
+        wrap: impl FnOnce(P, usize) -> Q,
+    ) -> DataStream<U, Q> {
+        let place = self.draft.add(kind, kind);
+        DataStream::new(wrap(self.pipe, place), self.draft)
+    }
+
+    /// How plans, metrics and errors call the operator added last.
+    pub fn name(self, name: &str) -> Self {
+        self.draft.rename(name);
+        self
+    }
+
+    /// The identity of the operator added last: it names its state in savepoints, so that
+    /// the program around it may change.
+    pub fn uid(self, uid: &str) -> Self {
+        self.draft.identify(uid);
+        self
+    }
+
+    /// How many subtasks run the operator added last and all that are chained to it.
+    ///
+    /// Chained operators share their subtasks, so this is said at the beginning of a chain:
+    /// after the source, after an exchange, or after the first operator behind either.
+    pub fn parallelism(self, parallelism: u32) -> Self {
+        self.draft.set_parallelism(parallelism);
+        self
+    }
+
+    /// Cuts the type of the chain: one virtual call per record, shorter types. Streams of
+    /// different chains then have the same type.
+    pub fn boxed(self) -> DataStream<T, BoxedPipe<T>> {
+        DataStream {
+            pipe: BoxedPipe::new(self.pipe),
+            draft: self.draft,
+            shared: self.shared,
+        }
+    }
+
+    /// Ends the stream in a sink.
+    pub fn sink<S: Sink<T>>(self, sink: S) -> SinkHandle {
+        let place = self.draft.add("sink", &format!("sink: {}", sink.name()));
+        self.draft.finish_sink(
+            SinkTemplate::new(self.pipe, sink.clone(), place),
+            SinkTarget {
+                sink,
+                item: PhantomData::<fn(T)>,
+            },
+        );
+        SinkHandle::new(self.draft)
+    }
+}
+
+/// Exchanges: from here records leave their chain.
+impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
+    /// Ends the chain in an exchange; answers the chain behind it.
+    pub(crate) fn exchange<R: Router<T>>(
+        self,
+        partitioner: &'static str,
+        shape: Shape,
+        keyed: bool,
+        router: R,
+    ) -> Draft {
+        if let Some(shared) = self.shared {
+            shared.reroute(
+                &self.draft,
+                partitioner,
+                shape,
+                keyed,
+                RouterTemplate(router),
+            );
+            return self.draft;
+        }
+        let next = Draft::begin(self.draft.graph());
+        let edge = self.draft.edge_to(&next, partitioner, shape, keyed);
+        self.draft.finish(ExchangeTemplate {
+            pipe: self.pipe,
+            router,
+            edge,
+        });
+        next
+    }
+
+    fn repartition<R: Router<T>>(
+        self,
+        partitioner: &'static str,
+        pattern: EdgePattern,
+        router: R,
+    ) -> DataStream<T, ExchangeInput<T>> {
+        let draft = self.exchange(partitioner, Shape::Fixed(pattern), false, router);
+        DataStream::new(ExchangeInput::new(), draft)
+    }
+
+    /// Subtask i to subtask i, order kept; both sides must have the same parallelism.
+    pub fn forward(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("forward", EdgePattern::Forward, Forward)
+    }
+
+    /// Records round robin over all subtasks of what follows.
+    pub fn rebalance(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("rebalance", EdgePattern::AllToAll, Rebalance::default())
+    }
+
+    /// Records round robin over the near subtasks only: each producer has its share.
+    pub fn rescale(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("rescale", EdgePattern::Pointwise, Rescale::default())
+    }
+
+    /// Each record to a subtask drawn at random.
+    pub fn shuffle(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("shuffle", EdgePattern::AllToAll, Shuffle::default())
+    }
+
+    /// Every record to every subtask.
+    pub fn broadcast(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("broadcast", EdgePattern::AllToAll, Broadcast)
+    }
+
+    /// All records to the first subtask.
+    pub fn global(self) -> DataStream<T, ExchangeInput<T>> {
+        self.repartition("global", EdgePattern::AllToAll, Global)
+    }
+
+    /// Each record to the subtask `choose(&record, subtasks)`, taken modulo their number.
+    pub fn partition_custom<F>(self, choose: F) -> DataStream<T, ExchangeInput<T>>
+    where
+        F: for<'a, 'b> FnMut(&'b T::Of<'a>, usize) -> usize + Clone + Send + 'static,
+    {
+        self.repartition("custom", EdgePattern::AllToAll, Custom::<T, F>::new(choose))
+    }
+
+    /// Ends the chain here: what follows runs as tasks of its own, subtask to subtask.
+    pub fn start_new_chain(self) -> DataStream<T, ExchangeInput<T>> {
+        let draft = self.exchange(
+            "forward",
+            Shape::ForwardOrRebalance,
+            false,
+            Rebalance::default(),
+        );
+        DataStream::new(ExchangeInput::new(), draft)
+    }
+
+    /// Keeps the operator added last from being chained to what follows.
+    ///
+    /// The same as [`DataStream::start_new_chain`] for the operators behind it; to keep it
+    /// from the operators before it too, start a new chain before it.
+    pub fn disable_chaining(self) -> DataStream<T, ExchangeInput<T>> {
+        self.start_new_chain()
+    }
+
+    /// Groups the stream by a key: records of one key meet in one subtask, which keeps
+    /// their state.
+    ///
+    /// The selector must answer the same key for the same record whenever it is asked.
+    pub fn key_by<K, F>(self, selector: F) -> KeyedStream<K, T, SelectOwned<F>>
+    where
+        K: Key + Record,
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> K + Clone + Send + 'static,
+    {
+        let selector = SelectOwned(selector);
+        let router = Hash::<K, _>::new(selector.clone());
+        let shape = Shape::Fixed(EdgePattern::AllToAll);
+        let draft = self.exchange("hash", shape, true, router);
+        KeyedStream::new(draft, selector)
+    }
+
+    /// Groups the stream by a string inside the record, without copying it.
+    pub fn key_by_str<F>(self, selector: F) -> KeyedStream<Str, T, SelectStr<F>>
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> &'b str + Clone + Send + 'static,
+    {
+        let selector = SelectStr(selector);
+        let router = Hash::<Str, _>::new(selector.clone());
+        let shape = Shape::Fixed(EdgePattern::AllToAll);
+        let draft = self.exchange("hash", shape, true, router);
+        KeyedStream::new(draft, selector)
+    }
+
+    /// Lets several chains read this stream. The chain up to here runs once.
+    pub fn share(self) -> SharedStream<T> {
+        SharedStream::new(self.pipe, self.draft)
+    }
+}
+
+impl<T: Record> DataStream<T, ExchangeInput<T>> {
+    /// Reads the records of the exchange in place instead of as owned values.
+    pub fn view(self) -> DataStream<View<T>, ExchangeInput<View<T>>> {
+        DataStream::new(ExchangeInput::new(), self.draft)
+    }
+}

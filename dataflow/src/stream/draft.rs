@@ -1,0 +1,183 @@
+//! A chain under construction: where streams write what they add to the graph.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use thalweg_core::ids::VertexId;
+
+use crate::graph::{
+    Edge, EdgeId, JobVertex, LogicalGraph, Operator, Shape, SideTemplate, SinkPlan, SourceSplits,
+    VertexTemplate,
+};
+use crate::source::Source;
+
+/// One reserved vertex of the graph and its place in it.
+pub(crate) struct Draft {
+    graph: Rc<RefCell<LogicalGraph>>,
+    vertex: VertexId,
+}
+
+impl Draft {
+    /// Begins a chain.
+    pub(crate) fn begin(graph: &Rc<RefCell<LogicalGraph>>) -> Self {
+        let vertex = graph.borrow_mut().reserve();
+        Self {
+            graph: Rc::clone(graph),
+            vertex,
+        }
+    }
+
+    /// Begins a chain with a source.
+    pub(crate) fn source<S: Source>(graph: &Rc<RefCell<LogicalGraph>>, source: S) -> Self {
+        let draft = Self::begin(graph);
+        draft.add("source", &format!("source: {}", source.name()));
+        {
+            let mut graph = draft.graph.borrow_mut();
+            let vertex = graph.vertex(draft.vertex);
+            vertex.boundedness = Some(source.boundedness());
+            vertex.parallelism = source.parallelism();
+            vertex.timestamps = source.timestamps();
+            vertex.source = Some(Box::new(SourceSplits(source)));
+        }
+        draft
+    }
+
+    /// A second hold on the same graph, for what reads this chain.
+    pub(crate) fn graph(&self) -> &Rc<RefCell<LogicalGraph>> {
+        &self.graph
+    }
+
+    /// Adds an operator; answers its place in the chain.
+    pub(crate) fn add(&self, kind: &'static str, name: &str) -> usize {
+        let mut graph = self.graph.borrow_mut();
+        let operators = &mut graph.vertex(self.vertex).operators;
+        operators.push(Operator {
+            kind,
+            name: name.to_owned(),
+            uid: None,
+        });
+        operators.len() - 1
+    }
+
+    /// Whether nothing stands behind the exchange this chain begins with.
+    pub(crate) fn is_bare(&self) -> bool {
+        let mut graph = self.graph.borrow_mut();
+        let vertex = graph.vertex(self.vertex);
+        vertex.operators.is_empty() && vertex.source.is_none()
+    }
+
+    /// Changes the operator added last.
+    pub(crate) fn rename(&self, name: &str) {
+        self.with_last("name", |operator| name.clone_into(&mut operator.name));
+    }
+
+    /// Gives the operator added last its identity.
+    pub(crate) fn identify(&self, uid: &str) {
+        self.with_last("uid", |operator| operator.uid = Some(uid.to_owned()));
+    }
+
+    fn with_last(&self, what: &str, change: impl FnOnce(&mut Operator)) {
+        let mut graph = self.graph.borrow_mut();
+        match graph.vertex(self.vertex).operators.last_mut() {
+            Some(operator) => change(operator),
+            None => graph.problem(format!(
+                ".{what}() stands right after an exchange: put it after an operator"
+            )),
+        }
+    }
+
+    /// Sets the parallelism of the whole chain. All its operators run in the same subtasks,
+    /// so it may be set once and only near the beginning.
+    pub(crate) fn set_parallelism(&self, parallelism: u32) {
+        let mut graph = self.graph.borrow_mut();
+        let vertex = graph.vertex(self.vertex);
+        let chained = vertex.operators.len() > 1;
+        match vertex.parallelism {
+            Some(set) if set == parallelism => {}
+            _ if !chained => vertex.parallelism = Some(parallelism),
+            _ => {
+                let name = vertex.operators.last().map(|o| o.name.clone());
+                graph.problem(format!(
+                    "{} is chained to the operators before it and cannot have a parallelism of \
+                     its own ({parallelism}): put .rebalance() before it",
+                    name.unwrap_or_default()
+                ));
+            }
+        }
+    }
+
+    /// Connects this chain to the next one.
+    pub(crate) fn edge_to(
+        &self,
+        to: &Draft,
+        partitioner: &'static str,
+        shape: Shape,
+        keyed: bool,
+    ) -> EdgeId {
+        self.graph.borrow_mut().connect(Edge {
+            from: self.vertex,
+            to: to.vertex,
+            partitioner,
+            shape,
+            keyed,
+            side: None,
+        })
+    }
+
+    /// Connects a side output of this chain to the next one.
+    pub(crate) fn side_edge(
+        &self,
+        to: &Draft,
+        tag: &'static str,
+        template: impl FnOnce(EdgeId) -> Box<dyn SideTemplate>,
+    ) {
+        let mut graph = self.graph.borrow_mut();
+        let edge = graph.connect(Edge {
+            from: self.vertex,
+            to: to.vertex,
+            partitioner: "forward",
+            shape: Shape::ForwardOrRebalance,
+            keyed: false,
+            side: Some(tag),
+        });
+        graph.vertex(self.vertex).sides.push(template(edge));
+    }
+
+    /// Ends the chain in exchanges.
+    pub(crate) fn finish(&self, template: impl VertexTemplate + 'static) {
+        self.end(Box::new(template), None);
+    }
+
+    /// Ends the chain in a sink.
+    pub(crate) fn finish_sink(
+        &self,
+        template: impl VertexTemplate + 'static,
+        sink: impl SinkPlan + 'static,
+    ) {
+        self.end(Box::new(template), Some(Box::new(sink)));
+    }
+
+    fn end(&self, template: Box<dyn VertexTemplate>, sink: Option<Box<dyn SinkPlan>>) {
+        let mut graph = self.graph.borrow_mut();
+        let vertex = graph.vertex(self.vertex);
+        debug_assert!(vertex.finished.is_none(), "a chain ends once");
+        vertex.finished = Some(JobVertex {
+            template,
+            sides: Vec::new(),
+            source: None,
+            sink,
+        });
+    }
+
+    /// Hands the input edges of this bare chain over to another; this one is no more.
+    pub(crate) fn absorb_into(self, other: &Draft) {
+        debug_assert!(self.is_bare());
+        let mut graph = self.graph.borrow_mut();
+        for edge in &mut graph.edges {
+            if edge.to == self.vertex {
+                edge.to = other.vertex;
+            }
+        }
+        graph.vertex(self.vertex).absorbed = true;
+    }
+}

@@ -1,0 +1,306 @@
+//! The end of a chain: an exchange, several exchanges, or a sink.
+//!
+//! Here records leave the static chain: into the open buffer of a channel, or into a sink's
+//! writer. The border is the only stage that knows about room (`ready`) and about flushing.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_core::error::ErrorKind;
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_memory::Mark;
+use thalweg_memory::record::{Item, Wire};
+use thalweg_network::Event;
+use thalweg_network::ResultPartition;
+
+use super::{BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage};
+use crate::partition::{Route, Router};
+use crate::sink::{Committable, SinkStatus, SinkWriter};
+
+/// What a border does with one outgoing edge, whatever its type.
+pub(crate) trait EdgeOutput {
+    fn ready(&self) -> bool;
+    fn mark(&mut self, mark: Mark);
+    fn event(&mut self, event: Event);
+    fn flush_idle(&mut self);
+    fn finished(&self) -> bool;
+    fn check(&mut self, failure: &Failure);
+}
+
+/// One outgoing edge that records of `W` are written to.
+pub(crate) trait EdgeWriter<W: Item>: EdgeOutput {
+    fn write(&mut self, item: &W::Of<'_>, at: Timestamp);
+    fn as_output(&mut self) -> &mut dyn EdgeOutput;
+}
+
+/// A partition with the router that chooses its channel.
+pub(crate) struct RoutedPartition<W, R> {
+    router: R,
+    partition: ResultPartition,
+    item: PhantomData<fn(W)>,
+}
+
+impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
+    pub(crate) fn new(mut router: R, partition: ResultPartition, context: &BuildContext) -> Self {
+        router.open(partition.channels(), context.info());
+        Self {
+            router,
+            partition,
+            item: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn route(&mut self, item: &W::Of<'_>, at: Timestamp) {
+        match self.router.route(item) {
+            Route::One { channel, hash } => self.partition.write::<W>(channel, hash, at, item),
+            Route::All => self.partition.broadcast::<W>(KeyHash(0), at, item),
+        }
+    }
+}
+
+impl<W: Wire, R: Router<W>> EdgeOutput for RoutedPartition<W, R> {
+    #[inline]
+    fn ready(&self) -> bool {
+        self.partition.ready()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.partition.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.partition.event(event);
+    }
+    fn flush_idle(&mut self) {
+        self.partition.flush_idle();
+    }
+    fn finished(&self) -> bool {
+        self.partition.finished()
+    }
+    fn check(&mut self, failure: &Failure) {
+        if let Some(error) = self.partition.take_error() {
+            failure.set("exchange", error.to_string(), ErrorKind::Resource);
+        }
+    }
+}
+
+impl<W: Wire, R: Router<W>> EdgeWriter<W> for RoutedPartition<W, R> {
+    fn write(&mut self, item: &W::Of<'_>, at: Timestamp) {
+        self.route(item, at);
+    }
+    fn as_output(&mut self) -> &mut dyn EdgeOutput {
+        self
+    }
+}
+
+/// What all borders share: the task's failure slot, side outputs and output count.
+struct ChainEnd {
+    failure: Failure,
+    side: Rc<SideOutputs>,
+    records_out: Rc<Cell<u64>>,
+    ended: bool,
+}
+
+impl ChainEnd {
+    fn new(context: &BuildContext) -> Self {
+        Self {
+            failure: context.failure(),
+            side: context.side(),
+            records_out: context.counters().records_out,
+            ended: false,
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self) {
+        self.records_out.set(self.records_out.get() + 1);
+    }
+
+    /// The end of a turn over the given main outputs.
+    fn end_turn(&mut self, outputs: &mut [&mut dyn EdgeOutput], input: InputStatus) -> Stage {
+        let stage = match input {
+            InputStatus::Available => Stage::Done,
+            InputStatus::Idle => {
+                outputs.iter_mut().for_each(|output| output.flush_idle());
+                self.side.flush_idle();
+                Stage::Done
+            }
+            InputStatus::Ended => self.finish(outputs),
+        };
+        outputs.iter_mut().for_each(|o| o.check(&self.failure));
+        self.side.check(&self.failure);
+        stage
+    }
+
+    fn finish(&mut self, outputs: &mut [&mut dyn EdgeOutput]) -> Stage {
+        if !std::mem::replace(&mut self.ended, true) {
+            for output in outputs.iter_mut() {
+                output.event(Event::EndOfPartition);
+            }
+            self.side.event(Event::EndOfPartition);
+        }
+        if outputs.iter().all(|output| output.finished()) && self.side.finished() {
+            Stage::Done
+        } else {
+            Stage::Waiting
+        }
+    }
+}
+
+/// The border of a chain that ends in one exchange: routing is static.
+pub(crate) struct Border<W, R> {
+    output: RoutedPartition<W, R>,
+    end: ChainEnd,
+}
+
+impl<W: Wire, R: Router<W>> Border<W, R> {
+    pub(crate) fn new(router: R, partition: ResultPartition, context: &BuildContext) -> Self {
+        Self {
+            output: RoutedPartition::new(router, partition, context),
+            end: ChainEnd::new(context),
+        }
+    }
+}
+
+impl<W: Wire, R: Router<W>> Push<W> for Border<W, R> {
+    #[inline(always)]
+    fn push(&mut self, item: W::Of<'_>, at: Timestamp) {
+        self.end.count();
+        self.output.route(&item, at);
+    }
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.output.ready() && !self.end.failure.is_set()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.output.mark(mark);
+        self.end.side.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.output.event(event);
+        self.end.side.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        self.end.end_turn(&mut [&mut self.output], turn.input())
+    }
+}
+
+/// The border of a shared chain: any number of exchanges read it.
+pub(crate) struct FanoutBorder<W: Item> {
+    outputs: Vec<Box<dyn EdgeWriter<W>>>,
+    end: ChainEnd,
+}
+
+impl<W: Item> FanoutBorder<W> {
+    pub(crate) fn new(outputs: Vec<Box<dyn EdgeWriter<W>>>, context: &BuildContext) -> Self {
+        Self {
+            outputs,
+            end: ChainEnd::new(context),
+        }
+    }
+}
+
+impl<W: Wire> Push<W> for FanoutBorder<W> {
+    fn push(&mut self, item: W::Of<'_>, at: Timestamp) {
+        self.end.count();
+        for output in &mut self.outputs {
+            output.write(&item, at);
+        }
+    }
+    fn ready(&self) -> bool {
+        self.outputs.iter().all(|output| output.ready()) && !self.end.failure.is_set()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.outputs.iter_mut().for_each(|output| output.mark(mark));
+        self.end.side.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.outputs.iter_mut().for_each(|o| o.event(event));
+        self.end.side.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        let mut outputs: Vec<&mut dyn EdgeOutput> =
+            self.outputs.iter_mut().map(|o| o.as_output()).collect();
+        self.end.end_turn(&mut outputs, turn.input())
+    }
+}
+
+/// The border of a chain that ends in a sink.
+pub(crate) struct SinkBorder<I, S> {
+    name: Rc<str>,
+    writer: S,
+    committables: Rc<std::cell::RefCell<Vec<Committable>>>,
+    end: ChainEnd,
+    written: bool,
+    item: PhantomData<fn(I)>,
+}
+
+impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
+    pub(crate) fn new(name: &str, writer: S, context: &BuildContext) -> Self {
+        Self {
+            name: name.into(),
+            writer,
+            committables: context.counters().committables,
+            end: ChainEnd::new(context),
+            written: false,
+            item: PhantomData,
+        }
+    }
+
+    /// Lets the writer work at the end of a turn; after the last record, collects what it
+    /// prepared exactly once.
+    fn drive(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        let input = turn.input();
+        match self.writer.end_turn(turn.context(), input) {
+            Ok(SinkStatus::Waiting) => Stage::Waiting,
+            Ok(SinkStatus::Done) => {
+                if input == InputStatus::Ended {
+                    self.written = true;
+                    let prepared = self.writer.prepared();
+                    self.committables.borrow_mut().extend(prepared);
+                }
+                Stage::Done
+            }
+            Err(error) => {
+                self.end.failure.set(&self.name, error.message, error.kind);
+                Stage::Waiting
+            }
+        }
+    }
+}
+
+impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
+    #[inline(always)]
+    fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
+        self.end.count();
+        let scope = OperatorScope::enter(&self.name);
+        let outcome = self.writer.write(item, at);
+        scope.leave();
+        if let Err(error) = outcome {
+            self.end.failure.set(&self.name, error.message, error.kind);
+        }
+    }
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.writer.ready() && !self.end.failure.is_set() && self.end.side.ready()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.end.side.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.end.side.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        let written = if self.written {
+            Stage::Done
+        } else {
+            self.drive(turn)
+        };
+        match self.end.end_turn(&mut [], turn.input()) {
+            Stage::Done => written,
+            waiting => waiting,
+        }
+    }
+}

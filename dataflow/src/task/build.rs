@@ -1,0 +1,192 @@
+//! What a subtask is built from: its place in the job, its gate, its partitions, its splits.
+//!
+//! A deployer fills a [`BuildContext`] on the shard the subtask will live on; the chain's
+//! template takes from it what each stage needs. It never leaves that shard.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use thalweg_core::config::Configuration;
+use thalweg_core::ids::VertexId;
+use thalweg_core::key_group::MaxParallelism;
+use thalweg_memory::Budget;
+use thalweg_memory::EntryLayout;
+use thalweg_network::GateRef;
+use thalweg_network::ResultPartition;
+
+use super::{Failure, SideOutputs};
+use crate::graph::EdgeId;
+use crate::sink::Committable;
+use crate::stream::RuntimeMode;
+
+/// A subtask that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A source, sink or state of the chain refused.
+    #[error("{operator}: {message}")]
+    Operator {
+        /// The operator that refused.
+        operator: String,
+        /// What, where and how to mend it.
+        message: String,
+    },
+    /// The deployer did not provide what the plan names: a defect of the engine.
+    #[error("the deployer of {vertex} left out {what}; this is a defect of the engine")]
+    Missing {
+        /// The vertex being built.
+        vertex: String,
+        /// What is missing.
+        what: String,
+    },
+}
+
+/// A subtask's place in its job.
+#[derive(Clone)]
+pub struct SubtaskInfo {
+    /// The vertex it is an instance of.
+    pub vertex: VertexId,
+    /// The vertex' name: its operators, joined by arrows.
+    pub vertex_name: Arc<str>,
+    /// Which of the parallel instances, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub parallelism: u32,
+    /// How many key groups there are.
+    pub max_parallelism: MaxParallelism,
+    /// The operators of the vertex, by name, in chain order.
+    pub operators: Arc<[String]>,
+    /// Streaming (every change is emitted) or batch (final results only).
+    pub mode: RuntimeMode,
+    /// The job's configuration.
+    pub configuration: Arc<Configuration>,
+}
+
+impl SubtaskInfo {
+    /// `name (2/4)`: the vertex' name and which subtask of how many, from 1.
+    pub fn task_name(&self) -> String {
+        format!(
+            "{} ({}/{})",
+            self.vertex_name,
+            self.index + 1,
+            self.parallelism
+        )
+    }
+}
+
+/// Counts of one task, read when it is asked to report.
+#[derive(Clone, Default)]
+pub(crate) struct TaskCounters {
+    pub(crate) records_in: Rc<Cell<u64>>,
+    pub(crate) records_out: Rc<Cell<u64>>,
+    pub(crate) accumulators: Rc<RefCell<BTreeMap<String, Rc<Cell<i64>>>>>,
+    pub(crate) committables: Rc<RefCell<Vec<Committable>>>,
+}
+
+/// Everything the stages of one subtask's chain are built from.
+pub struct BuildContext {
+    info: SubtaskInfo,
+    gate: Option<GateRef>,
+    input_layout: EntryLayout,
+    partitions: Vec<(EdgeId, ResultPartition)>,
+    splits: Option<Box<dyn Any + Send>>,
+    budget: Budget,
+    failure: Failure,
+    counters: TaskCounters,
+    side: Rc<SideOutputs>,
+}
+
+impl BuildContext {
+    /// The parts a deployer provides: the subtask's input gate with what stands beside each
+    /// of its records (none for sources), one partition per outgoing edge, the splits of its
+    /// source, the slot's managed memory.
+    pub fn new(
+        info: SubtaskInfo,
+        gate: Option<(GateRef, EntryLayout)>,
+        partitions: Vec<(EdgeId, ResultPartition)>,
+        splits: Option<Box<dyn Any + Send>>,
+        budget: Budget,
+    ) -> Self {
+        let input_layout = gate.as_ref().map(|(_, layout)| *layout).unwrap_or_default();
+        Self {
+            info,
+            gate: gate.map(|(gate, _)| gate),
+            input_layout,
+            partitions,
+            splits,
+            budget,
+            failure: Failure::default(),
+            counters: TaskCounters::default(),
+            side: Rc::default(),
+        }
+    }
+
+    /// The subtask's place in its job.
+    pub fn info(&self) -> &SubtaskInfo {
+        &self.info
+    }
+
+    /// What stands beside each record of the gate.
+    pub(crate) fn input_layout(&self) -> EntryLayout {
+        self.input_layout
+    }
+
+    /// The name of the chain's operator at this place.
+    pub(crate) fn operator_name(&self, place: usize) -> String {
+        let name = self.info.operators.get(place);
+        name.map_or_else(|| self.info.vertex_name.to_string(), Clone::clone)
+    }
+
+    /// The slot's managed memory.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure.clone()
+    }
+
+    pub(crate) fn counters(&self) -> TaskCounters {
+        self.counters.clone()
+    }
+
+    pub(crate) fn side(&self) -> Rc<SideOutputs> {
+        Rc::clone(&self.side)
+    }
+
+    pub(crate) fn take_gate(&mut self) -> Result<GateRef, BuildError> {
+        self.gate.take().ok_or_else(|| self.missing("input gate"))
+    }
+
+    pub(crate) fn take_splits<S: 'static>(&mut self) -> Result<Vec<S>, BuildError> {
+        let splits = self.splits.take().and_then(|any| any.downcast().ok());
+        match splits {
+            Some(splits) => Ok(*splits),
+            None => Err(self.missing("source splits")),
+        }
+    }
+
+    pub(crate) fn take_partition(&mut self, edge: EdgeId) -> Result<ResultPartition, BuildError> {
+        match self.partitions.iter().position(|(id, _)| *id == edge) {
+            Some(at) => Ok(self.partitions.swap_remove(at).1),
+            None => Err(self.missing(&format!("the partition of edge {edge}"))),
+        }
+    }
+
+    /// An operator's refusal, as a build error.
+    pub(crate) fn refused(&self, operator: &str, error: impl ToString) -> BuildError {
+        BuildError::Operator {
+            operator: format!("{operator} in {}", self.info.task_name()),
+            message: error.to_string(),
+        }
+    }
+
+    fn missing(&self, what: &str) -> BuildError {
+        BuildError::Missing {
+            vertex: self.info.task_name(),
+            what: what.to_owned(),
+        }
+    }
+}

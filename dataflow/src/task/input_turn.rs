@@ -1,0 +1,264 @@
+//! A consumer's turn: buffers from the gate, records read in place, results pushed on.
+//!
+//! Works per chunk of a segment: the entries of a chunk are scanned first, so that a keyed
+//! head can bring all their state near before it applies them. The place reached in the
+//! current buffer is kept between turns, because a push chain cannot be suspended but a
+//! head can: it stops before the record for whose results there is no room.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use thalweg_core::shard::step::{Progress, StepError, TurnContext};
+use thalweg_memory::record::Wire;
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_network::ChannelId;
+use thalweg_network::Event;
+use thalweg_network::GateRef;
+
+use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
+use crate::time::WatermarkCombiner;
+
+/// Entries scanned, and their state fetched, before the first of them is applied.
+const CHUNK: usize = 64;
+
+/// What stands at the head of a consuming chain and takes the records of its gate.
+pub(crate) trait Consume<W: Wire>: 'static {
+    /// The next entries: bring near what they will touch.
+    fn prepare(&mut self, entries: &[Entry]);
+    /// Applies entries in order; answers how many, fewer than all when room ran out.
+    fn apply(&mut self, input: u32, buffer: &Buffer, entries: &[Entry]) -> usize;
+    /// Whether there is room for the results of one more record.
+    fn ready(&self) -> bool;
+    /// A combined mark of all inputs.
+    fn mark(&mut self, mark: Mark);
+    /// A barrier.
+    fn event(&mut self, event: Event);
+    /// The turn ends.
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage;
+}
+
+/// The buffer in work and how far it was applied.
+struct Current {
+    input: u32,
+    channel: ChannelId,
+    buffer: Buffer,
+    event: Option<Event>,
+    cursor: Cursor,
+}
+
+/// The head of a chain that begins with an exchange.
+pub(crate) struct InputHead<W: Wire, C> {
+    gate: GateRef,
+    layout: EntryLayout,
+    consume: C,
+    current: Option<Current>,
+    entries: [Entry; CHUNK],
+    scanned: usize,
+    applied: usize,
+    watermarks: WatermarkCombiner,
+    failure: Failure,
+    records_in: Rc<Cell<u64>>,
+    item: std::marker::PhantomData<fn(W)>,
+}
+
+/// Why the records stopped for now.
+enum Pause {
+    NoInput,
+    NoRoom,
+    Expired,
+}
+
+impl<W: Wire, C: Consume<W>> InputHead<W, C> {
+    pub(crate) fn new(
+        gate: GateRef,
+        layout: EntryLayout,
+        consume: C,
+        context: &BuildContext,
+    ) -> Self {
+        let channels = gate.borrow().channels().collect();
+        Self {
+            gate,
+            layout,
+            consume,
+            current: None,
+            entries: [Entry::default(); CHUNK],
+            scanned: 0,
+            applied: 0,
+            watermarks: WatermarkCombiner::new(channels),
+            failure: context.failure(),
+            records_in: context.counters().records_in,
+            item: std::marker::PhantomData,
+        }
+    }
+
+    /// Applies buffers until input, room or time is used up.
+    fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(Pause, bool), StepError> {
+        let mut made = false;
+        loop {
+            if self.current.is_none() && !self.next_buffer()? {
+                return Ok((Pause::NoInput, made));
+            }
+            loop {
+                if self.scanned == self.applied && !self.scan() {
+                    self.finish_buffer();
+                    made = true;
+                    break;
+                }
+                let Some(current) = &self.current else {
+                    unreachable!("the buffer in work stays while it is scanned");
+                };
+                let pending = &self.entries[self.applied..self.scanned];
+                let applied = self.consume.apply(current.input, &current.buffer, pending);
+                debug_assert!(applied <= pending.len());
+                self.applied += applied;
+                self.records_in.set(self.records_in.get() + applied as u64);
+                made |= applied > 0;
+                self.failure.check()?;
+                if self.applied < self.scanned {
+                    return Ok((Pause::NoRoom, made));
+                }
+                if context.expired() {
+                    return Ok((Pause::Expired, true));
+                }
+            }
+        }
+    }
+
+    /// Takes the next buffer of the gate, in fair order.
+    fn next_buffer(&mut self) -> Result<bool, StepError> {
+        let mut gate = self.gate.borrow_mut();
+        let Some(arrival) = gate.next() else {
+            return match gate.take_error() {
+                Some(error) => Err(Box::new(error)),
+                None => Ok(false),
+            };
+        };
+        drop(gate);
+        self.current = Some(Current {
+            input: arrival.input,
+            channel: arrival.channel,
+            buffer: arrival.buffer,
+            event: arrival.event,
+            cursor: Cursor::default(),
+        });
+        Ok(true)
+    }
+
+    /// Scans the next chunk and prepares it; false at the end of the buffer. Marks stand
+    /// between records: a chunk ends before one, and it is passed on when it is reached.
+    fn scan(&mut self) -> bool {
+        let Some(current) = &mut self.current else {
+            return false;
+        };
+        loop {
+            let found =
+                current
+                    .buffer
+                    .scan::<W>(self.layout, &mut current.cursor, &mut self.entries);
+            if found > 0 {
+                self.scanned = found;
+                self.applied = 0;
+                self.consume.prepare(&self.entries[..found]);
+                return true;
+            }
+            self.scanned = 0;
+            self.applied = 0;
+            let Some(mark) = current.buffer.take_mark(&mut current.cursor) else {
+                return false;
+            };
+            if let Some(combined) = self.watermarks.update(current.channel, mark) {
+                self.consume.mark(combined);
+            }
+        }
+    }
+
+    /// Sends the buffer home and passes on the event behind it.
+    fn finish_buffer(&mut self) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        match current.event {
+            Some(Event::EndOfPartition) => {
+                if let Some(combined) = self.watermarks.end(current.channel) {
+                    self.consume.mark(combined);
+                }
+            }
+            Some(barrier) => self.consume.event(barrier),
+            None => {}
+        }
+        self.gate
+            .borrow_mut()
+            .consumed(current.channel, current.buffer);
+    }
+}
+
+impl<W: Wire, C: Consume<W>> Head for InputHead<W, C> {
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        let (pause, made) = if self.consume.ready() {
+            self.read(context)?
+        } else {
+            (Pause::NoRoom, false)
+        };
+        let ended = self.current.is_none() && self.gate.borrow().ended();
+        let input = match pause {
+            _ if ended => InputStatus::Ended,
+            Pause::Expired => InputStatus::Available,
+            Pause::NoInput | Pause::NoRoom => InputStatus::Idle,
+        };
+        let stage = self.consume.end_turn(&mut ChainTurn::new(context, input));
+        self.failure.check()?;
+        // Without room only a credit helps, and it wakes the task; but a sink may have found
+        // room while its turn ended.
+        let again = match pause {
+            Pause::NoRoom => self.consume.ready() && !ended,
+            Pause::Expired => true,
+            Pause::NoInput => made && !ended,
+        };
+        Ok(Progress {
+            made: again || stage == Stage::Unfinished,
+            done: ended && stage == Stage::Done,
+        })
+    }
+}
+
+/// Records go straight into the chain.
+pub(crate) struct PlainConsume<W, N> {
+    next: N,
+    item: std::marker::PhantomData<fn(W)>,
+}
+
+impl<W: Wire, N: Push<W> + 'static> PlainConsume<W, N> {
+    pub(crate) fn new(next: N) -> Self {
+        Self {
+            next,
+            item: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<W: Wire, N: Push<W> + 'static> Consume<W> for PlainConsume<W, N> {
+    fn prepare(&mut self, _entries: &[Entry]) {}
+
+    fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+        for (index, entry) in entries.iter().enumerate() {
+            if !self.next.ready() {
+                return index;
+            }
+            self.next.push(buffer.item::<W>(entry), entry.at);
+        }
+        entries.len()
+    }
+
+    fn ready(&self) -> bool {
+        self.next.ready()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.next.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.next.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        self.next.end_turn(turn)
+    }
+}

@@ -1,0 +1,28 @@
+//! A subtask at work on a shard: the chain it pushes through and the turns it takes.
+//!
+//! Entered by a deployer, which builds a [`Task`] from a vertex of a [`crate::Job`] and
+//! hands it to a shard; left through the border at the chain's end (an exchange or a
+//! sink). Everything here lives on one shard thread.
+
+mod border;
+mod build;
+mod chain;
+mod failure;
+mod input_turn;
+mod side;
+mod source_turn;
+mod states;
+mod turn;
+
+pub(crate) use border::{
+    Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition, SinkBorder,
+};
+pub(crate) use build::TaskCounters;
+pub use build::{BuildContext, BuildError, SubtaskInfo};
+pub use chain::{ChainTurn, Head, InputStatus, Push, Stage};
+pub use failure::{Failure, TaskFailure};
+pub(crate) use input_turn::{Consume, InputHead, PlainConsume};
+pub(crate) use side::{SideOutputs, SideWriter};
+pub(crate) use source_turn::SourceHead;
+pub use states::TaskState;
+pub use turn::{Task, TaskReport};

@@ -1,0 +1,90 @@
+//! Side outputs of one task: exchanges a user function reaches by tag.
+//!
+//! They share the task's back-pressure, marks and events with the main output. Values for
+//! a tag nobody reads are dropped, as in Flink.
+
+use std::any::Any;
+use std::cell::RefCell;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::Mark;
+use thalweg_memory::record::Record;
+use thalweg_network::Event;
+
+use super::{EdgeOutput, EdgeWriter, Failure};
+
+/// One tag's exchange, typed.
+pub(crate) struct SideWriter<T: Record>(pub(crate) Box<dyn EdgeWriter<T>>);
+
+trait AnySideWriter {
+    fn as_any(&mut self) -> &mut dyn Any;
+    fn output(&mut self) -> &mut dyn EdgeOutput;
+}
+
+impl<T: Record> AnySideWriter for SideWriter<T> {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+    fn output(&mut self) -> &mut dyn EdgeOutput {
+        self.0.as_output()
+    }
+}
+
+/// All side outputs of one task, by tag.
+#[derive(Default)]
+pub(crate) struct SideOutputs {
+    writers: RefCell<Vec<(u64, Box<dyn AnySideWriter>)>>,
+}
+
+impl SideOutputs {
+    pub(crate) fn add<T: Record>(&self, tag: u64, writer: SideWriter<T>) {
+        self.writers.borrow_mut().push((tag, Box::new(writer)));
+    }
+
+    /// Writes to every reader of the tag.
+    pub(crate) fn write<T: Record>(&self, tag: u64, value: T, at: Timestamp) {
+        for (id, writer) in self.writers.borrow_mut().iter_mut() {
+            if *id == tag
+                && let Some(writer) = writer.as_any().downcast_mut::<SideWriter<T>>()
+            {
+                writer.0.write(&value, at);
+            }
+        }
+    }
+
+    pub(crate) fn ready(&self) -> bool {
+        let mut writers = self.writers.borrow_mut();
+        writers
+            .iter_mut()
+            .all(|(_, writer)| writer.output().ready())
+    }
+
+    pub(crate) fn mark(&self, mark: Mark) {
+        self.each(|output| output.mark(mark));
+    }
+
+    pub(crate) fn event(&self, event: Event) {
+        self.each(|output| output.event(event));
+    }
+
+    pub(crate) fn flush_idle(&self) {
+        self.each(|output| output.flush_idle());
+    }
+
+    pub(crate) fn finished(&self) -> bool {
+        let mut writers = self.writers.borrow_mut();
+        writers
+            .iter_mut()
+            .all(|(_, writer)| writer.output().finished())
+    }
+
+    pub(crate) fn check(&self, failure: &Failure) {
+        self.each(|output| output.check(failure));
+    }
+
+    fn each(&self, mut act: impl FnMut(&mut dyn EdgeOutput)) {
+        for (_, writer) in self.writers.borrow_mut().iter_mut() {
+            act(writer.output());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A source's turn: the reader emits into the chain while there is room and time.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::{Progress, StepError, TurnContext};
+use thalweg_memory::Mark;
+use thalweg_memory::record::Item;
+
+use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure};
+use crate::source::{SourceOutput, SourceReader, SourceStatus};
+
+/// Records a reader may emit between two looks at the clock.
+const BATCH_RECORDS: u32 = 1024;
+
+/// The head of a chain that begins with a source.
+pub(crate) struct SourceHead<R: SourceReader, N> {
+    name: Rc<str>,
+    reader: R,
+    next: N,
+    finished: bool,
+    failure: Failure,
+    records_in: Rc<Cell<u64>>,
+}
+
+impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
+    pub(crate) fn new(name: &str, reader: R, next: N, context: &BuildContext) -> Self {
+        Self {
+            name: name.into(),
+            reader,
+            next,
+            finished: false,
+            failure: context.failure(),
+            records_in: context.counters().records_in,
+        }
+    }
+
+    /// Polls the reader until it ends, waits, lacks room or the budget is used up.
+    fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(InputStatus, bool), StepError> {
+        let mut made = false;
+        while self.next.ready() {
+            let mut output = Emit {
+                next: &mut self.next,
+                left: BATCH_RECORDS,
+                item: PhantomData,
+            };
+            let scope = OperatorScope::enter(&self.name);
+            let status = self.reader.poll(&mut output, context);
+            scope.leave();
+            let emitted = BATCH_RECORDS - output.left;
+            self.records_in
+                .set(self.records_in.get() + u64::from(emitted));
+            made |= emitted > 0;
+            let status = status.map_err(|error| TaskFailure {
+                operator: self.name.to_string(),
+                message: error.message,
+                kind: error.kind,
+            })?;
+            self.failure.check()?;
+            match status {
+                SourceStatus::More if context.expired() => {
+                    return Ok((InputStatus::Available, true));
+                }
+                SourceStatus::More => {}
+                SourceStatus::Waiting => return Ok((InputStatus::Idle, made)),
+                SourceStatus::Finished => {
+                    self.finished = true;
+                    return Ok((InputStatus::Ended, true));
+                }
+            }
+        }
+        // No credit: what is half full may leave, and a credit will wake the task.
+        Ok((InputStatus::Idle, made))
+    }
+}
+
+impl<R: SourceReader, N: Push<R::Item> + 'static> Head for SourceHead<R, N> {
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        let (input, made) = if self.finished {
+            (InputStatus::Ended, false)
+        } else {
+            self.read(context)?
+        };
+        let blocked = !self.next.ready();
+        let stage = self.next.end_turn(&mut ChainTurn::new(context, input));
+        self.failure.check()?;
+        // A sink may have found room while its turn ended; nobody else would wake the task then.
+        let again = (made || blocked) && self.next.ready() && !self.finished;
+        Ok(Progress {
+            made: again || stage == Stage::Unfinished,
+            done: input == InputStatus::Ended && stage == Stage::Done,
+        })
+    }
+}
+
+/// The reader's view of the chain: so many records, as long as there is room.
+struct Emit<'a, I, N> {
+    next: &'a mut N,
+    left: u32,
+    item: PhantomData<fn(I)>,
+}
+
+impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
+    #[inline(always)]
+    fn wanted(&self) -> bool {
+        self.left > 0 && self.next.ready()
+    }
+
+    #[inline(always)]
+    fn emit(&mut self, item: I::Of<'_>, at: Timestamp) {
+        self.left = self.left.saturating_sub(1);
+        self.next.push(item, at);
+    }
+
+    fn mark(&mut self, mark: Mark) {
+        self.next.mark(mark);
+    }
+}

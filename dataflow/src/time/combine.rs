@@ -1,0 +1,111 @@
+//! The minimum over inputs: a watermark holds only when every channel has promised it.
+//!
+//! Idle channels promise nothing and hold nothing back; when all are idle the task is.
+//! A channel that has ended has promised everything.
+
+use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_memory::Mark;
+use thalweg_network::ChannelId;
+
+#[derive(Clone, Copy)]
+struct ChannelTime {
+    channel: ChannelId,
+    watermark: Timestamp,
+    idle: bool,
+}
+
+/// Combines the marks of the channels of one gate.
+pub(crate) struct WatermarkCombiner {
+    channels: Vec<ChannelTime>,
+    emitted: Timestamp,
+    idle: bool,
+}
+
+impl WatermarkCombiner {
+    pub(crate) fn new(channels: Vec<ChannelId>) -> Self {
+        let mut channels: Vec<_> = channels
+            .into_iter()
+            .map(|channel| ChannelTime {
+                channel,
+                watermark: Timestamp::MIN,
+                idle: false,
+            })
+            .collect();
+        channels.sort_by_key(|time| time.channel);
+        Self {
+            channels,
+            emitted: Timestamp::MIN,
+            idle: false,
+        }
+    }
+
+    /// Takes a channel's mark; answers what holds for the whole task now, if that is new.
+    pub(crate) fn update(&mut self, channel: ChannelId, mark: Mark) -> Option<Mark> {
+        let Ok(at) = self.channels.binary_search_by_key(&channel, |t| t.channel) else {
+            unreachable!("the gate delivers only its own channels");
+        };
+        let time = &mut self.channels[at];
+        match mark {
+            Mark::Watermark(Watermark(promised)) => {
+                time.idle = false;
+                time.watermark = time.watermark.max(promised);
+            }
+            Mark::Idle => time.idle = true,
+            Mark::Active => time.idle = false,
+        }
+        self.combined()
+    }
+
+    /// The channel has ended: it holds nothing back any more.
+    pub(crate) fn end(&mut self, channel: ChannelId) -> Option<Mark> {
+        self.update(channel, Mark::Watermark(Watermark(Timestamp::MAX)))
+    }
+
+    fn combined(&mut self) -> Option<Mark> {
+        let active = self.channels.iter().filter(|time| !time.idle);
+        let Some(lowest) = active.map(|time| time.watermark).min() else {
+            let new = !std::mem::replace(&mut self.idle, true);
+            return new.then_some(Mark::Idle);
+        };
+        if lowest > self.emitted {
+            self.emitted = lowest;
+            self.idle = false;
+            return Some(Mark::Watermark(Watermark(lowest)));
+        }
+        std::mem::replace(&mut self.idle, false).then_some(Mark::Active)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watermark(t: i64) -> Mark {
+        Mark::Watermark(Watermark(Timestamp(t)))
+    }
+
+    #[test]
+    fn the_slowest_channel_decides_and_idle_ones_do_not() {
+        let mut combiner = WatermarkCombiner::new(vec![ChannelId(4), ChannelId(2)]);
+        assert_eq!(combiner.update(ChannelId(4), watermark(10)), None);
+        assert_eq!(
+            combiner.update(ChannelId(2), watermark(5)),
+            Some(watermark(5))
+        );
+        assert_eq!(
+            combiner.update(ChannelId(2), watermark(3)),
+            None,
+            "never back"
+        );
+        assert_eq!(
+            combiner.update(ChannelId(2), Mark::Idle),
+            Some(watermark(10))
+        );
+        assert_eq!(combiner.update(ChannelId(4), Mark::Idle), Some(Mark::Idle));
+        assert_eq!(
+            combiner.update(ChannelId(2), Mark::Active),
+            Some(Mark::Active)
+        );
+        assert_eq!(combiner.end(ChannelId(2)), Some(watermark(i64::MAX)));
+    }
+}
