@@ -29,6 +29,14 @@ pub(crate) fn dead_files(house: &House) -> Vec<Finding> {
         .collect()
 }
 
+/// Folders in which cargo finds targets by itself, and the line that forbids it.
+const FOUND: [(&str, &str); 4] = [
+    ("src/bin/", "autobins = false"),
+    ("tests/", "autotests = false"),
+    ("examples/", "autoexamples = false"),
+    ("benches/", "autobenches = false"),
+];
+
 /// Whether cargo starts at this file.
 fn is_root(house: &House, page: &Page) -> bool {
     house.packages().any(|(package, manifest)| {
@@ -36,8 +44,9 @@ fn is_root(house: &House, page: &Page) -> bool {
             return false;
         };
         let automatic = ["src/lib.rs", "src/main.rs", "build.rs"].contains(&inside)
-            || (inside.starts_with("src/bin/") && !manifest.text.contains("autobins = false"))
-            || (inside.starts_with("tests/") && !manifest.text.contains("autotests = false"));
+            || FOUND
+                .iter()
+                .any(|(folder, off)| inside.starts_with(folder) && !manifest.text.contains(off));
         automatic || manifest.text.contains(&format!("path = \"{inside}\""))
     })
 }
@@ -114,6 +123,7 @@ mod tests {
             ("a/src/two/three.rs", ""),
             ("a/src/two/dead.rs", "mod dead;"),
             ("a/src/gen.rs", ""),
+            ("a/examples/six.rs", ""),
             ("a/t.rs", "#[path = \"t/four.rs\"]\nmod four;"),
             ("a/t/four.rs", ""),
             ("a/t/five.rs", ""),

@@ -13,7 +13,7 @@ const BANNED: [&str; 11] = [
     "impl", "misc",
 ];
 /// The managers the field knows by that name.
-const MANAGERS: [&str; 4] = ["job", "task", "io", "resource"];
+const KNOWN: [&str; 4] = ["job", "task", "io", "resource"];
 /// What may stand before an item's name.
 const KINDS: [&str; 10] = [
     "fn",
@@ -81,7 +81,7 @@ fn banned_word(name: &str) -> Option<String> {
     let words = words(name);
     words.iter().enumerate().find_map(|(at, word)| {
         let known =
-            at > 0 && word.starts_with("manager") && MANAGERS.contains(&words[at - 1].as_str());
+            at > 0 && word.starts_with("manager") && KNOWN.contains(&words[at - 1].as_str());
         (BANNED.contains(&word.as_str()) && !known).then(|| word.clone())
     })
 }
