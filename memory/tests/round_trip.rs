@@ -260,16 +260,17 @@ fn types_without_parts_are_fixed_and_the_others_are_not() {
 #[test]
 fn text_is_the_same_borrowed_and_owned() {
     let layout = LAYOUTS[1];
-    let words = [
-        "",
-        "word",
-        "a word that is longer than eight bytes",
-        "ünïcödé",
-    ];
-    let mut writer = BufferWriter::new(Segment::overdraft(ShardId(0), 4096));
-    for word in words {
+    // Every length around the 8, 16 and 32 bytes at which the way of writing changes.
+    let long = "a word that is longer than eight bytes, ünïcödé, and then more";
+    let lengths = (0..long.len()).filter(|end| long.is_char_boundary(*end));
+    let words: Vec<&str> = lengths
+        .map(|end| &long[..end])
+        .chain(["\0", "ß", "🦀🦀", "\u{10ffff}"])
+        .collect();
+    let mut writer = BufferWriter::new(Segment::overdraft(ShardId(0), 8192));
+    for word in &words {
         writer
-            .put::<Str>(layout, KeyHash(1), Timestamp::NONE, &word)
+            .put::<Str>(layout, NO_HASH, Timestamp::NONE, word)
             .unwrap();
     }
     let borrowed = [writer.seal()];

@@ -118,9 +118,14 @@ fn struct_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
     let stored_type =
         nest(&|Field { ty, .. }| quote_spanned!(ty.span()=> <#ty as #room::RecordKey>::Stored));
     let stored_pattern = nest(&|Field { binding, .. }| quote!(#binding));
-    let to_stored = nest(
-        &|Field { member, ty, .. }| quote!(<#ty as #room::RecordKey>::to_stored(&self.#member)),
-    );
+    let to_stored = if fields.is_empty() {
+        // Not a bare `()`, which lints of the user's crate may dislike.
+        quote!(::std::default::Default::default())
+    } else {
+        nest(
+            &|Field { member, ty, .. }| quote!(<#ty as #room::RecordKey>::to_stored(&self.#member)),
+        )
+    };
     let same = fields.iter().map(
         |Field {
              binding,

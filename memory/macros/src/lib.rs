@@ -4,7 +4,7 @@
 //! the implementations of `Record` (and `RecordKey`). Tokens in, tokens out: no state, no files.
 //!
 //! Invariant: the expansion contains no code that is not derived from the fields in the open: a field
-//! that cannot travel is reported at that field, in the words of the `Record` trait.
+//! that cannot travel is reported at that field, also in the words of the `Record` trait.
 
 use proc_macro::TokenStream;
 

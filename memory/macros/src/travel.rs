@@ -1,7 +1,7 @@
 //! `#[record]`: rkyv's derives and the implementation of `Record`.
 //!
-//! Invariant: the implementation names every field's type as a record, so that the first complaint about
-//! a field that cannot travel is the engine's own. Compile time only.
+//! Invariant: the implementation names every field's type as a record, so that among the complaints about
+//! a field that cannot travel one points at that field in the engine's own words. Compile time only.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};

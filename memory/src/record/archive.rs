@@ -182,22 +182,17 @@ impl Archiver {
             "padding stays inside the segment"
         );
         let gap = to - self.pos;
-        // A gap is mostly a few bytes: one wide store over it and what follows, which is still to be
-        // written, costs less than a call for the exact length.
-        let length = if gap <= 16 && self.pos + 16 <= self.end {
-            16
-        } else {
-            gap
-        };
-        // SAFETY: pos + length <= end, so the range lies in base..base+capacity, which is ours to write
-        // (`new`'s contract; when measuring, end is 0 and so is the length).
+        // SAFETY: pos <= end <= capacity, so the address is inside the segment (or base itself).
         let at = unsafe { self.base.as_ptr().add(self.pos) };
-        if length == 16 {
-            // SAFETY: as above; a constant length becomes one store.
-            unsafe { at.write_bytes(0, 16) };
+        if gap <= 16 && self.pos + 16 <= self.end {
+            // A gap is mostly a few bytes: one wide store over it and what follows, which is still to be
+            // written, costs less than a call for the exact length.
+            // SAFETY: pos + 16 <= end, so the range lies in base..base+capacity, ours to write.
+            unsafe { at.cast::<u128>().write_unaligned(0) };
         } else {
-            // SAFETY: as above.
-            unsafe { at.write_bytes(0, length) };
+            // SAFETY: pos + gap = to <= end, so the range lies in base..base+capacity, ours to write
+            // (when measuring, end is 0 and so is the gap).
+            unsafe { zero(at, gap) };
         }
         self.pos = to;
     }
@@ -208,15 +203,13 @@ impl Archiver {
         self.pos
     }
 
+    /// Where the position goes when `len` bytes do not fit: beyond, if only the size is wanted.
+    ///
+    /// Not a method, so that the archiver of a `put` can live in registers.
     #[cold]
     #[inline(never)]
-    fn overrun(&mut self, len: usize) -> Result<(), Full> {
-        let next = self.pos.saturating_add(len);
-        if self.measure.is_none() {
-            return Err(Full);
-        }
-        self.pos = next;
-        if next > LONGEST { Err(Full) } else { Ok(()) }
+    fn overrun(measuring: bool, pos: usize, len: usize) -> Option<usize> {
+        measuring.then(|| pos.saturating_add(len))
     }
 
     #[cold]
@@ -232,6 +225,17 @@ impl Archiver {
         measure.scratch.push(block);
         NonNull::slice_from_raw_parts(start, layout.size())
     }
+}
+
+/// Zeros a longer range, or one at the very end of the segment.
+///
+/// # Safety
+/// `at..at + length` is writable.
+#[cold]
+#[inline(never)]
+unsafe fn zero(at: *mut u8, length: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { at.write_bytes(0, length) };
 }
 
 /// Copies `bytes` to `at`; text of 8 to 32 bytes (most names and words) without a call.
@@ -284,7 +288,13 @@ impl Writer<Full> for Archiver {
         // Cannot overflow: pos <= 1 GiB or so, and a slice is at most isize::MAX bytes.
         let next = self.pos + bytes.len();
         if next > self.end {
-            return self.overrun(bytes.len());
+            self.pos =
+                Archiver::overrun(self.measure.is_some(), self.pos, bytes.len()).ok_or(Full)?;
+            return if self.pos > LONGEST {
+                Err(Full)
+            } else {
+                Ok(())
+            };
         }
         // SAFETY: pos <= next <= end <= capacity, so the address is inside the segment.
         let at = unsafe { self.base.as_ptr().add(self.pos) };

@@ -10,15 +10,15 @@
 //!
 //! A type that cannot travel is refused when the program is compiled:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! fn travels<R: thalweg_memory::Record>() {}
 //! travels::<std::rc::Rc<u64>>();
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! fn travels<R: thalweg_memory::Record>() {}
 //! travels::<(u64, std::time::Instant)>();
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! #[thalweg_memory::record(crate = thalweg_memory)]
 //! struct Session {
 //!     started: std::time::Instant,
