@@ -104,7 +104,7 @@ pub struct Archiver {
 /// The size of a record that is being measured.
 #[derive(Debug, Default)]
 struct Measure {
-    scratch: Vec<Box<[u128]>>,
+    scratch: Vec<Vec<u128>>,
     scratch_bytes: usize,
 }
 
@@ -220,8 +220,9 @@ impl Archiver {
         let measure = unsafe { &mut *measure.as_ptr() };
         let words = layout.size().div_ceil(16).max(1);
         measure.scratch_bytes += (words + 1) * 16;
-        let mut block = vec![0u128; words].into_boxed_slice();
-        let start = NonNull::from(&mut block[..]).cast::<u8>();
+        let mut block = vec![0u128; words];
+        let start = NonNull::from(block.as_mut_slice()).cast::<u8>();
+        // Moving a vector leaves its memory where it is.
         measure.scratch.push(block);
         NonNull::slice_from_raw_parts(start, layout.size())
     }

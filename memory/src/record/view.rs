@@ -81,12 +81,25 @@ impl<K: Item, V: Record> Item for KeyValue<K, V> {
 /// The archive of an item.
 pub(crate) type ArchivedOf<W> = <<W as Wire>::Form as Archive>::Archived;
 
+/// Keeps [`Wire`] to this room.
+mod sealed {
+    /// The items that can be written.
+    pub trait Sealed {}
+}
+
+impl<T: Record> sealed::Sealed for T {}
+impl sealed::Sealed for Str {}
+impl<T: Record> sealed::Sealed for View<T> {}
+impl<K: Wire, V: Record> sealed::Sealed for KeyValue<K, V> {}
+
 /// An item that can be written into a segment and read there.
+///
+/// Sealed: reading in place is sound because every item with one `Form` writes a whole archive of it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be written into a segment",
     note = "what crosses an exchange is a `Record`, `Str`, `View<Record>` or `KeyValue<_, Record>`"
 )]
-pub trait Wire: Item {
+pub trait Wire: Item + sealed::Sealed {
     /// The owned record with the same archive.
     type Form: Record;
     /// What writing hands to the resolving of the root.
