@@ -1,0 +1,228 @@
+//! The sources and sinks as methods of environments and streams.
+//!
+//! Extension traits, because floors below know no connector. Entered by programs, on their thread; only
+//! grows the graph.
+
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thalweg_dataflow::stream::{SinkHandle, SourcePipe};
+use thalweg_dataflow::{DataStream, Environment, Pipe};
+use thalweg_memory::record::{Item, Record, Str};
+
+use crate::collect::{Collect, Collected};
+use crate::collection::Collection;
+use crate::discard::{Discard, ForEach};
+use crate::format::{Debugged, Formatted};
+use crate::generator::{Generator, Plain};
+use crate::print::Print;
+use crate::sequence::Sequence;
+use crate::show::Show;
+use crate::socket::{SocketSink, SocketText};
+use crate::text::{TextFile, TextFiles};
+
+/// A stream straight from a source.
+pub type SourceStream<S> = DataStream<<S as thalweg_dataflow::Source>::Item, SourcePipe<S>>;
+
+/// Sources, as methods of [`Environment`]. Those with more to say about are given to
+/// [`Environment::source`] as values, such as `Generator::new(..).rate(..)`.
+pub trait Sources {
+    /// A stream of these values, in order, in one subtask.
+    fn from_collection<T: Record + Clone + Sync>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+    ) -> DataStream<T, SourcePipe<Collection<T>>>;
+
+    /// A stream of the numbers of the range, both ends included; in parallel.
+    fn sequence(&self, range: RangeInclusive<u64>) -> SourceStream<Sequence>;
+
+    /// A stream of `make(i)` for every `i` below `count` (without end: `None`); in parallel.
+    fn generate<T, F>(
+        &self,
+        count: impl Into<Option<u64>>,
+        make: F,
+    ) -> DataStream<T, SourcePipe<Generator<Plain<T, F>>>>
+    where
+        T: Record,
+        F: Fn(u64) -> T + Clone + Send + 'static;
+
+    /// A stream of the lines of a text file, or of all in a directory; in parallel.
+    fn read_text(&self, path: impl AsRef<Path>) -> SourceStream<TextFiles>;
+
+    /// A stream of the lines a TCP server at `host:port` sends.
+    fn socket_text(&self, peer: impl Into<String>) -> SourceStream<SocketText>;
+}
+
+impl Sources for Environment {
+    fn from_collection<T: Record + Clone + Sync>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+    ) -> DataStream<T, SourcePipe<Collection<T>>> {
+        self.source(Collection::new(items))
+    }
+
+    fn sequence(&self, range: RangeInclusive<u64>) -> SourceStream<Sequence> {
+        self.source(Sequence::new(range))
+    }
+
+    fn generate<T, F>(
+        &self,
+        count: impl Into<Option<u64>>,
+        make: F,
+    ) -> DataStream<T, SourcePipe<Generator<Plain<T, F>>>>
+    where
+        T: Record,
+        F: Fn(u64) -> T + Clone + Send + 'static,
+    {
+        self.source(Generator::new(count, make))
+    }
+
+    fn read_text(&self, path: impl AsRef<Path>) -> SourceStream<TextFiles> {
+        self.source(TextFiles::new(path))
+    }
+
+    fn socket_text(&self, peer: impl Into<String>) -> SourceStream<SocketText> {
+        self.source(SocketText::new(peer))
+    }
+}
+
+/// Sinks, as methods of [`DataStream`]. Those with more to say about are given to
+/// [`DataStream::sink`] as values, such as `TextFile::new(..).overwrite()`.
+pub trait Sinks<T: Item>: Sized {
+    /// Prints every record to standard output, as [`Show`] says.
+    fn print(self) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show;
+
+    /// Prints every record to standard output, as [`Debug`] says.
+    fn print_debug(self) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Debug;
+
+    /// Prints every record to standard output, as the function says.
+    fn print_with<F>(self, format: F) -> SinkHandle
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>, &mut String) + Clone + Send + 'static;
+
+    /// Gathers `keep(record)` of every record for the program.
+    fn collect_with<U, F>(self, keep: F) -> Collected<U>
+    where
+        U: Send + 'static,
+        F: for<'a> Fn(T::Of<'a>) -> U + Clone + Send + 'static;
+
+    /// Drops every record.
+    fn discard(self) -> SinkHandle;
+
+    /// Calls the function with every record.
+    fn for_each<F>(self, call: F) -> SinkHandle
+    where
+        F: for<'a> FnMut(T::Of<'a>) + Clone + Send + 'static;
+
+    /// Writes every record on a line of a text file, as [`Show`] says; see [`TextFile`].
+    fn write_text(self, path: impl Into<PathBuf>) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show;
+
+    /// Writes every record on a line of a text file, as the function says.
+    fn write_text_with<F>(self, path: impl Into<PathBuf>, format: F) -> SinkHandle
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>, &mut String) + Clone + Send + 'static;
+
+    /// Sends every record as a line to a TCP server at `host:port`, as [`Show`] says.
+    fn write_socket(self, peer: impl Into<Arc<str>>) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show;
+}
+
+impl<T: Item, P: Pipe<Out = T>> Sinks<T> for DataStream<T, P> {
+    fn print(self) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show,
+    {
+        self.sink(Print::new())
+    }
+
+    fn print_debug(self) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Debug,
+    {
+        self.sink(Print::new().format(Debugged))
+    }
+
+    fn print_with<F>(self, format: F) -> SinkHandle
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>, &mut String) + Clone + Send + 'static,
+    {
+        self.sink(Print::new().format(Formatted(format)))
+    }
+
+    fn collect_with<U, F>(self, keep: F) -> Collected<U>
+    where
+        U: Send + 'static,
+        F: for<'a> Fn(T::Of<'a>) -> U + Clone + Send + 'static,
+    {
+        let (sink, collected) = Collect::with(keep);
+        self.sink(sink);
+        collected
+    }
+
+    fn discard(self) -> SinkHandle {
+        self.sink(Discard)
+    }
+
+    fn for_each<F>(self, call: F) -> SinkHandle
+    where
+        F: for<'a> FnMut(T::Of<'a>) + Clone + Send + 'static,
+    {
+        self.sink(ForEach(call))
+    }
+
+    fn write_text(self, path: impl Into<PathBuf>) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show,
+    {
+        self.sink(TextFile::new(path))
+    }
+
+    fn write_text_with<F>(self, path: impl Into<PathBuf>, format: F) -> SinkHandle
+    where
+        F: for<'a, 'b> Fn(&'b T::Of<'a>, &mut String) + Clone + Send + 'static,
+    {
+        self.sink(TextFile::new(path).format(Formatted(format)))
+    }
+
+    fn write_socket(self, peer: impl Into<Arc<str>>) -> SinkHandle
+    where
+        for<'a> T::Of<'a>: Show,
+    {
+        self.sink(SocketSink::new(peer))
+    }
+}
+
+/// `collect` for streams of owned records.
+pub trait Collects<T> {
+    /// Gathers every record for the program.
+    fn collect(self) -> Collected<T>;
+}
+
+impl<T: Record, P: Pipe<Out = T>> Collects<T> for DataStream<T, P> {
+    fn collect(self) -> Collected<T> {
+        let (sink, collected) = Collect::records();
+        self.sink(sink);
+        collected
+    }
+}
+
+/// `collect` for streams of borrowed text.
+pub trait CollectsText {
+    /// Gathers every text for the program.
+    fn collect(self) -> Collected<String>;
+}
+
+impl<P: Pipe<Out = Str>> CollectsText for DataStream<Str, P> {
+    fn collect(self) -> Collected<String> {
+        self.collect_with(str::to_owned)
+    }
+}

@@ -1,0 +1,487 @@
+//! The sink of text files: one line per record, invisible until it is committed.
+//!
+//! A [`TextFile`] is checked on the submitting thread, which also finds a name for this attempt's
+//! pending files; a [`TextFileWriter`] on each subtask's shard fills a buffer while the one before is
+//! being written, and says it is not ready when both are full. Invariants: one write is in flight at
+//! most; `prepared` is answered after everything was written and synced; the final name is touched by
+//! the committer only.
+
+use std::fs::{self, OpenOptions as FileOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use thalweg_core::error::ErrorKind;
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::seam::reactor::{
+    FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome,
+};
+use thalweg_core::shard::step::TurnContext;
+use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
+use thalweg_memory::record::Item;
+
+use super::commit::{Prepared, TextCommitter, failed};
+use crate::format::{Format, Shown};
+
+/// Bytes written at once.
+const BLOCK_BYTES: usize = 256 << 10;
+/// A buffer that overdrafts have grown beyond this is not kept.
+const LARGEST_KEPT: usize = 4 * BLOCK_BYTES;
+
+/// Where a sink writes, shared by its clones: template, writers, committer.
+pub(crate) struct Target {
+    pub(crate) path: PathBuf,
+    pub(crate) overwrite: bool,
+    /// Which of the attempts at this path whose pending files are still there; 0 before it is known.
+    attempt: AtomicU32,
+    parallelism: AtomicU32,
+    made_directory: AtomicBool,
+}
+
+impl Target {
+    fn new(path: PathBuf, overwrite: bool) -> Arc<Target> {
+        Arc::new(Target {
+            path,
+            overwrite,
+            attempt: AtomicU32::new(0),
+            parallelism: AtomicU32::new(0),
+            made_directory: AtomicBool::new(false),
+        })
+    }
+
+    /// The final name of a subtask's file.
+    fn last(&self, subtask: u32, parallelism: u32) -> PathBuf {
+        match parallelism {
+            1 => self.path.clone(),
+            _ => self.path.join(format!("part-{subtask}")),
+        }
+    }
+
+    /// Its name until it is committed.
+    fn pending(&self, subtask: u32, parallelism: u32, attempt: u32) -> PathBuf {
+        let last = self.last(subtask, parallelism);
+        let name = last.file_name().unwrap_or_default().to_string_lossy();
+        last.with_file_name(format!(".{name}.{attempt}.pending"))
+    }
+
+    /// Every pending file this attempt may have.
+    pub(crate) fn all_pending(&self) -> impl Iterator<Item = PathBuf> {
+        let attempt = self.attempt.load(Ordering::Acquire);
+        let parallelism = self.parallelism.load(Ordering::Acquire);
+        let subtasks = if attempt == 0 { 0 } else { parallelism };
+        (0..subtasks).map(move |subtask| self.pending(subtask, parallelism, attempt))
+    }
+
+    pub(crate) fn made_directory(&self) -> bool {
+        self.made_directory.load(Ordering::Acquire)
+    }
+
+    fn is_directory(&self) -> bool {
+        self.parallelism.load(Ordering::Acquire) > 1
+    }
+
+    /// The directories whose entries a commit changes.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        let above = parent(&self.path).to_owned();
+        match self.is_directory() {
+            true => vec![self.path.clone(), above],
+            false => vec![above],
+        }
+    }
+
+    /// The parts that lie in the directory.
+    pub(crate) fn parts(&self) -> Result<Vec<PathBuf>, SinkError> {
+        if !self.is_directory() {
+            return Ok(Vec::new());
+        }
+        let entries = entries(&self.path)?;
+        let is_part = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let number = name.strip_prefix("part-").unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        Ok(entries.into_iter().filter(is_part).collect())
+    }
+
+    /// Checks the path and makes what must be there before the first pending file.
+    fn check(&self) -> Result<(), SinkError> {
+        let path = &self.path;
+        if path.file_name().is_none() {
+            return Err(invalid(
+                path,
+                "does not name a file: give the path a last part",
+            ));
+        }
+        let about = match fs::metadata(path) {
+            Ok(about) => Some(about),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("look at", path, &error)),
+        };
+        let above = parent(path);
+        fs::create_dir_all(above).map_err(|error| failed("make the directory", above, &error))?;
+        match (about, self.is_directory()) {
+            (None, false) => Ok(()),
+            (None, true) => {
+                fs::create_dir(path).map_err(|error| failed("make the directory", path, &error))?;
+                self.made_directory.store(true, Ordering::Release);
+                Ok(())
+            }
+            (Some(about), false) if about.is_dir() => Err(invalid(
+                path,
+                "is a directory, but one subtask writes one file: give a file's path, or write with more subtasks",
+            )),
+            (Some(about), true) if !about.is_dir() => Err(invalid(
+                path,
+                "is a file, but several subtasks write a directory: remove it, or write with .parallelism(1)",
+            )),
+            (Some(_), false) if !self.overwrite => Err(invalid(
+                path,
+                "exists already: remove it, or use .overwrite()",
+            )),
+            (Some(_), true) if !self.overwrite => self.check_empty(),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_empty(&self) -> Result<(), SinkError> {
+        let hidden = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().starts_with(b".")
+        };
+        match entries(&self.path)?.iter().all(hidden) {
+            true => Ok(()),
+            false => Err(invalid(
+                &self.path,
+                "is a directory that is not empty: remove what is in it, or use .overwrite()",
+            )),
+        }
+    }
+
+    /// Finds a number no other attempt's pending files have, by making the first of them. So a
+    /// directory that cannot be written to is found out before the job starts, too.
+    fn reserve(&self) -> Result<(), SinkError> {
+        let parallelism = self.parallelism.load(Ordering::Acquire);
+        let mut attempt = 1;
+        loop {
+            let pending = self.pending(0, parallelism, attempt);
+            match FileOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&pending)
+            {
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => attempt += 1,
+                Err(error) => return Err(failed("write", &pending, &error)),
+            }
+        }
+        self.attempt.store(attempt, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, SinkError> {
+    let failed = |error: io::Error| failed("look into", directory, &error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    Ok(paths)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above != Path::new("") => above,
+        _ => Path::new("."),
+    }
+}
+
+fn invalid(path: &Path, what: &str) -> SinkError {
+    SinkError::new(ErrorKind::Invalid, format!("`{}` {what}", path.display()))
+}
+
+/// Writes every record on a line of its own.
+///
+/// One subtask writes a file at exactly the path; several write a directory at the path with a file
+/// `part-<subtask>` each. Until the job has ended well the files are hidden (`.<name>.<attempt>.pending`);
+/// they appear under their names when it is committed, and go when it fails.
+#[derive(Clone)]
+pub struct TextFile<F = Shown> {
+    target: Arc<Target>,
+    format: F,
+}
+
+impl TextFile {
+    /// Writes to this path, which must not exist yet. Directories above it are made.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            target: Target::new(path.into(), false),
+            format: Shown,
+        }
+    }
+}
+
+impl<F> TextFile<F> {
+    /// The same with another format.
+    pub fn format<G>(self, format: G) -> TextFile<G> {
+        TextFile {
+            target: self.target,
+            format,
+        }
+    }
+
+    /// Replaces what is at the path when the job is committed: the file, or all parts of the directory.
+    pub fn overwrite(self) -> Self {
+        Self {
+            target: Target::new(self.target.path.clone(), true),
+            format: self.format,
+        }
+    }
+}
+
+impl<I: Item, F: Format<I>> Sink<I> for TextFile<F> {
+    type Writer = TextFileWriter<F>;
+
+    fn name(&self) -> String {
+        format!("text {}", self.target.path.display())
+    }
+
+    fn prepare(&self, parallelism: u32) -> Result<(), SinkError> {
+        self.target
+            .parallelism
+            .store(parallelism.max(1), Ordering::Release);
+        self.target.check()?;
+        self.target.reserve()
+    }
+
+    fn open(&self, subtask: &SubtaskInfo) -> Result<TextFileWriter<F>, SinkError> {
+        let attempt = self.target.attempt.load(Ordering::Acquire);
+        if attempt == 0 {
+            let message = "a text file's target was not prepared: a defect of the engine";
+            return Err(SinkError::new(ErrorKind::Internal, message));
+        }
+        let (index, parallelism) = (subtask.index, subtask.parallelism);
+        Ok(TextFileWriter {
+            format: self.format.clone(),
+            pending: self.target.pending(index, parallelism, attempt),
+            last: self.target.last(index, parallelism),
+            lines: String::with_capacity(BLOCK_BYTES),
+            state: State::New,
+            writing: None,
+            written: 0,
+            spare: None,
+        })
+    }
+
+    fn committer(&self) -> Option<Box<dyn Committer>> {
+        Some(Box::new(TextCommitter {
+            target: Arc::clone(&self.target),
+        }))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    New,
+    Opening(OpId),
+    Open(FileId),
+    Syncing(FileId, OpId),
+    Closing(OpId),
+    Prepared,
+    Told,
+}
+
+/// Writes one subtask's file.
+pub struct TextFileWriter<F> {
+    format: F,
+    pending: PathBuf,
+    last: PathBuf,
+    /// What is next to be written, in whole lines.
+    lines: String,
+    state: State,
+    writing: Option<OpId>,
+    /// Bytes that are in the file.
+    written: u64,
+    spare: Option<Vec<u8>>,
+}
+
+impl<I: Item, F: Format<I>> SinkWriter<I> for TextFileWriter<F> {
+    #[inline]
+    fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
+        self.format.format(&item, &mut self.lines);
+        self.lines.push('\n');
+        Ok(())
+    }
+
+    #[inline]
+    fn ready(&self) -> bool {
+        self.lines.len() < BLOCK_BYTES
+    }
+
+    fn end_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        input: InputStatus,
+    ) -> Result<SinkStatus, SinkError> {
+        loop {
+            if let Some(status) = self.step(context, input)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    fn prepared(&mut self) -> Vec<Committable> {
+        if !matches!(self.state, State::Prepared) {
+            return Vec::new();
+        }
+        debug_assert!(self.lines.is_empty() && self.writing.is_none());
+        self.state = State::Told;
+        let prepared = Prepared {
+            pending: self.pending.clone(),
+            last: self.last.clone(),
+            len: self.written,
+        };
+        vec![prepared.encode()]
+    }
+}
+
+impl<F> TextFileWriter<F> {
+    /// One step towards the end of the file; `None` if another may follow at once.
+    fn step(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        input: InputStatus,
+    ) -> Result<Option<SinkStatus>, SinkError> {
+        match self.state {
+            State::New => {
+                let op = context.submit(Op::Open {
+                    path: self.pending.clone(),
+                    options: OpenOptions::WRITE_NEW,
+                });
+                self.state = State::Opening(op);
+            }
+            State::Opening(op) => match context.reactor().take(op) {
+                None => return Ok(Some(SinkStatus::Waiting)),
+                Some(Ok(Outcome::Opened { file, .. })) => self.state = State::Open(file),
+                Some(other) => return Err(self.failed("open", other)),
+            },
+            State::Open(file) => return self.step_open(file, context, input),
+            State::Syncing(file, op) => match context.reactor().take(op) {
+                None => return Ok(Some(SinkStatus::Waiting)),
+                Some(Ok(Outcome::Done)) => {
+                    self.state = State::Closing(context.submit(Op::Close { file }));
+                }
+                Some(other) => return Err(self.failed("make durable", other)),
+            },
+            State::Closing(op) => match context.reactor().take(op) {
+                None => return Ok(Some(SinkStatus::Waiting)),
+                Some(Ok(Outcome::Done)) => self.state = State::Prepared,
+                Some(other) => return Err(self.failed("close", other)),
+            },
+            State::Prepared | State::Told => return Ok(Some(SinkStatus::Done)),
+        }
+        Ok(None)
+    }
+
+    fn step_open(
+        &mut self,
+        file: FileId,
+        context: &mut TurnContext<'_>,
+        input: InputStatus,
+    ) -> Result<Option<SinkStatus>, SinkError> {
+        if let Some(op) = self.writing {
+            let Some(result) = context.reactor().take(op) else {
+                return Ok(Some(SinkStatus::Waiting));
+            };
+            self.writing = None;
+            self.settle(file, result, context)?;
+            return Ok(None);
+        }
+        let ended = input == InputStatus::Ended;
+        if self.lines.len() >= BLOCK_BYTES || (ended && !self.lines.is_empty()) {
+            let next = self
+                .spare
+                .take()
+                .unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+            debug_assert!(next.is_empty());
+            let next = String::from_utf8(next).unwrap_or_default();
+            let block = std::mem::replace(&mut self.lines, next).into_bytes();
+            self.submit(file, IoBuffer::from(block), context);
+            return Ok(None);
+        }
+        if ended {
+            self.state = State::Syncing(file, context.submit(Op::Sync { file }));
+            return Ok(None);
+        }
+        Ok(Some(SinkStatus::Done))
+    }
+
+    fn submit(&mut self, file: FileId, buffer: IoBuffer, context: &mut TurnContext<'_>) {
+        debug_assert!(self.writing.is_none(), "one write at a time");
+        self.writing = Some(context.submit(Op::Write {
+            file,
+            buffer,
+            offset: self.written,
+        }));
+    }
+
+    /// A write has ended, perhaps before the end of its buffer.
+    fn settle(
+        &mut self,
+        file: FileId,
+        result: OpResult,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), SinkError> {
+        let (mut buffer, count) = match result {
+            Ok(Outcome::Bytes { buffer, count }) if count > 0 => (buffer, count),
+            Ok(Outcome::Bytes { .. }) => {
+                let error = io::Error::from(io::ErrorKind::WriteZero);
+                return Err(self.failed("write", Err(IoFailure::from(error))));
+            }
+            other => return Err(self.failed("write", other)),
+        };
+        self.written += count as u64;
+        buffer.advance(count);
+        if buffer.as_slice().is_empty() {
+            let mut block = buffer.into_vec();
+            block.clear();
+            self.spare = (block.capacity() <= LARGEST_KEPT).then_some(block);
+        } else {
+            self.submit(file, buffer, context);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, what: &str, result: OpResult) -> SinkError {
+        let error = match result {
+            Err(IoFailure { error, .. }) => error,
+            Ok(outcome) => io::Error::other(format!("the driver answered {outcome:?}")),
+        };
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        if !full.contains(&error.kind()) {
+            return failed(what, &self.pending, &error);
+        }
+        let message = format!(
+            "cannot write `{}` for `{}`: {error}, after {} bytes and with {} more to write; {}free space \
+             there or write to another disk. The unfinished file is removed",
+            self.pending.display(),
+            self.last.display(),
+            self.written,
+            self.lines.len(),
+            free_space(&self.pending),
+        );
+        SinkError::new(ErrorKind::Resource, message)
+    }
+}
+
+/// `N bytes are free; ` of the file system the path lies on, if it says so.
+fn free_space(path: &Path) -> String {
+    match rustix::fs::statvfs(parent(path)) {
+        Ok(about) => {
+            let free = about.f_bavail.saturating_mul(about.f_frsize);
+            format!("{free} bytes are free there; ")
+        }
+        Err(_) => String::new(),
+    }
+}
