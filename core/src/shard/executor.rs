@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::ShardId;
 use crate::seam::reactor::Reactor;
@@ -14,6 +15,7 @@ use crate::shard::catch::catch;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::mailbox::{Mailbox, MailboxSender};
 use crate::shard::panic::take_panicked_operator;
+use crate::shard::stall::{Pulse, WatchGuard, watch};
 use crate::shard::step::{Progress, RunQueue, Step, StepError, TaskIndex, TaskWaker, TurnContext};
 use crate::shard::timer::TimerQueue;
 
@@ -85,6 +87,8 @@ pub struct Shard {
     queue: Rc<RunQueue>,
     timers: TimerQueue,
     on_exit: Box<dyn FnMut(TaskExit)>,
+    pulse: Arc<Pulse>,
+    watch_guard: Option<WatchGuard>,
     turn_budget_ns: u64,
     polled_at: u64,
     stopping: bool,
@@ -111,6 +115,8 @@ impl Shard {
             queue: Rc::new(RunQueue::default()),
             timers: TimerQueue::new(),
             on_exit: Box::new(log_exit),
+            pulse: Pulse::new(id, Duration::ZERO),
+            watch_guard: None,
             turn_budget_ns,
             polled_at: 0,
             stopping: false,
@@ -120,6 +126,22 @@ impl Shard {
     /// Which shard of the process this is.
     pub fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// Has turns longer than `threshold_ns` reported by the process's stall watchdog; 0 reports none.
+    ///
+    /// # Errors
+    /// If the watchdog's thread cannot be started.
+    pub(crate) fn watch_stalls(&mut self, threshold_ns: u64) -> std::io::Result<()> {
+        debug_assert_eq!(self.tasks(), 0, "tasks are named when they are added");
+        self.pulse = Pulse::new(self.id, Duration::from_nanos(threshold_ns));
+        self.watch_guard = Some(watch(&self.pulse)?);
+        Ok(())
+    }
+
+    /// What this shard publishes of its turns, with the count of those that were too long.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// The way out to clock, disk and sockets.
@@ -151,6 +173,7 @@ impl Shard {
             self.tasks.push(None);
             TaskIndex(index)
         });
+        self.pulse.name_task(index.0, step.name());
         let waker = TaskWaker::new(index, Rc::clone(&self.queue));
         let task = Task {
             step,
@@ -275,6 +298,7 @@ impl Shard {
             return None;
         }
         let Task { step, waker } = task;
+        self.pulse.turn_begins(index.0);
         let mut cx = TurnContext::new(
             now,
             self.turn_budget_ns,
@@ -291,6 +315,7 @@ impl Shard {
             }
             answer => self.leave(index, answer),
         }
+        self.pulse.turn_ends();
         Some(self.reactor.now())
     }
 
@@ -321,6 +346,7 @@ impl Shard {
     fn evict(&mut self, index: TaskIndex) -> Option<String> {
         let task = self.tasks.get_mut(index.0 as usize)?.take()?;
         task.waker.retire();
+        self.pulse.forget_task(index.0);
         self.vacant.push(index);
         let name = catch(|| task.step.name().to_owned()).unwrap_or_default();
         if let Err(panic) = catch(move || drop(task.step)) {

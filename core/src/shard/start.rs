@@ -164,18 +164,16 @@ pub fn start<R: 'static>(
         init,
         started,
     };
-    let thread = std::thread::Builder::new()
-        .name(name)
-        .spawn(move || {
-            if let Some(cpu) = launch.config.cpu {
-                pin_current_thread(cpu)?;
-            }
-            match driver {
-                DriverKind::Glommio => glommio::run(launch),
-                DriverKind::Epoll => epoll::run(launch),
-                DriverKind::Simulated => unreachable!("a simulation has no threads"),
-            }
-        })?;
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        if let Some(cpu) = launch.config.cpu {
+            pin_current_thread(cpu)?;
+        }
+        match driver {
+            DriverKind::Glommio => glommio::run(launch),
+            DriverKind::Epoll => epoll::run(launch),
+            DriverKind::Simulated => unreachable!("a simulation has no threads"),
+        }
+    })?;
     match ready.recv() {
         Ok(mailbox) => Ok(ShardHandle {
             doorbell,

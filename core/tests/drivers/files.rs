@@ -1,5 +1,7 @@
 //! Files.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thalweg_core::seam::reactor::{FileId, IoBuffer, Op, OpResult, OpenOptions, Outcome};
@@ -29,179 +31,205 @@ fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251) as u8).collect()
 }
 
+const LEN: usize = 200_000;
+
+/// Writes a file, makes it durable and gives it its name; ends at stage 6.
+fn write_stages(
+    directory: PathBuf,
+    first: PathBuf,
+    second: PathBuf,
+) -> impl FnMut(usize, Option<OpResult>) -> Op {
+    let mut file = FileId(0);
+    move |stage, result| match stage {
+        0 => Op::Open {
+            path: first.clone(),
+            options: OpenOptions::WRITE_NEW,
+        },
+        1 => {
+            let len;
+            (file, len) = opened(result);
+            assert_eq!(len, 0);
+            let mut buffer = IoBuffer::from(pattern(LEN + 10));
+            buffer.set_window(10..LEN + 10);
+            Op::Write {
+                file,
+                buffer,
+                offset: 0,
+            }
+        }
+        2 => {
+            let (buffer, count) = bytes(result);
+            assert_eq!((count, buffer.window()), (LEN, 10..LEN + 10));
+            assert_eq!(buffer.into_vec(), pattern(LEN + 10));
+            Op::Sync { file }
+        }
+        3 => {
+            done(result);
+            Op::Close { file }
+        }
+        4 => {
+            done(result);
+            Op::Rename {
+                from: first.clone(),
+                to: second.clone(),
+            }
+        }
+        _ => {
+            done(result);
+            Op::SyncDirectory {
+                path: directory.clone(),
+            }
+        }
+    }
+}
+
+/// Reads that file back and removes it.
+fn read_stages(path: PathBuf) -> impl FnMut(usize, Option<OpResult>) -> Option<Op> {
+    let mut file = FileId(0);
+    move |stage, result| {
+        Some(match stage {
+            0 => {
+                done(result);
+                Op::Open {
+                    path: path.clone(),
+                    options: OpenOptions::READ,
+                }
+            }
+            1 => {
+                let len;
+                (file, len) = opened(result);
+                assert_eq!(len, LEN as u64);
+                Op::Read {
+                    file,
+                    buffer: IoBuffer::zeroed(1000),
+                    offset: 500,
+                }
+            }
+            2 => {
+                let (buffer, count) = bytes(result);
+                assert_eq!((count, buffer.as_slice()), (1000, &pattern(LEN)[510..1510]));
+                Op::Read {
+                    file,
+                    buffer,
+                    offset: LEN as u64,
+                }
+            }
+            3 => {
+                assert_eq!(bytes(result).1, 0);
+                Op::Remove { path: path.clone() }
+            }
+            4 => {
+                done(result);
+                Op::Close { file }
+            }
+            _ => {
+                done(result);
+                return None;
+            }
+        })
+    }
+}
+
 pub(crate) fn a_file_is_written_synced_renamed_and_read(rig: &dyn Rig) {
-    const LEN: usize = 200_000;
     let exits = Exits::default();
     let told = Arc::clone(&exits);
     let directory = rig.directory().to_path_buf();
     let (first, second) = (directory.join("first"), directory.join("second"));
     rig.run_shard(move |shard| {
         end_after(shard, 1, &told);
-        let mut file = FileId(0);
-        shard.add_step(chain("writer", move |stage, result| {
-            Some(match stage {
-                0 => Op::Open {
-                    path: first.clone(),
-                    options: OpenOptions::WRITE_NEW,
-                },
-                1 => {
-                    let len;
-                    (file, len) = opened(result);
-                    assert_eq!(len, 0);
-                    let mut buffer = IoBuffer::from(pattern(LEN + 10));
-                    buffer.set_window(10..LEN + 10);
-                    Op::Write {
-                        file,
-                        buffer,
-                        offset: 0,
-                    }
-                }
-                2 => {
-                    let (buffer, count) = bytes(result);
-                    assert_eq!((count, buffer.window()), (LEN, 10..LEN + 10));
-                    assert_eq!(buffer.into_vec(), pattern(LEN + 10));
-                    Op::Sync { file }
-                }
-                3 => {
-                    done(result);
-                    Op::Close { file }
-                }
-                4 => {
-                    done(result);
-                    Op::Rename {
-                        from: first.clone(),
-                        to: second.clone(),
-                    }
-                }
-                5 => {
-                    done(result);
-                    Op::SyncDirectory {
-                        path: directory.clone(),
-                    }
-                }
-                6 => {
-                    done(result);
-                    Op::Open {
-                        path: second.clone(),
-                        options: OpenOptions::READ,
-                    }
-                }
-                7 => {
-                    let len;
-                    (file, len) = opened(result);
-                    assert_eq!(len, LEN as u64);
-                    Op::Read {
-                        file,
-                        buffer: IoBuffer::zeroed(1000),
-                        offset: 500,
-                    }
-                }
-                8 => {
-                    let (buffer, count) = bytes(result);
-                    assert_eq!((count, buffer.as_slice()), (1000, &pattern(LEN)[510..1510]));
-                    Op::Read {
-                        file,
-                        buffer,
-                        offset: LEN as u64,
-                    }
-                }
-                9 => {
-                    assert_eq!(bytes(result).1, 0);
-                    Op::Remove {
-                        path: second.clone(),
-                    }
-                }
-                10 => {
-                    done(result);
-                    Op::Close { file }
-                }
-                _ => {
-                    done(result);
-                    return None;
-                }
-            })
-        }));
+        let mut write = write_stages(directory, first, second.clone());
+        let mut read = read_stages(second);
+        shard.add_step(chain(
+            "writer and reader",
+            move |stage, result| match stage {
+                0..6 => Some(write(stage, result)),
+                _ => read(stage - 6, result),
+            },
+        ));
     });
     assert_all_done(&exits);
+}
+
+/// Everything that goes wrong, one after the other.
+fn clumsy(missing: PathBuf, there: PathBuf) -> impl FnMut(usize, Option<OpResult>) -> Option<Op> {
+    let mut file = FileId(0);
+    let failure = |result: Option<OpResult>| result.unwrap().unwrap_err();
+    move |stage, result| {
+        Some(match stage {
+            0 => Op::Open {
+                path: missing.clone(),
+                options: OpenOptions::READ,
+            },
+            1 => {
+                assert_eq!(failure(result).error.kind(), ErrorKind::NotFound);
+                Op::Open {
+                    path: there.clone(),
+                    options: OpenOptions::WRITE_NEW,
+                }
+            }
+            2 => {
+                file = opened(result).0;
+                let options = OpenOptions {
+                    exclusive: true,
+                    ..OpenOptions::WRITE_NEW
+                };
+                Op::Open {
+                    path: there.clone(),
+                    options,
+                }
+            }
+            3 => {
+                assert_eq!(failure(result).error.kind(), ErrorKind::AlreadyExists);
+                Op::Close { file }
+            }
+            4 => {
+                done(result);
+                Op::Write {
+                    file,
+                    buffer: IoBuffer::zeroed(5),
+                    offset: 0,
+                }
+            }
+            5 => {
+                assert_eq!(failure(result).buffer.unwrap().len(), 5);
+                Op::Open {
+                    path: there.clone(),
+                    options: OpenOptions::READ,
+                }
+            }
+            6 => {
+                file = opened(result).0;
+                Op::Write {
+                    file,
+                    buffer: IoBuffer::zeroed(7),
+                    offset: 0,
+                }
+            }
+            7 => {
+                assert_eq!(failure(result).buffer.unwrap().len(), 7);
+                Op::Rename {
+                    from: missing.clone(),
+                    to: there.clone(),
+                }
+            }
+            _ => {
+                assert_eq!(failure(result).error.kind(), ErrorKind::NotFound);
+                return None;
+            }
+        })
+    }
 }
 
 pub(crate) fn failures_are_told_with_the_buffer(rig: &dyn Rig) {
     let exits = Exits::default();
     let told = Arc::clone(&exits);
-    let missing = rig.directory().join("missing");
-    let there = rig.directory().join("there");
+    let (missing, there) = (
+        rig.directory().join("missing"),
+        rig.directory().join("there"),
+    );
     rig.run_shard(move |shard| {
         end_after(shard, 1, &told);
-        let mut file = FileId(0);
-        shard.add_step(chain("clumsy", move |stage, result| {
-            let failure = |result: Option<OpResult>| result.unwrap().unwrap_err();
-            Some(match stage {
-                0 => Op::Open {
-                    path: missing.clone(),
-                    options: OpenOptions::READ,
-                },
-                1 => {
-                    assert_eq!(failure(result).error.kind(), std::io::ErrorKind::NotFound);
-                    Op::Open {
-                        path: there.clone(),
-                        options: OpenOptions::WRITE_NEW,
-                    }
-                }
-                2 => {
-                    file = opened(result).0;
-                    let options = OpenOptions {
-                        exclusive: true,
-                        ..OpenOptions::WRITE_NEW
-                    };
-                    Op::Open {
-                        path: there.clone(),
-                        options,
-                    }
-                }
-                3 => {
-                    assert_eq!(
-                        failure(result).error.kind(),
-                        std::io::ErrorKind::AlreadyExists
-                    );
-                    Op::Close { file }
-                }
-                4 => {
-                    done(result);
-                    Op::Write {
-                        file,
-                        buffer: IoBuffer::zeroed(5),
-                        offset: 0,
-                    }
-                }
-                5 => {
-                    let failure = failure(result);
-                    assert_eq!(failure.buffer.unwrap().len(), 5);
-                    Op::Open {
-                        path: there.clone(),
-                        options: OpenOptions::READ,
-                    }
-                }
-                6 => {
-                    file = opened(result).0;
-                    Op::Write {
-                        file,
-                        buffer: IoBuffer::zeroed(7),
-                        offset: 0,
-                    }
-                }
-                7 => {
-                    assert_eq!(failure(result).buffer.unwrap().len(), 7);
-                    Op::Rename {
-                        from: missing.clone(),
-                        to: there.clone(),
-                    }
-                }
-                _ => {
-                    assert_eq!(failure(result).error.kind(), std::io::ErrorKind::NotFound);
-                    return None;
-                }
-            })
-        }));
+        shard.add_step(chain("clumsy", clumsy(missing, there)));
     });
     assert_all_done(&exits);
 }

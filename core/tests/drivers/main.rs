@@ -3,6 +3,12 @@
 //! `default_driver` takes what the host allows and runs once more in a child process under a filter
 //! that denies io_uring, where it has to come out on epoll.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what a test does not expect may panic, in its tools as well"
+)]
+
 mod files;
 mod isolation;
 mod rig;
@@ -29,6 +35,7 @@ macro_rules! suite {
                 files::many_operations_at_once,
                 files::a_shutdown_with_files_in_flight_ends,
                 sockets::a_megabyte_is_echoed,
+                sockets::sockets_move_beside_a_busy_task,
                 sockets::a_refused_connection_is_told,
                 sockets::a_closed_socket_ends_its_operations,
                 sockets::a_shutdown_with_sockets_in_flight_ends,
@@ -73,7 +80,7 @@ fn the_default_driver_passes_where_io_uring_is_denied() {
         "{said}\n{}",
         String::from_utf8_lossy(&child.stderr)
     );
-    assert!(said.contains("18 passed"), "{said}");
+    assert!(said.contains("19 passed"), "{said}");
 }
 
 #[test]
@@ -104,6 +111,33 @@ fn a_panicking_init_is_an_error_of_start() {
         .map(|_| ())
         .unwrap_err();
     assert!(failed.to_string().contains("init panicked"), "{failed}");
+}
+
+#[test]
+fn a_turn_that_stalls_is_counted() {
+    use std::sync::Arc;
+    use thalweg_core::ShardId;
+    use thalweg_core::shard::start::{ShardConfig, start};
+    let config = ShardConfig {
+        stall_threshold_ns: 4_000_000,
+        ..ShardConfig::new(ShardId(0))
+    };
+    let (report, counted) = std::sync::mpsc::sync_channel(1);
+    let handle = start(config, move |shard| {
+        let pulse = Arc::clone(shard.pulse());
+        shard.add_step(rig::step("stalls", move |cx| {
+            let give_up = cx.now() + 20_000_000_000;
+            while pulse.stalls() == 0 && cx.reactor().now() < give_up {
+                std::thread::yield_now();
+            }
+            report.send(pulse.stalls())?;
+            Ok(rig::DONE)
+        }));
+    })
+    .unwrap();
+    assert_eq!(counted.recv().unwrap(), 1);
+    handle.stop();
+    handle.join().unwrap();
 }
 
 mod simulation {

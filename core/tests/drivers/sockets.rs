@@ -156,16 +156,36 @@ impl Client {
 
 /// Client and server on two shards; the client sends and receives at the same time.
 pub(crate) fn a_megabyte_is_echoed(rig: &dyn Rig) {
+    echo(rig, false);
+}
+
+/// The same with a task on each shard that never rests: the reactor gets its turn all the same.
+pub(crate) fn sockets_move_beside_a_busy_task(rig: &dyn Rig) {
+    echo(rig, true);
+}
+
+/// A task that always makes progress, until the shard is shut down.
+fn keep_busy(shard: &mut Shard) {
+    shard.add_step(step("busy", |_| Ok(MADE)));
+}
+
+fn echo(rig: &dyn Rig, busy: bool) {
     let exits = Exits::default();
     let address = Address::default();
     let (told, at) = (Arc::clone(&exits), Arc::clone(&address));
     let server: Init = Box::new(move |shard| {
         end_after(shard, 1, &told);
         echo_server(shard, at);
+        if busy {
+            keep_busy(shard);
+        }
     });
     let told = Arc::clone(&exits);
     let client: Init = Box::new(move |shard| {
         end_after(shard, 1, &told);
+        if busy {
+            keep_busy(shard);
+        }
         let mut connecting = Slot::default();
         let mut client: Option<Client> = None;
         shard.add_step(step("client", move |cx| {

@@ -144,11 +144,8 @@ impl Reactor for EpollReactor {
 /// Runs a shard on the calling thread until it is shut down.
 ///
 /// # Errors
-/// If epoll cannot be set up or the CPU is not allowed; nothing has run then.
+/// If epoll cannot be set up; nothing has run then.
 pub(crate) fn run(launch: Launch) -> io::Result<()> {
-    if let Some(cpu) = launch.config.cpu {
-        pin(cpu)?;
-    }
     let doorbell = launch.doorbell();
     let shared = Shared::new(launch.config.id.to_string(), Arc::clone(&doorbell))?;
     let reactor = EpollReactor {
@@ -192,23 +189,4 @@ fn park(
     }
     shared.wait(wait.map(Duration::from_nanos));
     doorbell.unpark();
-}
-
-/// Pins the calling thread to a CPU.
-fn pin(cpu: usize) -> io::Result<()> {
-    // SAFETY: a set of CPUs is plain bits, all zeroes is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    if cpu >= libc::CPU_SETSIZE as usize {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("there is no CPU {cpu}"),
-        ));
-    }
-    // SAFETY: `cpu` is within the set.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: `set` is a valid set of the size given; 0 is the calling thread.
-    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
 }

@@ -198,11 +198,8 @@ impl Reactor for GlommioReactor {
 /// If glommio cannot be set up; nothing has run then. Never panics where io_uring is forbidden as long
 /// as the probe was asked first.
 pub(crate) fn run(launch: Launch) -> io::Result<()> {
-    let placement = launch
-        .config
-        .cpu
-        .map_or(Placement::Unbound, Placement::Fixed);
-    let executor = LocalExecutorBuilder::new(placement)
+    // The thread is pinned already, or is to roam.
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(IO_MEMORY)
         .preempt_timer(PREEMPT)
         .make()
@@ -259,11 +256,26 @@ async fn breathe(shared: &Shared, breathed: &mut u64) {
     if now.saturating_sub(*breathed) >= POLL_INTERVAL_NS {
         *breathed = now;
         shared.spawned.set(false);
-        // A timer that is due at once: this task is not ready for an instant, so glommio polls.
-        Timer::new(Duration::ZERO).await;
+        poll_glommio().await;
     } else if shared.spawned.take() {
         yield_now().await;
     }
+}
+
+/// Has glommio look at its rings without sleeping. It does so only when no task is ready, so this one
+/// waits for a timer that is due by then.
+async fn poll_glommio() {
+    const INSTANT_NS: u64 = 500;
+    let due = clock::monotonic_ns() + 2 * INSTANT_NS;
+    let mut timer = Timer::new(Duration::from_nanos(INSTANT_NS));
+    poll_fn(|cx| {
+        let answer = Pin::new(&mut timer).poll(cx);
+        while answer.is_pending() && clock::monotonic_ns() < due {
+            std::hint::spin_loop();
+        }
+        answer.map(|_| ())
+    })
+    .await;
 }
 
 /// Sleeps in glommio's ring until there is something to do.
