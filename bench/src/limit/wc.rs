@@ -95,7 +95,7 @@ impl CountTable {
     /// Makes sure that `more` new words fit.
     fn reserve(&mut self, more: usize) {
         let slots = 2 * self.lines.len();
-        if self.words + more <= slots / 2 {
+        if self.words + more <= slots / 4 {
             return;
         }
         let mut grown = Self::new(2 * self.lines.len(), self.owner_bits);
@@ -170,7 +170,7 @@ impl CountTable {
             } else {
                 at + 1
             };
-            assert_ne!(at, home, "half of the table is free");
+            assert_ne!(at, home, "most of the table is free");
         }
     }
 }
