@@ -43,7 +43,7 @@ pub(crate) struct Entry<S, N, V> {
 pub(crate) type Slot<S, N, V> = Option<Entry<S, N, V>>;
 
 /// Slots with their tags in front, so that a lookup touches one place in memory.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(crate) struct Bucket<S, N, V> {
     pub(crate) tags: TagWord,
     pub(crate) slots: [Slot<S, N, V>; SLOTS],
@@ -66,6 +66,15 @@ mod tests {
     fn a_vacant_slot_costs_no_extra_word() {
         assert_eq!(size_of::<Slot<u64, (), u64>>(), 24);
         assert_eq!(size_of::<Bucket<u64, (), u64>>(), 128);
+    }
+
+    #[test]
+    fn tags_lie_before_the_slots_so_that_prefetching_both_ends_fetches_all() {
+        type Small = Bucket<u64, (), u64>;
+        assert_eq!(std::mem::offset_of!(Small, tags), 0);
+        assert_eq!(std::mem::offset_of!(Small, slots), 8);
+        type Text = Bucket<[u64; 3], (), u64>;
+        assert_eq!(std::mem::offset_of!(Text, tags), 0);
     }
 
     #[test]

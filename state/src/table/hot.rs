@@ -133,7 +133,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             return;
         };
         prefetch_write(&bucket.tags);
-        // Slots are filled from the lowest, so the last is not worth its line.
+        // The other lines of the bucket; of a large one not all, as slots are filled from the lowest.
         if size_of::<Bucket<K::Stored, N, V>>() > 64 {
             prefetch_write(&bucket.slots[3]);
         }

@@ -51,7 +51,10 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         };
         let entry = self.directory.page_mut(index).at(seat);
         entry.stamp = self.stamp;
-        Ok(OpenEntry { entry, account: &mut self.account })
+        Ok(OpenEntry {
+            entry,
+            account: &mut self.account,
+        })
     }
 }
 
@@ -72,7 +75,10 @@ mod tests {
             assert_eq!((key, value.len()), ("key", round));
         }
         assert_eq!(table.len(), 1);
-        assert!(table.memory_bytes() > empty, "the value's heap is accounted");
+        assert!(
+            table.memory_bytes() > empty,
+            "the value's heap is accounted"
+        );
         Ok(())
     }
 }
