@@ -166,10 +166,10 @@ fn wrong_bytes_are_refused_with_what_is_wrong() {
 
 #[test]
 fn endless_nesting_is_refused_before_the_stack_ends() {
-    let mut event = Event::Nothing;
-    for _ in 0..1100 {
-        event = Event::Nested(Box::new(event));
-    }
+    let nested = |depth| (0..depth).fold(Event::Nothing, |event, _| Event::Nested(Box::new(event)));
+    let (segment, used) = written(&[nested(250)]);
+    assert!(Buffer::adopt::<Event>(segment, LAYOUT, used, &[]).is_ok());
+    let event = nested(300);
     let mut writer = BufferWriter::new(Segment::overdraft(ShardId(0), 1 << 17));
     writer
         .put::<Event>(LAYOUT, KeyHash(5), Timestamp(6), &event)

@@ -28,8 +28,9 @@ pub type Reviver = Strategy<(), Panic>;
 
 /// No archive of the engine is longer (rkyv's offsets reach 2 GiB; records are far shorter).
 const LONGEST: usize = 1 << 30;
-/// How deep archives from elsewhere may nest.
-const DEEPEST: u32 = 1024;
+/// How deep archives from elsewhere may nest: boxes and collections within each other. Checking recurses,
+/// on a shard's stack, and takes up to 2 KiB a level in instrumented builds.
+const DEEPEST: u32 = 256;
 
 /// The record does not fit into what is left of the segment. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

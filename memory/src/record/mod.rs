@@ -65,6 +65,9 @@ pub use view::{Item, KeyValue, Str, View, Wire};
 /// options, results, vectors, arrays, tuples to 12, boxes and ordered maps and sets. Not for `usize` and
 /// `isize` (their width differs between machines), hash maps (their order differs between runs), and
 /// whatever refers to something else (`Rc`, `Arc`, references).
+///
+/// A type may contain itself, behind boxes and collections; a record that crosses between processes may
+/// nest 256 of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between shards",
     label = "not a record",
