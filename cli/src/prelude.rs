@@ -1,0 +1,15 @@
+//! What nearly every program names: `use thalweg::prelude::*;`.
+//!
+//! Only re-exports. A name is here if a program of twenty lines is likely to need it.
+
+pub use thalweg_connectors::{Collected, Collects, CollectsText, Show, Sinks, Sources};
+pub use thalweg_core::config::{ConfigError, Configuration, RuntimeMode};
+pub use thalweg_core::event_time::Timestamp;
+pub use thalweg_dataflow::executor::{JobError, JobResult};
+pub use thalweg_dataflow::function::{
+    Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
+};
+pub use thalweg_dataflow::stream::{DataStream, Environment, KeyedStream, Pipe, SharedStream};
+/// The attribute that makes a struct or enum a [`Record`].
+pub use thalweg_memory::record::record;
+pub use thalweg_memory::record::{Item, Key, KeyValue, Record, Str, View, Wire};
