@@ -299,7 +299,8 @@ pub trait Reactor {
     /// A random number, from the seed of a simulation if it is one. Not for secrets.
     fn random(&mut self) -> u64;
 
-    /// Starts an operation; `waker` is woken when [`Reactor::take`] has an answer.
+    /// Starts an operation; `waker` is woken when [`Reactor::take`] has an answer. If its task has gone
+    /// by then, the outcome is dropped.
     fn submit(&mut self, op: Op, waker: TaskWaker) -> OpId;
 
     /// Takes the outcome of an operation: once, and only after it is done.

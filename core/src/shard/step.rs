@@ -174,7 +174,7 @@ impl TaskWaker {
         }))
     }
 
-    /// A waker that wakes nothing, for operations nobody waits for.
+    /// A waker that wakes nothing, for operations nobody waits for: their outcomes are dropped.
     pub fn noop() -> TaskWaker {
         let waker = TaskWaker::new(TaskIndex(u32::MAX), Rc::new(RunQueue::default()));
         waker.0.state.set(WakeState::Gone);
@@ -202,6 +202,11 @@ impl TaskWaker {
             self.0.state.set(WakeState::Idle);
         }
         ready
+    }
+
+    /// Whether waking does nothing any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.state.get() == WakeState::Gone
     }
 
     /// From now on waking does nothing.

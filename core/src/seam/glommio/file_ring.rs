@@ -178,6 +178,8 @@ impl FileRing {
     pub(super) fn poll(&mut self, pending: &mut Pending) {
         self.push(pending);
         self.reap(pending);
+        // What has found room, and the second half of operations of two.
+        self.push(pending);
     }
 
     /// Waits until the kernel holds no operation of this ring.

@@ -214,9 +214,14 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         let doorbell = launch.doorbell();
         let spin = Spin::new(launch.config.spin_ns);
         listen(&shared)?;
-        let heart = glommio::spawn_local(async {
+        let chest = Rc::clone(&shared);
+        let heart = glommio::spawn_local(async move {
             loop {
                 Timer::new(HEARTBEAT).await;
+                // What the kernel was too busy to take is offered again.
+                if chest.files.borrow().busy() > 0 {
+                    chest.rouse();
+                }
             }
         });
         let (shard, kept) = launch.begin(Box::new(reactor));
