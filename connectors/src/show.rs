@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(shown(Ok::<u8, String>(1)), "Ok(1)");
         assert_eq!(shown(Err::<u8, &str>("late")), "Err(late)");
         assert_eq!(shown(BTreeMap::from([("a", 1), ("b", 2)])), "{a=1,b=2}");
-        assert_eq!(shown([Box::new("x"); 2]), "[x,x]");
+        assert_eq!(shown([Box::new("x"), Box::new("y")]), "[x,y]");
         assert_eq!(shown(BTreeSet::from([2, 1])), "{1,2}");
     }
 }

@@ -30,6 +30,10 @@ pub type SourceStream<S> = DataStream<<S as thalweg_dataflow::Source>::Item, Sou
 /// [`Environment::source`] as values, such as `Generator::new(..).rate(..)`.
 pub trait Sources {
     /// A stream of these values, in order, in one subtask.
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "the stream is from the collection, by the environment"
+    )]
     fn from_collection<T: Record + Clone + Sync>(
         &self,
         items: impl IntoIterator<Item = T>,

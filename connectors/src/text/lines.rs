@@ -91,6 +91,11 @@ impl Lines {
         (!self.skipping).then_some(self.offset)
     }
 
+    /// No line begins before this place that was not emitted.
+    pub(crate) fn reached(&self) -> u64 {
+        self.offset
+    }
+
     /// Whether every whole line that was fed is out: another block may come.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.at == self.text.len() && self.held.is_none()
@@ -319,6 +324,9 @@ mod tests {
             self.left -= 1;
             self.lines.push(item.to_owned());
         }
+        fn mark(&mut self, _mark: thalweg_memory::Mark) {
+            panic!("lines know no event time");
+        }
     }
 
     /// Feeds `input[offset..]` in blocks of `size` bytes behind `headroom`, asked `wanted` at a time.
@@ -339,19 +347,22 @@ mod tests {
         loop {
             kept.left = wanted;
             lines.emit(&mut kept, stop)?;
-            if !lines.is_exhausted() && lines.position().is_some_and(|at| at < stop) {
+            if lines.reached() >= stop {
+                return Ok(kept.lines);
+            }
+            if !lines.is_exhausted() {
                 assert_eq!(kept.left, 0, "stops only when nothing is wanted");
                 continue;
             }
             match blocks.next() {
-                Some(data) if lines.offset < stop => {
+                Some(data) => {
                     let mut block = lines.take_spent().unwrap_or_default();
                     block.resize(headroom + data.len(), 0xFF);
                     block[headroom..].copy_from_slice(data);
                     lines.feed(block, headroom..headroom + data.len())?;
                 }
-                _ if ended => return Ok(kept.lines),
-                _ => {
+                None if ended => return Ok(kept.lines),
+                None => {
                     ended = true;
                     lines.end()?;
                 }

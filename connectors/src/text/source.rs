@@ -21,7 +21,7 @@ use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::record::Str;
 
 use super::decompress::{Step, Unpacker};
-use super::feed::{Fed, FileFeed};
+use super::feed::{Fed, FeedFault, FileFeed};
 use super::lines::{HEADROOM, LineFault, Lines};
 use super::split::{self, Packing, TextSplit};
 
@@ -276,8 +276,7 @@ impl TextReader {
 
 impl Current {
     fn is_over(&self, split: &TextSplit) -> bool {
-        let beyond = self.lines.position().is_some_and(|at| at >= split.end);
-        beyond || (self.ended && self.lines.is_exhausted())
+        self.lines.reached() >= split.end || (self.ended && self.lines.is_exhausted())
     }
 
     /// Gets the next block to the lines; false when it has to be waited for.
@@ -297,7 +296,7 @@ impl Current {
             None => self.feed.poll(context),
             Some(unpacking) => {
                 let fed = unpacking.poll(&mut self.feed, context);
-                return self.load(fed.map_err(|error| damaged(split, &error))?, split);
+                return self.load(fed.map_err(|fault| fault.told(split))?, split);
             }
         };
         let fed = fed.map_err(|fault| unreadable(&fault))?;
@@ -321,9 +320,40 @@ impl Current {
     }
 }
 
+/// Why there is no unpacked block.
+enum UnpackFault {
+    Feed(FeedFault),
+    Packed(io::Error),
+}
+
+impl From<FeedFault> for UnpackFault {
+    fn from(fault: FeedFault) -> Self {
+        UnpackFault::Feed(fault)
+    }
+}
+
+impl From<io::Error> for UnpackFault {
+    fn from(error: io::Error) -> Self {
+        UnpackFault::Packed(error)
+    }
+}
+
+impl UnpackFault {
+    fn told(&self, split: &TextSplit) -> SourceError {
+        match self {
+            UnpackFault::Feed(fault) => unreadable(fault),
+            UnpackFault::Packed(error) => damaged(split, error),
+        }
+    }
+}
+
 impl Unpacking {
     /// The next unpacked block.
-    fn poll(&mut self, feed: &mut FileFeed, context: &mut TurnContext<'_>) -> io::Result<Fed> {
+    fn poll(
+        &mut self,
+        feed: &mut FileFeed,
+        context: &mut TurnContext<'_>,
+    ) -> Result<Fed, UnpackFault> {
         let mut out = std::mem::take(&mut self.spare);
         out.clear();
         out.resize(HEADROOM, 0);
@@ -346,7 +376,7 @@ impl Unpacking {
                 }
                 Step::More => {}
                 Step::End => return Ok(Fed::End),
-                Step::Hungry => match feed.poll(context).map_err(io::Error::other)? {
+                Step::Hungry => match feed.poll(context)? {
                     Fed::Waiting => break,
                     Fed::End => self.unpacker.end(),
                     Fed::Block(block, data) => {
@@ -370,9 +400,11 @@ fn refused(split: &TextSplit, fault: LineFault) -> SourceError {
     SourceError::new(ErrorKind::Data, message)
 }
 
-fn unreadable(fault: &impl std::fmt::Display) -> SourceError {
-    let message = format!("{fault}; check that the file is still there and its disk sound");
-    SourceError::new(ErrorKind::Data, message)
+fn unreadable(fault: &FeedFault) -> SourceError {
+    let message = format!(
+        "{fault}; check that the file is still there, its disk, and the limit of open files"
+    );
+    SourceError::new(ErrorKind::Resource, message)
 }
 
 fn damaged(split: &TextSplit, error: &io::Error) -> SourceError {

@@ -2,12 +2,22 @@
 //!
 //! Readers and writers are driven over a reactor that completes operations late and in part, cut into
 //! turns by seeded dice, so that every place where they may be interrupted is met. One thread, no shard.
+//!
+//! The rooms are `cfg(test)` only so that lints know them for tests.
 
+#[cfg(test)]
 mod drive;
+#[cfg(test)]
 mod files;
+#[cfg(test)]
 mod pace;
+#[cfg(test)]
 mod programs;
+#[cfg(test)]
 mod reactor;
+#[cfg(test)]
 mod sinks;
+#[cfg(test)]
 mod sockets;
+#[cfg(test)]
 mod sources;
