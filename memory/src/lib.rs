@@ -16,6 +16,7 @@ pub mod arena;
 pub mod budget;
 pub mod buffer;
 pub mod entry;
+pub mod hash;
 pub mod mark;
 pub mod pool;
 pub mod record;

@@ -12,6 +12,16 @@ pub enum StateError {
     /// The memory of the slot does not suffice.
     #[error("keyed state does not fit its memory: {0}")]
     OverBudget(#[from] BudgetExceeded),
+    /// The system has no memory, though the slot does.
+    #[error(
+        "the system has no {bytes} bytes for keyed state: {cause}; lower taskmanager.memory.managed.size"
+    )]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// What the system said.
+        cause: String,
+    },
     /// A handle was used while no record or timer of a key was in work.
     #[error(
         "state '{state}' was used without a current key: keyed state exists only while a record or a \
@@ -55,7 +65,7 @@ impl StateError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StateError::OverBudget(_) => ErrorKind::Resource,
+            StateError::OverBudget(_) | StateError::NoMemory { .. } => ErrorKind::Resource,
             StateError::NoCurrentKey { .. }
             | StateError::Reentered { .. }
             | StateError::DeclaredTwice { .. } => ErrorKind::Invalid,

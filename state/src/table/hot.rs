@@ -12,15 +12,16 @@ use std::ops::Range;
 
 use thalweg_core::simd::prefetch_write;
 use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_memory::hash::{Bucket, Tag};
 use thalweg_memory::{Budget, Key, Record};
 
 use super::account::Account;
-use super::directory::{Directory, PageIndex, Place};
-use super::entry::{Bucket, Entry, Stamp};
+use super::buckets::{Buckets, Entry, Seat};
+use super::grow::Leaving;
 use super::namespace::Namespace;
-use super::page::{Page, Seat};
-use super::probe::tag_of;
+use super::place::{Groups, Place};
 use super::scan::{Scan, ScanCursor, ScanEntry};
+use super::stamp::Stamp;
 use crate::error::StateError;
 
 /// Tables smaller than this stay in the caches by themselves: prefetching would only cost.
@@ -44,20 +45,23 @@ const PREFETCH_FROM_BYTES: u64 = 256 << 10;
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
-    pub(super) directory: Directory<K::Stored, N, V>,
+    pub(super) buckets: Buckets<Entry<K::Stored, N, V>>,
+    /// The smaller array, while its entries move.
+    pub(super) leaving: Option<Leaving<Entry<K::Stored, N, V>>>,
+    pub(super) groups: Groups,
     pub(super) account: Account,
-    len: usize,
+    pub(super) len: usize,
     epoch: Epoch,
     pub(super) stamp: Stamp,
     /// Counts what moves entries, so that a scan notices.
-    shape: u64,
+    pub(super) shape: u64,
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// An empty table for `groups` of `max` key groups, whose memory counts in `budget`.
     ///
     /// # Errors
-    /// When the budget has no room for the directory of so many groups.
+    /// None today: an empty table has no memory. Later the backend may refuse.
     ///
     /// # Panics
     /// When `groups` ends above `max`.
@@ -66,18 +70,26 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         max: MaxParallelism,
         budget: Budget,
     ) -> Result<Self, StateError> {
-        let mut account = Account::new(budget);
-        account.reserve(groups.len() as u64 * Directory::<K::Stored, N, V>::header_bytes())?;
+        let groups = Groups::new(groups, max);
         let epoch = Epoch(0);
-        let directory = Directory::new(groups, max);
         Ok(KeyedTable {
-            directory,
-            account,
+            buckets: Self::nothing(&groups),
+            leaving: None,
+            groups,
+            account: Account::new(budget),
             len: 0,
             epoch,
             stamp: Stamp::of(epoch),
             shape: 0,
         })
+    }
+
+    /// An array without buckets.
+    pub(super) fn nothing(groups: &Groups) -> Buckets<Entry<K::Stored, N, V>> {
+        match Buckets::new(0, groups.scale(0)) {
+            Ok(buckets) => buckets,
+            Err(error) => unreachable!("no buckets need no memory: {error}"),
+        }
     }
 
     /// Entries that change from now on are stamped with `epoch`.
@@ -127,56 +139,70 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
 
     #[inline(always)]
     fn prefetch_spread(&self, hash: KeyHash, spread: u64) {
-        let place = self.directory.place(hash, spread);
-        let index = self.directory.index(place);
-        let Some(bucket) = self.directory.page(index).home_bucket(place.0, index.shift) else {
+        let place = self.groups.place(hash, spread);
+        let Some(bucket) = self.buckets.bucket(self.buckets.home(place)) else {
             return;
         };
-        prefetch_write(&bucket.tags);
-        // The other lines of the bucket; of a large one not all, as slots are filled from the lowest.
-        if size_of::<Bucket<K::Stored, N, V>>() > 64 {
-            prefetch_write(&bucket.slots[3]);
-        }
-        if size_of::<Bucket<K::Stored, N, V>>() > 128 {
-            prefetch_write(&bucket.slots[1]);
+        prefetch_write(bucket);
+        if size_of::<Bucket<Entry<K::Stored, N, V>>>() > 64 {
+            bucket.prefetch_end();
         }
     }
 
     #[inline(always)]
-    fn spot(&self, hash: KeyHash, namespace: &N) -> (Place, PageIndex, u8) {
+    fn spot(&self, hash: KeyHash, namespace: &N) -> (Place, Tag) {
         let spread = namespace.spread();
-        let place = self.directory.place(hash, spread);
-        (
-            place,
-            self.directory.index(place),
-            tag_of(hash.0 ^ spread >> 32),
-        )
+        (self.groups.place(hash, spread), Tag::of(hash.0 ^ spread))
     }
 
+    /// Finds an entry; one that has not moved yet is moved first, so that all that is found lies in the
+    /// larger array.
     #[inline(always)]
-    pub(super) fn find(
-        &self,
+    pub(super) fn find_mut(
+        &mut self,
         hash: KeyHash,
         key: &K::Of<'_>,
         namespace: &N,
-    ) -> Option<(PageIndex, Seat)> {
-        let (place, index, tag) = self.spot(hash, namespace);
-        let seat = self
-            .directory
-            .page(index)
-            .find(place.0, index.shift, tag, |entry| {
-                entry.namespace == *namespace && K::same(&entry.key, key)
-            })?;
-        Some((index, seat))
+    ) -> Option<Seat> {
+        let (place, tag) = self.spot(hash, namespace);
+        let same = |entry: &Entry<K::Stored, N, V>| {
+            entry.namespace == *namespace && K::same(&entry.key, key)
+        };
+        match self.buckets.find(place, tag, same) {
+            Some(seat) => Some(seat),
+            None if self.leaving.is_none() => None,
+            None => self.bring(hash, key, namespace),
+        }
+    }
+
+    /// Moves one entry out of the smaller array, if it is there.
+    #[inline(never)]
+    fn bring(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<Seat> {
+        let (place, tag) = self.spot(hash, namespace);
+        let leaving = self.leaving.as_mut()?;
+        let seat = leaving.buckets.find(place, tag, |entry| {
+            entry.namespace == *namespace && K::same(&entry.key, key)
+        })?;
+        let stamp = leaving.buckets.bucket(seat.bucket)?.stamp(seat.slot);
+        let entry = leaving.buckets.take(place, seat)?;
+        self.shape += 1;
+        Some(self.buckets.put(place, tag, stamp, entry))
     }
 
     /// The value of `key` in `namespace`.
     #[inline]
     #[must_use]
     pub fn get_in(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<&V> {
-        let (index, seat) = self.find(hash, key, namespace)?;
-        let slot = &self.directory.page(index).buckets[seat.bucket].slots[seat.slot];
-        slot.as_ref().map(|entry| &entry.value)
+        let (place, tag) = self.spot(hash, namespace);
+        let same = |entry: &Entry<K::Stored, N, V>| {
+            entry.namespace == *namespace && K::same(&entry.key, key)
+        };
+        if let Some(seat) = self.buckets.find(place, tag, same) {
+            return Some(&self.buckets.at(seat).value);
+        }
+        let leaving = self.leaving.as_ref()?;
+        let seat = leaving.buckets.find(place, tag, same)?;
+        Some(&leaving.buckets.at(seat).value)
     }
 
     /// Makes `item` part of the value of `key` in `namespace`: by `insert` where there is none, by
@@ -195,18 +221,17 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         insert: impl FnOnce(A) -> V,
         update: impl FnOnce(&mut V, A),
     ) -> Result<&V, StateError> {
-        let (index, seat) = match self.find(hash, key, namespace) {
-            Some((index, seat)) => {
-                let entry = self.directory.page_mut(index).at(seat);
-                entry.stamp = self.stamp;
-                let before = entry.value.heap_bytes();
-                update(&mut entry.value, item);
-                self.account.follow(before, entry.value.heap_bytes())?;
-                (index, seat)
+        let seat = match self.find_mut(hash, key, namespace) {
+            Some(seat) => {
+                let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
+                let before = value.heap_bytes();
+                update(value, item);
+                self.account.follow(before, value.heap_bytes())?;
+                seat
             }
             None => self.insert(hash, K::store(key), *namespace, insert(item))?,
         };
-        Ok(&self.directory.page_mut(index).at(seat).value)
+        Ok(&self.buckets.at(seat).value)
     }
 
     /// Changes the value of `key` in `namespace`, if there is one, and answers what `change` does.
@@ -221,30 +246,25 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         namespace: &N,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<Option<R>, StateError> {
-        let Some((index, seat)) = self.find(hash, key, namespace) else {
+        let Some(seat) = self.find_mut(hash, key, namespace) else {
             return Ok(None);
         };
-        let entry = self.directory.page_mut(index).at(seat);
-        entry.stamp = self.stamp;
-        let before = entry.value.heap_bytes();
-        let answer = change(&mut entry.value);
-        self.account.follow(before, entry.value.heap_bytes())?;
+        let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
+        let before = value.heap_bytes();
+        let answer = change(value);
+        self.account.follow(before, value.heap_bytes())?;
         Ok(Some(answer))
     }
 
     /// Takes out the value of `key` in `namespace`.
     pub fn remove_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
-        let (index, seat) = self.find(hash, key, namespace)?;
-        let page = self.directory.page_mut(index);
-        let entry = page.take(index.shift, seat);
-        let shrunk = page.shrunk();
-        self.account
-            .release(heap_bytes::<K, V>(&entry.key, &entry.value));
+        let seat = self.find_mut(hash, key, namespace)?;
+        let (place, _) = self.spot(hash, namespace);
+        let entry = self.buckets.take(place, seat)?;
+        let heap = heap_bytes::<K, V>(&entry.key, &entry.value);
+        self.account.release(heap);
         self.len -= 1;
-        if let Some(room) = shrunk {
-            // A refusal only means that the page stays as large as it is.
-            let _ = self.rebuild(index, room + room / 2);
-        }
+        self.clear_if_empty();
         Some(entry.value)
     }
 
@@ -256,83 +276,49 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         key: K::Stored,
         namespace: N,
         value: V,
-    ) -> Result<(PageIndex, Seat), StateError> {
+    ) -> Result<Seat, StateError> {
         let heap = heap_bytes::<K, V>(&key, &value);
         self.account.reserve(heap)?;
-        if self.directory.wants_split(self.len + 1) {
-            self.split_next();
-        }
-        let (place, index, tag) = self.spot(hash, &namespace);
-        let page = self.directory.page(index);
-        if page.is_full() {
-            let room = page.room_after_growth();
-            self.rebuild(index, room)
-                .inspect_err(|_| self.account.release(heap))?;
-        }
+        self.make_room()
+            .inspect_err(|_| self.account.release(heap))?;
+        let (place, tag) = self.spot(hash, &namespace);
         let entry = Entry {
-            stamp: self.stamp,
-            place: place.0 as u32,
             key,
             namespace,
             value,
         };
-        let seat = self.directory.page_mut(index).put(index.shift, tag, entry);
         self.len += 1;
-        Ok((index, seat))
-    }
-
-    /// Makes a page larger or smaller. Old and new exist at once, so both are reserved for a moment.
-    fn rebuild(&mut self, index: PageIndex, room: usize) -> Result<(), StateError> {
-        let bytes = Page::<K::Stored, N, V>::bytes_with_room(room);
-        self.account.reserve(bytes)?;
-        let page = self.directory.page_mut(index);
-        let old = page.bytes();
-        page.rebuild(index.shift, room);
-        debug_assert_eq!(page.bytes(), bytes, "what was reserved is what was taken");
-        self.account.release(old);
-        self.shape += 1;
-        Ok(())
-    }
-
-    /// Splits the page whose turn it is. Without memory for it the pages grow larger instead, until one
-    /// of them is refused.
-    #[cold]
-    #[inline(never)]
-    fn split_next(&mut self) {
-        self.shape += 1;
-        let Some(split) = self.directory.next_split() else {
-            return;
-        };
-        let bytes = Page::<K::Stored, N, V>::bytes_with_room(split.low)
-            + Page::<K::Stored, N, V>::bytes_with_room(split.high)
-            + Directory::<K::Stored, N, V>::header_bytes();
-        if self.account.reserve(bytes).is_ok() {
-            self.directory.split(&split);
-            self.account.release(split.old_bytes);
-        }
+        Ok(self.buckets.put(place, tag, self.stamp.0, entry))
     }
 
     /// Visits entries in the order of key groups from where `cursor` stands, at most `budget` of them
     /// (a vacant bucket counts as one, so that a slice is bounded), until `visit` breaks; the entry at
     /// which it broke counts as visited.
     ///
-    /// Entries inserted between two slices may be visited or not.
+    /// Entries inserted between two slices may be visited or not. While the table grows, the first slices
+    /// end its growth and visit nothing.
     ///
     /// # Errors
     /// When entries moved since the cursor's last slice, because the table grew or shrank.
     pub fn scan(
-        &self,
+        &mut self,
         cursor: &mut ScanCursor,
         budget: usize,
         visit: impl FnMut(ScanEntry<'_, K, V, N>) -> std::ops::ControlFlow<()>,
     ) -> Result<Scan, StateError> {
-        cursor.advance(&self.directory, self.shape, self.epoch, budget, visit)
+        if self.leaving.is_some() {
+            // Entries are shown in order only when all are in one array: that comes first, in slices too.
+            self.move_some(budget);
+            return Ok(Scan::More);
+        }
+        let (shape, epoch) = (self.shape, self.epoch);
+        cursor.advance::<K, V, N>(&self.buckets, &self.groups, shape, epoch, budget, visit)
     }
 
     /// The key groups this table is for.
     #[must_use]
     pub fn groups(&self) -> Range<u16> {
-        self.directory.groups()
+        self.groups.range()
     }
 }
 

@@ -1,29 +1,30 @@
-//! The hot layer: native values in open addressing, divided by key group, probed by batch.
+//! The hot layer: native values in open addressing, in the order of key groups, probed by batch.
 //!
-//! Entered through [`KeyedTable`]. `hot` is the table, `directory` finds the page of a hash, `page` is
-//! the open addressing inside a page, `probe` the tag word of a bucket, `entry` a slot and its stamp,
-//! `scan` the resumable walk, `account` the memory.
+//! Entered through [`KeyedTable`]. `hot` is the table, `place` says where a key belongs, `buckets` is
+//! one array of buckets and the probing in it, `grow` moves entries to a larger array a few at a time,
+//! `stamp` tells when an entry last changed, `open` holds an entry open, `scan` is the resumable walk,
+//! `account` the memory.
 //!
 //! The way of a lookup: the high half of the key hash, scaled by the number of key groups, is one number
-//! whose upper part is the key group and whose lower part places the key *within* the group. The page
-//! and the bucket in it are further bits of that number; so pages are ordered by group, a group is a
-//! run of pages, and a lookup needs one directory access before it touches the one or two adjacent
-//! cache lines that hold tags, keys and values together.
+//! whose upper part is the key group and whose lower part places the key *within* the group. That number,
+//! scaled to the number of buckets, is the bucket where the key belongs. So homes are ordered by key
+//! group, a group is a run of buckets and the few behind it, and a lookup touches one cache line when it
+//! finds its entry at home.
 //!
-//! Invariant: growth is in slices. A page grows by a quarter or is split in two, at most one of each
-//! per insertion; no call ever moves more than two pages of entries.
+//! Invariant: growth is in slices. A larger array is filled from the smaller one, a few buckets with each
+//! insertion; no call ever moves more than that, and every entry is in exactly one of the two.
 //!
 //! Lives on one shard's thread.
 
 mod account;
-mod directory;
-mod entry;
+mod buckets;
+mod grow;
 mod hot;
 mod namespace;
 mod open;
-mod page;
-mod probe;
+mod place;
 mod scan;
+mod stamp;
 
 pub use hot::KeyedTable;
 pub use namespace::Namespace;

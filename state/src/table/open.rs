@@ -8,7 +8,7 @@ use thalweg_core::KeyHash;
 use thalweg_memory::{Key, Record};
 
 use super::account::Account;
-use super::entry::Entry;
+use super::buckets::Entry;
 use super::hot::KeyedTable;
 use crate::error::StateError;
 
@@ -45,16 +45,13 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         key: &K::Of<'_>,
         create: impl FnOnce() -> V,
     ) -> Result<OpenEntry<'_, K, V>, StateError> {
-        let (index, seat) = match self.find(hash, key, &()) {
+        let seat = match self.find_mut(hash, key, &()) {
             Some(found) => found,
             None => self.insert(hash, K::store(key), (), create())?,
         };
-        let entry = self.directory.page_mut(index).at(seat);
-        entry.stamp = self.stamp;
-        Ok(OpenEntry {
-            entry,
-            account: &mut self.account,
-        })
+        let entry = self.buckets.at_mut(seat, self.stamp.0);
+        let account = &mut self.account;
+        Ok(OpenEntry { entry, account })
     }
 }
 

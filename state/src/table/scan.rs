@@ -2,17 +2,20 @@
 //!
 //! Entered by what the engine itself iterates (final results, copies of the state), a slice per turn.
 //! Invariant: over all slices of one walk every entry that was there all the time is visited exactly
-//! once, key group by key group; when that cannot be kept, because entries moved between two slices, the
+//! once, in about the order of key groups (an entry whose home was full stands a little later); when that
+//! cannot be kept, because entries moved between two slices, the
 //! walk ends with an error instead. Lives on one shard's thread.
 
 use std::ops::{ControlFlow, Range};
 
 use thalweg_core::{Epoch, KeyGroup};
+use thalweg_memory::hash::SLOTS;
 use thalweg_memory::{Key, Record};
 
-use super::directory::Directory;
+use super::buckets::{Buckets, Entry};
 use super::namespace::Namespace;
-use super::probe::SLOTS;
+use super::place::Groups;
+use super::stamp::Stamp;
 use crate::error::StateError;
 
 /// Whether a walk has ended.
@@ -47,8 +50,6 @@ pub struct ScanCursor {
 #[derive(Clone, Debug)]
 struct Standing {
     shape: u64,
-    /// Spans of the directory still to visit, that of the current page included.
-    spans: Range<usize>,
     bucket: usize,
     slot: usize,
 }
@@ -80,20 +81,17 @@ impl ScanCursor {
 
     pub(crate) fn advance<K: Key, V: Record, N: Namespace>(
         &mut self,
-        directory: &Directory<K::Stored, N, V>,
+        buckets: &Buckets<Entry<K::Stored, N, V>>,
+        groups: &Groups,
         shape: u64,
         now: Epoch,
         mut budget: usize,
         mut visit: impl FnMut(ScanEntry<'_, K, V, N>) -> ControlFlow<()>,
     ) -> Result<Scan, StateError> {
-        let at = self.at.get_or_insert_with(|| {
-            let spans = directory.spans(self.groups.clone());
-            Standing {
-                shape,
-                spans,
-                bucket: 0,
-                slot: 0,
-            }
+        let at = self.at.get_or_insert(Standing {
+            shape,
+            bucket: 0,
+            slot: 0,
         });
         if self.since > now {
             return Ok(Scan::Done);
@@ -101,34 +99,33 @@ impl ScanCursor {
         if at.shape != shape {
             return Err(StateError::ScanOvertaken);
         }
-        while !at.spans.is_empty() {
-            let (group, page, next) = directory.step(at.spans.start);
-            while let Some(bucket) = page.buckets.get(at.bucket) {
-                if bucket.tags.is_vacant() || at.slot == SLOTS {
-                    (at.bucket, at.slot) = (at.bucket + 1, 0);
-                    if spend(&mut budget) {
-                        return Ok(Scan::More);
-                    }
-                    continue;
-                }
-                let slot = &bucket.slots[at.slot];
+        while let Some(bucket) = buckets.bucket(at.bucket) {
+            while at.slot < SLOTS {
+                let slot = at.slot;
                 at.slot += 1;
-                let Some(entry) = slot else { continue };
-                if !entry.stamp.changed_since(self.since, now) {
+                let Some(entry) = bucket.get(slot) else {
+                    continue;
+                };
+                let key = K::lend(&entry.key);
+                let place = groups.place(K::hash(&key), entry.namespace.spread());
+                let group = groups.group_of(place);
+                let changed = Stamp(bucket.stamp(slot)).changed_since(self.since, now);
+                if !changed || !self.groups.contains(&group.0) {
                     continue;
                 }
-                let (key, namespace) = (K::lend(&entry.key), &entry.namespace);
+                let namespace = &entry.namespace;
+                let value = &entry.value;
                 let shown = ScanEntry {
                     group,
                     key,
                     namespace,
-                    value: &entry.value,
+                    value,
                 };
                 if visit(shown).is_break() || spend(&mut budget) {
                     return Ok(Scan::More);
                 }
             }
-            (at.spans.start, at.bucket, at.slot) = (next, 0, 0);
+            (at.bucket, at.slot) = (at.bucket + 1, 0);
             if spend(&mut budget) {
                 return Ok(Scan::More);
             }

@@ -1,0 +1,185 @@
+//! One array of buckets and the probing in it.
+//!
+//! An entry lies in its home bucket or, counted in the overflow of each bucket it passed, in a later one;
+//! behind the last bucket comes the first. Invariant: there is always a vacant slot, so every probe ends.
+//! Lives on one shard's thread.
+
+use std::io;
+
+use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
+
+use super::place::{Place, Scale};
+
+/// Entries per hundred slots at which an array is full.
+const FULL_PERCENT: usize = 70;
+
+/// One entry: key, namespace and value.
+pub(crate) struct Entry<S, N, V> {
+    pub(crate) key: S,
+    pub(crate) namespace: N,
+    pub(crate) value: V,
+}
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    pub(crate) bucket: usize,
+    pub(crate) slot: usize,
+}
+
+/// Buckets with the scale of their number.
+pub(crate) struct Buckets<E> {
+    array: BucketArray<E>,
+    scale: Scale,
+    entries: usize,
+}
+
+/// How many entries so many buckets may hold.
+pub(crate) fn limit_of(buckets: usize) -> usize {
+    buckets * SLOTS * FULL_PERCENT / 100
+}
+
+impl<E> Buckets<E> {
+    pub(crate) fn new(buckets: usize, scale: Scale) -> io::Result<Self> {
+        let array = BucketArray::new(buckets)?;
+        Ok(Buckets {
+            array,
+            scale,
+            entries: 0,
+        })
+    }
+
+    pub(crate) fn bytes_of(buckets: usize) -> u64 {
+        BucketArray::<E>::bytes_of(buckets)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        Self::bytes_of(self.len())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.array.buckets().len()
+    }
+
+    pub(crate) fn entries(&self) -> usize {
+        self.entries
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries >= limit_of(self.len())
+    }
+
+    #[inline(always)]
+    pub(crate) fn bucket(&self, at: usize) -> Option<&Bucket<E>> {
+        self.array.buckets().get(at)
+    }
+
+    /// The bucket where a place belongs.
+    #[inline(always)]
+    pub(crate) fn home(&self, place: Place) -> usize {
+        self.scale.home(place)
+    }
+
+    #[inline(always)]
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.len() {
+            0
+        } else {
+            bucket + 1
+        }
+    }
+
+    /// Finds the entry with this tag for which `same` holds.
+    #[inline(always)]
+    pub(crate) fn find(&self, place: Place, tag: Tag, same: impl Fn(&E) -> bool) -> Option<Seat> {
+        let buckets = self.array.buckets();
+        let home = self.home(place);
+        let bucket = buckets.get(home)?;
+        if let Some(slot) = bucket.find(tag, &same) {
+            return Some(Seat { bucket: home, slot });
+        }
+        if bucket.overflows() {
+            self.find_further(home, tag, same)
+        } else {
+            None
+        }
+    }
+
+    #[inline(never)]
+    fn find_further(&self, home: usize, tag: Tag, same: impl Fn(&E) -> bool) -> Option<Seat> {
+        let buckets = self.array.buckets();
+        let mut bucket = self.after(home);
+        // Every bucket can have been passed only in pathological arrays; then one round is enough.
+        while bucket != home {
+            if let Some(slot) = buckets[bucket].find(tag, &same) {
+                return Some(Seat { bucket, slot });
+            }
+            if !buckets[bucket].overflows() {
+                return None;
+            }
+            bucket = self.after(bucket);
+        }
+        None
+    }
+
+    /// The entry at a seat that was just found.
+    #[inline(always)]
+    pub(crate) fn at(&self, seat: Seat) -> &E {
+        match self.array.buckets()[seat.bucket].get(seat.slot) {
+            Some(entry) => entry,
+            None => unreachable!("a seat that was just found is taken"),
+        }
+    }
+
+    /// The same, to change, with its stamp set.
+    #[inline(always)]
+    pub(crate) fn at_mut(&mut self, seat: Seat, stamp: u32) -> &mut E {
+        let bucket = &mut self.array.buckets_mut()[seat.bucket];
+        bucket.set_stamp(seat.slot, stamp);
+        match bucket.get_mut(seat.slot) {
+            Some(entry) => entry,
+            None => unreachable!("a seat that was just found is taken"),
+        }
+    }
+
+    /// Puts a new entry where its place belongs.
+    pub(crate) fn put(&mut self, place: Place, tag: Tag, stamp: u32, entry: E) -> Seat {
+        assert!(self.entries < self.len() * SLOTS, "there is a vacant slot");
+        let mut entry = entry;
+        let mut bucket = self.home(place);
+        loop {
+            let here = &mut self.array.buckets_mut()[bucket];
+            match here.put(tag, stamp, entry) {
+                Ok(slot) => {
+                    self.entries += 1;
+                    return Seat { bucket, slot };
+                }
+                Err(back) => entry = back,
+            }
+            here.count_overflow();
+            bucket = self.after(bucket);
+        }
+    }
+
+    /// Takes out the entry at a seat; `place` is where it belongs.
+    pub(crate) fn take(&mut self, place: Place, seat: Seat) -> Option<E> {
+        let (_, _, entry) = self.array.buckets_mut()[seat.bucket].take(seat.slot)?;
+        let mut passed = self.home(place);
+        while passed != seat.bucket {
+            self.array.buckets_mut()[passed].uncount_overflow();
+            passed = self.after(passed);
+        }
+        self.entries -= 1;
+        Some(entry)
+    }
+
+    /// Takes everything out of one bucket. Overflow counts stay, so that probes still pass.
+    pub(crate) fn empty(&mut self, bucket: usize, mut moved: impl FnMut(Tag, u32, E)) {
+        for slot in 0..SLOTS {
+            if let Some((tag, stamp, entry)) = self.array.buckets_mut()[bucket].take(slot) {
+                self.entries -= 1;
+                moved(tag, stamp, entry);
+            }
+        }
+    }
+}
