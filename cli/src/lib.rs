@@ -18,7 +18,6 @@
 //!     assert!(counts.take().contains(&("be".to_owned(), 2)));
 //!     Ok(())
 //! }
-//! # assert_eq!(main(), std::process::ExitCode::SUCCESS);
 //! ```
 //!
 //! Started directly, it runs in its own process on all cores it is given; `thalweg run --local` starts

@@ -1,4 +1,254 @@
 //! Runs every example as its user would and reads what it says.
 //!
-//! Each test starts the example's own executable, so what is checked is what `cargo run` shows.
+//! Each test starts the example's own executable, so what is checked is what `cargo run` shows. The
+//! counts of `wordcount` are compared with counts made here in the plainest way.
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What a process printed; it must have ended well, with a summary at its end.
+fn shown(path: &str, arguments: &[&str]) -> Vec<String> {
+    let mut command = example(path, arguments);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let summary = stderr.lines().next_back().unwrap_or_default();
+    assert!(
+        summary.starts_with("job ") && summary.contains(" records in, "),
+        "{stderr}"
+    );
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    stdout.lines().map(str::to_owned).collect()
+}
+
+/// The example in an environment without settings.
+fn example(path: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::null());
+    let settings = std::env::vars_os().map(|(name, _)| name);
+    for name in settings.filter(|name| name.to_string_lossy().starts_with("THALWEG")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort_unstable();
+    lines
+}
+
+const WORDCOUNT: &str = env!("CARGO_BIN_EXE_wordcount");
+
+#[test]
+fn wordcount_counts_its_own_text() {
+    let last_counts = counts_of(&shown(WORDCOUNT, &[]));
+    let final_counts = shown(WORDCOUNT, &["--mode", "batch"]);
+    assert_eq!(
+        final_counts.len(),
+        last_counts.len(),
+        "one line for each word"
+    );
+    assert_eq!(counts_of(&final_counts), last_counts);
+    for (word, count) in [("to", 15), ("consummation", 1), ("of", 15), ("sleep", 5)] {
+        assert_eq!(last_counts.get(word), Some(&count), "{word}");
+    }
+    let of_two = shown(WORDCOUNT, &["--parallelism", "2", "--mode", "batch"]);
+    let of_two: Vec<String> = of_two
+        .iter()
+        .map(|line| {
+            let (subtask, line) = line.split_once("> ").unwrap();
+            assert!(["1", "2"].contains(&subtask), "{subtask}");
+            line.to_owned()
+        })
+        .collect();
+    assert_eq!(counts_of(&of_two), last_counts);
+}
+
+#[test]
+fn wordcount_equals_the_plain_count_in_both_modes_at_any_parallelism() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("input.txt");
+    let text = text(3 << 20);
+    fs::write(&input, &text).unwrap();
+    let expected = plain_counts(&text);
+    for mode in ["streaming", "batch"] {
+        for parallelism in ["1", "2", "5"] {
+            let output = folder.path().join(format!("{mode}-{parallelism}"));
+            let (input, target) = (input.to_str().unwrap(), output.to_str().unwrap());
+            let arguments = ["--input", input, "--output", target, "--mode", mode];
+            let arguments = [&arguments[..], &["--parallelism", parallelism]].concat();
+            assert_eq!(shown(WORDCOUNT, &arguments), Vec::<String>::new());
+            let rows = rows_under(&output);
+            if mode == "batch" {
+                assert_eq!(rows.len(), expected.len(), "one line for each word");
+            } else {
+                let words: u64 = expected.values().sum();
+                assert_eq!(rows.len() as u64, words, "one line for each occurrence");
+            }
+            assert_eq!(counts_of(&rows), expected, "{mode}, {parallelism}");
+        }
+    }
+}
+
+#[test]
+fn wordcount_refuses_what_it_cannot_read_and_writes_over_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("counts");
+    let target = output.to_str().unwrap();
+    let missing = example(WORDCOUNT, &["--input", "/no/such/text", "--output", target])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/no/such/text"));
+    assert!(!output.exists(), "nothing half-written is left");
+    fs::write(&output, "mine").unwrap();
+    let refused = example(WORDCOUNT, &["--output", target]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(target));
+    assert_eq!(fs::read_to_string(&output).unwrap(), "mine");
+}
+
+/// Lines of mixed case, signs and lengths; always the same.
+fn text(bytes: usize) -> String {
+    let words = [
+        "Stream",
+        "of",
+        "WORDS",
+        "under_score",
+        "x86",
+        "naïve",
+        "it's",
+        "",
+        "engine",
+        "Of",
+    ];
+    let mut text = String::with_capacity(bytes + 64);
+    let mut number: u64 = 7;
+    while text.len() < bytes {
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let drawn = (number >> 33) as usize;
+        text.push_str(words[drawn % words.len()]);
+        if drawn.is_multiple_of(3) {
+            let written = write!(text, "{}", drawn % 997);
+            written.unwrap();
+        }
+        text.push_str([" ", ", ", "\n", "--", "\r\n"][drawn / 16 % 5]);
+    }
+    text
+}
+
+fn plain_counts(text: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    for word in words.filter(|word| !word.is_empty()) {
+        *counts.entry(word.to_ascii_lowercase()).or_default() += 1;
+    }
+    counts
+}
+
+/// The highest count of each word in lines of `(word,count)`.
+fn counts_of(rows: &[String]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        let inside = row.strip_prefix('(').and_then(|row| row.strip_suffix(')'));
+        let (word, count) = inside.and_then(|row| row.split_once(',')).unwrap();
+        let count: u64 = count.parse().unwrap();
+        let highest = counts.entry(word.to_owned()).or_default();
+        *highest = count.max(*highest);
+    }
+    counts
+}
+
+/// The lines of a file, or of all files of a folder.
+fn rows_under(path: &Path) -> Vec<String> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        files = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+    }
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn running_average_shows_each_step() {
+    let lines = shown(env!("CARGO_BIN_EXE_running_average"), &[]);
+    let expected = [
+        "(roof,4.0)",
+        "(cellar,12.0)",
+        "(roof,6.0)",
+        "(cellar,12.0)",
+        "(roof,5.0)",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn side_outputs_keep_good_and_broken_apart() {
+    let lines = sorted(shown(env!("CARGO_BIN_EXE_side_outputs"), &[]));
+    let expected = [
+        "apples: 3 so far",
+        "apples: 7 so far",
+        "broken: \"pears\" (no amount)",
+        "broken: \"plums four\" (invalid digit found in string)",
+        "cherries: 70 so far",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn broadcast_rules_reach_every_subtask() {
+    let lines = shown(env!("CARGO_BIN_EXE_broadcast_rules"), &[]);
+    let alarms = lines
+        .iter()
+        .map(|line| line.split_once("> ").unwrap().1.to_owned());
+    let expected = [
+        "payment 10: 1000 cents in NL",
+        "payment 11: 1100 cents in PT",
+        "payment 6: 600 cents in NL",
+        "payment 8: 800 cents in NL",
+    ];
+    assert_eq!(sorted(alarms.collect()), expected);
+}
+
+#[test]
+fn custom_source_reads_every_split_once() {
+    let lines = shown(env!("CARGO_BIN_EXE_custom_source"), &[]);
+    let expected = [(10, 0), (20, 1), (20, 4), (10, 5), (20, 6), (20, 9)];
+    let expected =
+        expected.map(|(count, digit)| format!("{count} squares below 10000 end in {digit}"));
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn custom_partitioner_sends_large_files_to_the_first() {
+    let lines = shown(env!("CARGO_BIN_EXE_custom_partitioner"), &[]);
+    let large = ["1000", "1500", "4000"].map(|size| format!("subtask 0 took a file of {size} kB"));
+    assert_eq!(lines[..3], large);
+    assert_eq!(lines.len(), 8);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("subtask 1 "))
+            .count(),
+        2
+    );
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("subtask 2 "))
+            .count(),
+        3
+    );
+}

@@ -22,6 +22,7 @@ fn obey() -> Result<(), Failure> {
     };
     match order.as_str() {
         "count" => count(),
+        "distinct" => distinct(),
         "panic" => panic_in_a_function(),
         "refuse" => refuse_in_a_function(),
         "read" => read(&arguments.next().ok_or("name a file")?),
@@ -43,6 +44,15 @@ fn count() -> Result<(), Failure> {
     let counts = numbers.key_by(|n| n % 10).count().name("digits");
     counts.map(|(digit, count)| (digit, count)).print();
     environment.execute("count")?;
+    Ok(())
+}
+
+/// Keeps state for a million keys.
+fn distinct() -> Result<(), Failure> {
+    let environment = thalweg::environment()?;
+    let numbers = environment.sequence(0..=999_999);
+    numbers.key_by(|n| *n).count().discard();
+    environment.execute("distinct")?;
     Ok(())
 }
 

@@ -1,0 +1,93 @@
+//! Ctrl-C: a running job stops within a second and says what it had done.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use thalweg_core::seam::clock::monotonic_ns;
+
+use crate::process::{Ended, program, thalweg, trouble};
+
+/// A job that does not stop at all fails its test after this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+const SECOND: u64 = 1_000_000_000;
+/// The host may be busy: it has so many attempts to be in time.
+const ATTEMPTS: usize = 4;
+
+/// Starts a job, waits for its first line of output, interrupts it; answers its end and how long that
+/// took, in ns.
+fn interrupted(mut command: Command) -> (Ended, u64) {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(!line.is_empty(), "the job ended before it was interrupted");
+    let from = monotonic_ns();
+    signal("-INT", child.id());
+    let ended = end_of(child);
+    (ended, monotonic_ns() - from)
+}
+
+fn signal(which: &str, process: u32) {
+    let status = Command::new("kill")
+        .args([which, &process.to_string()])
+        .status();
+    assert!(status.unwrap().success(), "kill {which} {process}");
+}
+
+/// Waits for the end, but not for ever.
+fn end_of(child: Child) -> Ended {
+    let process = child.id();
+    let (sender, receiver) = sync_channel(1);
+    let waiting = thread::Builder::new().spawn(move || {
+        let _ = sender.send(child.wait_with_output());
+    });
+    let output = receiver.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        signal("-KILL", process);
+        panic!("the job did not stop");
+    });
+    waiting.unwrap().join().unwrap();
+    output.unwrap().into()
+}
+
+fn stops_within_a_second(command: impl Fn() -> Command, says: &[&str]) {
+    let mut slowest = 0;
+    for _ in 0..ATTEMPTS {
+        let (ended, took) = interrupted(command());
+        ended.failed_with(
+            130,
+            &[
+                "stopping the job",
+                "the job was cancelled",
+                "until then, job",
+            ],
+        );
+        ended.failed_with(130, says);
+        if took <= SECOND {
+            return;
+        }
+        slowest = slowest.max(took);
+    }
+    panic!("took up to {} ms to stop", slowest / 1_000_000);
+}
+
+#[test]
+fn a_running_job_stops_within_a_second() {
+    stops_within_a_second(|| trouble(["endless"]), &[]);
+}
+
+#[test]
+fn the_binary_passes_ctrl_c_and_the_exit_code_on() {
+    let command = || thalweg(["run", "--local", "-p", "2", program(), "--", "endless"]);
+    stops_within_a_second(command, &[]);
+}
+
+#[test]
+fn a_function_that_does_not_return_is_told_of_and_left_behind() {
+    let says = ["runs too long", "ponder", "left behind"];
+    stops_within_a_second(|| trouble(["stuck"]), &says);
+}
