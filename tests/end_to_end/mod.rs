@@ -1,0 +1,1 @@
+//! Promises of the engine, one file each.

@@ -1,0 +1,14 @@
+//! The engine proved from outside: whole jobs on real shards and in simulation.
+//!
+//! One test program for all of it, because linking the engine takes longer than most of its tests.
+//! `random_graphs` compares drawn programs with a reference over vectors; `end_to_end` holds the
+//! promises of back-pressure, extremes, trouble and WordCount; `stage` sets up and runs one job.
+//! What takes long in full is cut short unless `THALWEG_FULL=1` is set.
+#![forbid(unsafe_code)]
+
+#[path = "end_to_end/mod.rs"]
+mod end_to_end;
+#[path = "random_graphs/mod.rs"]
+mod random_graphs;
+#[path = "stage/mod.rs"]
+mod stage;

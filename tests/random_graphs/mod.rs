@@ -1,0 +1,66 @@
+//! Drawn programs against a reference over vectors.
+//!
+//! A seed draws a [`program`] with its input and settings; [`build`] writes it down for the engine,
+//! [`reference`] works it out over vectors, [`check`] runs both and compares. `functions` are the user
+//! functions both call; nothing of the engine is in the reference.
+//!
+//! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
+
+mod build;
+mod check;
+mod dice;
+mod draw;
+mod functions;
+mod program;
+mod reference;
+
+use self::check::{simulate, trace, work};
+
+/// The seeds of a run: `default` of them from 0 on, unless the caller's environment says otherwise.
+fn seeds(default: u64) -> Vec<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    match number("THALWEG_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("THALWEG_SEEDS").unwrap_or(default)).collect(),
+    }
+}
+
+/// Runs every seed and fails with the first that is wrong.
+fn every(default: u64, test: &str, run: impl Fn(u64) -> Result<(), String>) {
+    for seed in seeds(default) {
+        if let Err(wrong) = run(seed) {
+            panic!(
+                "seed {seed}: {wrong}\n\nreplay: THALWEG_SEED={seed} cargo test -p thalweg-tests \
+                 --test engine {test}"
+            );
+        }
+    }
+}
+
+#[test]
+fn equal_the_reference_in_simulation() {
+    every(240, "equal_the_reference_in_simulation", simulate);
+}
+
+#[test]
+fn equal_the_reference_on_shards() {
+    every(60, "equal_the_reference_on_shards", |seed| {
+        work(seed, "auto")
+    });
+}
+
+#[test]
+fn equal_the_reference_on_the_epoll_driver() {
+    every(16, "equal_the_reference_on_the_epoll_driver", |seed| {
+        work(seed, "epoll")
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let chosen = |seed: u64| seed % 20 == 7;
+    for seed in (0..240).filter(|seed| chosen(*seed)) {
+        assert_eq!(trace(seed, 1), trace(seed, 1), "seed {seed}");
+        assert_ne!(trace(seed, 1), trace(seed, 2), "seed {seed}: nothing was drawn");
+    }
+}
