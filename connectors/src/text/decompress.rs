@@ -371,6 +371,27 @@ mod tests {
     }
 
     #[test]
+    fn a_checksum_that_does_not_match_is_found() {
+        // What `zstd --check` makes of "checked\n": raw block, four bytes of checksum.
+        let packed: [u8; 21] = [
+            0x28, 0xB5, 0x2F, 0xFD, 0x04, 0x58, 0x41, 0x00, 0x00, 0x63, 0x68, 0x65, 0x63, 0x6B,
+            0x65, 0x64, 0x0A, 0x70, 0x3F, 0x43, 0xB0,
+        ];
+        let unpacked = unpack(Unpacker::zstd(), &packed, 5).unwrap();
+        assert_eq!(unpacked, b"checked\n");
+        for wrong in [packed.len() - 1, packed.len() - 6] {
+            let mut packed = packed;
+            packed[wrong] ^= 1;
+            let refused = unpack(Unpacker::zstd(), &packed, 5).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "byte {wrong}");
+        }
+        let mut packed = gzip(b"checked\n");
+        let checksum = packed.len() - 8;
+        packed[checksum] ^= 1;
+        assert!(unpack(Unpacker::gzip(), &packed, 5).is_err());
+    }
+
+    #[test]
     fn memory_is_bounded_whatever_the_ratio() {
         let zeroes = vec![0; 8 << 20];
         let packed = gzip(&zeroes);
