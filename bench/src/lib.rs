@@ -8,6 +8,7 @@
 //! `unsafe` lives in [`limit`] alone.
 #![deny(unsafe_code)]
 
+pub mod engine;
 #[allow(
     unsafe_code,
     reason = "vector instructions and boxes in rings; see the folder's head"

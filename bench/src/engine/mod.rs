@@ -1,0 +1,122 @@
+//! The workloads on the engine, through nothing but its public API.
+//!
+//! Entered by the binary. What a program of a user would not get, these do not get either. Lives
+//! on the thread of the program; the engine's shards come and go inside a run.
+
+mod checksum;
+mod generated;
+mod lone;
+mod words;
+
+use std::path::PathBuf;
+
+use thalweg::config::Configuration;
+use thalweg::prelude::{ConfigError, Environment, JobError, RuntimeMode};
+use thiserror::Error;
+
+use crate::limit::process_cpu_seconds;
+use crate::report::{Measured, Report};
+use crate::workload::Totals;
+
+pub use lone::{Latencies, lone};
+
+/// A workload and what it is to work on.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// Generate records, straight into the sink.
+    Gen {
+        /// How many.
+        records: u64,
+    },
+    /// Running sum by key.
+    Sum {
+        /// How many records.
+        records: u64,
+    },
+    /// Count by word.
+    Wc {
+        /// Files or directories of them.
+        inputs: Vec<PathBuf>,
+        /// A row per word, or one per distinct word.
+        mode: RuntimeMode,
+    },
+}
+
+/// How the engine is to run.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Subtasks per operator.
+    pub parallelism: u32,
+    /// Settings of the engine by key, as with `-D`.
+    pub overrides: Vec<(String, String)>,
+}
+
+/// A run that did not come to its end.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// A setting is not accepted.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
+    /// The job failed.
+    #[error(transparent)]
+    Job(#[from] JobError),
+}
+
+impl Settings {
+    /// An empty program with these settings.
+    fn environment(&self) -> Result<Environment, EngineError> {
+        let environment = thalweg::environment()?;
+        let mut refused = None;
+        environment.configure(|configuration: &mut Configuration| {
+            let settings = self.overrides.iter();
+            refused = settings
+                .map(|(key, value)| configuration.set_str(key, value))
+                .find_map(Result::err);
+        });
+        if let Some(error) = refused {
+            return Err(error.into());
+        }
+        environment.set_parallelism(self.parallelism);
+        Ok(environment)
+    }
+}
+
+/// Does the work on the engine.
+///
+/// # Errors
+/// A setting that is not accepted, or a job that failed.
+pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
+    let environment = settings.environment()?;
+    let (name, total) = match work {
+        Work::Gen { records } => ("gen", generated::generate(&environment, *records)),
+        Work::Sum { records } => ("sum", generated::sum(&environment, *records)),
+        Work::Wc { inputs, mode } => {
+            let total = words::count(&environment, inputs, *mode);
+            ("wc", total)
+        }
+    };
+    let cpu_before = process_cpu_seconds();
+    let result = environment.execute(name)?;
+    let cpu_seconds = process_cpu_seconds() - cpu_before;
+    let (rows_out, checksum) = total.get();
+    let records = match work {
+        Work::Gen { records } | Work::Sum { records } => *records,
+        Work::Wc { .. } => words::words_in(&result).unwrap_or(rows_out),
+    };
+    let totals = Totals {
+        records,
+        rows_out,
+        checksum,
+    };
+    let measured = Measured {
+        seconds: result.summary.duration.as_secs_f64(),
+        cpu_seconds,
+    };
+    Ok(Report::new(
+        "thalweg",
+        name,
+        settings.parallelism,
+        totals,
+        measured,
+    ))
+}
