@@ -1,1 +1,9 @@
 //! Promises of the engine, one file each.
+
+mod back_pressure;
+mod extremes;
+mod first_light;
+mod panics;
+mod refusals;
+mod stopping;
+mod word_count;

@@ -76,7 +76,7 @@ fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str
 
 /// Runs the program and compares; the answer says what is wrong and with which program.
 fn judge(program: &Program, environment: &Environment) -> Result<(), String> {
-    let wrong = |what: String| format!("{what}\n\nprogram: {program:#?}");
+    let wrong = |what: String| format!("{what}\n\nprogram: {program:?}");
     environment.set_runtime_mode(match program.batch {
         true => RuntimeMode::Batch,
         false => RuntimeMode::Streaming,

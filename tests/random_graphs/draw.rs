@@ -152,12 +152,16 @@ impl Drawing {
 
     /// The next step, or none where what was drawn does not fit.
     fn step(&mut self) -> Option<Step> {
-        let kind = self.dice.below(100);
-        if (40..62).contains(&kind) {
-            return self.exchange().map(Step::Exchange);
+        let origin = self.origin.take();
+        let step = self.some_step(origin);
+        if step.is_none() {
+            self.origin = origin;
         }
-        self.origin = None;
-        let step = match kind {
+        step
+    }
+
+    fn some_step(&mut self, origin: Option<u32>) -> Option<Step> {
+        let step = match self.dice.below(100) {
             0..10 => Step::Map(self.dice.below(9)),
             10..18 => Step::Filter(2 + self.dice.below(4)),
             18..24 => {
@@ -175,6 +179,7 @@ impl Drawing {
                 self.bare = false;
                 return Some(Step::NewChain { disable: self.dice.chance(50) });
             }
+            40..62 => return self.exchange(origin).map(Step::Exchange),
             70..82 => return Some(Step::Keyed(self.keyed())),
             _ if self.bare || self.depth > 1 => return None,
             82..88 => return self.union(),
@@ -198,9 +203,9 @@ impl Drawing {
         (self.dice.chance(40)).then(|| 1 + self.dice.below(8) as u32)
     }
 
-    fn exchange(&mut self) -> Option<Exchange> {
+    fn exchange(&mut self, origin: Option<u32>) -> Option<Exchange> {
         let by = self.dice.pick(&PARTITIONERS);
-        let from = self.origin.unwrap_or(self.now);
+        let from = origin.unwrap_or(self.now);
         let parallelism = match by {
             Partitioner::Forward => (from != self.default).then_some(from),
             _ => self.some_parallelism(),
@@ -210,7 +215,6 @@ impl Drawing {
             self.grow(u64::from(next))?;
         }
         self.now = next;
-        self.origin = None;
         let view = self.dice.chance(20);
         self.bare = parallelism.is_some() && !view;
         Some(Exchange { by, parallelism, view })

@@ -1,0 +1,127 @@
+//! Nothing is allocated per record: the engine's promise, counted by the allocator of this program.
+//!
+//! One program and one test, because the count is of the whole process: nothing else may run beside.
+
+mod counting;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thalweg_cluster::{CancelToken, LocalExecutor};
+use thalweg_connectors::{Generator, Sinks};
+use thalweg_core::config::Configuration;
+use thalweg_dataflow::stream::Environment;
+use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
+use thalweg_memory::Str;
+
+use self::counting::{Counting, allocations};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Records before counting begins: tables have grown, pools are filled.
+const WARM: u64 = 1_000_000;
+/// Records while counting.
+const COUNTED: u64 = 2_000_000;
+/// Allocations in all that are not of records: a timer, a parked shard.
+const BESIDE: u64 = 50;
+
+/// Counts records at the sink, and allocations between two of them.
+#[derive(Clone, Default)]
+struct Gauge {
+    seen: Arc<AtomicU64>,
+    at_warm: Arc<AtomicU64>,
+    at_end: Arc<AtomicU64>,
+}
+
+impl Gauge {
+    fn pass(&self) {
+        match self.seen.fetch_add(1, Ordering::Relaxed) + 1 {
+            WARM => self.at_warm.store(allocations(), Ordering::Relaxed),
+            n if n == WARM + COUNTED => self.at_end.store(allocations(), Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    fn counted(&self) -> u64 {
+        let (from, to) = (
+            self.at_warm.load(Ordering::Relaxed),
+            self.at_end.load(Ordering::Relaxed),
+        );
+        assert!(from > 0 && to >= from, "both points were passed");
+        to - from
+    }
+}
+
+fn environment(parallelism: u32, driver: &str) -> Environment {
+    let mut configuration = Configuration::new();
+    configuration
+        .set_str("execution.runtime-mode", "STREAMING")
+        .unwrap();
+    configuration.set_str("thalweg.io.driver", driver).unwrap();
+    let executor = LocalExecutor::new(CancelToken::new());
+    let environment = Environment::with_executor(Arc::new(executor), configuration);
+    environment.set_parallelism(parallelism);
+    environment
+}
+
+/// A running sum per key, in a value state.
+fn keyed_sum(environment: &Environment) -> u64 {
+    let open = |open: &mut OpenContext<u64>| {
+        let mut sum = open.value_state::<u64>("sum");
+        move |record: (u64, u64), _: &ProcessContext<u64>, out: &mut Collector<'_, u64>| {
+            sum.update(|sum| *sum += record.1)?;
+            out.emit(sum.get()?.unwrap_or_default());
+            Ok(())
+        }
+    };
+    let gauge = Gauge::default();
+    let at_sink = gauge.clone();
+    environment
+        .source(Generator::new(WARM + COUNTED + 100_000, |n| (n % 5000, n)))
+        .key_by(|record| record.0)
+        .process(open)
+        .for_each(move |_| at_sink.pass());
+    environment.execute("sum").unwrap();
+    gauge.counted()
+}
+
+const LINES: [&str; 4] = [
+    "the quick brown fox jumps over the lazy dog",
+    "a line with averyveryverylongwordthatisnoshortstringanymore in it",
+    "",
+    "numbers 1 2 3 and the end",
+];
+
+/// Words counted, borrowed from their line all the way.
+fn word_count(environment: &Environment) -> u64 {
+    let gauge = Gauge::default();
+    let at_sink = gauge.clone();
+    let split = |line: u64, out: &mut Collector<Str>| {
+        let line = LINES[line as usize % LINES.len()];
+        line.split_ascii_whitespace().for_each(|word| out.emit(word));
+    };
+    environment
+        .source(Generator::new((WARM + COUNTED) / 4, |n| n))
+        .flat_map(split)
+        .key_by_str(|word: &&str| *word)
+        .count()
+        .for_each(move |_| at_sink.pass());
+    environment.execute("words").unwrap();
+    gauge.counted()
+}
+
+#[test]
+fn no_record_allocates() {
+    for driver in ["auto", "epoll"] {
+        for parallelism in [1, 2, 4] {
+            let sum = keyed_sum(&environment(parallelism, driver));
+            let words = word_count(&environment(parallelism, driver));
+            assert!(
+                sum <= BESIDE && words <= BESIDE,
+                "{driver}, parallelism {parallelism}: {sum} allocations for {COUNTED} sums, {words} \
+                 for {COUNTED} words"
+            );
+        }
+    }
+}

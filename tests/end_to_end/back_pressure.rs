@@ -1,0 +1,194 @@
+//! A slow sink under a source without limit: the source goes at the sink's rate, and what is between them
+//! is bounded by credits and segments.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thalweg_cluster::CancelToken;
+use thalweg_connectors::Generator;
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::seam::simulated::SimOptions;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::sink::{Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::stream::Environment;
+use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
+use thalweg_memory::KeyValue;
+
+use crate::stage::{self, Settings};
+
+const RECORDS_PER_SECOND: u64 = 1000;
+const SEGMENT: u64 = 4096;
+const CREDITS: u64 = 2;
+const SETTINGS: Settings<'static> = &[
+    ("parallelism.default", "2"),
+    ("taskmanager.memory.segment-size", "4kb"),
+    ("taskmanager.network.memory.buffers-per-channel", "2"),
+    ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
+];
+
+/// The most records between source and sink: per channel the segments of its credits and the open one.
+/// Two sources to two maps, 8 bytes a record; two maps to one count, 16 bytes with the hash.
+const MOST_IN_FLIGHT: u64 = (CREDITS + 1) * (4 * (SEGMENT / 8) + 2 * (SEGMENT / 16));
+/// A record in work in each subtask.
+const IN_WORK: u64 = 5;
+
+/// What source and sink count, seen by the test.
+#[derive(Clone, Default)]
+struct Counts {
+    made: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
+    most_between: Arc<AtomicU64>,
+    /// Made when half of `stop_at` was written, and when all was.
+    made_at_half: Arc<AtomicU64>,
+    made_at_end: Arc<AtomicU64>,
+}
+
+/// Writes nowhere, at a fixed rate by timers of its shard.
+#[derive(Clone)]
+struct Slow {
+    counts: Counts,
+    stop_at: u64,
+    token: CancelToken,
+}
+
+struct SlowWriter {
+    slow: Slow,
+    written: u64,
+    allowed: u64,
+    started: Option<u64>,
+}
+
+impl Sink<KeyValue<u64, u64>> for Slow {
+    type Writer = SlowWriter;
+
+    fn name(&self) -> String {
+        "slow".to_owned()
+    }
+    fn open(&self, _: &SubtaskInfo) -> Result<SlowWriter, SinkError> {
+        Ok(SlowWriter {
+            slow: self.clone(),
+            written: 0,
+            allowed: 0,
+            started: None,
+        })
+    }
+}
+
+impl SinkWriter<KeyValue<u64, u64>> for SlowWriter {
+    fn write(&mut self, _: (u64, u64), _: Timestamp) -> Result<(), SinkError> {
+        self.written += 1;
+        assert!(self.written <= self.allowed, "written without being ready");
+        let counts = &self.slow.counts;
+        counts.written.fetch_add(1, Ordering::Relaxed);
+        let made = counts.made.load(Ordering::Relaxed);
+        let between = made - self.written;
+        counts.most_between.fetch_max(between, Ordering::Relaxed);
+        if self.written == self.slow.stop_at / 2 {
+            counts.made_at_half.store(made, Ordering::Relaxed);
+        }
+        if self.written == self.slow.stop_at {
+            counts.made_at_end.store(made, Ordering::Relaxed);
+            self.slow.token.cancel();
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> bool {
+        self.written < self.allowed
+    }
+
+    fn end_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        _: InputStatus,
+    ) -> Result<SinkStatus, SinkError> {
+        const NS_PER_RECORD: u64 = 1_000_000_000 / RECORDS_PER_SECOND;
+        let now = context.reactor().now();
+        let started = *self.started.get_or_insert(now);
+        self.allowed = (now - started) / NS_PER_RECORD;
+        if !self.ready() {
+            context.wake_at(started + (self.written + 1) * NS_PER_RECORD);
+        }
+        Ok(SinkStatus::Done)
+    }
+}
+
+/// A source that makes records as fast as it may, `count` of them, before a keyed count and the sink.
+fn run(
+    environment: &Environment,
+    count: Option<u64>,
+    slow: Slow,
+) -> Result<(), JobError> {
+    let made = Arc::clone(&slow.counts.made);
+    let make = move |number: u64| {
+        made.fetch_add(1, Ordering::Relaxed);
+        number
+    };
+    environment
+        .source(Generator::new(count, make))
+        .rebalance()
+        .map(|number: u64| number)
+        .key_by(|number| number % 100)
+        .parallelism(1)
+        .count()
+        .sink(slow);
+    environment.execute("slow").map(|_| ())
+}
+
+#[test]
+fn an_unlimited_source_goes_at_the_rate_of_its_sink() {
+    let (environment, token) = stage::shards(SETTINGS);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let counts = Counts::default();
+    let slow = Slow {
+        counts: counts.clone(),
+        stop_at: 2 * RECORDS_PER_SECOND,
+        token,
+    };
+    let Err(JobError::Cancelled { summary }) = run(&environment, None, slow) else {
+        panic!("the job was not cancelled by its sink");
+    };
+    let seconds = summary.duration.as_secs_f64();
+    let written = counts.written.load(Ordering::Relaxed);
+    assert!(seconds > 1.9, "{written} records in {seconds} s");
+    assert!(
+        written as f64 <= seconds * RECORDS_PER_SECOND as f64 + 1.0,
+        "{written} records in {seconds} s"
+    );
+    let between = counts.most_between.load(Ordering::Relaxed);
+    assert!(
+        between <= MOST_IN_FLIGHT + IN_WORK,
+        "{between} records between source and sink, {MOST_IN_FLIGHT} fit"
+    );
+    // The pipe is full by then: what is made takes the place of what is written, by whole segments.
+    let half = counts.made_at_half.load(Ordering::Relaxed);
+    let made = counts.made_at_end.load(Ordering::Relaxed) - half;
+    let jitter = 4 * (SEGMENT / 8);
+    assert!(
+        made <= RECORDS_PER_SECOND + jitter,
+        "{made} records made while {RECORDS_PER_SECOND} were written"
+    );
+}
+
+#[test]
+fn what_is_in_flight_stays_bounded_for_long() {
+    const RECORDS: u64 = 100_000;
+    for seed in 0..3 {
+        let (environment, _) = stage::simulation(seed, SimOptions::default(), SETTINGS);
+        let counts = Counts::default();
+        let slow = Slow {
+            counts: counts.clone(),
+            stop_at: u64::MAX,
+            token: CancelToken::new(),
+        };
+        run(&environment, Some(RECORDS), slow).unwrap();
+        assert_eq!(counts.written.load(Ordering::Relaxed), RECORDS);
+        let between = counts.most_between.load(Ordering::Relaxed);
+        assert!(
+            between <= MOST_IN_FLIGHT + IN_WORK,
+            "seed {seed}: {between} records between source and sink, {MOST_IN_FLIGHT} fit"
+        );
+        assert!(between > 500, "seed {seed}: {between}: the source was held back too early");
+    }
+}

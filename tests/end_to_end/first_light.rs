@@ -1,0 +1,58 @@
+//! Two keyed stages in a row, at every parallelism, with segments of 512 bytes and one credit.
+
+use thalweg_connectors::{Collects, Sources};
+use thalweg_core::seam::simulated::SimOptions;
+use thalweg_dataflow::stream::Environment;
+
+use crate::stage::{self, Settings};
+
+const RECORDS: u64 = 10_000;
+const KEYS: u64 = 7;
+
+const TIGHT: Settings<'static> = &[
+    ("taskmanager.memory.segment-size", "512b"),
+    ("taskmanager.network.memory.buffers-per-channel", "1"),
+    ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
+];
+
+/// Counts per key, then the greatest count per key.
+fn counts(environment: &Environment, parallelism: u32) {
+    environment.set_parallelism(parallelism);
+    let rows = environment
+        .sequence(0..=RECORDS - 1)
+        .key_by(|n| n % KEYS)
+        .count()
+        .map(|(key, count)| (key, count))
+        .key_by(|row| row.0)
+        .max(|row| row.1)
+        .map(|(key, count)| (key, count))
+        .collect();
+    let result = environment.execute("counts").unwrap();
+    assert_eq!(result.summary.records_in, RECORDS);
+    assert_eq!(result.summary.records_out, RECORDS);
+    let rows = rows.take();
+    for key in 0..KEYS {
+        let expected = (0..RECORDS).filter(|n| n % KEYS == key).count() as u64;
+        let of_key = rows.iter().filter(|row| row.0 == key);
+        assert_eq!(of_key.clone().map(|row| row.1).max(), Some(expected));
+        assert_eq!(of_key.count() as u64, expected);
+    }
+}
+
+#[test]
+fn counts_on_shards_at_every_parallelism() {
+    for parallelism in 1..=8 {
+        let (environment, token) = stage::shards(TIGHT);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        counts(&environment, parallelism);
+    }
+}
+
+#[test]
+fn counts_in_simulation_at_every_parallelism() {
+    for parallelism in 1..=8 {
+        let seed = u64::from(parallelism);
+        let (environment, _) = stage::simulation(seed, SimOptions::default(), TIGHT);
+        counts(&environment, parallelism);
+    }
+}
