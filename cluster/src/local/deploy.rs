@@ -21,8 +21,8 @@ use super::plan::SubtaskPlan;
 /// What a shard tells the control thread.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A task delivered its last record.
-    Finished(TaskReport),
+    /// A task delivered its last record, or was stopped before.
+    Ended(TaskReport),
     /// A task failed, or could not be built.
     Failed {
         task: String,
@@ -143,7 +143,7 @@ fn add(
     let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
     let reports = reports.clone();
     let task = Task::new(head, &context, move |report| {
-        let _ = reports.try_send(Report::Finished(report));
+        let _ = reports.try_send(Report::Ended(report));
     });
     wake.set(shard.add_step(Box::new(task)));
     if let Some(gate) = registered {

@@ -8,7 +8,7 @@ use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 use thalweg_dataflow::sink::Committable;
-use thalweg_dataflow::task::TaskReport;
+use thalweg_dataflow::task::{TaskEnd, TaskReport};
 
 use super::cancel::CancelToken;
 use super::deploy::Report;
@@ -31,6 +31,7 @@ pub(crate) struct Outcome {
     receiver: Receiver<Report>,
     expected: usize,
     finished: Vec<TaskReport>,
+    stopped: Vec<TaskReport>,
     failed: Option<Failed>,
     cancelled: bool,
     started_ns: u64,
@@ -42,13 +43,15 @@ impl Outcome {
     /// An outcome that waits for every task of the deployment.
     pub(crate) fn expecting(deployment: &Deployment) -> Self {
         let tasks = deployment.tasks();
-        // Room for a report of every task and a refusal of every shard: shards never wait.
-        let (sender, receiver) = sync_channel(tasks + deployment.shards.len() + 1);
+        // Room for the end and the failure of every task and a refusal of every shard: shards
+        // never wait.
+        let (sender, receiver) = sync_channel(2 * tasks + deployment.shards.len() + 1);
         Self {
             sender,
             receiver,
             expected: tasks,
             finished: Vec::with_capacity(tasks),
+            stopped: Vec::new(),
             failed: None,
             cancelled: false,
             started_ns: monotonic_ns(),
@@ -94,7 +97,10 @@ impl Outcome {
 
     fn take(&mut self, report: Report) {
         match report {
-            Report::Finished(report) => self.finished.push(report),
+            Report::Ended(report) => match report.end {
+                TaskEnd::Finished => self.finished.push(report),
+                TaskEnd::Stopped => self.stopped.push(report),
+            },
             Report::Failed {
                 task,
                 operator,
@@ -215,7 +221,8 @@ impl Outcome {
                 ..VertexSummary::default()
             };
             let of_vertex = |report: &&TaskReport| report.vertex.0 == description.id;
-            for report in self.finished.iter().filter(of_vertex) {
+            let reports = self.finished.iter().chain(&self.stopped);
+            for report in reports.filter(of_vertex) {
                 vertex.records_in += report.records_in;
                 vertex.records_out += report.records_out;
                 for (name, value) in &report.accumulators {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use thalweg_core::config::{IoDriver, options};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::ShardId;
+use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::{DriverChoice, DriverKind};
 use thalweg_core::shard::doorbell::Doorbell;
 use thalweg_core::shard::mesh::Mesh;
@@ -19,7 +20,7 @@ use super::plan::Deployment;
 
 /// Parcels a lane between two shards holds; more wait in the sender's outbox.
 const LANE_CAPACITY: usize = 64;
-/// How long a shard that does not answer is waited for when a job ends.
+/// How long shards that do not answer are waited for when a job ends.
 const STOP_PATIENCE: Duration = Duration::from_millis(800);
 
 /// The running shards of one job.
@@ -69,13 +70,16 @@ impl Shards {
         self.driver
     }
 
-    /// Stops all shards and waits for them. One that is stuck in a user function is left
-    /// behind and told of: a thread cannot be ended from outside.
+    /// Stops all shards and waits for them, not longer than a patient user would. One that is
+    /// stuck in a user function is left behind and told of: a thread cannot be ended from
+    /// outside.
     pub(crate) fn stop(self, outcome: &mut Outcome) {
         self.handles.iter().for_each(ShardHandle::stop);
+        let deadline = monotonic_ns().saturating_add(STOP_PATIENCE.as_nanos() as u64);
         for (index, handle) in self.handles.into_iter().enumerate() {
             let name = format!("shard {index}");
-            match handle.join_within(STOP_PATIENCE) {
+            let left = Duration::from_nanos(deadline.saturating_sub(monotonic_ns()));
+            match handle.join_within(left) {
                 Ok(true) => {}
                 Ok(false) => outcome.left_behind(name),
                 Err(error) => outcome.shard_failed(name, &error.to_string()),

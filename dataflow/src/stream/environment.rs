@@ -55,6 +55,11 @@ impl Environment {
         })
     }
 
+    /// The mode as it is set; AUTOMATIC is decided when the job is submitted.
+    pub fn runtime_mode(&self) -> RuntimeMode {
+        self.configuration.borrow().get(&options::RUNTIME_MODE)
+    }
+
     /// A stream of what the source reads.
     pub fn source<S: Source>(&self, source: S) -> DataStream<S::Item, SourcePipe<S>> {
         let draft = Draft::source(&self.graph, source.clone());

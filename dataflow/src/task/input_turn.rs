@@ -1,7 +1,7 @@
 //! A consumer's turn: buffers from the gate, records read in place, results pushed on.
 //!
 //! Works per chunk of a segment: the entries of a chunk are scanned first, so that a keyed
-//! head can bring all their state near before it applies them. The place reached in the
+//! head can bring their state near some entries before it applies them. The place reached in the
 //! current buffer is kept between turns, because a push chain cannot be suspended but a
 //! head can: it stops before the record for whose results there is no room.
 
@@ -18,8 +18,15 @@ use thalweg_network::GateRef;
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
 use crate::time::WatermarkCombiner;
 
-/// Entries scanned, and their state fetched, before the first of them is applied.
-const CHUNK: usize = 64;
+/// Entries scanned at once.
+const CHUNK: usize = 256;
+/// Entries applied between two steps of preparing those ahead.
+const STEP: usize = 8;
+/// How many entries ahead of the one applied the state is fetched: far enough that it has come
+/// when it is needed, near enough that it has not been pushed out again.
+const AHEAD: usize = 32;
+/// Entries applied between two looks at the clock.
+const LOOK: usize = 64;
 
 /// What stands at the head of a consuming chain and takes the records of its gate.
 pub(crate) trait Consume<W: Wire>: 'static {
@@ -54,6 +61,7 @@ pub(crate) struct InputHead<W: Wire, C> {
     current: Option<Current>,
     entries: [Entry; CHUNK],
     scanned: usize,
+    prepared: usize,
     applied: usize,
     watermarks: WatermarkCombiner,
     failure: Failure,
@@ -83,6 +91,7 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
             current: None,
             entries: [Entry::default(); CHUNK],
             scanned: 0,
+            prepared: 0,
             applied: 0,
             watermarks: WatermarkCombiner::new(channels),
             failure: context.failure(),
@@ -104,17 +113,12 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
                     made = true;
                     break;
                 }
-                let Some(current) = &self.current else {
-                    unreachable!("the buffer in work stays while it is scanned");
-                };
-                let pending = &self.entries[self.applied..self.scanned];
-                let applied = self.consume.apply(current.input, &current.buffer, pending);
-                debug_assert!(applied <= pending.len());
-                self.applied += applied;
-                self.records_in.set(self.records_in.get() + applied as u64);
-                made |= applied > 0;
+                let before = self.applied;
+                let end = self.scanned.min(before + LOOK);
+                self.apply_until(end);
+                made |= self.applied > before;
                 self.failure.check()?;
-                if self.applied < self.scanned {
+                if self.applied < end {
                     return Ok((Pause::NoRoom, made));
                 }
                 if context.expired() {
@@ -122,6 +126,33 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
                 }
             }
         }
+    }
+
+    /// Applies entries up to `end`, or until room runs out. State is fetched some entries ahead,
+    /// in small steps, so that memory is busy while records are worked on.
+    fn apply_until(&mut self, end: usize) {
+        let Some(current) = &self.current else {
+            unreachable!("the buffer in work stays while it is scanned");
+        };
+        let (input, buffer) = (current.input, &current.buffer);
+        let before = self.applied;
+        while self.applied < end {
+            let ahead = self.scanned.min(self.applied + STEP + AHEAD);
+            if self.prepared < ahead {
+                self.consume.prepare(&self.entries[self.prepared..ahead]);
+                self.prepared = ahead;
+            }
+            let step = end.min(self.applied + STEP);
+            let entries = &self.entries[self.applied..step];
+            let applied = self.consume.apply(input, buffer, entries);
+            debug_assert!(applied <= entries.len());
+            self.applied += applied;
+            if self.applied < step {
+                break;
+            }
+        }
+        let records = (self.applied - before) as u64;
+        self.records_in.set(self.records_in.get() + records);
     }
 
     /// Takes the next buffer of the gate, in fair order.
@@ -144,7 +175,7 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
         Ok(true)
     }
 
-    /// Scans the next chunk and prepares it; false at the end of the buffer. Marks stand
+    /// Scans the next chunk; false at the end of the buffer. Marks stand
     /// between records: a chunk ends before one, and it is passed on when it is reached.
     fn scan(&mut self) -> bool {
         let Some(current) = &mut self.current else {
@@ -157,8 +188,8 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
                     .scan::<W>(self.layout, &mut current.cursor, &mut self.entries);
             if found > 0 {
                 self.scanned = found;
+                self.prepared = 0;
                 self.applied = 0;
-                self.consume.prepare(&self.entries[..found]);
                 return true;
             }
             self.scanned = 0;

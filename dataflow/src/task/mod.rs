@@ -25,4 +25,4 @@ pub(crate) use input_turn::{Consume, InputHead, PlainConsume};
 pub(crate) use side::{SideOutputs, SideWriter};
 pub(crate) use source_turn::SourceHead;
 pub use states::TaskState;
-pub use turn::{Task, TaskReport};
+pub use turn::{Task, TaskEnd, TaskReport};

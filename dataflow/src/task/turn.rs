@@ -11,13 +11,24 @@ use super::build::TaskCounters;
 use super::{BuildContext, Head, SubtaskInfo, TaskState};
 use crate::sink::Committable;
 
-/// What a task did, told when it has finished.
+/// How far a task came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// All input read, all output delivered.
+    Finished,
+    /// It failed or was stopped before its end.
+    Stopped,
+}
+
+/// What a task did, told when it has finished or is stopped.
 #[derive(Clone, Debug)]
 pub struct TaskReport {
     /// The vertex it belongs to.
     pub vertex: thalweg_core::ids::VertexId,
     /// Which subtask.
     pub subtask: u32,
+    /// Whether it came to its end.
+    pub end: TaskEnd,
     /// Records that entered the chain at its head.
     pub records_in: u64,
     /// Records that left the chain at its border.
@@ -35,16 +46,16 @@ pub struct Task {
     state: TaskState,
     head: Box<dyn Head>,
     counters: TaskCounters,
-    on_finished: Option<Box<dyn FnOnce(TaskReport)>>,
+    on_end: Option<Box<dyn FnOnce(TaskReport)>>,
 }
 
 impl Task {
-    /// A task over a built chain. `on_finished` is called once, after the last record has
-    /// been delivered; a failed task is told about by its shard instead.
+    /// A task over a built chain. `on_end` is called once: after the last record has been
+    /// delivered, or when the task is dropped before that. Why it failed is told by its shard.
     pub fn new(
         head: Box<dyn Head>,
         context: &BuildContext,
-        on_finished: impl FnOnce(TaskReport) + 'static,
+        on_end: impl FnOnce(TaskReport) + 'static,
     ) -> Self {
         let info = context.info().clone();
         Self {
@@ -53,7 +64,7 @@ impl Task {
             state: TaskState::Deploying,
             head,
             counters: context.counters(),
-            on_finished: Some(Box::new(on_finished)),
+            on_end: Some(Box::new(on_end)),
         }
     }
 
@@ -72,11 +83,18 @@ impl Task {
         self.state = next;
     }
 
-    fn report(&self) -> TaskReport {
+    fn tell(&mut self, end: TaskEnd) {
+        if let Some(tell) = self.on_end.take() {
+            tell(self.report(end));
+        }
+    }
+
+    fn report(&self, end: TaskEnd) -> TaskReport {
         let accumulators = self.counters.accumulators.borrow();
         TaskReport {
             vertex: self.info.vertex,
             subtask: self.info.index,
+            end,
             records_in: self.counters.records_in.get(),
             records_out: self.counters.records_out.get(),
             accumulators: accumulators
@@ -101,9 +119,7 @@ impl Step for Task {
             Ok(progress) => {
                 if progress.done {
                     self.become_state(TaskState::Finished);
-                    if let Some(tell) = self.on_finished.take() {
-                        tell(self.report());
-                    }
+                    self.tell(TaskEnd::Finished);
                 }
                 Ok(progress)
             }
@@ -112,5 +128,12 @@ impl Step for Task {
                 Err(error)
             }
         }
+    }
+}
+
+impl Drop for Task {
+    /// A task that is taken off its shard before its end still says what it did.
+    fn drop(&mut self) {
+        self.tell(TaskEnd::Stopped);
     }
 }

@@ -54,9 +54,34 @@ impl<E> Bucket<E> {
     };
 
     /// The slot with this tag for whose entry `same` holds.
+    ///
+    /// Which slot it is cannot be foretold, so the first candidate is found without a branch.
     #[inline(always)]
     pub fn find(&self, tag: Tag, mut same: impl FnMut(&E) -> bool) -> Option<usize> {
-        for slot in 0..SLOTS {
+        let [a, b, c] = self.tags;
+        let word = u32::from_le_bytes([a, b, c, 0]) ^ (u32::from(tag.0) * 0x01_01_01);
+        // The lowest bit set stands in the first byte that is 0: where the tag is.
+        let zero = word.wrapping_sub(0x01_01_01) & !word & 0x80_80_80;
+        if zero == 0 {
+            return None;
+        }
+        let first = (zero.trailing_zeros() >> 3) as usize;
+        // SAFETY: a tag is never 0, so an equal one stands beside an entry.
+        if same(unsafe { self.slots[first].assume_init_ref() }) {
+            return Some(first);
+        }
+        self.find_after(first, tag, same)
+    }
+
+    /// The same, behind a slot that has the tag by chance.
+    #[cold]
+    fn find_after(
+        &self,
+        first: usize,
+        tag: Tag,
+        mut same: impl FnMut(&E) -> bool,
+    ) -> Option<usize> {
+        for slot in first + 1..SLOTS {
             // SAFETY: a tag is never 0, so an equal one stands beside an entry.
             if self.tags[slot] == tag.0 && same(unsafe { self.slots[slot].assume_init_ref() }) {
                 return Some(slot);

@@ -1,7 +1,8 @@
 //! One array of buckets and the probing in it.
 //!
-//! An entry lies in its home bucket or, counted in the overflow of each bucket it passed, in a later one;
-//! behind the last bucket comes the first. Invariant: there is always a vacant slot, so every probe ends.
+//! An entry lies in its home bucket or, counted in the overflow of each bucket it passed, in a later one:
+//! first in the other bucket of the same pair, which processors tend to fetch along with it, then in the
+//! pairs behind it; behind the last pair comes the first. Invariants: the number of buckets is even; there is always a vacant slot, so every probe ends.
 //! Lives on one shard's thread.
 
 use std::io;
@@ -11,7 +12,7 @@ use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
 use super::place::{Place, Scale};
 
 /// Entries per hundred slots at which an array is full.
-const FULL_PERCENT: usize = 70;
+const FULL_PERCENT: usize = 60;
 
 /// One entry: key, namespace and value.
 pub(crate) struct Entry<S, N, V> {
@@ -41,6 +42,7 @@ pub(crate) fn limit_of(buckets: usize) -> usize {
 
 impl<E> Buckets<E> {
     pub(crate) fn new(buckets: usize, scale: Scale) -> io::Result<Self> {
+        assert!(buckets % 2 == 0, "buckets come in pairs");
         let array = BucketArray::new(buckets)?;
         Ok(Buckets {
             array,
@@ -80,13 +82,14 @@ impl<E> Buckets<E> {
         self.scale.home(place)
     }
 
+    /// The bucket that is looked at after so many others.
     #[inline(always)]
-    fn after(&self, bucket: usize) -> usize {
-        if bucket + 1 == self.len() {
-            0
-        } else {
-            bucket + 1
+    fn on_the_way(&self, home: usize, steps: usize) -> usize {
+        if steps < 2 {
+            return home ^ steps;
         }
+        let pair = (home / 2 + steps / 2) % (self.len() / 2);
+        pair * 2 + steps % 2
     }
 
     /// Finds the entry with this tag for which `same` holds.
@@ -108,16 +111,15 @@ impl<E> Buckets<E> {
     #[inline(never)]
     fn find_further(&self, home: usize, tag: Tag, same: impl Fn(&E) -> bool) -> Option<Seat> {
         let buckets = self.array.buckets();
-        let mut bucket = self.after(home);
         // Every bucket can have been passed only in pathological arrays; then one round is enough.
-        while bucket != home {
+        for steps in 1..buckets.len() {
+            let bucket = self.on_the_way(home, steps);
             if let Some(slot) = buckets[bucket].find(tag, &same) {
                 return Some(Seat { bucket, slot });
             }
             if !buckets[bucket].overflows() {
                 return None;
             }
-            bucket = self.after(bucket);
         }
         None
     }
@@ -146,8 +148,10 @@ impl<E> Buckets<E> {
     pub(crate) fn put(&mut self, place: Place, tag: Tag, stamp: u32, entry: E) -> Seat {
         assert!(self.entries < self.len() * SLOTS, "there is a vacant slot");
         let mut entry = entry;
-        let mut bucket = self.home(place);
+        let home = self.home(place);
+        let mut steps = 0;
         loop {
+            let bucket = self.on_the_way(home, steps);
             let here = &mut self.array.buckets_mut()[bucket];
             match here.put(tag, stamp, entry) {
                 Ok(slot) => {
@@ -157,17 +161,19 @@ impl<E> Buckets<E> {
                 Err(back) => entry = back,
             }
             here.count_overflow();
-            bucket = self.after(bucket);
+            steps += 1;
         }
     }
 
     /// Takes out the entry at a seat; `place` is where it belongs.
     pub(crate) fn take(&mut self, place: Place, seat: Seat) -> Option<E> {
         let (_, _, entry) = self.array.buckets_mut()[seat.bucket].take(seat.slot)?;
-        let mut passed = self.home(place);
-        while passed != seat.bucket {
-            self.array.buckets_mut()[passed].uncount_overflow();
-            passed = self.after(passed);
+        let home = self.home(place);
+        let way = (0..self.len()).map(|steps| self.on_the_way(home, steps));
+        let passed: usize = way.take_while(|bucket| *bucket != seat.bucket).count();
+        for steps in 0..passed {
+            let bucket = self.on_the_way(home, steps);
+            self.array.buckets_mut()[bucket].uncount_overflow();
         }
         self.entries -= 1;
         Some(entry)

@@ -26,7 +26,7 @@ pub(super) struct Leaving<E> {
 
 /// Buckets of the next larger array: a half more, so that memory is at most half empty.
 fn larger(buckets: usize) -> usize {
-    (buckets + buckets / 2).max(FIRST)
+    (buckets + buckets / 2).next_multiple_of(2).max(FIRST)
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {

@@ -17,7 +17,7 @@ use thalweg_memory::{Budget, Key, Record};
 
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
-use super::grow::Leaving;
+use super::grow::{Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::place::{Groups, Place};
 use super::scan::{Scan, ScanCursor, ScanEntry};
@@ -175,10 +175,18 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         }
     }
 
-    /// Moves one entry out of the smaller array, if it is there.
+    /// Moves one entry out of the smaller array, if it is there, and a few more: so the move ends even
+    /// if nothing new is inserted.
     #[inline(never)]
     fn bring(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<Seat> {
         let (place, tag) = self.spot(hash, namespace);
+        self.move_some(MOVED_PER_INSERT);
+        let moved = self.buckets.find(place, tag, |entry| {
+            entry.namespace == *namespace && K::same(&entry.key, key)
+        });
+        if moved.is_some() {
+            return moved;
+        }
         let leaving = self.leaving.as_mut()?;
         let seat = leaving.buckets.find(place, tag, |entry| {
             entry.namespace == *namespace && K::same(&entry.key, key)
@@ -221,17 +229,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         insert: impl FnOnce(A) -> V,
         update: impl FnOnce(&mut V, A),
     ) -> Result<&V, StateError> {
-        let seat = match self.find_mut(hash, key, namespace) {
-            Some(seat) => {
-                let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
-                let before = value.heap_bytes();
-                update(value, item);
-                self.account.follow(before, value.heap_bytes())?;
-                seat
-            }
-            None => self.insert(hash, K::store(key), *namespace, insert(item))?,
+        let Some(seat) = self.find_mut(hash, key, namespace) else {
+            let seat = self.insert(hash, K::store(key), *namespace, insert(item))?;
+            return Ok(&self.buckets.at(seat).value);
         };
-        Ok(&self.buckets.at(seat).value)
+        let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
+        let before = value.heap_bytes();
+        update(value, item);
+        self.account.follow(before, value.heap_bytes())?;
+        Ok(value)
     }
 
     /// Changes the value of `key` in `namespace`, if there is one, and answers what `change` does.

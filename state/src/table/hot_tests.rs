@@ -294,7 +294,7 @@ fn an_insertion_moves_a_few_buckets_and_growth_ends_in_time() {
             continue;
         };
         let start = if was_growing { before } else { 0 };
-        assert!(leaving.moved - start <= super::super::grow::MOVED_PER_INSERT);
+        assert!(leaving.moved - start <= 2 * MOVED_PER_INSERT);
         assert!(
             !table.buckets.is_full(),
             "the move ends before the larger array is full"
