@@ -50,7 +50,8 @@ fn panics_in(operator: &str, program: impl Fn(&Environment)) {
         assert_eq!(failed.operator.as_deref(), Some(operator), "{}", failed.message);
         assert!(failed.message.contains("number 777 is poison"), "{}", failed.message);
         assert!(failed.panicked);
-        assert!(failed.task.contains(operator), "{operator} in {}", failed.task);
+        let place = operator.trim_start_matches("exchange behind ");
+        assert!(failed.task.contains(place), "{operator} in {}", failed.task);
         assert!(
             failed.task.ends_with(" (1/2)") || failed.task.ends_with(" (2/2)"),
             "{}",
@@ -141,11 +142,11 @@ fn in_keyed_functions() {
 
 #[test]
 fn in_selectors_and_partitioners() {
-    panics_in("bad key", |environment| {
+    panics_in("exchange behind bad key", |environment| {
         let stream = environment.sequence(0..=2000).map(|n: u64| n).name("bad key");
         stream.key_by(|n| refuse(*n)).count().discard();
     });
-    panics_in("bad choice", |environment| {
+    panics_in("exchange behind bad choice", |environment| {
         let stream = environment.sequence(0..=2000).map(|n: u64| n).name("bad choice");
         stream.partition_custom(|n, _| refuse(*n) as usize).discard();
     });

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_memory::{Buffer, Entry, Mark};
 use thalweg_network::Event;
@@ -182,6 +183,7 @@ where
                 return index;
             }
             let item = buffer.item::<T>(entry);
+            let scope = OperatorScope::enter(&self.name);
             debug_assert!(
                 K::hash(&self.selector.select(&item)) == entry.hash,
                 "{}: the key selector answers different keys for one record",
@@ -190,6 +192,7 @@ where
             let applied =
                 self.operator
                     .apply(entry.hash, item, entry.at, &self.selector, &mut self.next);
+            scope.leave();
             if let Err(error) = applied {
                 self.fail(&error);
                 return index;
@@ -214,7 +217,10 @@ where
             return self.next.end_turn(turn);
         }
         if !self.finished {
-            let stage = match self.operator.finish(&mut self.next, turn) {
+            let scope = OperatorScope::enter(&self.name);
+            let finished = self.operator.finish(&mut self.next, turn);
+            scope.leave();
+            let stage = match finished {
                 Ok(stage) => stage,
                 Err(error) => {
                     self.fail(&error);

@@ -169,7 +169,8 @@ impl Draft {
         });
     }
 
-    /// Hands the input edges of this bare chain over to another; this one is no more.
+    /// Hands the input edges of this bare chain over to another; this one is no more. What
+    /// was said of its parallelism holds for the other.
     pub(crate) fn absorb_into(self, other: &Draft) {
         debug_assert!(self.is_bare());
         let mut graph = self.graph.borrow_mut();
@@ -178,6 +179,17 @@ impl Draft {
                 edge.to = other.vertex;
             }
         }
-        graph.vertex(self.vertex).absorbed = true;
+        let bare = graph.vertex(self.vertex);
+        bare.absorbed = true;
+        let asked = bare.parallelism;
+        let joined = graph.vertex(other.vertex);
+        match (joined.parallelism, asked) {
+            (Some(one), Some(another)) if one != another => graph.problem(format!(
+                "a union joins exchanges with parallelisms of {one} and {another}: give both the \
+                 same one, or say it once, behind the union"
+            )),
+            (None, asked) => joined.parallelism = asked,
+            _ => {}
+        }
     }
 }

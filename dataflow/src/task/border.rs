@@ -38,6 +38,7 @@ pub(crate) trait EdgeWriter<W: Item>: EdgeOutput {
 
 /// A partition with the router that chooses its channel.
 pub(crate) struct RoutedPartition<W, R> {
+    name: Rc<str>,
     router: R,
     partition: ResultPartition,
     item: PhantomData<fn(W)>,
@@ -46,7 +47,12 @@ pub(crate) struct RoutedPartition<W, R> {
 impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
     pub(crate) fn new(mut router: R, partition: ResultPartition, context: &BuildContext) -> Self {
         router.open(partition.channels(), context.info());
+        let name = match context.info().operators.last() {
+            Some(last) => format!("exchange behind {last}"),
+            None => "exchange".to_owned(),
+        };
         Self {
+            name: name.into(),
             router,
             partition,
             item: PhantomData,
@@ -55,7 +61,11 @@ impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
 
     #[inline(always)]
     fn route(&mut self, item: &W::Of<'_>, at: Timestamp) {
-        match self.router.route(item) {
+        // Routers call key selectors and other functions of the user.
+        let scope = OperatorScope::enter(&self.name);
+        let route = self.router.route(item);
+        scope.leave();
+        match route {
             Route::One { channel, hash } => self.partition.write::<W>(channel, hash, at, item),
             Route::All => self.partition.broadcast::<W>(KeyHash(0), at, item),
         }
@@ -81,7 +91,7 @@ impl<W: Wire, R: Router<W>> EdgeOutput for RoutedPartition<W, R> {
     }
     fn check(&mut self, failure: &Failure) {
         if let Some(error) = self.partition.take_error() {
-            failure.set("exchange", error.to_string(), ErrorKind::Resource);
+            failure.set(&self.name, error.to_string(), ErrorKind::Resource);
         }
     }
 }
