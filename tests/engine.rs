@@ -5,6 +5,11 @@
 //! promises of back-pressure, extremes, trouble and WordCount; `stage` sets up and runs one job.
 //! What takes long in full is cut short unless `THALWEG_FULL=1` is set.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and may say what it saw"
+)]
 
 #[path = "end_to_end/mod.rs"]
 mod end_to_end;

@@ -115,11 +115,7 @@ impl SinkWriter<KeyValue<u64, u64>> for SlowWriter {
 }
 
 /// A source that makes records as fast as it may, `count` of them, before a keyed count and the sink.
-fn run(
-    environment: &Environment,
-    count: Option<u64>,
-    slow: Slow,
-) -> Result<(), JobError> {
+fn run(environment: &Environment, count: Option<u64>, slow: Slow) -> Result<(), JobError> {
     let made = Arc::clone(&slow.counts.made);
     let make = move |number: u64| {
         made.fetch_add(1, Ordering::Relaxed);
@@ -189,6 +185,9 @@ fn what_is_in_flight_stays_bounded_for_long() {
             between <= MOST_IN_FLIGHT + IN_WORK,
             "seed {seed}: {between} records between source and sink, {MOST_IN_FLIGHT} fit"
         );
-        assert!(between > 500, "seed {seed}: {between}: the source was held back too early");
+        assert!(
+            between > 500,
+            "seed {seed}: {between}: the source was held back too early"
+        );
     }
 }

@@ -58,11 +58,17 @@ fn a_record_over_the_limit_names_the_setting() {
             .rebalance()
             .discard();
         let error = environment.execute("too large").unwrap_err();
-        let JobError::Failed { message, panicked, .. } = &error else {
+        let JobError::Failed {
+            message, panicked, ..
+        } = &error
+        else {
             panic!("{error:?}");
         };
         assert!(!panicked, "{error}");
-        assert!(message.contains("taskmanager.memory.max-record-size"), "{message}");
+        assert!(
+            message.contains("taskmanager.memory.max-record-size"),
+            "{message}"
+        );
     });
 }
 

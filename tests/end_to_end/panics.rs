@@ -29,7 +29,13 @@ struct Failure {
 
 fn failure(outcome: Result<thalweg_dataflow::JobResult, JobError>) -> Failure {
     match outcome {
-        Err(JobError::Failed { task, operator, message, panicked, .. }) => Failure {
+        Err(JobError::Failed {
+            task,
+            operator,
+            message,
+            panicked,
+            ..
+        }) => Failure {
             task,
             operator,
             message,
@@ -47,8 +53,17 @@ fn panics_in(operator: &str, program: impl Fn(&Environment)) {
     for environment in [on_shards, simulated] {
         program(&environment);
         let failed = failure(environment.execute("poisoned"));
-        assert_eq!(failed.operator.as_deref(), Some(operator), "{}", failed.message);
-        assert!(failed.message.contains("number 777 is poison"), "{}", failed.message);
+        assert_eq!(
+            failed.operator.as_deref(),
+            Some(operator),
+            "{}",
+            failed.message
+        );
+        assert!(
+            failed.message.contains("number 777 is poison"),
+            "{}",
+            failed.message
+        );
         assert!(failed.panicked);
         let place = operator.trim_start_matches("exchange behind ");
         assert!(failed.task.contains(place), "{operator} in {}", failed.task);
@@ -75,14 +90,28 @@ fn in_stateless_functions() {
         bad.map(|n: u64| n).name("good map").discard();
     });
     panics_in("bad inspect", |environment| {
-        let stream = environment.sequence(0..=2000).map(|n: u64| n).name("good map");
+        let stream = environment
+            .sequence(0..=2000)
+            .map(|n: u64| n)
+            .name("good map");
         let look = |n: &u64| assert!(refuse(*n) < 5000);
-        stream.inspect(look).name("bad inspect").rebalance().discard();
+        stream
+            .inspect(look)
+            .name("bad inspect")
+            .rebalance()
+            .discard();
     });
     panics_in("bad flat_map", |environment| {
-        let stream = environment.sequence(0..=2000).map(|n: u64| n).name("good map");
+        let stream = environment
+            .sequence(0..=2000)
+            .map(|n: u64| n)
+            .name("good map");
         let split = |n: u64, out: &mut Collector<u64>| out.emit(refuse(n));
-        stream.flat_map(split).name("bad flat_map").map(|n: u64| n).discard();
+        stream
+            .flat_map(split)
+            .name("bad flat_map")
+            .map(|n: u64| n)
+            .discard();
     });
     panics_in("bad process", |environment| {
         let open = |_: &mut OpenContext| {
@@ -92,7 +121,11 @@ fn in_stateless_functions() {
             }
         };
         let stream = environment.sequence(0..=2000).process(open);
-        stream.name("bad process").map(|n: u64| n).name("good map").discard();
+        stream
+            .name("bad process")
+            .map(|n: u64| n)
+            .name("good map")
+            .discard();
     });
 }
 
@@ -136,31 +169,47 @@ fn in_keyed_functions() {
             }
         };
         let groups = environment.sequence(0..=2000).key_by(|n| n % 3);
-        groups.process(open).name("bad process").map(|n: u64| n).discard();
+        groups
+            .process(open)
+            .name("bad process")
+            .map(|n: u64| n)
+            .discard();
     });
 }
 
 #[test]
 fn in_selectors_and_partitioners() {
     panics_in("exchange behind bad key", |environment| {
-        let stream = environment.sequence(0..=2000).map(|n: u64| n).name("bad key");
+        let stream = environment
+            .sequence(0..=2000)
+            .map(|n: u64| n)
+            .name("bad key");
         stream.key_by(|n| refuse(*n)).count().discard();
     });
     panics_in("exchange behind bad choice", |environment| {
-        let stream = environment.sequence(0..=2000).map(|n: u64| n).name("bad choice");
-        stream.partition_custom(|n, _| refuse(*n) as usize).discard();
+        let stream = environment
+            .sequence(0..=2000)
+            .map(|n: u64| n)
+            .name("bad choice");
+        stream
+            .partition_custom(|n, _| refuse(*n) as usize)
+            .discard();
     });
 }
 
 #[test]
 fn in_sources_and_sinks() {
     panics_in("bad source", |environment| {
-        let source = environment.source(Generator::new(2000, refuse)).name("bad source");
+        let source = environment
+            .source(Generator::new(2000, refuse))
+            .name("bad source");
         source.map(|n: u64| n).discard();
     });
     panics_in("bad sink", |environment| {
         let stream = environment.sequence(0..=2000).rebalance().map(|n: u64| n);
-        stream.for_each(|n| assert!(refuse(n) < 5000)).name("bad sink");
+        stream
+            .for_each(|n| assert!(refuse(n) < 5000))
+            .name("bad sink");
     });
 }
 
@@ -189,7 +238,11 @@ fn errors_in(operator: &str, program: impl Fn(&Environment)) {
         program(&environment);
         let failed = failure(environment.execute("refused"));
         assert!(!failed.panicked);
-        assert!(failed.message.contains("777 is not wanted here"), "{}", failed.message);
+        assert!(
+            failed.message.contains("777 is not wanted here"),
+            "{}",
+            failed.message
+        );
         let told = failed.operator.as_deref().unwrap_or(&failed.message);
         assert!(told.contains(operator), "{told}");
         assert!(failed.task.contains(operator), "{}", failed.task);

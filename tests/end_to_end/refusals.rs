@@ -17,9 +17,18 @@ fn outcome(settings: Settings<'_>, program: impl FnOnce(&Environment)) -> JobErr
 }
 
 /// Expects a refusal before the start that says all of these.
-fn refused(kind: ErrorKind, words: &[&str], settings: Settings<'_>, program: impl Fn(&Environment)) {
+fn refused(
+    kind: ErrorKind,
+    words: &[&str],
+    settings: Settings<'_>,
+    program: impl Fn(&Environment),
+) {
     let error = outcome(settings, program);
-    let JobError::Rejected { message, kind: told } = &error else {
+    let JobError::Rejected {
+        message,
+        kind: told,
+    } = &error
+    else {
         panic!("not refused: {error:?}");
     };
     assert_eq!(*told, kind, "{message}");
@@ -46,7 +55,11 @@ fn network_memory_too_small_names_number_and_key() {
     let message = error.to_string();
     let needed = message.split("network.size to ").nth(1).unwrap();
     let needed = needed.split(' ').next().unwrap();
-    let mended = [settings[0], ("taskmanager.memory.network.size", needed), settings[2]];
+    let mended = [
+        settings[0],
+        ("taskmanager.memory.network.size", needed),
+        settings[2],
+    ];
     let (environment, token) = stage::shards(&mended);
     let _deadline = stage::cancel_after(&token, stage::PATIENCE);
     environment.sequence(0..=9).rebalance().discard();
@@ -60,7 +73,11 @@ fn state_over_its_budget_names_the_key() {
         ("taskmanager.memory.managed.size", "1mb"),
     ];
     let aggregate = |environment: &Environment| {
-        environment.sequence(0..=1_000_000).key_by(|n| *n).count().discard();
+        environment
+            .sequence(0..=1_000_000)
+            .key_by(|n| *n)
+            .count()
+            .discard();
     };
     let values = |environment: &Environment| {
         let open = |open: &mut OpenContext<u64>| {
@@ -70,18 +87,37 @@ fn state_over_its_budget_names_the_key() {
                 Ok(())
             }
         };
-        environment.sequence(0..=1_000_000).key_by(|n| *n).process(open).discard();
+        environment
+            .sequence(0..=1_000_000)
+            .key_by(|n| *n)
+            .process(open)
+            .discard();
     };
-    let programs: [(&str, &dyn Fn(&Environment)); 2] = [("count", &aggregate), ("process", &values)];
-    for (operator, program) in programs {
-        let error = outcome(&settings, program);
-        let JobError::Failed { message, panicked, operator: named, task, .. } = &error else {
+    let failures = [
+        ("count", outcome(&settings, aggregate)),
+        ("process", outcome(&settings, values)),
+    ];
+    for (operator, error) in failures {
+        let JobError::Failed {
+            message,
+            panicked,
+            operator: named,
+            task,
+            ..
+        } = &error
+        else {
             panic!("not failed: {error:?}");
         };
         assert!(!panicked, "{error}");
-        assert!(message.contains("taskmanager.memory.managed.size"), "{message}");
+        assert!(
+            message.contains("taskmanager.memory.managed.size"),
+            "{message}"
+        );
         let told = named.as_deref().unwrap_or(message);
-        assert!(told.contains(operator) && task.contains(operator), "{error:?}");
+        assert!(
+            told.contains(operator) && task.contains(operator),
+            "{error:?}"
+        );
     }
 }
 
@@ -109,15 +145,23 @@ fn a_batch_without_end_is_refused_with_its_source() {
     let words = ["BATCH", "ticks", "STREAMING"];
     refused(ErrorKind::Invalid, &words, &[], |environment| {
         environment.set_runtime_mode(RuntimeMode::Batch);
-        environment.source(Generator::new(None, |n| n)).name("ticks").discard();
+        environment
+            .source(Generator::new(None, |n| n))
+            .name("ticks")
+            .discard();
     });
 }
 
 #[test]
 fn a_stream_that_is_never_read_is_named() {
-    refused(ErrorKind::Invalid, &["lost map", "sink"], &[], |environment| {
-        let _ = environment.sequence(0..=9).map(|n: u64| n).name("lost map");
-    });
+    refused(
+        ErrorKind::Invalid,
+        &["lost map", "sink"],
+        &[],
+        |environment| {
+            let _ = environment.sequence(0..=9).map(|n: u64| n).name("lost map");
+        },
+    );
     refused(ErrorKind::Invalid, &["sink", "read"], &[], |environment| {
         let _ = environment.sequence(0..=9).rebalance();
     });
@@ -129,16 +173,29 @@ fn a_forward_between_unequal_chains_names_both() {
     let words = ["wide", "narrow", "3", "2", ".rebalance()"];
     refused(ErrorKind::Invalid, &words, &[], |environment| {
         let wide = environment.sequence(0..=9).parallelism(3).name("wide");
-        wide.forward().map(|n: u64| n).name("narrow").parallelism(2).discard();
+        wide.forward()
+            .map(|n: u64| n)
+            .name("narrow")
+            .parallelism(2)
+            .discard();
     });
 }
 
 #[test]
 fn a_parallelism_in_the_middle_of_a_chain_is_refused() {
-    refused(ErrorKind::Invalid, &["second", ".rebalance()"], &[], |environment| {
-        let first = environment.sequence(0..=9).map(|n: u64| n);
-        first.map(|n: u64| n).name("second").parallelism(5).discard();
-    });
+    refused(
+        ErrorKind::Invalid,
+        &["second", ".rebalance()"],
+        &[],
+        |environment| {
+            let first = environment.sequence(0..=9).map(|n: u64| n);
+            first
+                .map(|n: u64| n)
+                .name("second")
+                .parallelism(5)
+                .discard();
+        },
+    );
 }
 
 #[test]
@@ -158,6 +215,9 @@ fn a_union_keeps_the_parallelism_of_an_exchange_before_it() {
     let right = environment.sequence(0..=9);
     left.union(right).map(|n: u64| n).name("joined").discard();
     let plan = environment.plan("union").unwrap();
-    let joined = plan.vertices.iter().find(|vertex| vertex.name.contains("joined"));
+    let joined = plan
+        .vertices
+        .iter()
+        .find(|vertex| vertex.name.contains("joined"));
     assert_eq!(joined.map(|vertex| vertex.parallelism), Some(3));
 }

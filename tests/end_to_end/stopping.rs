@@ -62,7 +62,10 @@ fn a_cancelled_job_ends_within_a_second() {
                 ("execution.runtime-mode", "STREAMING"),
             ];
             let took = time_to_stop(&settings);
-            assert!(took < SECOND_NS, "{driver}, parallelism {parallelism}: {took} ns");
+            assert!(
+                took < SECOND_NS,
+                "{driver}, parallelism {parallelism}: {took} ns"
+            );
         }
     }
 }
@@ -92,7 +95,10 @@ fn hold() -> (Hold, impl Fn(u64) -> u64 + Clone + Send + 'static) {
 fn a_function_that_never_returns_does_not_hold_up_the_end() {
     let (environment, token) = stage::shards(&[("parallelism.default", "2")]);
     let (hold, wait) = hold();
-    environment.source(Generator::new(None, |n| n)).map(wait).discard();
+    environment
+        .source(Generator::new(None, |n| n))
+        .map(wait)
+        .discard();
     let Hold { entered, release } = hold;
     let cancel = move || {
         entered.recv_timeout(stage::PATIENCE).unwrap();
@@ -145,7 +151,8 @@ fn keep_log() {
 fn logged(words: &[&str]) -> bool {
     let log = LOG.lock().unwrap();
     let log = String::from_utf8_lossy(&log);
-    log.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    log.lines()
+        .any(|line| words.iter().all(|word| line.contains(word)))
 }
 
 #[test]
@@ -207,7 +214,11 @@ fn jobs_beside_each_other_do_not_meet() {
             assert_eq!(rows.len() as u64, RECORDS, "job {job}");
             for key in 0..10 {
                 let of_key = rows.iter().filter(|row| row.0 == key).map(|row| row.1);
-                assert_eq!(of_key.max(), Some(job * RECORDS / 10), "job {job}, key {key}");
+                assert_eq!(
+                    of_key.max(),
+                    Some(job * RECORDS / 10),
+                    "job {job}, key {key}"
+                );
             }
         }
     };

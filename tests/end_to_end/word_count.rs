@@ -94,7 +94,11 @@ fn counted_by_shell(path: &Path) -> Option<Counts> {
     if told.status.code() == Some(77) {
         return None;
     }
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    assert!(
+        told.status.success(),
+        "{}",
+        String::from_utf8_lossy(&told.stderr)
+    );
     let mut counts = Counts::new();
     for line in String::from_utf8(told.stdout).unwrap().lines() {
         // What is not a word before the first one is an empty word to `tr`.
@@ -139,7 +143,9 @@ fn files(output: &Path, parallelism: u32) -> Vec<PathBuf> {
     if parallelism == 1 {
         return vec![output.to_owned()];
     }
-    let entries = fs::read_dir(output).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(output)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let files: Vec<PathBuf> = entries.collect();
     assert_eq!(files.len(), parallelism as usize, "{files:?}");
     files
@@ -166,14 +172,21 @@ fn read(output: &Path, parallelism: u32) -> (u64, Counts) {
 
 #[test]
 fn equals_a_plain_count_and_the_shell() {
-    let bytes = if stage::full() { 100_000_000 } else { 20_000_000 };
+    let bytes = if stage::full() {
+        100_000_000
+    } else {
+        20_000_000
+    };
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("text");
     write_text(&input, bytes);
     let expected = counted(&input);
     assert!(expected.len() > 10_000);
     if let Some(shell) = counted_by_shell(&input) {
-        assert!(shell == expected, "the plain count differs from the shell's");
+        assert!(
+            shell == expected,
+            "the plain count differs from the shell's"
+        );
     }
     let total: u64 = expected.values().sum();
     for mode in [RuntimeMode::Batch, RuntimeMode::Streaming] {
@@ -186,7 +199,10 @@ fn equals_a_plain_count_and_the_shell() {
                 _ => total,
             };
             assert_eq!(rows, lines, "{mode}, parallelism {parallelism}");
-            assert!(counts == expected, "{mode}, parallelism {parallelism}: other counts");
+            assert!(
+                counts == expected,
+                "{mode}, parallelism {parallelism}: other counts"
+            );
             match output.is_dir() {
                 true => fs::remove_dir_all(&output).unwrap(),
                 false => fs::remove_file(&output).unwrap(),

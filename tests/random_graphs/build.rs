@@ -11,9 +11,7 @@ use super::functions::{Datum, Pair};
 use super::program::{Aggregate, Counting, End, Exchange, Input, Keyed, Last, Partitioner, Step};
 
 /// Names of side outputs: one for each that a program may have.
-pub(crate) const TAGS: [&str; 12] = [
-    "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l",
-];
+pub(crate) const TAGS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 
 /// The accumulator that unkeyed processes count in.
 pub(crate) const PROCESSED: &str = "processed";
@@ -146,7 +144,11 @@ fn one<T: Flows>(environment: &Environment, stream: Stream<T>, step: &Step) -> F
             let right = all(environment, T::flow(shared.stream().boxed()), right);
             T::flow(T::of(left).union(T::of(right)).boxed())
         }
-        Step::Side { modulus, tag, steps } => {
+        Step::Side {
+            modulus,
+            tag,
+            steps,
+        } => {
             let (main, aside) = parted(stream, *modulus, TAGS[*tag]);
             let aside = all(environment, T::flow(aside), steps);
             T::flow(main.union(T::of(aside)).boxed())

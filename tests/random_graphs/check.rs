@@ -29,6 +29,16 @@ pub(crate) fn trace(seed: u64, dice: u64) -> u64 {
     executor.trace_hash()
 }
 
+/// Runs the program of a seed in simulation and compares it with the reference of another input, one
+/// record longer: as if the engine had lost it.
+pub(crate) fn simulate_against_another(seed: u64) -> Result<(), String> {
+    let program = draw::program(seed);
+    let (environment, _) = simulation(&program, seed);
+    let mut other = program.clone();
+    other.input.count += 1;
+    compare_run(&program, &environment, &other)
+}
+
 /// Runs the program of a seed on real shards.
 pub(crate) fn work(seed: u64, driver: &str) -> Result<(), String> {
     let program = draw::program(seed);
@@ -39,10 +49,7 @@ pub(crate) fn work(seed: u64, driver: &str) -> Result<(), String> {
     judge(&program, &environment)
 }
 
-fn simulation(
-    program: &Program,
-    dice: u64,
-) -> (Environment, thalweg_cluster::SimulatedExecutor) {
+fn simulation(program: &Program, dice: u64) -> (Environment, thalweg_cluster::SimulatedExecutor) {
     let options = SimOptions {
         turn_budget_ns: program.turn_budget_us * 1000,
         ..SimOptions::default()
@@ -54,7 +61,10 @@ fn settings_of(program: &Program) -> Vec<(&'static str, String)> {
     vec![
         ("parallelism.default", program.parallelism.to_string()),
         ("thalweg.shard.count", program.shards.to_string()),
-        ("taskmanager.memory.segment-size", program.segment.to_owned()),
+        (
+            "taskmanager.memory.segment-size",
+            program.segment.to_owned(),
+        ),
         (
             "taskmanager.network.memory.buffers-per-channel",
             program.exclusive.to_string(),
@@ -71,11 +81,22 @@ fn settings_of(program: &Program) -> Vec<(&'static str, String)> {
 }
 
 fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
-    settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
+    settings
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect()
 }
 
 /// Runs the program and compares; the answer says what is wrong and with which program.
 fn judge(program: &Program, environment: &Environment) -> Result<(), String> {
+    compare_run(program, environment, program)
+}
+
+fn compare_run(
+    program: &Program,
+    environment: &Environment,
+    reference: &Program,
+) -> Result<(), String> {
     let wrong = |what: String| format!("{what}\n\nprogram: {program:?}");
     environment.set_runtime_mode(match program.batch {
         true => RuntimeMode::Batch,
@@ -85,19 +106,21 @@ fn judge(program: &Program, environment: &Environment) -> Result<(), String> {
     let result = environment
         .execute("random")
         .map_err(|error| wrong(format!("the job ended with: {error} ({error:?})")))?;
-    let expected = expected(program);
+    let expected = expected(reference);
+    let written = gathered.len() as u64;
     let processed = result.accumulator(PROCESSED).unwrap_or_default();
-    let told = (
-        ("records in", result.summary.records_in, expected.read),
-        ("records out", result.summary.records_out, gathered.len() as u64),
+    let summary = result.summary;
+    compare(&gathered, &expected.result).map_err(wrong)?;
+    for (what, told, expected) in [
+        ("records in", summary.records_in, expected.read),
+        ("records out", summary.records_out, written),
         ("records processed", processed as u64, expected.processed),
-    );
-    for (what, told, expected) in [told.0, told.1, told.2] {
+    ] {
         if told != expected {
             return Err(wrong(format!("{what}: {told}, expected {expected}")));
         }
     }
-    compare(&gathered, &expected.result).map_err(wrong)
+    Ok(())
 }
 
 fn compare(gathered: &Collected<Pair>, expected: &Outcome) -> Result<(), String> {

@@ -82,7 +82,11 @@ pub(crate) fn program(seed: u64) -> Program {
         batch: dice.chance(35),
         parallelism,
         shards: 1 + dice.below(4) as u32,
-        segment: if hard { "512b" } else { dice.pick(&["512b", "512b", "1kb", "4kb", "32kb"]) },
+        segment: if hard {
+            "512b"
+        } else {
+            dice.pick(&["512b", "512b", "1kb", "4kb", "32kb"])
+        },
         exclusive: if hard { 1 } else { dice.pick(&[1, 1, 2, 4]) },
         floating: if hard { 0 } else { dice.pick(&[0, 0, 1, 8]) },
         turn_budget_us: dice.pick(&[1, 20, 200]),
@@ -177,7 +181,9 @@ impl Drawing {
             62..70 => {
                 self.now = self.default;
                 self.bare = false;
-                return Some(Step::NewChain { disable: self.dice.chance(50) });
+                return Some(Step::NewChain {
+                    disable: self.dice.chance(50),
+                });
             }
             40..62 => return self.exchange(origin).map(Step::Exchange),
             70..82 => return Some(Step::Keyed(self.keyed())),
@@ -217,7 +223,11 @@ impl Drawing {
         self.now = next;
         let view = self.dice.chance(20);
         self.bare = parallelism.is_some() && !view;
-        Some(Exchange { by, parallelism, view })
+        Some(Exchange {
+            by,
+            parallelism,
+            view,
+        })
     }
 
     fn keyed(&mut self) -> Keyed {
@@ -227,7 +237,11 @@ impl Drawing {
         self.now = parallelism.unwrap_or(self.default);
         self.pairs = true;
         self.bare = false;
-        Keyed { by, modulus, parallelism }
+        Keyed {
+            by,
+            modulus,
+            parallelism,
+        }
     }
 
     fn last(&mut self) -> Last {

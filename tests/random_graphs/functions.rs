@@ -101,7 +101,7 @@ impl Datum for Pair {
     }
     fn mapped(mut self, by: u64) -> Self {
         self.0 = mixed(self.0, by);
-        if by % 2 == 0 {
+        if by.is_multiple_of(2) {
             self.1.push('+');
         }
         self

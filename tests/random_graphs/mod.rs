@@ -14,7 +14,7 @@ mod functions;
 mod program;
 mod reference;
 
-use self::check::{simulate, trace, work};
+use self::check::{simulate, simulate_against_another, trace, work};
 
 /// The seeds of a run: `default` of them from 0 on, unless the caller's environment says otherwise.
 fn seeds(default: u64) -> Vec<u64> {
@@ -61,6 +61,21 @@ fn the_same_seed_gives_the_same_trace() {
     let chosen = |seed: u64| seed % 20 == 7;
     for seed in (0..240).filter(|seed| chosen(*seed)) {
         assert_eq!(trace(seed, 1), trace(seed, 1), "seed {seed}");
-        assert_ne!(trace(seed, 1), trace(seed, 2), "seed {seed}: nothing was drawn");
+        assert_ne!(
+            trace(seed, 1),
+            trace(seed, 2),
+            "seed {seed}: nothing was drawn"
+        );
+    }
+}
+
+#[test]
+fn a_lost_record_is_found() {
+    for seed in 0..40 {
+        let found = simulate_against_another(seed);
+        assert!(
+            found.is_err(),
+            "seed {seed}: a record less makes no difference"
+        );
     }
 }

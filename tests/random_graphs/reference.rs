@@ -85,7 +85,10 @@ pub(crate) fn expected(program: &Program) -> Expected {
         Records::Numbers(records) => working.ended(records, program.end),
         Records::Pairs(records) => working.ended(records, program.end),
     };
-    Expected { result, ..working.expected }
+    Expected {
+        result,
+        ..working.expected
+    }
 }
 
 struct Working {
@@ -133,7 +136,10 @@ impl Working {
                     Partitioner::Broadcast => exchange.parallelism.unwrap_or(self.parallelism),
                     _ => 1,
                 };
-                T::keep(all.flat_map(|record| vec![record; copies as usize]).collect())
+                T::keep(
+                    all.flat_map(|record| vec![record; copies as usize])
+                        .collect(),
+                )
             }
             Step::Keyed(keyed) => Records::Pairs(self.counted(all.collect(), *keyed)),
             Step::Union(input, steps) => {
@@ -148,7 +154,8 @@ impl Working {
                 T::keep(left.into_iter().chain(right).collect())
             }
             Step::Side { modulus, steps, .. } => {
-                let (aside, main): (Vec<T>, Vec<T>) = all.partition(|record| record.aside(*modulus));
+                let (aside, main): (Vec<T>, Vec<T>) =
+                    all.partition(|record| record.aside(*modulus));
                 let aside = T::of(self.all(T::keep(aside), steps));
                 T::keep(main.into_iter().chain(aside).collect())
             }
@@ -182,7 +189,10 @@ impl Working {
         };
         let mut groups: BTreeMap<u64, Vec<T>> = BTreeMap::new();
         for record in records {
-            groups.entry(record.key(last.modulus)).or_default().push(record);
+            groups
+                .entry(record.key(last.modulus))
+                .or_default()
+                .push(record);
         }
         let final_only = self.batch && !last.by.always_runs();
         let of = |(key, group): (u64, Vec<T>)| {
@@ -202,8 +212,14 @@ fn final_row<T: Datum>(group: Vec<T>, last: Last) -> String {
         Aggregate::Sum => format!("{:?}", weights.sum::<u64>()),
         Aggregate::Min => format!("{:?}", weights.min().unwrap_or_default()),
         Aggregate::Max => format!("{:?}", weights.max().unwrap_or_default()),
-        Aggregate::MinBy => group.iter().min().map_or_else(String::new, |r| format!("{r:?}")),
-        Aggregate::MaxBy => group.iter().max().map_or_else(String::new, |r| format!("{r:?}")),
+        Aggregate::MinBy => group
+            .iter()
+            .min()
+            .map_or_else(String::new, |r| format!("{r:?}")),
+        Aggregate::MaxBy => group
+            .iter()
+            .max()
+            .map_or_else(String::new, |r| format!("{r:?}")),
         Aggregate::Average => {
             let sum: f64 = weights.map(|weight| weight as f64).sum();
             format!("{:?}", sum / count as f64)
