@@ -8,6 +8,7 @@
 //! `unsafe` lives in [`limit`] alone.
 #![deny(unsafe_code)]
 
+pub mod comparison;
 pub mod engine;
 #[allow(
     unsafe_code,

@@ -2,86 +2,30 @@
 //!
 //! Reads the arguments, calls the library, prints one JSON object. Nothing is measured here.
 
+mod arguments;
+
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::Parser;
+use thalweg_bench::comparison::{self, Comparison, Disagreement};
+use thalweg_bench::engine::{self, EngineError, Settings};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};
 use thalweg_bench::text::{self, TextPlan};
 use thiserror::Error;
 
-/// Workloads defined to the bit, and what they take.
-#[derive(Parser)]
-#[command(name = "thalweg-bench", version, about)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Does the work by hand, without the engine: the ceiling of this machine.
-    Limit {
-        /// The workload.
-        workload: Workload,
-        /// Threads, each on its own core.
-        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=2))]
-        threads: u32,
-        /// Records to generate (gen, sum).
-        #[arg(long, default_value_t = 100_000_000)]
-        records: u64,
-        /// Text files or directories of them (wc).
-        #[arg(long, num_args = 1.., required_if_eq("workload", "wc"))]
-        input: Vec<PathBuf>,
-        /// Runs this many times and reports the fastest.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        times: u32,
-        /// Form of the report.
-        #[arg(long, value_enum, default_value_t = Output::Json)]
-        output: Output,
-    },
-    /// Makes text to count words in.
-    Text {
-        /// Size over all files, such as 500MB or 1GiB.
-        #[arg(long, value_parser = bytes, default_value = "500MB")]
-        bytes: u64,
-        /// Number of distinct words.
-        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-        vocabulary: u32,
-        /// Another seed, another text.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Directory to write into.
-        #[arg(long)]
-        out: PathBuf,
-        /// Number of files.
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
-        files: u32,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Workload {
-    /// Generate records.
-    Gen,
-    /// Running sum by key.
-    Sum,
-    /// Running count by word.
-    Wc,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    /// One JSON object on stdout.
-    Json,
-}
+use crate::arguments::{Arguments, Command, How, Output, Run, Workload};
 
 #[derive(Debug, Error)]
 enum Failure {
     #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
     Limit(#[from] LimitError),
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
     #[error("cannot write text into {}: {source}; name a directory with room by --out", directory.display())]
     Text {
         directory: PathBuf,
@@ -92,7 +36,7 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match perform(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report::progress(&format!("thalweg-bench: {failure}"));
@@ -101,8 +45,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
+fn perform(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Run(run) => on_engine(run),
         Command::Limit {
             workload,
             threads,
@@ -116,7 +61,8 @@ fn run(command: Command) -> Result<(), Failure> {
                 Workload::Sum => limit::Work::Sum { records },
                 Workload::Wc => limit::Work::Wc { inputs: input },
             };
-            by_hand(&work, threads, times)?.print()?;
+            let best = fastest(times, || Ok::<_, Failure>(limit::run(&work, threads)?))?;
+            Ok(report::print(&best)?)
         }
         Command::Text {
             bytes,
@@ -131,31 +77,90 @@ fn run(command: Command) -> Result<(), Failure> {
                 seed,
                 files,
             };
-            let written = text::write(&plan, &out).map_err(|source| Failure::Text {
-                directory: out,
-                source,
-            })?;
-            for path in written {
-                report::progress(&path.display().to_string());
-            }
+            write_text(&plan, out)
         }
     }
-    Ok(())
 }
 
-/// The fastest of some runs by hand.
-fn by_hand(work: &limit::Work, threads: u32, times: u32) -> Result<Report, LimitError> {
-    let mut best = limit::run(work, threads)?;
+fn on_engine(run: Run) -> Result<(), Failure> {
+    let (work, how) = match run {
+        Run::Gen { amount, how } => (
+            engine::Work::Gen {
+                records: amount.records,
+            },
+            how,
+        ),
+        Run::Sum { amount, how } => (
+            engine::Work::Sum {
+                records: amount.records,
+            },
+            how,
+        ),
+        Run::Wc { input, mode, how } => {
+            let (inputs, mode) = (input, mode.into());
+            (engine::Work::Wc { inputs, mode }, how)
+        }
+        Run::Lone {
+            records,
+            gap,
+            settings,
+        } => {
+            let Output::Json = settings.output;
+            let settings = Settings {
+                parallelism: 2,
+                overrides: settings.overrides,
+            };
+            let latencies = engine::lone(records, gap, &settings)?;
+            return Ok(report::print(&latencies)?);
+        }
+    };
+    throughput(&work, how)
+}
+
+/// Runs a throughput workload, on request beside the work by hand.
+fn throughput(work: &engine::Work, how: How) -> Result<(), Failure> {
+    let Output::Json = how.settings.output;
+    let settings = Settings {
+        parallelism: how.parallelism,
+        overrides: how.settings.overrides,
+    };
+    if !how.with_limit {
+        let best = fastest(how.times, || {
+            Ok::<_, Failure>(engine::run(work, &settings)?)
+        })?;
+        return Ok(report::print(&best)?);
+    }
+    let by_hand = comparison::by_hand(work);
+    let threads = how.parallelism.min(2);
+    let mut limits = Vec::new();
+    // By turns, so that a slow moment of the machine hits both.
+    let run = fastest(how.times, || {
+        let run = engine::run(work, &settings)?;
+        limits.push(limit::run(&by_hand, threads)?);
+        Ok::<_, Failure>(run)
+    })?;
+    let limit = limits
+        .into_iter()
+        .min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let Some(limit) = limit else {
+        unreachable!("a workload runs at least once");
+    };
+    Ok(report::print(&Comparison::of(work, run, limit)?)?)
+}
+
+/// The fastest of some runs of the same work.
+fn fastest<E: From<Disagreement>>(
+    times: u32,
+    mut run: impl FnMut() -> Result<Report, E>,
+) -> Result<Report, E> {
+    let mut best = run()?;
     for time in 1..times {
-        report::progress(&format!(
-            "run {time} of {times}: {:.1} M/s",
-            best.records_per_s / 1e6
-        ));
-        let next = limit::run(work, threads)?;
-        assert_eq!(
-            next.checksum, best.checksum,
-            "the same work gives the same checksum"
-        );
+        let rate = best.records_per_s / 1e6;
+        report::progress(&format!("run {time} of {times}: best {rate:.1} M/s"));
+        let next = run()?;
+        if next.checksum != best.checksum {
+            return Err(Disagreement::new(best, next).into());
+        }
         if next.seconds < best.seconds {
             best = next;
         }
@@ -163,55 +168,11 @@ fn by_hand(work: &limit::Work, threads: u32, times: u32) -> Result<Report, Limit
     Ok(best)
 }
 
-/// Parses a size: `kB`, `MB`, `GB` are powers of a thousand, `KiB`, `MiB`, `GiB` of 1024.
-fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        other => {
-            return Err(format!(
-                "unknown unit {other}; use kB, MB, GB, KiB, MiB or GiB"
-            ));
-        }
-    };
-    let number: u64 = digits
-        .trim()
-        .parse()
-        .map_err(|error| format!("{digits:?}: {error}"))?;
-    number
-        .checked_mul(unit)
-        .ok_or_else(|| format!("{text} is more than 2^64 bytes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Arguments::command().debug_assert();
+fn write_text(plan: &TextPlan, directory: PathBuf) -> Result<(), Failure> {
+    let written =
+        text::write(plan, &directory).map_err(|source| Failure::Text { directory, source })?;
+    for path in written {
+        report::progress(&path.display().to_string());
     }
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(bytes("500MB"), Ok(500_000_000));
-        assert_eq!(bytes("1 GiB"), Ok(1 << 30));
-        assert_eq!(bytes("64kib"), Ok(65_536));
-        assert_eq!(bytes("12"), Ok(12));
-        assert!(bytes("12 parsecs").is_err());
-        assert!(bytes("99999999999GB").is_err());
-    }
-
-    #[test]
-    fn wc_wants_an_input() {
-        assert!(Arguments::try_parse_from(["thalweg-bench", "limit", "wc"]).is_err());
-        assert!(Arguments::try_parse_from(["thalweg-bench", "limit", "sum"]).is_ok());
-    }
+    Ok(())
 }

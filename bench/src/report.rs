@@ -27,7 +27,7 @@ pub struct Report {
     pub cpu_s: f64,
     /// CPU seconds per million records.
     pub cpu_s_per_million: f64,
-    /// Highest resident memory of the process, MiB.
+    /// Highest resident memory of the process in the run, MiB.
     pub peak_rss_mb: f64,
     /// Rows that reached the sink.
     pub rows_out: u64,
@@ -69,17 +69,17 @@ impl Report {
             checksum: format!("{:016x}", totals.checksum),
         }
     }
+}
 
-    /// Prints the report as one line of JSON on stdout.
-    ///
-    /// # Errors
-    /// If stdout cannot be written to.
-    pub fn print(&self) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        serde_json::to_writer(&mut stdout, self)?;
-        writeln!(stdout)?;
-        stdout.flush()
-    }
+/// Prints a report as one line of JSON on stdout.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub fn print(report: &impl Serialize) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    serde_json::to_writer(&mut stdout, report)?;
+    writeln!(stdout)?;
+    stdout.flush()
 }
 
 /// Says on stderr how far the run is.
@@ -88,7 +88,15 @@ pub fn progress(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-/// The highest resident memory of this process so far, MiB; 0 where the system does not tell.
+/// Begins the measurement of peak memory anew, where the system lets us: of several runs in one
+/// process, each then reports its own peak.
+pub fn forget_peak_rss() {
+    // Refused in some sandboxes; the peak is then the highest of all runs so far.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The highest resident memory of this process since it began or the peak was forgotten, MiB; 0 where
+/// the system does not tell.
 #[must_use]
 pub fn peak_rss_mb() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

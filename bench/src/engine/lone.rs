@@ -21,6 +21,8 @@ pub struct Latencies {
     pub workload: &'static str,
     /// Records measured.
     pub records: u64,
+    /// Time between two records, µs.
+    pub gap_us: f64,
     /// Half were faster.
     pub p50_us: f64,
     /// 90 % were faster.
@@ -60,7 +62,7 @@ pub fn lone(records: u64, gap: Duration, settings: &Settings) -> Result<Latencie
         });
     environment.execute("lone")?;
     let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(percentiles(&mut taken))
+    Ok(percentiles(gap, &mut taken))
 }
 
 /// A key that the subtask of two owns.
@@ -76,7 +78,7 @@ fn key_of_subtask(subtask: u32) -> u64 {
     }
 }
 
-fn percentiles(latencies: &mut [u64]) -> Latencies {
+fn percentiles(gap: Duration, latencies: &mut [u64]) -> Latencies {
     latencies.sort_unstable();
     let at = |part: f64| {
         let last = latencies.len().saturating_sub(1);
@@ -86,6 +88,7 @@ fn percentiles(latencies: &mut [u64]) -> Latencies {
     Latencies {
         workload: "lone",
         records: latencies.len() as u64,
+        gap_us: gap.as_secs_f64() * 1e6,
         p50_us: at(0.5),
         p90_us: at(0.9),
         p99_us: at(0.99),

@@ -15,7 +15,7 @@ use thalweg::prelude::{ConfigError, Environment, JobError, RuntimeMode};
 use thiserror::Error;
 
 use crate::limit::process_cpu_seconds;
-use crate::report::{Measured, Report};
+use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
 pub use lone::{Latencies, lone};
@@ -95,6 +95,7 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
             ("wc", total)
         }
     };
+    forget_peak_rss();
     let cpu_before = process_cpu_seconds();
     let result = environment.execute(name)?;
     let cpu_seconds = process_cpu_seconds() - cpu_before;

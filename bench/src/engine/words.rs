@@ -11,7 +11,8 @@ use crate::workload::definitions::{java_hash, step};
 /// Counts the words: maximal runs of bytes other than space and newline.
 pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: RuntimeMode) -> Total {
     environment.set_runtime_mode(mode);
-    let batch = mode == RuntimeMode::Batch;
+    // Files end, so that AUTOMATIC is BATCH.
+    let batch = mode != RuntimeMode::Streaming;
     let total = Total::default();
     environment
         .source(TextFiles::all(inputs))

@@ -27,7 +27,7 @@ use std::thread;
 
 use thiserror::Error;
 
-use crate::report::{Measured, Report};
+use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
 pub use level::Level;
@@ -75,6 +75,7 @@ pub enum LimitError {
 /// If `threads` is neither 1 nor 2.
 pub fn run(work: &Work, threads: u32) -> Result<Report, LimitError> {
     let level = Level::detect();
+    forget_peak_rss();
     let watch = Stopwatch::start();
     let totals = totals(work, threads, level)?;
     let (seconds, cpu_seconds) = watch.seconds();

@@ -1,0 +1,277 @@
+//! What may be said on the command line, and how it is read.
+//!
+//! Entered once, from `main`, on the program's thread. Invariant: what comes out of here can be done;
+//! an option that a workload would not heed is refused, because each workload lists its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use thalweg::prelude::RuntimeMode;
+
+/// Workloads defined to the bit, and what they take.
+#[derive(Parser)]
+#[command(name = "thalweg-bench", version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Runs a workload on the engine.
+    #[command(subcommand)]
+    Run(Run),
+    /// Does the work by hand, without the engine: the ceiling of this machine.
+    Limit {
+        /// The workload.
+        workload: Workload,
+        /// Threads, each on its own core.
+        #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=2))]
+        threads: u32,
+        /// Records to generate (gen, sum).
+        #[arg(long, default_value_t = 100_000_000)]
+        records: u64,
+        /// Text files or directories of them (wc).
+        #[arg(long, num_args = 1.., required_if_eq("workload", "wc"))]
+        input: Vec<PathBuf>,
+        /// Runs this many times and reports the fastest.
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+        times: u32,
+        /// Form of the report.
+        #[arg(long, value_enum, default_value_t = Output::Json)]
+        output: Output,
+    },
+    /// Makes text to count words in.
+    Text {
+        /// Size over all files, such as 500MB or 1GiB.
+        #[arg(long, value_parser = bytes, default_value = "500MB")]
+        bytes: u64,
+        /// Number of distinct words.
+        #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+        vocabulary: u32,
+        /// Another seed, another text.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Directory to write into.
+        #[arg(long)]
+        out: PathBuf,
+        /// Number of files.
+        #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(1..))]
+        files: u32,
+    },
+}
+
+/// A workload on the engine.
+#[derive(Subcommand)]
+pub(crate) enum Run {
+    /// Source to sink, chained.
+    Gen {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Running sum by key.
+    Sum {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Count by word.
+    Wc {
+        /// Text files or directories of them: UTF-8, lines that end in a newline.
+        #[arg(long, num_args = 1.., required = true)]
+        input: Vec<PathBuf>,
+        /// A row per word, or one per distinct word.
+        #[arg(long, value_enum, default_value_t = Mode::Streaming)]
+        mode: Mode,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Latency of a lone record to another shard.
+    Lone {
+        /// Records to send.
+        #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u64).range(1..))]
+        records: u64,
+        /// Time between two records, µs.
+        #[arg(long, value_parser = microseconds, default_value = "2000")]
+        gap: Duration,
+        #[command(flatten)]
+        settings: Overrides,
+    },
+}
+
+/// How many records are made.
+#[derive(Args)]
+pub(crate) struct Amount {
+    /// Records to generate.
+    #[arg(long, default_value_t = 100_000_000)]
+    pub(crate) records: u64,
+}
+
+/// What every throughput workload takes.
+#[derive(Args)]
+pub(crate) struct How {
+    /// Subtasks per operator.
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) parallelism: u32,
+    /// Does the same work by hand after each run, on as many threads but at most two, and reports the ratio.
+    #[arg(long)]
+    pub(crate) with_limit: bool,
+    /// Runs this many times and reports the fastest.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) times: u32,
+    #[command(flatten)]
+    pub(crate) settings: Overrides,
+}
+
+/// Settings of the engine, and the form of the report.
+#[derive(Args)]
+pub(crate) struct Overrides {
+    /// A setting of the engine, such as -D thalweg.profile=low-latency.
+    #[arg(short = 'D', value_name = "KEY=VALUE", value_parser = setting)]
+    pub(crate) overrides: Vec<(String, String)>,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Workload {
+    /// Generate records.
+    Gen,
+    /// Running sum by key.
+    Sum,
+    /// Running count by word.
+    Wc,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Output {
+    /// One JSON object on stdout.
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    /// A row per word.
+    Streaming,
+    /// A row per distinct word, at the end.
+    Batch,
+}
+
+impl From<Mode> for RuntimeMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Streaming => Self::Streaming,
+            Mode::Batch => Self::Batch,
+        }
+    }
+}
+
+/// Parses a size: `kB`, `MB`, `GB` are powers of a thousand, `KiB`, `MiB`, `GiB` of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        other => {
+            return Err(format!(
+                "unknown unit {other}; use kB, MB, GB, KiB, MiB or GiB"
+            ));
+        }
+    };
+    let number: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|error| format!("{digits:?}: {error}"))?;
+    number
+        .checked_mul(unit)
+        .ok_or_else(|| format!("{text} is more than 2^64 bytes"))
+}
+
+/// Parses a number of microseconds above 0.
+fn microseconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(0) => Err("give at least 1 µs".to_owned()),
+        Ok(number) => Ok(Duration::from_micros(number)),
+        Err(error) => Err(format!("not a number of microseconds: {error}")),
+    }
+}
+
+/// Parses `key=value`; the engine judges both.
+fn setting(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=');
+    let (key, value) = parts.ok_or_else(|| "give a setting as key=value".to_owned())?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        let words = ["thalweg-bench"].into_iter().chain(line.split(' '));
+        Arguments::try_parse_from(words)
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("500MB"), Ok(500_000_000));
+        assert_eq!(bytes("1 GiB"), Ok(1 << 30));
+        assert_eq!(bytes("64kib"), Ok(65_536));
+        assert_eq!(bytes("12"), Ok(12));
+        assert!(bytes("12 parsecs").is_err());
+        assert!(bytes("99999999999GB").is_err());
+    }
+
+    #[test]
+    fn a_workload_takes_its_own_options_and_no_others() {
+        for good in [
+            "limit sum",
+            "run sum --records 100 --parallelism 2 --output json",
+            "run gen --with-limit --times 3 -D thalweg.shard.pin=false",
+            "run wc --input a b --mode batch",
+            "run lone --gap 20 -D thalweg.profile=low-latency",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "limit wc",
+            "run",
+            "run wc",
+            "run sum --mode batch",
+            "run sum --parallelism 0",
+            "run gen -D thalweg.shard.pin",
+            "run lone --with-limit",
+            "run lone --gap 0",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_are_split_at_the_first_equals_sign() {
+        let Ok(Arguments {
+            command: Command::Run(Run::Gen { how, .. }),
+        }) = parse("run gen -D a=b=c -D d=1")
+        else {
+            panic!("the line is sound");
+        };
+        let expected = [("a", "b=c"), ("d", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(how.settings.overrides, expected);
+    }
+}

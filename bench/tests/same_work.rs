@@ -1,0 +1,144 @@
+//! The engine and the work by hand do the same work: equal rows, equal checksums.
+//!
+//! This is what makes a ratio of their rates mean anything. Inputs are small; their sizes fall on no
+//! boundary of segments, chunks or splits.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use thalweg::prelude::RuntimeMode;
+use thalweg_bench::comparison::{Comparison, by_hand};
+use thalweg_bench::engine::{self, Settings, Work};
+use thalweg_bench::limit;
+use thalweg_bench::text::{self, TextPlan};
+
+const PARALLELISMS: [u32; 3] = [1, 2, 3];
+
+/// Runs `work` at every parallelism and expects what the work by hand gives.
+fn check(work: &Work, rows_out: u64) {
+    let limit = limit::run(&by_hand(work), 2).unwrap();
+    for parallelism in PARALLELISMS {
+        let settings = Settings {
+            parallelism,
+            overrides: vec![("thalweg.shard.pin".to_owned(), "false".to_owned())],
+        };
+        let run = engine::run(work, &settings).unwrap();
+        assert_eq!(run.rows_out, rows_out, "{work:?} at {parallelism}");
+        let compared = Comparison::of(work, run, limit.clone());
+        assert!(compared.is_ok(), "{work:?} at {parallelism}: {compared:?}");
+    }
+}
+
+/// Text of several files and splits, with more distinct words than fit a small table.
+fn write_text(directory: &Path) {
+    let plan = TextPlan {
+        bytes: 3_000_000,
+        vocabulary: 20_000,
+        seed: 5,
+        files: 2,
+    };
+    text::write(&plan, directory).unwrap();
+}
+
+#[test]
+fn gen_equals_the_work_by_hand() {
+    for records in [0, 1, 100_003] {
+        check(&Work::Gen { records }, records);
+    }
+}
+
+#[test]
+fn sum_equals_the_work_by_hand() {
+    for records in [1, 20_011, 300_007] {
+        check(&Work::Sum { records }, records);
+    }
+}
+
+#[test]
+fn wc_equals_the_work_by_hand_in_both_modes() {
+    let directory = tempfile::tempdir().unwrap();
+    write_text(directory.path());
+    let inputs = vec![directory.path().to_owned()];
+    let texts: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    let words = || texts.iter().flat_map(|text| text.split_ascii_whitespace());
+    let distinct: BTreeSet<_> = words().collect();
+    for (mode, rows_out) in [
+        (RuntimeMode::Streaming, words().count()),
+        (RuntimeMode::Batch, distinct.len()),
+    ] {
+        let inputs = inputs.clone();
+        check(&Work::Wc { inputs, mode }, rows_out as u64);
+    }
+}
+
+fn run(arguments: &[&str]) -> (bool, String, String) {
+    let binary = env!("CARGO_BIN_EXE_thalweg-bench");
+    let output = Command::new(binary).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.success(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn the_binary_prints_one_json_object_and_nothing_else() {
+    let (success, stdout, stderr) = run(&[
+        "run",
+        "sum",
+        "--records",
+        "50000",
+        "--parallelism",
+        "2",
+        "--times",
+        "2",
+        "--with-limit",
+        "--output",
+        "json",
+    ]);
+    assert!(success, "{stderr}");
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["workload"], "sum");
+    assert_eq!(json["records"], 50_000);
+    assert_eq!(json["rows_out"], json["limit"]["rows_out"]);
+    assert_eq!(json["checksum"], json["limit"]["checksum"]);
+    assert!(json["ratio"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn lone_prints_its_percentiles_in_order() {
+    let (success, stdout, stderr) = run(&["run", "lone", "--records", "50", "--gap", "100"]);
+    assert!(success, "{stderr}");
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["records"], 50);
+    let names = ["p50_us", "p90_us", "p99_us", "p999_us", "max_us"];
+    let latencies = names.map(|name| json[name].as_f64().unwrap());
+    assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{stdout}");
+}
+
+#[test]
+fn work_that_differs_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    // The engine takes a carriage return for a part of the line's end, the work by hand for a letter.
+    let path = directory.path().join("text");
+    std::fs::write(&path, "to be\r\nor not\r\n").unwrap();
+    let input = path.to_str().unwrap();
+    let (success, stdout, stderr) = run(&["run", "wc", "--input", input, "--with-limit"]);
+    assert!(!success);
+    assert_eq!(stdout, "");
+    assert!(stderr.contains("two runs of wc differ"), "{stderr}");
+}
+
+#[test]
+fn a_setting_nobody_knows_is_refused() {
+    let (success, stdout, stderr) = run(&["run", "gen", "-D", "thalweg.shard.pim=false"]);
+    assert!(!success);
+    assert_eq!(stdout, "");
+    assert!(stderr.contains("thalweg.shard.pin"), "{stderr}");
+}
