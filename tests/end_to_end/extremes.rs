@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use thalweg_connectors::{Collects, Sinks, Sources};
 use thalweg_core::seam::simulated::SimOptions;
+use thalweg_dataflow::Collector;
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::stream::{BoxedPipe, DataStream, Environment};
 
@@ -69,6 +70,44 @@ fn a_record_over_the_limit_names_the_setting() {
             message.contains("taskmanager.memory.max-record-size"),
             "{message}"
         );
+    });
+}
+
+#[test]
+fn one_record_becomes_a_hundred_thousand_beyond_its_credit() {
+    const RECORDS: u64 = 100_000;
+    let tight = [
+        ("parallelism.default", "2"),
+        ("taskmanager.memory.network.size", "64kb"),
+        ("taskmanager.memory.segment-size", "512b"),
+        ("taskmanager.network.memory.buffers-per-channel", "1"),
+        ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
+    ];
+    let burst = |n: u64, out: &mut Collector<u64>| (0..RECORDS).for_each(|i| out.emit(n + i));
+    everywhere(&tight, |environment| {
+        let stream = environment.sequence(0..=1).flat_map(burst).rebalance();
+        let rows = stream.collect();
+        environment.execute("burst").unwrap();
+        assert_eq!(rows.len() as u64, 2 * RECORDS);
+        assert_eq!(
+            rows.take().into_iter().sum::<u64>(),
+            RECORDS * (RECORDS - 1) + RECORDS
+        );
+    });
+    // What does not fit the reserve fails by name; nothing is dropped in silence.
+    let small = [&tight[..], &[("taskmanager.memory.managed.size", "1mb")]].concat();
+    everywhere(&small, |environment| {
+        let stream = environment.sequence(0..=1).flat_map(burst).name("burst");
+        stream.rebalance().discard();
+        let error = environment.execute("burst").unwrap_err();
+        let JobError::Failed { message, task, .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert!(
+            message.contains("taskmanager.memory.managed.size"),
+            "{message}"
+        );
+        assert!(task.contains("burst"), "{task}");
     });
 }
 
