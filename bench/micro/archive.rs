@@ -1,6 +1,6 @@
 //! What writing a record into a segment and reading it there costs.
 //!
-//! A round fills one segment; `write` includes lease and return, `read` scans by chunks as an input
+//! A round fills one segment; `write` includes lease, seal and return, `read` scans by chunks as an input
 //! turn does and touches each record in place. Figures are per record.
 
 use std::hint::black_box;
@@ -104,7 +104,9 @@ fn both<W: Wire, R: Wire>(
             let mut writer = writer(&mut pool);
             let written = fill::<W>(&mut writer, black_box(items));
             assert_eq!(written, records, "segments are of one size");
-            pool.give_back(writer.into_segment());
+            if let Some(segment) = writer.seal().into_segment() {
+                pool.give_back(segment);
+            }
         });
     });
     group.bench_function(format!("read {name}"), |bencher| {
