@@ -86,3 +86,8 @@ pub mod plan {
         EdgeDescription, JobGraph, OperatorDescription, VertexDescription,
     };
 }
+
+/// The code of the README compiles, and what it asserts holds.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -54,11 +54,18 @@ impl Stride {
         let Stride { mut next, step, .. } = *self;
         let mut left = self.left.min(most);
         let kept = self.left - left;
-        while left > 0 && out.wanted() {
-            let (record, at) = produce.produce(next);
-            out.emit(record, at);
-            next = next.wrapping_add(step);
-            left -= 1;
+        loop {
+            let burst = left.min(u64::from(out.room()));
+            if burst == 0 {
+                break;
+            }
+            for number in 0..burst {
+                let number = next.wrapping_add(number.wrapping_mul(step));
+                let (record, at) = produce.produce(number);
+                out.emit(record, at);
+            }
+            next = next.wrapping_add(burst.wrapping_mul(step));
+            left -= burst;
         }
         self.next = next;
         self.left = kept + left;
@@ -132,7 +139,7 @@ impl<P: Produce> SourceReader for StrideReader<P> {
     type Item = P::Record;
     type Split = Stride;
 
-    #[inline]
+    #[inline(always)]
     fn poll<O: SourceOutput<P::Record>>(
         &mut self,
         out: &mut O,

@@ -1,6 +1,7 @@
-//! Safe doors to what the CPU can do beyond plain code: prefetching.
+//! Safe doors to what the CPU can do beyond plain code: prefetching, and code compiled for its features.
 //!
-//! Entered by the hot tables before they touch a batch of keys. Lives on any thread. Invariant: nothing
+//! Entered by the hot tables before they touch a batch of keys, and by tasks around the loops in which
+//! records are made and applied. Lives on any thread. Invariant: nothing
 //! here changes what a program computes, only how soon its data is near; on other CPUs it is nothing.
 
 /// Asks for the cache line at `place` to be brought near for reading.
@@ -51,9 +52,55 @@ pub fn prefetch_write<T>(place: &T) {
     let _ = place;
 }
 
+/// Calls `work` compiled for the vector and bit instructions this CPU has.
+///
+/// The program is built for the baseline of its architecture; here the closure, and all that is inlined
+/// into it, is compiled once more for the wider instructions, and the CPU is asked which it has. Worth it
+/// around loops over many records; inside, mark what should be part of the loop `#[inline(always)]`.
+#[inline(always)]
+pub fn on_this_cpu<R>(work: impl FnOnce() -> R) -> R {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("bmi2")
+        {
+            // SAFETY: the CPU has just been asked for every feature the function is compiled with.
+            return unsafe { with_avx512(work) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: as above.
+            return unsafe { with_avx2(work) };
+        }
+    }
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
+fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_on_this_cpu_answers_what_plain_work_does() {
+        let sum = |from: u64| (from..from + 10_000).fold(0_u64, |sum, i| sum.wrapping_add(i * i));
+        for from in [0, 7, 1 << 20] {
+            assert_eq!(on_this_cpu(|| sum(from)), sum(from));
+        }
+    }
 
     #[test]
     fn prefetching_changes_nothing_whatever_the_place() {

@@ -63,6 +63,12 @@ pub trait SourceOutput<I: Item> {
     /// goes on from the same place at its next poll.
     fn wanted(&self) -> bool;
 
+    /// How many records may be emitted before [`SourceOutput::wanted`] is asked again: none when
+    /// it says no. Lets a reader emit in a plain counted loop.
+    fn room(&self) -> u32 {
+        u32::from(self.wanted())
+    }
+
     /// Emits one record; `at` is its event time or [`Timestamp::NONE`].
     fn emit(&mut self, item: I::Of<'_>, at: Timestamp);
 

@@ -27,7 +27,7 @@ where
     F: for<'a, 'b> Fn(&'b I::Of<'a>) -> K + Clone + Send + 'static,
 {
     #[inline(always)]
-    fn select<'b>(&self, item: &'b I::Of<'_>) -> K {
+    fn select(&self, item: &I::Of<'_>) -> K {
         (self.0)(item)
     }
 }

@@ -110,6 +110,8 @@ struct ChainEnd {
     failure: Failure,
     side: Rc<SideOutputs>,
     records_out: Rc<Cell<u64>>,
+    /// Counted in this turn and not yet added.
+    counted: u64,
     ended: bool,
 }
 
@@ -119,17 +121,20 @@ impl ChainEnd {
             failure: context.failure(),
             side: context.side(),
             records_out: context.counters().records_out,
+            counted: 0,
             ended: false,
         }
     }
 
     #[inline(always)]
-    fn count(&self) {
-        self.records_out.set(self.records_out.get() + 1);
+    fn count(&mut self) {
+        self.counted += 1;
     }
 
     /// The end of a turn over the given main outputs.
     fn end_turn(&mut self, outputs: &mut [&mut dyn EdgeOutput], input: InputStatus) -> Stage {
+        let counted = std::mem::take(&mut self.counted);
+        self.records_out.set(self.records_out.get() + counted);
         let stage = match input {
             InputStatus::Available => Stage::Done,
             InputStatus::Idle => {

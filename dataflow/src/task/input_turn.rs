@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_memory::record::Wire;
+use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::ChannelId;
 use thalweg_network::Event;
@@ -115,7 +116,7 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
                 }
                 let before = self.applied;
                 let end = self.scanned.min(before + LOOK);
-                self.apply_until(end);
+                on_this_cpu(|| self.apply_until(end));
                 made |= self.applied > before;
                 self.failure.check()?;
                 if self.applied < end {
@@ -130,6 +131,7 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
 
     /// Applies entries up to `end`, or until room runs out. State is fetched some entries ahead,
     /// in small steps, so that memory is busy while records are worked on.
+    #[inline(always)]
     fn apply_until(&mut self, end: usize) {
         let Some(current) = &self.current else {
             unreachable!("the buffer in work stays while it is scanned");

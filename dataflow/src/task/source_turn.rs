@@ -7,6 +7,7 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
+use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
 
@@ -15,6 +16,10 @@ use crate::source::{SourceOutput, SourceReader, SourceStatus};
 
 /// Records a reader may emit between two looks at the clock.
 const BATCH_RECORDS: u32 = 1024;
+
+/// Records it may emit between two looks at the room behind it. What they yield too much is
+/// overdrawn, as the results of one record are.
+const BURST_RECORDS: u32 = 64;
 
 /// The head of a chain that begins with a source.
 pub(crate) struct SourceHead<R: SourceReader, N> {
@@ -48,7 +53,8 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
                 item: PhantomData,
             };
             let scope = OperatorScope::enter(&self.name);
-            let status = self.reader.poll(&mut output, context);
+            let reader = &mut self.reader;
+            let status = on_this_cpu(|| reader.poll(&mut output, context));
             scope.leave();
             let emitted = BATCH_RECORDS - output.left;
             self.records_in
@@ -107,6 +113,15 @@ impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
     #[inline(always)]
     fn wanted(&self) -> bool {
         self.left > 0 && self.next.ready()
+    }
+
+    #[inline(always)]
+    fn room(&self) -> u32 {
+        if self.next.ready() {
+            self.left.min(BURST_RECORDS)
+        } else {
+            0
+        }
     }
 
     #[inline(always)]

@@ -6,6 +6,8 @@
 //! Invariant: the expansion contains no code that is not derived from the fields in the open: a field
 //! that cannot travel is reported at that field, also in the words of the `Record` trait.
 
+#![forbid(unsafe_code)]
+
 use proc_macro::TokenStream;
 
 mod arguments;

@@ -81,13 +81,10 @@ impl<E> Bucket<E> {
         tag: Tag,
         mut same: impl FnMut(&E) -> bool,
     ) -> Option<usize> {
-        for slot in first + 1..SLOTS {
+        (first + 1..SLOTS).find(|slot| {
             // SAFETY: a tag is never 0, so an equal one stands beside an entry.
-            if self.tags[slot] == tag.0 && same(unsafe { self.slots[slot].assume_init_ref() }) {
-                return Some(slot);
-            }
-        }
-        None
+            self.tags[*slot] == tag.0 && same(unsafe { self.slots[*slot].assume_init_ref() })
+        })
     }
 
     /// The entry in a slot, if it is taken.

@@ -42,7 +42,7 @@ pub(crate) fn limit_of(buckets: usize) -> usize {
 
 impl<E> Buckets<E> {
     pub(crate) fn new(buckets: usize, scale: Scale) -> io::Result<Self> {
-        assert!(buckets % 2 == 0, "buckets come in pairs");
+        assert!(buckets.is_multiple_of(2), "buckets come in pairs");
         let array = BucketArray::new(buckets)?;
         Ok(Buckets {
             array,
