@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
-use thalweg_memory::record::Wire;
 use thalweg_core::simd::on_this_cpu;
+use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::ChannelId;
 use thalweg_network::Event;
