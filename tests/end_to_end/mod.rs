@@ -3,6 +3,7 @@
 mod back_pressure;
 mod extremes;
 mod first_light;
+mod lone_record;
 mod panics;
 mod refusals;
 mod stopping;

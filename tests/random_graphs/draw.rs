@@ -232,7 +232,7 @@ impl Drawing {
 
     fn keyed(&mut self) -> Keyed {
         let by = self.dice.pick(&COUNTINGS);
-        let modulus = self.dice.pick(&[1, 2, 3, 10, 100]);
+        let modulus = self.dice.pick(&[1, 3, 10, 100, 1000, 1000]);
         let parallelism = self.some_parallelism();
         self.now = parallelism.unwrap_or(self.default);
         self.pairs = true;
@@ -247,7 +247,7 @@ impl Drawing {
     fn last(&mut self) -> Last {
         Last {
             by: self.dice.pick(&AGGREGATES),
-            modulus: self.dice.pick(&[1, 2, 3, 10, 100]),
+            modulus: self.dice.pick(&[1, 3, 10, 100, 1000, 1000]),
             parallelism: self.some_parallelism(),
         }
     }
