@@ -1,6 +1,7 @@
 //! Two keyed stages in a row, at every parallelism, with segments of 512 bytes and one credit.
 
 use thalweg_connectors::{Collects, Sources};
+use thalweg_core::config::RuntimeMode;
 use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::stream::Environment;
 
@@ -54,5 +55,35 @@ fn counts_in_simulation_at_every_parallelism() {
         let seed = u64::from(parallelism);
         let (environment, _) = stage::simulation(seed, SimOptions::default(), TIGHT);
         counts(&environment, parallelism);
+    }
+}
+
+/// As a batch each key has one row, given out at the end, far more of them than one credit takes.
+fn final_rows(environment: &Environment, parallelism: u32) {
+    const KEYS: u64 = 5000;
+    environment.set_parallelism(parallelism);
+    environment.set_runtime_mode(RuntimeMode::Batch);
+    let rows = environment
+        .sequence(0..=2 * KEYS - 1)
+        .key_by(|n| n % KEYS)
+        .sum(|n| *n)
+        .map(|(key, sum): (u64, u64)| (key, sum))
+        .rebalance()
+        .collect();
+    environment.execute("final rows").unwrap();
+    let mut rows = rows.take();
+    rows.sort_unstable();
+    let expected = (0..KEYS).map(|key| (key, 2 * key + KEYS));
+    assert!(rows.into_iter().eq(expected), "parallelism {parallelism}");
+}
+
+#[test]
+fn final_rows_wait_for_credit() {
+    for parallelism in [1, 2, 5] {
+        let (environment, token) = stage::shards(TIGHT);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        final_rows(&environment, parallelism);
+        let (environment, _) = stage::simulation(1, SimOptions::default(), TIGHT);
+        final_rows(&environment, parallelism);
     }
 }
