@@ -10,7 +10,7 @@ use super::program::{
 };
 
 /// More records than this are not drawn.
-const MOST_RECORDS: u64 = 4000;
+const MOST_RECORDS: u64 = 12_000;
 
 const PARTITIONERS: [Partitioner; 7] = [
     Partitioner::Forward,
@@ -118,7 +118,7 @@ impl Drawing {
         let count = match dice.below(10) {
             0 => 0,
             1 => dice.below(4),
-            2 => 400 + dice.below(1200),
+            2..4 => 1000 + dice.below(4000),
             _ => dice.below(300),
         };
         let input = Input {
@@ -206,7 +206,7 @@ impl Drawing {
     }
 
     fn some_parallelism(&mut self) -> Option<u32> {
-        (self.dice.chance(40)).then(|| 1 + self.dice.below(8) as u32)
+        (self.dice.chance(40)).then(|| self.dice.pick(&[1, 1, 2, 3, 4, 5, 6, 7, 8]))
     }
 
     fn exchange(&mut self, origin: Option<u32>) -> Option<Exchange> {
@@ -232,7 +232,7 @@ impl Drawing {
 
     fn keyed(&mut self) -> Keyed {
         let by = self.dice.pick(&COUNTINGS);
-        let modulus = self.dice.pick(&[1, 3, 10, 100, 1000, 1000]);
+        let modulus = self.dice.pick(&[1, 3, 10, 100, 5000, 5000]);
         let parallelism = self.some_parallelism();
         self.now = parallelism.unwrap_or(self.default);
         self.pairs = true;
@@ -247,7 +247,7 @@ impl Drawing {
     fn last(&mut self) -> Last {
         Last {
             by: self.dice.pick(&AGGREGATES),
-            modulus: self.dice.pick(&[1, 3, 10, 100, 1000, 1000]),
+            modulus: self.dice.pick(&[1, 3, 10, 100, 5000, 5000]),
             parallelism: self.some_parallelism(),
         }
     }

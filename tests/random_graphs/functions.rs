@@ -48,7 +48,7 @@ pub(crate) trait Datum: Record + Clone + Sync + Ord + std::fmt::Debug {
 fn drawn(input: &Input, number: u64) -> (u64, Dice) {
     let mut dice = Dice::new(input.seed.wrapping_add(number.wrapping_mul(0x1234_5677)));
     let value = match dice.below(4) {
-        0 => dice.below(10),
+        0 => dice.below(20),
         1 => dice.next(),
         _ => dice.below(1000),
     };

@@ -16,13 +16,7 @@ pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: Runtime
     let total = Total::default();
     environment
         .source(TextFiles::all(inputs))
-        .flat_map(|line: &str, out: &mut Collector<Str>| {
-            for word in line.split(' ') {
-                if !word.is_empty() {
-                    out.emit(word);
-                }
-            }
-        })
+        .flat_map(|line: &str, out: &mut Collector<Str>| split(line, |word| out.emit(word)))
         .name("split")
         .key_by_str(|word| word)
         .count()
@@ -35,6 +29,23 @@ pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: Runtime
             &total,
         ));
     total
+}
+
+/// Calls with each word of a line. Words are short, so a plain walk over the bytes beats a searcher.
+#[inline(always)]
+fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
+    let mut start = 0;
+    for (at, byte) in line.bytes().enumerate() {
+        if byte == b' ' {
+            if at > start {
+                word(&line[start..at]);
+            }
+            start = at + 1;
+        }
+    }
+    if start < line.len() {
+        word(&line[start..]);
+    }
 }
 
 /// Words that reached the counting operator.

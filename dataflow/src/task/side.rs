@@ -4,7 +4,7 @@
 //! a tag nobody reads are dropped, as in Flink.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::Mark;
@@ -33,11 +33,14 @@ impl<T: Record> AnySideWriter for SideWriter<T> {
 /// All side outputs of one task, by tag.
 #[derive(Default)]
 pub(crate) struct SideOutputs {
+    /// Whether there is any: asked once per record, so it is kept beside them.
+    any: Cell<bool>,
     writers: RefCell<Vec<(u64, Box<dyn AnySideWriter>)>>,
 }
 
 impl SideOutputs {
     pub(crate) fn add<T: Record>(&self, tag: u64, writer: SideWriter<T>) {
+        self.any.set(true);
         self.writers.borrow_mut().push((tag, Box::new(writer)));
     }
 
@@ -52,7 +55,12 @@ impl SideOutputs {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn ready(&self) -> bool {
+        !self.any.get() || self.all_ready()
+    }
+
+    fn all_ready(&self) -> bool {
         let mut writers = self.writers.borrow_mut();
         writers
             .iter_mut()
