@@ -39,12 +39,12 @@ fn every(default: u64, test: &str, run: impl Fn(u64) -> Result<(), String>) {
 
 #[test]
 fn equal_the_reference_in_simulation() {
-    every(240, "equal_the_reference_in_simulation", simulate);
+    every(400, "equal_the_reference_in_simulation", simulate);
 }
 
 #[test]
 fn equal_the_reference_on_shards() {
-    every(60, "equal_the_reference_on_shards", |seed| {
+    every(100, "equal_the_reference_on_shards", |seed| {
         work(seed, "auto")
     });
 }
