@@ -7,10 +7,10 @@
 //! ```
 //! use thalweg_dataflow::harness::TestHarness;
 //!
-//! let mut harness = TestHarness::new(|numbers| numbers.map(|n: u64| n * 2).filter(|n| n % 4 == 0));
+//! let mut harness = TestHarness::<u64, u64>::new(|numbers| numbers.map(|n| n * 2));
 //! harness.push(1);
 //! harness.push(2);
-//! assert_eq!(harness.output(), vec![4]);
+//! assert_eq!(harness.output(), vec![2, 4]);
 //! ```
 
 use std::cell::RefCell;

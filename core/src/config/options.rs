@@ -37,14 +37,6 @@ pub const RUNTIME_MODE: ConfigOption<RuntimeMode> = ConfigOption::new(
      AUTOMATIC is BATCH if all sources are bounded.",
 );
 
-/// `execution.buffer-timeout`
-pub const BUFFER_TIMEOUT: ConfigOption<Duration> = ConfigOption::new(
-    "execution.buffer-timeout",
-    || Duration::ZERO,
-    "How long a partly filled buffer may wait for more records before it is sent. 0 sends it at the end \
-     of the turn that has no more input; larger values trade latency for fewer, fuller buffers.",
-);
-
 /// `taskmanager.numberOfTaskSlots`
 pub const NUMBER_OF_TASK_SLOTS: ConfigOption<u32> = ConfigOption::new(
     "taskmanager.numberOfTaskSlots",
@@ -193,7 +185,6 @@ pub const ALL: &[&dyn AnyOption] = &[
     &PARALLELISM_DEFAULT,
     &MAX_PARALLELISM,
     &RUNTIME_MODE,
-    &BUFFER_TIMEOUT,
     &NUMBER_OF_TASK_SLOTS,
     &MANAGED_MEMORY_SIZE,
     &NETWORK_MEMORY_SIZE,
