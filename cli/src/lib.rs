@@ -27,7 +27,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`prelude`] | what nearly every program names |
-//! | [`record`] | what may travel: records, keys, views |
+//! | [`mod@record`] | what may travel: records, keys, views |
 //! | [`source`], [`sink`] | the contracts of both ends and what is needed to write one |
 //! | [`connectors`] | the ends there are |
 //! | [`config`] | settings and their reference |

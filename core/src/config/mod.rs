@@ -8,7 +8,7 @@
 //! | `file` | a YAML file as a list of keys |
 //! | [`load`] | file, environment and `-D` arguments become one [`Configuration`] |
 //! | `nearest` | what somebody who mistyped a key may have meant |
-//! | [`reference`] | the reference page, generated |
+//! | [`mod@reference`] | the reference page, generated |
 //!
 //! Entered once, at the start of a process; shards get plain values. Lives on any thread. Invariant: a
 //! [`Configuration`] holds only known keys with values that their options accept.

@@ -2,7 +2,7 @@
 //!
 //! Entered by the control thread and by whoever starts, cancels or inspects tasks; never by the record
 //! path (that uses lanes). Invariant: a command that was accepted is run once, in order, on the shard's
-//! thread, or dropped there when the shard ends; after [`Mailbox::close`] nothing is accepted. Sent
+//! thread, or dropped there when the shard ends; after `Mailbox::close` nothing is accepted. Sent
 //! from any thread; drained by the shard.
 
 use std::collections::VecDeque;
