@@ -524,51 +524,6 @@ mod tests {
         assert_eq!(MaxParallelism::default().get(), 128);
     }
 
-    /// `cargo test --release -p thalweg-core key_group -- --ignored --nocapture` prints the costs.
-    #[test]
-    #[ignore = "a measurement, not a check: run it in release mode on an idle machine"]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a measurement reads the real clock"
-    )]
-    fn cost() {
-        let count = 200_000_000_u64;
-        let start = std::time::Instant::now();
-        let sum = (0..count).fold(0, |sum: u64, key| {
-            sum ^ KeyHash::of_u64(std::hint::black_box(key)).0
-        });
-        println!(
-            "of_u64: {:.2} ns ({sum:x})",
-            start.elapsed().as_nanos() as f64 / count as f64
-        );
-        for length in [1, 3, 5, 8, 12, 16, 24, 48, 200] {
-            let text: Vec<u8> = (0..65_536 + 256_u32)
-                .map(|i| ((i * 31) >> 3) as u8)
-                .collect();
-            let rounds = 20_000_000;
-            let start = std::time::Instant::now();
-            let sum = (0..rounds).fold(0, |sum: u64, round: usize| {
-                let at = round & 0xFFFF;
-                sum ^ KeyHash::of_bytes(&text[at..at + length]).0
-            });
-            let each = start.elapsed().as_nanos() as f64 / rounds as f64;
-            println!("of_bytes, {length:>3} bytes: {each:.2} ns ({sum:x})");
-        }
-        // Lengths as in running text, so that the branches on them are not predicted for free.
-        let words: Vec<Vec<u8>> = (0..65_536_u64)
-            .map(|i| bytes(1 + (KeyHash::of_u64(i).0 % 12) as usize))
-            .collect();
-        let start = std::time::Instant::now();
-        let mut sum = 0;
-        for _ in 0..300 {
-            sum = words
-                .iter()
-                .fold(sum, |sum, word| sum ^ KeyHash::of_bytes(word).0);
-        }
-        let each = start.elapsed().as_nanos() as f64 / (300.0 * words.len() as f64);
-        println!("of_bytes, 1..=12 bytes at random: {each:.2} ns ({sum:x})");
-    }
-
     proptest! {
         #[test]
         fn strings_that_differ_hash_apart(a: Vec<u8>, b: Vec<u8>) {

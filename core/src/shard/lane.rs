@@ -661,52 +661,6 @@ mod tests {
         assert_send(&sender);
         assert_send(&receiver);
     }
-
-    /// `cargo test --release -p thalweg-core lane -- --ignored --nocapture` prints the rates.
-    #[test]
-    #[ignore = "a measurement, not a check: run it in release mode on an idle machine"]
-    fn rate() {
-        for batch in [1, 16, 64, 256] {
-            let (mut sender, mut receiver) = lane::<u64>(1_024);
-            let count = 400_000_000_u64 / if batch == 1 { 4 } else { 1 };
-            let (sum, seconds) = timed(|| {
-                std::thread::scope(|scope| {
-                    scope.spawn(move || {
-                        let mut next = 0;
-                        while next < count {
-                            let end = (next + batch).min(count);
-                            while next < end && sender.push(next).is_ok() {
-                                next += 1;
-                            }
-                            sender.publish();
-                        }
-                    });
-                    let mut sum = 0_u64;
-                    let mut seen = 0;
-                    while seen < count {
-                        let max = if batch == 1 { 1 } else { 1_024 };
-                        seen += receiver.drain(max, |item| sum = sum.wrapping_add(item)) as u64;
-                    }
-                    sum
-                })
-            });
-            assert_eq!(sum, count * (count - 1) / 2);
-            println!(
-                "batch {batch:>3}: {:.0} M items/s",
-                count as f64 / seconds / 1e6
-            );
-        }
-    }
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a measurement reads the real clock"
-    )]
-    fn timed<R>(work: impl FnOnce() -> R) -> (R, f64) {
-        let start = std::time::Instant::now();
-        let outcome = work();
-        (outcome, start.elapsed().as_secs_f64())
-    }
 }
 
 /// Exhaustive models of the memory orderings. Run by
