@@ -49,14 +49,17 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
         while self.next.ready() {
             let mut output = Emit {
                 next: &mut self.next,
-                left: BATCH_RECORDS,
+                emitted: 0,
                 item: PhantomData,
             };
             let scope = OperatorScope::enter(&self.name);
             let reader = &mut self.reader;
-            let status = on_this_cpu(|| reader.poll(&mut output, context));
+            let status = on_this_cpu(
+                #[inline(always)]
+                || reader.poll(&mut output, context),
+            );
             scope.leave();
-            let emitted = BATCH_RECORDS - output.left;
+            let emitted = output.emitted;
             self.records_in
                 .set(self.records_in.get() + u64::from(emitted));
             made |= emitted > 0;
@@ -105,20 +108,23 @@ impl<R: SourceReader, N: Push<R::Item> + 'static> Head for SourceHead<R, N> {
 /// The reader's view of the chain: so many records, as long as there is room.
 struct Emit<'a, I, N> {
     next: &'a mut N,
-    left: u32,
+    /// Counts up and wraps: a loop in which a number saturates is not vectorised.
+    emitted: u32,
     item: PhantomData<fn(I)>,
 }
 
 impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
     #[inline(always)]
     fn wanted(&self) -> bool {
-        self.left > 0 && self.next.ready()
+        self.emitted < BATCH_RECORDS && self.next.ready()
     }
 
     #[inline(always)]
     fn room(&self) -> u32 {
         if self.next.ready() {
-            self.left.min(BURST_RECORDS)
+            BATCH_RECORDS
+                .saturating_sub(self.emitted)
+                .min(BURST_RECORDS)
         } else {
             0
         }
@@ -126,7 +132,7 @@ impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
 
     #[inline(always)]
     fn emit(&mut self, item: I::Of<'_>, at: Timestamp) {
-        self.left = self.left.saturating_sub(1);
+        self.emitted = self.emitted.wrapping_add(1);
         self.next.push(item, at);
     }
 
