@@ -173,11 +173,16 @@ fn build_vertex(job: &Job, place: usize, post: &Handover, budget: &Budget, shard
     };
     let wake = WakeSlot::new();
     let incoming = || job.graph.edges.iter().filter(|e| e.to == description.id);
-    let gate = incoming().next().map(|first| {
-        let channels = incoming().map(|edge| ChannelId(edge.id.0)).collect();
-        let gate = InputGate::new(vec![channels], 2, 2, wake.clone());
-        let layout = layout_of(first.keyed, description.id);
-        (Rc::new(RefCell::new(gate)), layout)
+    let inputs = incoming().map(|edge| edge.input + 1).max();
+    let gate = inputs.map(|inputs| {
+        let mut channels = vec![Vec::new(); inputs as usize];
+        let mut layouts = vec![EntryLayout::default(); inputs as usize];
+        for edge in incoming() {
+            channels[edge.input as usize].push(ChannelId(edge.id.0));
+            layouts[edge.input as usize] = layout_of(edge.keyed, description.id);
+        }
+        let gate = InputGate::new(channels, 2, 2, wake.clone());
+        (Rc::new(RefCell::new(gate)), layouts)
     });
     let blocked = Blocked::new();
     let outgoing = job.graph.edges.iter().filter(|e| e.from == description.id);

@@ -116,13 +116,8 @@ fn add(
 ) -> Result<(), String> {
     let wake = WakeSlot::new();
     let gate = (!plan.inputs.is_empty()).then(|| {
-        let gate = InputGate::new(
-            vec![plan.inputs],
-            memory.exclusive,
-            memory.floating,
-            wake.clone(),
-        );
-        (Rc::new(RefCell::new(gate)), plan.input_layout)
+        let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
+        (Rc::new(RefCell::new(gate)), plan.input_layouts)
     });
     let blocked = Blocked::new();
     let partition = |output: super::plan::OutputPlan| {

@@ -22,8 +22,9 @@ pub(crate) struct SubtaskPlan {
     pub(crate) info: SubtaskInfo,
     pub(crate) factory: SubtaskFactory,
     /// The channels of each input, none for sources.
-    pub(crate) inputs: Vec<ChannelId>,
-    pub(crate) input_layout: EntryLayout,
+    pub(crate) inputs: Vec<Vec<ChannelId>>,
+    /// What stands beside the records of each input.
+    pub(crate) input_layouts: Vec<EntryLayout>,
     pub(crate) outputs: Vec<OutputPlan>,
     pub(crate) splits: Option<Box<dyn Any + Send>>,
 }
@@ -133,7 +134,7 @@ fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<Subtask
         },
         factory: template.instantiate(),
         inputs: channels.inputs(description.id, index),
-        input_layout: channels.input_layout(description.id),
+        input_layouts: channels.input_layouts(description.id),
         outputs: channels.outputs(&job.graph, description.id, index),
         splits: splits[index as usize].take(),
     };
@@ -144,12 +145,12 @@ fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<Subtask
 struct Channels {
     /// Per (edge, producer): its targets in the order of the consumers.
     targets: BTreeMap<(EdgeId, u32), Vec<OutputTarget>>,
-    /// Per (vertex, subtask): the channels that lead to it.
-    inputs: BTreeMap<(u32, u32), Vec<ChannelId>>,
+    /// Per (vertex, subtask): the channels that lead to each of its inputs.
+    inputs: BTreeMap<(u32, u32), Vec<Vec<ChannelId>>>,
     /// Per edge: what stands beside each record.
     layouts: BTreeMap<EdgeId, EntryLayout>,
-    /// Per vertex: the layout of its input edges.
-    input_layouts: BTreeMap<u32, EntryLayout>,
+    /// Per vertex: the layout of each of its inputs.
+    input_layouts: BTreeMap<u32, Vec<EntryLayout>>,
 }
 
 impl Channels {
@@ -175,7 +176,8 @@ impl Channels {
             timestamp: graph.vertices[edge.to as usize].timestamps,
         };
         self.layouts.insert(edge.id, entry);
-        self.input_layouts.insert(edge.to, entry);
+        let input = edge.input as usize;
+        *at_or_default(self.input_layouts.entry(edge.to).or_default(), input) = entry;
         for producer in 0..producers {
             let mut targets = Vec::new();
             for consumer in edge.pattern.consumers_of(producer, producers, consumers) {
@@ -186,20 +188,20 @@ impl Channels {
                     shard: layout.shard_of(consumer),
                 });
                 let inputs = self.inputs.entry((edge.to, consumer)).or_default();
-                inputs.push(channel);
+                at_or_default(inputs, input).push(channel);
             }
             self.targets.insert((edge.id, producer), targets);
         }
     }
 
-    fn inputs(&self, vertex: u32, index: u32) -> Vec<ChannelId> {
+    fn inputs(&self, vertex: u32, index: u32) -> Vec<Vec<ChannelId>> {
         let inputs = self.inputs.get(&(vertex, index));
         inputs.cloned().unwrap_or_default()
     }
 
-    fn input_layout(&self, vertex: u32) -> EntryLayout {
-        let layout = self.input_layouts.get(&vertex);
-        layout.copied().unwrap_or_default()
+    fn input_layouts(&self, vertex: u32) -> Vec<EntryLayout> {
+        let layouts = self.input_layouts.get(&vertex);
+        layouts.cloned().unwrap_or_default()
     }
 
     fn outputs(&self, graph: &JobGraph, vertex: u32, index: u32) -> Vec<OutputPlan> {
@@ -223,4 +225,12 @@ impl Channels {
         }
         per_shard.into_iter().max().unwrap_or(0)
     }
+}
+
+/// The place `at` of a list that grows with defaults as far as it is asked for.
+fn at_or_default<T: Default>(list: &mut Vec<T>, at: usize) -> &mut T {
+    if list.len() <= at {
+        list.resize_with(at + 1, T::default);
+    }
+    &mut list[at]
 }

@@ -51,6 +51,8 @@ pub struct EdgeDescription {
     pub from: u32,
     /// The consuming vertex.
     pub to: u32,
+    /// Which of its inputs: 0, or 1 for the second of two.
+    pub input: u32,
     /// How records choose their channel.
     pub partitioner: String,
     /// Which subtasks have a channel.
@@ -226,6 +228,7 @@ impl LogicalGraph {
                 id: EdgeId(index as u32),
                 from: numbers[edge.from.0 as usize],
                 to: numbers[edge.to.0 as usize],
+                input: edge.input,
                 partitioner: partitioner.to_owned(),
                 pattern,
                 keyed: edge.keyed,

@@ -57,6 +57,8 @@ pub(crate) enum Shape {
 pub(crate) struct Edge {
     pub(crate) from: VertexId,
     pub(crate) to: VertexId,
+    /// Which input of the consumer: 0, or 1 for the second of a two-input head.
+    pub(crate) input: u32,
     pub(crate) partitioner: &'static str,
     pub(crate) shape: Shape,
     pub(crate) keyed: bool,

@@ -11,10 +11,11 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record, Wire};
 use thalweg_state::{KeyedTable, Scan, ScanCursor};
 
+use super::frame::Lifecycle;
 use super::{KeyedOperator, OpenKeyed};
 use crate::function::FunctionError;
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe, RuntimeMode};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe, RuntimeMode};
 use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};
 
 /// How the records of one key become a row.
@@ -41,11 +42,12 @@ pub trait KeyedAggregate<K: Key, T: Item>: Clone + Send + 'static {
     ) -> <Self::Row as Item>::Of<'a>;
 }
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Wire,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// Aggregates the records of each key.
     pub fn aggregate<A>(self, aggregate: A) -> DataStream<A::Row, impl Pipe<Out = A::Row>>
@@ -60,7 +62,7 @@ where
         self,
         kind: &'static str,
         aggregate: A,
-    ) -> DataStream<A::Row, impl Pipe<Out = A::Row> + use<K, T, S, A>>
+    ) -> DataStream<A::Row, impl Pipe<Out = A::Row> + use<K, T, S, I, A>>
     where
         A: KeyedAggregate<K, T>,
     {
@@ -96,29 +98,9 @@ struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
     scan: ScanCursor,
 }
 
-impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for Aggregate<K, T, A> {
-    fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K, T, A> {
+    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         self.table.prefetch_batch(hashes);
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn apply<N: Push<A::Row>>(
-        &mut self,
-        hash: KeyHash,
-        item: T::Of<'_>,
-        at: Timestamp,
-        selector: &impl Select<T, K>,
-        next: &mut N,
-    ) -> Result<(), FunctionError> {
-        let aggregate = &self.aggregate;
-        let entry = self
-            .table
-            .open(hash, &selector.select(&item), || aggregate.create())?;
-        let (key, accumulator) = entry.change(|accumulator| aggregate.add(accumulator, item))?;
-        if !self.final_only {
-            next.push(aggregate.row(key, accumulator), at);
-        }
         Ok(())
     }
 
@@ -150,5 +132,27 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for A
             }
         }
         Ok(Stage::Waiting)
+    }
+}
+
+impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for Aggregate<K, T, A> {
+    #[inline(always)]
+    fn apply<N: Push<A::Row>>(
+        &mut self,
+        hash: KeyHash,
+        item: T::Of<'_>,
+        at: Timestamp,
+        selector: &impl Select<T, K>,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        let aggregate = &self.aggregate;
+        let entry = self
+            .table
+            .open(hash, &selector.select(&item), || aggregate.create())?;
+        let (key, accumulator) = entry.change(|accumulator| aggregate.add(accumulator, item))?;
+        if !self.final_only {
+            next.push(aggregate.row(key, accumulator), at);
+        }
+        Ok(())
     }
 }

@@ -10,13 +10,14 @@ use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 
 use super::KeyedAggregate;
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Wire,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// The smallest value each key has had: rows of `(key, smallest)`.
     ///
@@ -39,11 +40,12 @@ where
     }
 }
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Record + Clone,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// The record with the smallest value of each key.
     pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>

@@ -10,25 +10,19 @@ use std::marker::PhantomData;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_memory::{Buffer, Entry, Mark};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::Event;
 
+use super::frame::{Frame, Lifecycle};
 use crate::function::FunctionError;
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe};
-use crate::task::{
-    BuildContext, BuildError, ChainTurn, Consume, Failure, Head, InputHead, Push, Stage,
-};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
+use crate::task::{BuildContext, BuildError, ChainTurn, Consume, Head, InputHead, Push, Stage};
 
 /// The logic of a keyed operator in one subtask.
-pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: 'static {
-    /// The next records have keys of these hashes.
-    ///
-    /// # Errors
-    /// State that cannot be brought near.
-    fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError>;
-
+pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: Lifecycle<U> {
     /// Applies one record.
     ///
     /// # Errors
@@ -41,20 +35,6 @@ pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: 'static {
         selector: &impl Select<T, K>,
         next: &mut N,
     ) -> Result<(), FunctionError>;
-
-    /// After the last record: gives out what was held back, resumably, while there is room
-    /// and time.
-    ///
-    /// # Errors
-    /// As [`KeyedOperator::apply`].
-    fn finish<N: Push<U>>(
-        &mut self,
-        next: &mut N,
-        turn: &mut ChainTurn<'_, '_>,
-    ) -> Result<Stage, FunctionError> {
-        let _ = (next, turn);
-        Ok(Stage::Done)
-    }
 }
 
 /// Opens a keyed operator in a subtask. The template a program holds.
@@ -84,11 +64,12 @@ impl<K, T, S: Clone, O: Clone> Clone for KeyedPipe<K, T, S, O> {
     }
 }
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Wire,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// The stream behind a keyed operator.
     pub(crate) fn operate<O: OpenKeyed<K, T>>(
@@ -96,13 +77,14 @@ where
         kind: &'static str,
         open: O,
     ) -> DataStream<O::Out, KeyedPipe<K, T, S, O>> {
-        self.draft.add(kind, kind);
+        let (draft, selector) = self.into_draft();
+        draft.add(kind, kind);
         let pipe = KeyedPipe {
-            selector: self.selector,
+            selector,
             open,
             types: PhantomData,
         };
-        DataStream::new(pipe, self.draft)
+        DataStream::new(pipe, draft)
     }
 }
 
@@ -123,44 +105,26 @@ where
         let name = context.operator_name(0);
         let operator = self.open.open(&name, context)?;
         let gate = context.take_gate()?;
+        let layout = context.input_layout(0);
         let consume = KeyedConsume {
-            name,
+            frame: Frame::new(name, operator, next, context.failure()),
+            layout,
             selector: self.selector,
-            operator,
-            next,
-            failure: context.failure(),
-            hashes: Vec::new(),
-            finished: false,
             types: PhantomData,
         };
-        let layout = context.input_layout();
-        Ok(Box::new(InputHead::<T, _>::new(
-            gate, layout, consume, context,
-        )))
+        Ok(Box::new(InputHead::new(gate, consume, context)))
     }
 }
 
 /// A keyed operator as the head's consumer.
 struct KeyedConsume<K, T, U, S, O, N> {
-    name: String,
+    frame: Frame<O, N>,
+    layout: EntryLayout,
     selector: S,
-    operator: O,
-    next: N,
-    failure: Failure,
-    hashes: Vec<KeyHash>,
-    finished: bool,
     types: PhantomData<fn(K, T, U)>,
 }
 
-impl<K, T, U, S, O, N> KeyedConsume<K, T, U, S, O, N> {
-    #[cold]
-    fn fail(&self, error: &FunctionError) {
-        self.failure
-            .set(&self.name, error.to_string(), error.kind());
-    }
-}
-
-impl<K, T, U, S, O, N> Consume<T> for KeyedConsume<K, T, U, S, O, N>
+impl<K, T, U, S, O, N> Consume for KeyedConsume<K, T, U, S, O, N>
 where
     K: Key,
     T: Wire,
@@ -169,32 +133,42 @@ where
     O: KeyedOperator<K, T, U>,
     N: Push<U> + 'static,
 {
-    fn prepare(&mut self, entries: &[Entry]) {
-        self.hashes.clear();
-        self.hashes.extend(entries.iter().map(|entry| entry.hash));
-        if let Err(error) = self.operator.prepare(&self.hashes) {
-            self.fail(&error);
-        }
+    fn begin_turn(&mut self, context: &mut TurnContext<'_>) {
+        self.frame.begin_turn(context);
     }
 
+    #[inline(always)]
+    fn scan(&self, _input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize {
+        buffer.scan::<T>(self.layout, cursor, out)
+    }
+
+    #[inline(always)]
+    fn prepare(&mut self, input: u32, entries: &[Entry]) {
+        let hashes = entries.iter().map(|entry| entry.hash);
+        self.frame.prepare(input, hashes);
+    }
+
+    #[inline(always)]
     fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let frame = &mut self.frame;
         for (index, entry) in entries.iter().enumerate() {
-            if !self.next.ready() {
+            if !frame.ready() {
                 return index;
             }
             let item = buffer.item::<T>(entry);
-            let scope = OperatorScope::enter(&self.name);
+            let scope = OperatorScope::enter(&frame.name);
             debug_assert!(
                 K::hash(&self.selector.select(&item)) == entry.hash,
                 "{}: the key selector answers different keys for one record",
-                self.name
+                frame.name
             );
-            let applied =
-                self.operator
-                    .apply(entry.hash, item, entry.at, &self.selector, &mut self.next);
+            let next = &mut frame.next;
+            let applied = frame
+                .operator
+                .apply(entry.hash, item, entry.at, &self.selector, next);
             scope.leave();
             if let Err(error) = applied {
-                self.fail(&error);
+                frame.fail(&error);
                 return index;
             }
         }
@@ -202,43 +176,15 @@ where
     }
 
     fn ready(&self) -> bool {
-        self.next.ready()
+        self.frame.ready()
     }
     fn mark(&mut self, mark: Mark) {
-        self.next.mark(mark);
+        self.frame.mark(mark);
     }
     fn event(&mut self, event: Event) {
-        self.next.event(event);
+        self.frame.event(event);
     }
-
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
-        use crate::task::InputStatus::{Ended, Idle};
-        if turn.input() != Ended {
-            return self.next.end_turn(turn);
-        }
-        if !self.finished {
-            let scope = OperatorScope::enter(&self.name);
-            let finished = self.operator.finish(&mut self.next, turn);
-            scope.leave();
-            let stage = match finished {
-                Ok(stage) => stage,
-                Err(error) => {
-                    self.fail(&error);
-                    return Stage::Waiting;
-                }
-            };
-            if stage != Stage::Done {
-                self.next.end_turn(&mut turn.with_input(Idle));
-                // Room may have been found while the turn ended, and nobody else would tell.
-                let room = stage == Stage::Unfinished || self.next.ready();
-                return if room {
-                    Stage::Unfinished
-                } else {
-                    Stage::Waiting
-                };
-            }
-            self.finished = true;
-        }
-        self.next.end_turn(turn)
+        self.frame.end_turn(turn)
     }
 }

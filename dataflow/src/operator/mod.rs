@@ -6,6 +6,7 @@ mod extreme;
 mod filter;
 mod flat_map;
 mod fold;
+mod frame;
 mod inspect;
 mod keyed;
 mod map;
@@ -13,6 +14,7 @@ mod process;
 mod reduce;
 mod side_output;
 mod sum;
+mod two_inputs;
 mod union;
 
 pub use aggregate::KeyedAggregate;

@@ -13,17 +13,19 @@ use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_state::{KeyedBackend, KeyedContext, Residency};
 
+use super::frame::Lifecycle;
 use super::{KeyedOperator, OpenKeyed, pass_on};
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
 use crate::task::{BuildContext, BuildError, Failure, Head, Push, SideOutputs};
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Wire,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// Processes each record with the states of its key.
     ///
@@ -122,6 +124,17 @@ struct KeyedProcess<K: Key, G> {
     side: Rc<SideOutputs>,
 }
 
+impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
+    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        match self.backend.residency(hashes)? {
+            Residency::Ready => Ok(()),
+            Residency::Pending => Err(FunctionError::new(
+                "the state backend answered that state is on its way, but it is all in memory",
+            )),
+        }
+    }
+}
+
 impl<K, T, U, G> KeyedOperator<K, T, U> for KeyedProcess<K, G>
 where
     K: Key,
@@ -134,15 +147,6 @@ where
         ) -> Result<(), FunctionError>
         + 'static,
 {
-    fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        match self.backend.residency(hashes)? {
-            Residency::Ready => Ok(()),
-            Residency::Pending => Err(FunctionError::new(
-                "the state backend answered that state is on its way, but it is all in memory",
-            )),
-        }
-    }
-
     #[inline(always)]
     fn apply<N: Push<U>>(
         &mut self,

@@ -5,13 +5,14 @@ use thalweg_memory::record::{Key, Record};
 use super::KeyedAggregate;
 use super::extreme::present;
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Record + Clone,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// Combines the records of each key: `reduce(&mut so_far, next)`. The first record of a
     /// key is its first result.

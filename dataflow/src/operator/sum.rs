@@ -7,13 +7,14 @@ use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 
 use super::KeyedAggregate;
 use crate::partition::Select;
-use crate::stream::{DataStream, KeyedStream, Pipe};
+use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
 
-impl<K, T, S> KeyedStream<K, T, S>
+impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
     K: Key,
     T: Wire,
     S: Select<T, K>,
+    I: KeyedInput<K, T, S>,
 {
     /// Sums what `number` reads from the records of each key: rows of `(key, sum)`.
     ///

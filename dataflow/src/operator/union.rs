@@ -24,11 +24,11 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     /// Ends this stream in an input of the union.
     fn flow_into(self, union: &Draft) {
         if self.draft.is_bare() {
-            self.draft.absorb_into(union);
+            self.draft.absorb_into(union, 0);
             return;
         }
         let shape = Shape::ForwardOrRebalance;
         let next = self.exchange("forward", shape, false, Rebalance::default());
-        next.absorb_into(union);
+        next.absorb_into(union, 0);
     }
 }

@@ -10,10 +10,10 @@ use thalweg_memory::record::{Item, Key, Record, Str, View, Wire};
 use super::exchange::{ExchangeTemplate, RouterTemplate};
 use super::shared_stream::{SharedEdge, SharedStream};
 use super::sink_handle::{SinkHandle, SinkTemplate};
-use super::{BoxedPipe, Draft, ExchangeInput, KeyedStream, Pipe};
+use super::{BoxedPipe, Draft, ExchangeInput, Grouping, KeyedStream, Pipe};
 use crate::graph::{Shape, SinkTarget};
 use crate::partition::{
-    Broadcast, Custom, EdgePattern, Forward, Global, Hash, Rebalance, Rescale, Router, SelectOwned,
+    Broadcast, Custom, EdgePattern, Forward, Global, Rebalance, Rescale, Router, SelectOwned,
     SelectStr, Shuffle,
 };
 use crate::sink::Sink;
@@ -196,28 +196,20 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     /// their state.
     ///
     /// The selector must answer the same key for the same record whenever it is asked.
-    pub fn key_by<K, F>(self, selector: F) -> KeyedStream<K, T, SelectOwned<F>>
+    pub fn key_by<K, F>(self, selector: F) -> KeyedStream<K, T, SelectOwned<F>, Grouping<T, P>>
     where
         K: Key + Record,
         F: for<'a, 'b> Fn(&'b T::Of<'a>) -> K + Clone + Send + 'static,
     {
-        let selector = SelectOwned(selector);
-        let router = Hash::<K, _>::new(selector.clone());
-        let shape = Shape::Fixed(EdgePattern::AllToAll);
-        let draft = self.exchange("hash", shape, true, router);
-        KeyedStream::new(draft, selector)
+        KeyedStream::new(Grouping(self), SelectOwned(selector))
     }
 
     /// Groups the stream by a string inside the record, without copying it.
-    pub fn key_by_str<F>(self, selector: F) -> KeyedStream<Str, T, SelectStr<F>>
+    pub fn key_by_str<F>(self, selector: F) -> KeyedStream<Str, T, SelectStr<F>, Grouping<T, P>>
     where
         F: for<'a, 'b> Fn(&'b T::Of<'a>) -> &'b str + Clone + Send + 'static,
     {
-        let selector = SelectStr(selector);
-        let router = Hash::<Str, _>::new(selector.clone());
-        let shape = Shape::Fixed(EdgePattern::AllToAll);
-        let draft = self.exchange("hash", shape, true, router);
-        KeyedStream::new(draft, selector)
+        KeyedStream::new(Grouping(self), SelectStr(selector))
     }
 
     /// Lets several chains read this stream. The chain up to here runs once.

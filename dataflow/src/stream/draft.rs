@@ -117,6 +117,7 @@ impl Draft {
         self.graph.borrow_mut().connect(Edge {
             from: self.vertex,
             to: to.vertex,
+            input: 0,
             partitioner,
             shape,
             keyed,
@@ -135,6 +136,7 @@ impl Draft {
         let edge = graph.connect(Edge {
             from: self.vertex,
             to: to.vertex,
+            input: 0,
             partitioner: "forward",
             shape: Shape::ForwardOrRebalance,
             keyed: false,
@@ -169,14 +171,15 @@ impl Draft {
         });
     }
 
-    /// Hands the input edges of this bare chain over to another; this one is no more. What
-    /// was said of its parallelism holds for the other.
-    pub(crate) fn absorb_into(self, other: &Draft) {
+    /// Hands the input edges of this bare chain over to another, as its input number `input`;
+    /// this one is no more. What was said of its parallelism holds for the other.
+    pub(crate) fn absorb_into(self, other: &Draft, input: u32) {
         debug_assert!(self.is_bare());
         let mut graph = self.graph.borrow_mut();
         for edge in &mut graph.edges {
             if edge.to == self.vertex {
                 edge.to = other.vertex;
+                edge.input = input;
             }
         }
         let bare = graph.vertex(self.vertex);
@@ -185,8 +188,8 @@ impl Draft {
         let joined = graph.vertex(other.vertex);
         match (joined.parallelism, asked) {
             (Some(one), Some(another)) if one != another => graph.problem(format!(
-                "a union joins exchanges with parallelisms of {one} and {another}: give both the \
-                 same one, or say it once, behind the union"
+                "exchanges with parallelisms of {one} and {another} lead to the same operator: give \
+                 both the same one, or say it once, behind the operator"
             )),
             (None, asked) => joined.parallelism = asked,
             _ => {}

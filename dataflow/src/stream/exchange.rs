@@ -36,9 +36,8 @@ impl<T: Wire> Pipe for ExchangeInput<T> {
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let gate = context.take_gate()?;
-        let layout = context.input_layout();
-        let consume = PlainConsume::<T, N>::new(next);
-        Ok(Box::new(InputHead::new(gate, layout, consume, context)))
+        let consume = PlainConsume::<T, N>::new(context.input_layout(0), next);
+        Ok(Box::new(InputHead::new(gate, consume, context)))
     }
 }
 

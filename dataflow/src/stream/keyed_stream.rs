@@ -4,42 +4,93 @@
 
 use std::marker::PhantomData;
 
-use thalweg_memory::record::{Item, Key, Record, View};
+use thalweg_memory::record::{Item, Key, Record, View, Wire};
 
-use super::Draft;
-use crate::partition::SelectOwned;
+use super::{DataStream, Draft, Pipe};
+use crate::graph::Shape;
+use crate::partition::{EdgePattern, Hash, Select, SelectOwned};
 
 /// A stream of `T` grouped by keys of `K`, which `S` reads from each record.
+///
+/// The exchange that groups it is made when an operator is put behind it, so that the operator
+/// may put a part of itself before the exchange.
 #[must_use = "a stream does nothing until it ends in a sink"]
-pub struct KeyedStream<K: Item, T: Item, S> {
-    pub(crate) draft: Draft,
+pub struct KeyedStream<K: Item, T: Item, S, I> {
+    pub(crate) input: I,
     pub(crate) selector: S,
+    pub(crate) parallelism: Option<u32>,
     types: PhantomData<fn(K, T)>,
 }
 
-impl<K: Key, T: Item, S> KeyedStream<K, T, S> {
-    pub(crate) fn new(draft: Draft, selector: S) -> Self {
+/// Where the records of a keyed stream come from: what makes its exchange.
+pub trait KeyedInput<K: Item, T: Item, S> {
+    /// Makes the exchange; answers the chain behind it.
+    #[doc(hidden)]
+    fn exchange(self, selector: &S) -> Exchanged;
+}
+
+/// A chain that will be grouped by the selector of its keyed stream.
+pub struct Grouping<T: Item, P: Pipe<Out = T>>(pub(crate) DataStream<T, P>);
+
+impl<K, T, S, P> KeyedInput<K, T, S> for Grouping<T, P>
+where
+    K: Key,
+    T: Wire,
+    S: Select<T, K>,
+    P: Pipe<Out = T>,
+{
+    fn exchange(self, selector: &S) -> Exchanged {
+        let router = Hash::<K, _>::new(selector.clone());
+        let shape = Shape::Fixed(EdgePattern::AllToAll);
+        Exchanged(self.0.exchange("hash", shape, true, router))
+    }
+}
+
+/// A chain behind its exchange.
+pub struct Exchanged(pub(crate) Draft);
+
+impl<K: Item, T: Item, S> KeyedInput<K, T, S> for Exchanged {
+    fn exchange(self, _selector: &S) -> Exchanged {
+        self
+    }
+}
+
+impl<K: Key, T: Item, S, I> KeyedStream<K, T, S, I> {
+    pub(crate) fn new(input: I, selector: S) -> Self {
         Self {
-            draft,
+            input,
             selector,
+            parallelism: None,
             types: PhantomData,
         }
     }
 
     /// How many subtasks the keyed operator has.
-    pub fn parallelism(self, parallelism: u32) -> Self {
-        self.draft.set_parallelism(parallelism);
+    pub fn parallelism(mut self, parallelism: u32) -> Self {
+        self.parallelism = Some(parallelism);
         self
     }
 }
 
-impl<K: Key + Record, T: Record, S> KeyedStream<K, T, S> {
+impl<K: Key, T: Item, S, I: KeyedInput<K, T, S>> KeyedStream<K, T, S, I> {
+    /// Makes the exchange; answers the chain behind it and the selector.
+    pub(crate) fn into_draft(self) -> (Draft, S) {
+        let Exchanged(draft) = self.input.exchange(&self.selector);
+        if let Some(parallelism) = self.parallelism {
+            draft.set_parallelism(parallelism);
+        }
+        (draft, self.selector)
+    }
+}
+
+impl<K: Key + Record, T: Record, S, I: KeyedInput<K, T, S>> KeyedStream<K, T, S, I> {
     /// Reads the records in place instead of as owned values; `selector` reads the same key
     /// from the record's view.
-    pub fn view<F>(self, selector: F) -> KeyedStream<K, View<T>, SelectOwned<F>>
+    pub fn view<F>(self, selector: F) -> KeyedStream<K, View<T>, SelectOwned<F>, Exchanged>
     where
         F: for<'a, 'b> Fn(&'b &'a T::Archived) -> K + Clone + Send + 'static,
     {
-        KeyedStream::new(self.draft, SelectOwned(selector))
+        let (draft, _) = self.into_draft();
+        KeyedStream::new(Exchanged(draft), SelectOwned(selector))
     }
 }

@@ -13,7 +13,7 @@ pub use data_stream::DataStream;
 pub(crate) use draft::Draft;
 pub use environment::Environment;
 pub use exchange::ExchangeInput;
-pub use keyed_stream::KeyedStream;
+pub use keyed_stream::{Exchanged, Grouping, KeyedInput, KeyedStream};
 pub use pipe::{BoxedPipe, Pipe, SourcePipe};
 pub use shared_stream::SharedStream;
 pub use sink_handle::SinkHandle;

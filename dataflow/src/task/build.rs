@@ -89,7 +89,7 @@ pub(crate) struct TaskCounters {
 pub struct BuildContext {
     info: SubtaskInfo,
     gate: Option<GateRef>,
-    input_layout: EntryLayout,
+    input_layouts: Vec<EntryLayout>,
     partitions: Vec<(EdgeId, ResultPartition)>,
     splits: Option<Box<dyn Any + Send>>,
     budget: Budget,
@@ -99,21 +99,21 @@ pub struct BuildContext {
 }
 
 impl BuildContext {
-    /// The parts a deployer provides: the subtask's input gate with what stands beside each
-    /// of its records (none for sources), one partition per outgoing edge, the splits of its
+    /// The parts a deployer provides: the subtask's input gate with what stands beside the
+    /// records of each of its inputs (none for sources), one partition per outgoing edge, the splits of its
     /// source, the slot's managed memory.
     pub fn new(
         info: SubtaskInfo,
-        gate: Option<(GateRef, EntryLayout)>,
+        gate: Option<(GateRef, Vec<EntryLayout>)>,
         partitions: Vec<(EdgeId, ResultPartition)>,
         splits: Option<Box<dyn Any + Send>>,
         budget: Budget,
     ) -> Self {
-        let input_layout = gate.as_ref().map(|(_, layout)| *layout).unwrap_or_default();
+        let (gate, input_layouts) = gate.unzip();
         Self {
             info,
-            gate: gate.map(|(gate, _)| gate),
-            input_layout,
+            gate,
+            input_layouts: input_layouts.unwrap_or_default(),
             partitions,
             splits,
             budget,
@@ -128,9 +128,9 @@ impl BuildContext {
         &self.info
     }
 
-    /// What stands beside each record of the gate.
-    pub(crate) fn input_layout(&self) -> EntryLayout {
-        self.input_layout
+    /// What stands beside each record of the gate's input number `input`.
+    pub(crate) fn input_layout(&self, input: usize) -> EntryLayout {
+        self.input_layouts.get(input).copied().unwrap_or_default()
     }
 
     /// The name of the chain's operator at this place.

@@ -30,9 +30,15 @@ const AHEAD: usize = 32;
 const LOOK: usize = 64;
 
 /// What stands at the head of a consuming chain and takes the records of its gate.
-pub(crate) trait Consume<W: Wire>: 'static {
+pub(crate) trait Consume: 'static {
+    /// Called first in every turn.
+    fn begin_turn(&mut self, context: &mut TurnContext<'_>) {
+        let _ = context;
+    }
+    /// Finds the next entries of a buffer, which holds the records of one input.
+    fn scan(&self, input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize;
     /// The next entries: bring near what they will touch.
-    fn prepare(&mut self, entries: &[Entry]);
+    fn prepare(&mut self, input: u32, entries: &[Entry]);
     /// Applies entries in order; answers how many, fewer than all when room ran out.
     fn apply(&mut self, input: u32, buffer: &Buffer, entries: &[Entry]) -> usize;
     /// Whether there is room for the results of one more record.
@@ -55,9 +61,8 @@ struct Current {
 }
 
 /// The head of a chain that begins with an exchange.
-pub(crate) struct InputHead<W: Wire, C> {
+pub(crate) struct InputHead<C> {
     gate: GateRef,
-    layout: EntryLayout,
     consume: C,
     current: Option<Current>,
     entries: [Entry; CHUNK],
@@ -67,7 +72,6 @@ pub(crate) struct InputHead<W: Wire, C> {
     watermarks: WatermarkCombiner,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
-    item: std::marker::PhantomData<fn(W)>,
 }
 
 /// Why the records stopped for now.
@@ -77,17 +81,11 @@ enum Pause {
     Expired,
 }
 
-impl<W: Wire, C: Consume<W>> InputHead<W, C> {
-    pub(crate) fn new(
-        gate: GateRef,
-        layout: EntryLayout,
-        consume: C,
-        context: &BuildContext,
-    ) -> Self {
+impl<C: Consume> InputHead<C> {
+    pub(crate) fn new(gate: GateRef, consume: C, context: &BuildContext) -> Self {
         let channels = gate.borrow().channels().collect();
         Self {
             gate,
-            layout,
             consume,
             current: None,
             entries: [Entry::default(); CHUNK],
@@ -97,7 +95,6 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
             watermarks: WatermarkCombiner::new(channels),
             failure: context.failure(),
             records_in: context.counters().records_in,
-            item: std::marker::PhantomData,
         }
     }
 
@@ -141,7 +138,8 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
         while self.applied < end {
             let ahead = self.scanned.min(self.applied + STEP + AHEAD);
             if self.prepared < ahead {
-                self.consume.prepare(&self.entries[self.prepared..ahead]);
+                self.consume
+                    .prepare(input, &self.entries[self.prepared..ahead]);
                 self.prepared = ahead;
             }
             let step = end.min(self.applied + STEP);
@@ -184,10 +182,12 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
             return false;
         };
         loop {
-            let found =
-                current
-                    .buffer
-                    .scan::<W>(self.layout, &mut current.cursor, &mut self.entries);
+            let found = self.consume.scan(
+                current.input,
+                &current.buffer,
+                &mut current.cursor,
+                &mut self.entries,
+            );
             if found > 0 {
                 self.scanned = found;
                 self.prepared = 0;
@@ -225,8 +225,9 @@ impl<W: Wire, C: Consume<W>> InputHead<W, C> {
     }
 }
 
-impl<W: Wire, C: Consume<W>> Head for InputHead<W, C> {
+impl<C: Consume> Head for InputHead<C> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.consume.begin_turn(context);
         let (pause, made) = if self.consume.ready() {
             self.read(context)?
         } else {
@@ -256,21 +257,28 @@ impl<W: Wire, C: Consume<W>> Head for InputHead<W, C> {
 
 /// Records go straight into the chain.
 pub(crate) struct PlainConsume<W, N> {
+    layout: EntryLayout,
     next: N,
     item: std::marker::PhantomData<fn(W)>,
 }
 
 impl<W: Wire, N: Push<W> + 'static> PlainConsume<W, N> {
-    pub(crate) fn new(next: N) -> Self {
+    pub(crate) fn new(layout: EntryLayout, next: N) -> Self {
         Self {
+            layout,
             next,
             item: std::marker::PhantomData,
         }
     }
 }
 
-impl<W: Wire, N: Push<W> + 'static> Consume<W> for PlainConsume<W, N> {
-    fn prepare(&mut self, _entries: &[Entry]) {}
+impl<W: Wire, N: Push<W> + 'static> Consume for PlainConsume<W, N> {
+    #[inline(always)]
+    fn scan(&self, _input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize {
+        buffer.scan::<W>(self.layout, cursor, out)
+    }
+
+    fn prepare(&mut self, _input: u32, _entries: &[Entry]) {}
 
     fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
         for (index, entry) in entries.iter().enumerate() {

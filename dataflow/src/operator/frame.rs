@@ -1,0 +1,343 @@
+//! What every operator at the head of a chain shares: firing, held marks, time, the end.
+//!
+//! A watermark is held at the operator until everything it made due has been given out; what
+//! comes behind it meanwhile waits in line, and no record is applied. Firing is resumable: it
+//! stops when there is no room or time and goes on in the next turn. Lives on one shard.
+
+use std::collections::VecDeque;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_memory::Mark;
+use thalweg_memory::record::Item;
+use thalweg_network::Event;
+
+use crate::function::FunctionError;
+use crate::task::{ChainTurn, Failure, InputStatus, Push, Stage};
+
+/// Results given out between two looks at the clock.
+const SLICE: usize = 128;
+
+/// How far an operator came with what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Firing {
+    /// Nothing due is left.
+    Done,
+    /// More is due: room or the slice ran out.
+    More,
+}
+
+/// The life of an operator between its records.
+pub(crate) trait Lifecycle<U: Item>: 'static {
+    /// The next records of this input have keys of these hashes.
+    ///
+    /// # Errors
+    /// State that cannot be brought near.
+    fn prepare(&mut self, input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        let _ = (input, hashes);
+        Ok(())
+    }
+
+    /// Whether the operator wants to be told the processing time.
+    fn wants_processing_time(&self) -> bool {
+        false
+    }
+
+    /// A turn begins at this processing time, in ms since 1970. Called before anything else of
+    /// the turn, if the operator wants it.
+    fn processing_time(&mut self, now: Timestamp) {
+        let _ = now;
+    }
+
+    /// The earliest processing time at which [`Lifecycle::fire`] has something to give out.
+    fn next_processing_time(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The watermark of all inputs is `to` now. What that makes due is given out by
+    /// [`Lifecycle::fire`], before the watermark goes on.
+    fn watermark(&mut self, to: Timestamp) {
+        let _ = to;
+    }
+
+    /// Gives out what is due, about `limit` results at most, and only while `next.ready()`.
+    /// Answers [`Firing::Done`] only when nothing due is left.
+    ///
+    /// # Errors
+    /// State that does not fit its budget, or what the user's function answers.
+    fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
+        let _ = (next, limit);
+        Ok(Firing::Done)
+    }
+
+    /// After the last record and the last watermark: gives out what is held back until the end,
+    /// resumably, while there is room and time.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::fire`].
+    fn finish<N: Push<U>>(
+        &mut self,
+        next: &mut N,
+        turn: &mut ChainTurn<'_, '_>,
+    ) -> Result<Stage, FunctionError> {
+        let _ = (next, turn);
+        Ok(Stage::Done)
+    }
+}
+
+/// What waits behind a watermark that is held.
+enum Held {
+    Mark(Mark),
+    Event(Event),
+}
+
+/// Why an operator fires.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// The watermark that is first in line.
+    Watermark,
+    /// The clock.
+    ProcessingTime,
+}
+
+/// When a task asked to be woken.
+#[derive(Clone, Copy)]
+struct Alarm {
+    at: Timestamp,
+    /// The same on the shard's monotonic clock, ns.
+    deadline: u64,
+}
+
+/// An operator, the stage behind it and what is held between them.
+pub(crate) struct Frame<O, N> {
+    pub(crate) name: String,
+    pub(crate) operator: O,
+    pub(crate) next: N,
+    failure: Failure,
+    /// Something due is being given out; what is held waits for it.
+    firing: Option<Cause>,
+    held: VecDeque<Held>,
+    hashes: Vec<KeyHash>,
+    alarm: Option<Alarm>,
+    finished: bool,
+}
+
+impl<O, N> Frame<O, N> {
+    pub(crate) fn new(name: String, operator: O, next: N, failure: Failure) -> Self {
+        Self {
+            name,
+            operator,
+            next,
+            failure,
+            firing: None,
+            held: VecDeque::new(),
+            hashes: Vec::new(),
+            alarm: None,
+            finished: false,
+        }
+    }
+
+    #[cold]
+    pub(crate) fn fail(&self, error: &FunctionError) {
+        self.failure
+            .set(&self.name, error.to_string(), error.kind());
+    }
+
+    /// Whether a record may be applied.
+    #[inline(always)]
+    pub(crate) fn ready<U: Item>(&self) -> bool
+    where
+        N: Push<U>,
+    {
+        self.firing.is_none() && self.next.ready()
+    }
+
+    /// Brings near what records with these hashes will touch.
+    #[inline(always)]
+    pub(crate) fn prepare<U: Item>(&mut self, input: u32, hashes: impl Iterator<Item = KeyHash>)
+    where
+        O: Lifecycle<U>,
+    {
+        self.hashes.clear();
+        self.hashes.extend(hashes);
+        if let Err(error) = self.operator.prepare(input, &self.hashes) {
+            self.fail(&error);
+        }
+    }
+
+    /// A turn begins: tells the operator the time and lets it fire what that makes due.
+    pub(crate) fn begin_turn<U: Item>(&mut self, context: &mut TurnContext<'_>)
+    where
+        O: Lifecycle<U>,
+    {
+        if !self.operator.wants_processing_time() {
+            return;
+        }
+        let now = Timestamp(context.reactor().wall_ms());
+        self.operator.processing_time(now);
+        if self
+            .operator
+            .next_processing_time()
+            .is_some_and(|at| at <= now)
+        {
+            self.firing = Some(Cause::Watermark);
+        }
+    }
+
+    /// Takes a combined mark of all inputs.
+    pub(crate) fn mark<U: Item>(&mut self, mark: Mark)
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        self.hold(Held::Mark(mark));
+    }
+
+    /// Takes a barrier.
+    pub(crate) fn event<U: Item>(&mut self, event: Event)
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        self.hold(Held::Event(event));
+    }
+
+    fn hold<U: Item>(&mut self, held: Held)
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        self.held.push_back(held);
+        if self.firing.is_none() {
+            self.begin_next();
+            self.fire_slice();
+        }
+    }
+
+    /// Lets go what stands in line, up to a watermark: that begins to fire.
+    fn begin_next<U: Item>(&mut self)
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        while let Some(first) = self.held.front() {
+            if let Held::Mark(Mark::Watermark(watermark)) = first {
+                self.operator.watermark(watermark.0);
+                self.firing = Some(Cause::Watermark);
+                return;
+            }
+            self.pass_on_first();
+        }
+    }
+
+    fn pass_on_first<U: Item>(&mut self)
+    where
+        N: Push<U>,
+    {
+        match self.held.pop_front() {
+            Some(Held::Mark(mark)) => self.next.mark(mark),
+            Some(Held::Event(event)) => self.next.event(event),
+            None => {}
+        }
+    }
+
+    /// Gives out one slice of what is due. When that was the last of it, the watermark behind
+    /// which it stood goes on and the next in line begins.
+    fn fire_slice<U: Item>(&mut self)
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        if self.firing.is_none() || !self.next.ready() || self.failure.is_set() {
+            return;
+        }
+        let scope = OperatorScope::enter(&self.name);
+        let fired = self.operator.fire(&mut self.next, SLICE);
+        scope.leave();
+        match fired {
+            Ok(Firing::More) => {}
+            Ok(Firing::Done) => {
+                if self.firing.take() == Some(Cause::Watermark) {
+                    self.pass_on_first();
+                }
+                self.begin_next();
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    /// The end of a turn: goes on firing, and after the last record gives out what was held
+    /// back.
+    pub(crate) fn end_turn<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        while self.firing.is_some() && self.next.ready() && !self.failure.is_set() {
+            self.fire_slice();
+            if self.firing.is_some() && turn.expired() {
+                break;
+            }
+        }
+        if self.firing.is_some() {
+            return self.again_later(Stage::Unfinished, turn);
+        }
+        self.set_alarm(turn);
+        if turn.input() == InputStatus::Ended && !self.finished {
+            let scope = OperatorScope::enter(&self.name);
+            let finished = self.operator.finish(&mut self.next, turn);
+            scope.leave();
+            match finished {
+                Ok(Stage::Done) => self.finished = true,
+                Ok(stage) => return self.again_later(stage, turn),
+                Err(error) => {
+                    self.fail(&error);
+                    return Stage::Waiting;
+                }
+            }
+        }
+        self.next.end_turn(turn)
+    }
+
+    /// Ends the turn of what stands behind while this operator has more to give out.
+    fn again_later<U: Item>(&mut self, stage: Stage, turn: &mut ChainTurn<'_, '_>) -> Stage
+    where
+        N: Push<U>,
+    {
+        let ready_before = self.next.ready();
+        self.next.end_turn(&mut turn.with_input(InputStatus::Idle));
+        // Room may have been found while the turn ended, and nobody else would tell.
+        if self.next.ready() && (stage == Stage::Unfinished || !ready_before) {
+            Stage::Unfinished
+        } else {
+            Stage::Waiting
+        }
+    }
+
+    /// Has the task woken when the next processing time is due.
+    fn set_alarm<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>)
+    where
+        O: Lifecycle<U>,
+    {
+        let Some(at) = self.operator.next_processing_time() else {
+            return;
+        };
+        let context = turn.context();
+        let now = context.reactor().now();
+        if let Some(alarm) = self.alarm
+            && alarm.at <= at
+            && alarm.deadline > now
+        {
+            return;
+        }
+        let wait_ms = at.0.saturating_sub(context.reactor().wall_ms());
+        let wait_ns = u64::try_from(wait_ms)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000);
+        let deadline = now.saturating_add(wait_ns);
+        context.wake_at(deadline);
+        self.alarm = Some(Alarm { at, deadline });
+    }
+}

@@ -1,0 +1,197 @@
+//! The frame of every operator with two inputs: connect, join, broadcast.
+//!
+//! Both inputs arrive at one gate, each with its own record type; the watermark is the minimum
+//! over both. Records of one channel keep their order, the two inputs have none between them.
+
+use std::marker::PhantomData;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_memory::record::{Item, Wire};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_network::Event;
+
+use super::frame::{Frame, Lifecycle};
+use crate::function::FunctionError;
+use crate::stream::{DataStream, Draft, Pipe};
+use crate::task::{BuildContext, BuildError, ChainTurn, Consume, Head, InputHead, Push, Stage};
+
+/// The logic of an operator with two inputs in one subtask.
+///
+/// `hash` is that of the record's key, zero on an input that is not keyed.
+pub(crate) trait TwoInputOperator<A: Item, B: Item, U: Item>: Lifecycle<U> {
+    /// Applies one record of the first input.
+    ///
+    /// # Errors
+    /// State that does not fit its budget, or what the user's function answers.
+    fn first<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: A::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError>;
+
+    /// Applies one record of the second input.
+    ///
+    /// # Errors
+    /// As [`TwoInputOperator::first`].
+    fn second<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: B::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError>;
+}
+
+/// Opens an operator with two inputs in a subtask. The template a program holds.
+pub(crate) trait OpenTwoInputs<A: Item, B: Item>: Clone + Send + 'static {
+    /// What the operator emits.
+    type Out: Item;
+    /// The operator.
+    type Operator: TwoInputOperator<A, B, Self::Out>;
+    /// Opens it.
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError>;
+}
+
+/// A chain that begins with an operator with two inputs.
+pub(crate) struct TwoInputPipe<A, B, O> {
+    open: O,
+    types: PhantomData<fn(A, B)>,
+}
+
+impl<A, B, O: Clone> Clone for TwoInputPipe<A, B, O> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+/// The stream behind an operator with two inputs, each a chain right behind its exchange.
+pub(crate) fn join_inputs<A: Wire, B: Wire, O: OpenTwoInputs<A, B>>(
+    first: Draft,
+    second: Draft,
+    kind: &'static str,
+    open: O,
+) -> DataStream<O::Out, TwoInputPipe<A, B, O>> {
+    let joined = Draft::begin(first.graph());
+    first.absorb_into(&joined, 0);
+    second.absorb_into(&joined, 1);
+    joined.add(kind, kind);
+    let pipe = TwoInputPipe {
+        open,
+        types: PhantomData,
+    };
+    DataStream::new(pipe, joined)
+}
+
+impl<A: Wire, B: Wire, O: OpenTwoInputs<A, B>> Pipe for TwoInputPipe<A, B, O> {
+    type Out = O::Out;
+
+    fn build<N: Push<O::Out> + 'static>(
+        self,
+        next: N,
+        context: &mut BuildContext,
+    ) -> Result<Box<dyn Head>, BuildError> {
+        let name = context.operator_name(0);
+        let operator = self.open.open(&name, context)?;
+        let gate = context.take_gate()?;
+        let consume = TwoInputConsume {
+            layouts: [context.input_layout(0), context.input_layout(1)],
+            frame: Frame::new(name, operator, next, context.failure()),
+            types: PhantomData,
+        };
+        Ok(Box::new(InputHead::new(gate, consume, context)))
+    }
+}
+
+/// An operator with two inputs as the head's consumer.
+struct TwoInputConsume<A, B, U, O, N> {
+    layouts: [EntryLayout; 2],
+    frame: Frame<O, N>,
+    types: PhantomData<fn(A, B, U)>,
+}
+
+impl<A, B, U, O, N> TwoInputConsume<A, B, U, O, N>
+where
+    U: Item,
+    N: Push<U>,
+{
+    /// Applies entries by `apply`, until room runs out or one fails.
+    #[inline(always)]
+    fn apply_each(
+        frame: &mut Frame<O, N>,
+        entries: &[Entry],
+        mut apply: impl FnMut(&mut O, &mut N, &Entry) -> Result<(), FunctionError>,
+    ) -> usize {
+        for (index, entry) in entries.iter().enumerate() {
+            if !frame.ready() {
+                return index;
+            }
+            let scope = OperatorScope::enter(&frame.name);
+            let applied = apply(&mut frame.operator, &mut frame.next, entry);
+            scope.leave();
+            if let Err(error) = applied {
+                frame.fail(&error);
+                return index;
+            }
+        }
+        entries.len()
+    }
+}
+
+impl<A, B, U, O, N> Consume for TwoInputConsume<A, B, U, O, N>
+where
+    A: Wire,
+    B: Wire,
+    U: Item,
+    O: TwoInputOperator<A, B, U>,
+    N: Push<U> + 'static,
+{
+    fn begin_turn(&mut self, context: &mut TurnContext<'_>) {
+        self.frame.begin_turn(context);
+    }
+
+    fn scan(&self, input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize {
+        match input {
+            0 => buffer.scan::<A>(self.layouts[0], cursor, out),
+            _ => buffer.scan::<B>(self.layouts[1], cursor, out),
+        }
+    }
+
+    fn prepare(&mut self, input: u32, entries: &[Entry]) {
+        let hashes = entries.iter().map(|entry| entry.hash);
+        self.frame.prepare(input, hashes);
+    }
+
+    fn apply(&mut self, input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let frame = &mut self.frame;
+        if input == 0 {
+            Self::apply_each(frame, entries, |operator, next, entry| {
+                operator.first(entry.hash, buffer.item::<A>(entry), entry.at, next)
+            })
+        } else {
+            Self::apply_each(frame, entries, |operator, next, entry| {
+                operator.second(entry.hash, buffer.item::<B>(entry), entry.at, next)
+            })
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.frame.ready()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.frame.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.frame.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        self.frame.end_turn(turn)
+    }
+}
