@@ -3,7 +3,7 @@
 //! Entered by keyed operators through a [`KeyedTable`] (the engine's own, which borrow keys from the
 //! segment) or through the handles of a [`KeyedBackend`] (user functions, which have a current key). A
 //! table keeps native values in open addressing, stamped with the epoch of their last change and divided
-//! by key group, so that a group can be copied, moved or dropped alone.
+//! by key group, so that a group can be copied, moved or dropped alone. A [`TimerQueue`] keeps the timers.
 //!
 //! Invariants: state is changed only through the calls of a table or handle, so that stamps and memory
 //! accounting see every change; every byte is reserved from the slot's budget; nothing here blocks.
@@ -16,9 +16,11 @@ pub mod descriptor;
 pub mod error;
 pub mod keyed;
 pub mod table;
+pub mod timer;
 
 pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{KeyedContext, ReducingState, ValueState};
 pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry};
+pub use timer::{Timer, TimerCursor, TimerQueue};

@@ -26,6 +26,7 @@ mod place;
 mod scan;
 mod stamp;
 
+pub(crate) use account::Account;
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
 pub use open::OpenEntry;
