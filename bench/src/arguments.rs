@@ -29,9 +29,12 @@ pub(crate) enum Command {
         /// Threads, each on its own core.
         #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=2))]
         threads: u32,
-        /// Records to generate (gen, sum).
+        /// Records to generate (all but wc).
         #[arg(long, default_value_t = 100_000_000)]
         records: u64,
+        /// Events per millisecond of event time (q0 to q8).
+        #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
+        events_per_ms: u64,
         /// Text files or directories of them (wc).
         #[arg(long, num_args = 1.., required_if_eq("workload", "wc"))]
         input: Vec<PathBuf>,
@@ -90,6 +93,12 @@ pub(crate) enum Run {
         #[command(flatten)]
         how: How,
     },
+    /// Nexmark: every bid, source to sink.
+    Q0(Nexmark),
+    /// Nexmark: every bid with its price converted.
+    Q1(Nexmark),
+    /// Nexmark: the bids for some auctions.
+    Q2(Nexmark),
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -101,6 +110,18 @@ pub(crate) enum Run {
         #[command(flatten)]
         settings: Overrides,
     },
+}
+
+/// What every query over an auction site takes.
+#[derive(Args)]
+pub(crate) struct Nexmark {
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    /// Events per millisecond of event time.
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(1..))]
+    pub(crate) events_per_ms: u64,
+    #[command(flatten)]
+    pub(crate) how: How,
 }
 
 /// How many records are made.
@@ -146,6 +167,12 @@ pub(crate) enum Workload {
     Sum,
     /// Running count by word.
     Wc,
+    /// Nexmark: every bid.
+    Q0,
+    /// Nexmark: converted prices.
+    Q1,
+    /// Nexmark: bids for some auctions.
+    Q2,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -245,6 +272,8 @@ mod tests {
             "run sum --records 100 --parallelism 2 --output json",
             "run gen --with-limit --times 3 -D thalweg.shard.pin=false",
             "run wc --input a b --mode batch",
+            "run q1 --records 100 --events-per-ms 7 --with-limit",
+            "limit q2 --events-per-ms 7",
             "run lone --gap 20 -D thalweg.profile=low-latency",
         ] {
             assert!(parse(good).is_ok(), "{good}");

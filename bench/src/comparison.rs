@@ -62,6 +62,15 @@ pub fn by_hand(work: &engine::Work) -> limit::Work {
         engine::Work::Wc { inputs, .. } => limit::Work::Wc {
             inputs: inputs.clone(),
         },
+        engine::Work::Nexmark {
+            query,
+            events,
+            per_ms,
+        } => limit::Work::Nexmark {
+            query: *query,
+            events: *events,
+            per_ms: *per_ms,
+        },
     }
 }
 
@@ -75,8 +84,8 @@ impl Comparison {
     /// If they did not do the same.
     pub fn of(work: &engine::Work, run: Report, limit: Report) -> Result<Self, Disagreement> {
         let batch = match work {
-            engine::Work::Gen { .. } | engine::Work::Sum { .. } => false,
             engine::Work::Wc { mode, .. } => *mode != RuntimeMode::Streaming,
+            _ => false,
         };
         let same = run.checksum == limit.checksum
             && run.records == limit.records

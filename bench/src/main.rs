@@ -10,13 +10,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_bench::comparison::{self, Comparison, Disagreement};
-use thalweg_bench::engine::{self, EngineError, Settings};
+use thalweg_bench::engine::{self, EngineError, Query, Settings};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};
 use thalweg_bench::text::{self, TextPlan};
 use thiserror::Error;
 
-use crate::arguments::{Arguments, Command, How, Output, Run, Workload};
+use crate::arguments::{Arguments, Command, How, Nexmark, Output, Run, Workload};
 
 #[derive(Debug, Error)]
 enum Failure {
@@ -52,14 +52,23 @@ fn perform(command: Command) -> Result<(), Failure> {
             workload,
             threads,
             records,
+            events_per_ms,
             input,
             times,
             output: Output::Json,
         } => {
+            let nexmark = |query| limit::Work::Nexmark {
+                query,
+                events: records,
+                per_ms: events_per_ms,
+            };
             let work = match workload {
                 Workload::Gen => limit::Work::Gen { records },
                 Workload::Sum => limit::Work::Sum { records },
                 Workload::Wc => limit::Work::Wc { inputs: input },
+                Workload::Q0 => nexmark(Query::Q0),
+                Workload::Q1 => nexmark(Query::Q1),
+                Workload::Q2 => nexmark(Query::Q2),
             };
             let best = fastest(times, || Ok::<_, Failure>(limit::run(&work, threads)?))?;
             Ok(report::print(&best)?)
@@ -100,6 +109,9 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             let (inputs, mode) = (input, mode.into());
             (engine::Work::Wc { inputs, mode }, how)
         }
+        Run::Q0(what) => nexmark(Query::Q0, what),
+        Run::Q1(what) => nexmark(Query::Q1, what),
+        Run::Q2(what) => nexmark(Query::Q2, what),
         Run::Lone {
             records,
             gap,
@@ -115,6 +127,15 @@ fn on_engine(run: Run) -> Result<(), Failure> {
         }
     };
     throughput(&work, how)
+}
+
+fn nexmark(query: Query, what: Nexmark) -> (engine::Work, How) {
+    let work = engine::Work::Nexmark {
+        query,
+        events: what.amount.records,
+        per_ms: what.events_per_ms,
+    };
+    (work, what.how)
 }
 
 /// Runs a throughput workload, on request beside the work by hand.

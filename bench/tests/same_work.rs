@@ -10,7 +10,7 @@ use std::process::Command;
 
 use thalweg::prelude::RuntimeMode;
 use thalweg_bench::comparison::{Comparison, by_hand};
-use thalweg_bench::engine::{self, Settings, Work};
+use thalweg_bench::engine::{self, Query, Settings, Work};
 use thalweg_bench::limit;
 use thalweg_bench::text::{self, TextPlan};
 
@@ -53,6 +53,22 @@ fn gen_equals_the_work_by_hand() {
 fn sum_equals_the_work_by_hand() {
     for records in [1, 20_011, 300_007] {
         check(&Work::Sum { records }, records);
+    }
+}
+
+#[test]
+fn queries_equal_the_work_by_hand() {
+    for (query, rows_out) in [
+        (Query::Q0, 276_003),
+        (Query::Q1, 276_003),
+        (Query::Q2, 1_859),
+    ] {
+        let work = Work::Nexmark {
+            query,
+            events: 300_007,
+            per_ms: 7,
+        };
+        check(&work, rows_out);
     }
 }
 

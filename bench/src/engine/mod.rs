@@ -6,6 +6,7 @@
 mod checksum;
 mod generated;
 mod lone;
+mod nexmark;
 mod words;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
 pub use lone::{Latencies, lone};
+pub use nexmark::Query;
 
 /// A workload and what it is to work on.
 #[derive(Clone, Debug)]
@@ -39,6 +41,15 @@ pub enum Work {
         inputs: Vec<PathBuf>,
         /// A row per word, or one per distinct word.
         mode: RuntimeMode,
+    },
+    /// A query over the events of an auction site.
+    Nexmark {
+        /// Which.
+        query: Query,
+        /// How many events, of which 46 of 50 are bids.
+        events: u64,
+        /// Events per millisecond of event time.
+        per_ms: u64,
     },
 }
 
@@ -94,6 +105,14 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
             let total = words::count(&environment, inputs, *mode);
             ("wc", total)
         }
+        Work::Nexmark {
+            query,
+            events,
+            per_ms,
+        } => {
+            let total = nexmark::program(&environment, *query, *events, *per_ms);
+            (query.name(), total)
+        }
     };
     forget_peak_rss();
     let cpu_before = process_cpu_seconds();
@@ -102,6 +121,7 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
     let (rows_out, checksum) = total.get();
     let records = match work {
         Work::Gen { records } | Work::Sum { records } => *records,
+        Work::Nexmark { events, .. } => *events,
         Work::Wc { .. } => words::words_in(&result).unwrap_or(rows_out),
     };
     let totals = Totals {

@@ -12,6 +12,7 @@
 mod generate;
 mod level;
 mod machine;
+mod nexmark;
 mod ranges;
 mod ring;
 mod sum;
@@ -27,6 +28,7 @@ use std::thread;
 
 use thiserror::Error;
 
+use crate::engine::Query;
 use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
@@ -50,6 +52,15 @@ pub enum Work {
     Wc {
         /// Text files, or directories whose files are all read.
         inputs: Vec<PathBuf>,
+    },
+    /// Answer a query over the events of an auction site.
+    Nexmark {
+        /// Which.
+        query: Query,
+        /// How many events.
+        events: u64,
+        /// Events per millisecond of event time.
+        per_ms: u64,
     },
 }
 
@@ -83,6 +94,7 @@ pub fn run(work: &Work, threads: u32) -> Result<Report, LimitError> {
         Work::Gen { .. } => "gen",
         Work::Sum { .. } => "sum",
         Work::Wc { .. } => "wc",
+        Work::Nexmark { query, .. } => query.name(),
     };
     Ok(Report::new(
         "limit",
@@ -106,6 +118,11 @@ fn totals(work: &Work, threads: u32, level: Level) -> Result<Totals, LimitError>
         Work::Gen { records } => Ok(generate::run(level, *records, threads)),
         Work::Sum { records } => Ok(sum::run(level, *records, threads)),
         Work::Wc { inputs } => wc::run(level, inputs, threads),
+        Work::Nexmark {
+            query,
+            events,
+            per_ms,
+        } => Ok(nexmark::run(level, *query, *events, *per_ms, threads)),
     }
 }
 
@@ -220,6 +237,31 @@ mod tests {
                     checksum,
                 },
             );
+        }
+    }
+
+    #[test]
+    fn queries_are_golden() {
+        let golden = [
+            (Query::Q0, 20_011, 1, 18_407, 0x1eee_f66c_042a_16b4),
+            (Query::Q0, 300_007, 7, 276_003, 0xc582_634e_601a_7c2d),
+            (Query::Q1, 20_011, 1, 18_407, 0xe5b8_023e_add5_028a),
+            (Query::Q1, 300_007, 7, 276_003, 0xcbca_04f5_42cf_e946),
+            (Query::Q2, 20_011, 1, 72, 0xbe2e_5c90_9f51_ee71),
+            (Query::Q2, 300_007, 7, 1_859, 0x5e36_134e_6b4b_cffc),
+        ];
+        for (query, events, per_ms, rows_out, checksum) in golden {
+            let work = Work::Nexmark {
+                query,
+                events,
+                per_ms,
+            };
+            let expected = Totals {
+                records: events,
+                rows_out,
+                checksum,
+            };
+            check(&work, expected);
         }
     }
 

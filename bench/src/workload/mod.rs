@@ -4,6 +4,7 @@
 //! work is done and never in what the work is.
 
 pub mod definitions;
+pub mod nexmark;
 
 /// What a run did, as far as two programs can be compared by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
