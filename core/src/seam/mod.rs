@@ -4,6 +4,7 @@
 //! `shard::start` (glommio or epoll) or built by [`simulated`]. Invariant: nothing outside this room
 //! asks the operating system for time, entropy, a file or a socket.
 
+pub(crate) mod bell;
 pub mod clock;
 pub(crate) mod epoll;
 pub(crate) mod glommio;

@@ -9,7 +9,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use io_uring::{IoUring, opcode, squeue, types};
 
+use crate::seam::bell::Bell;
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome};
 
@@ -63,7 +64,7 @@ struct FileOp {
 pub(super) struct FileRing {
     ring: Option<IoUring>,
     /// Written by the kernel when an operation completes.
-    event: Arc<File>,
+    bell: Arc<Bell>,
     files: HashMap<FileId, Rc<OwnedFd>, foldhash::fast::FixedState>,
     next_file: u64,
     /// By the number that is the operation's user data.
@@ -74,10 +75,10 @@ pub(super) struct FileRing {
 }
 
 impl FileRing {
-    pub(super) fn new(event: Arc<File>) -> FileRing {
+    pub(super) fn new(bell: Arc<Bell>) -> FileRing {
         FileRing {
             ring: None,
-            event,
+            bell,
             files: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
             next_file: 0,
             flying: Vec::new(),
@@ -89,6 +90,13 @@ impl FileRing {
     /// How many operations have not completed.
     pub(super) fn busy(&self) -> usize {
         self.flying.len() - self.vacant.len() + self.waiting.len()
+    }
+
+    /// What can be read when an operation has completed; None while none is in flight.
+    pub(super) fn completions(&self) -> Option<BorrowedFd<'_>> {
+        let ring = self.ring.as_ref().filter(|_| self.busy() > 0)?;
+        // SAFETY: the descriptor is open as long as the ring, which is borrowed as long as the answer.
+        Some(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) })
     }
 
     /// Takes a file operation in; what fails at once is told at once.
@@ -112,7 +120,7 @@ impl FileRing {
             return Ok(());
         }
         let ring = IoUring::new(ENTRIES)?;
-        ring.submitter().register_eventfd(self.event.as_raw_fd())?;
+        ring.submitter().register_eventfd(self.bell.as_fd().as_raw_fd())?;
         self.ring = Some(ring);
         Ok(())
     }

@@ -2,12 +2,8 @@
 //!
 //! Entered by `shard::start` only. The shard's loop is one glommio task that polls lanes itself, so the
 //! latency of a lane does not depend on glommio's reactor; it lets glommio in when socket operations
-//! are in flight (at least every 50 µs) and when it parks. Invariant: while it is parked, a ring of the
-//! doorbell, a completed operation and the next timer each wake it. Lives on the shard's thread.
-//!
-//! glommio has no public way to wait for a descriptor, so the shard's one eventfd, written by the doorbell
-//! and by the file ring, is read as if it were a file: one read that is always under way on glommio's
-//! main ring. (A glommio waker woken from the foreign thread works too, by a channel and a second ring.)
+//! are in flight (at least every 50 µs, and it then parks there). Invariant: while it is parked, a ring
+//! of the doorbell, a completed operation and the next timer each wake it. Lives on the shard's thread.
 //!
 //! A trap of glommio 0.9: if its preemption timer has fired before it runs the first task after a poll,
 //! it takes the tasks that are ready for none and parks with them, for ever if nothing else happens.
@@ -16,26 +12,27 @@
 //! the trap (an unlucky completion in the same instant).
 
 mod file_ring;
+mod park;
 mod sockets;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::future::{Future, poll_fn};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use futures_lite::future::yield_now;
-use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use self::file_ring::FileRing;
+use self::park::Beds;
 use self::sockets::Sockets;
+use crate::seam::bell::{Bell, sleep_precisely};
 use crate::seam::clock::{self, Random};
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
@@ -54,33 +51,6 @@ const PREEMPT: Duration = Duration::from_secs(24 * 3600);
 /// The longest sleep of an executor.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// The eventfd whose write ends a park, from any thread.
-struct Bell(Arc<File>);
-
-impl Bell {
-    fn new() -> io::Result<Bell> {
-        // SAFETY: makes a new descriptor and touches no memory.
-        let event = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if event < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `event` was made just above and belongs to nobody else.
-        Ok(Bell(Arc::new(unsafe { File::from_raw_fd(event) })))
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if let Err(error) = (&*self.0).write_all(&1_u64.to_ne_bytes()) {
-            tracing::error!(%error, "cannot wake a shard that sleeps in its ring");
-        }
-    }
-}
-
 /// State shared by the reactor, the socket tasks and the loop of one shard.
 struct Shared {
     pending: RefCell<Pending>,
@@ -92,10 +62,14 @@ struct Shared {
     spawned: Cell<bool>,
     /// A task outside the shard's own has completed something.
     landed: Cell<bool>,
-    /// Wakes the shard's own task while it is parked.
+    /// A socket task has ended, and glommio has not looked at its rings since.
+    ended: Cell<bool>,
+    /// Wakes the shard's own task while it is parked in glommio's ring.
     parked: RefCell<Option<Waker>>,
-    /// Written to end a park.
+    /// Written to end a park in glommio's ring.
     bell: Arc<Bell>,
+    /// The bell's descriptor for the task that reads it, until that runs.
+    unheard: Cell<Option<OwnedFd>>,
     /// The task that reads the bell is to end, and whether it has.
     stopping: Cell<bool>,
     stopped: Cell<bool>,
@@ -103,16 +77,18 @@ struct Shared {
 
 impl Shared {
     fn new() -> io::Result<Rc<Shared>> {
-        let bell = Bell::new()?;
+        let bell = Arc::new(Bell::new()?);
         Ok(Rc::new(Shared {
             pending: RefCell::new(Pending::new()),
-            files: RefCell::new(FileRing::new(Arc::clone(&bell.0))),
+            files: RefCell::new(FileRing::new(Arc::clone(&bell))),
             sockets: RefCell::new(Sockets::new()),
             tasks: Cell::new(0),
             spawned: Cell::new(false),
             landed: Cell::new(false),
+            ended: Cell::new(false),
             parked: RefCell::new(None),
-            bell: Arc::new(bell),
+            unheard: Cell::new(Some(bell.as_fd().try_clone_to_owned()?)),
+            bell,
             stopping: Cell::new(false),
             stopped: Cell::new(false),
         }))
@@ -198,6 +174,7 @@ impl Reactor for GlommioReactor {
 /// If glommio cannot be set up; nothing has run then. Never panics where io_uring is forbidden as long
 /// as the probe was asked first.
 pub(crate) fn run(launch: Launch) -> io::Result<()> {
+    sleep_precisely();
     // The thread is pinned already, or is to roam.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .io_memory(IO_MEMORY)
@@ -213,7 +190,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         };
         let doorbell = launch.doorbell();
         let spin = Spin::new(launch.config.spin_ns);
-        listen(&shared)?;
+        let beds = Beds::new(&shared)?;
         let chest = Rc::clone(&shared);
         let heart = glommio::spawn_local(async move {
             loop {
@@ -225,7 +202,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
             }
         });
         let (shard, kept) = launch.begin(Box::new(reactor));
-        drive(shard, &shared, &doorbell, spin).await;
+        drive(shard, &shared, &beds, &doorbell, spin).await;
         drop(kept);
         end(&shared).await;
         heart.cancel().await;
@@ -233,8 +210,13 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
     })
 }
 
-async fn drive(mut shard: Shard, shared: &Rc<Shared>, doorbell: &Doorbell, mut spin: Spin) {
-    let sleeper = Waker::from(Arc::clone(&shared.bell));
+async fn drive(
+    mut shard: Shard,
+    shared: &Rc<Shared>,
+    beds: &Beds,
+    doorbell: &Doorbell,
+    mut spin: Spin,
+) {
     let mut breathed = 0;
     loop {
         match shard.round() {
@@ -242,7 +224,7 @@ async fn drive(mut shard: Shard, shared: &Rc<Shared>, doorbell: &Doorbell, mut s
             Round::Progress => spin.reset(),
             Round::Idle { next_timer } => {
                 if !spin.goes_on(clock::monotonic_ns()) {
-                    park(&mut shard, shared, doorbell, &sleeper, next_timer).await;
+                    beds.park(&mut shard, shared, doorbell, next_timer).await;
                     spin.reset();
                     continue;
                 }
@@ -283,73 +265,6 @@ async fn poll_glommio() {
     .await;
 }
 
-/// Sleeps in glommio's ring until there is something to do.
-async fn park(
-    shard: &mut Shard,
-    shared: &Rc<Shared>,
-    doorbell: &Doorbell,
-    sleeper: &Waker,
-    next_timer: Option<u64>,
-) {
-    let mut timer = None;
-    if let Some(deadline) = next_timer {
-        let wait = deadline.saturating_sub(clock::monotonic_ns());
-        if wait == 0 {
-            return;
-        }
-        timer = Some(Timer::new(Duration::from_nanos(wait)));
-    }
-    shared.landed.set(false);
-    doorbell.set_sleeper(sleeper);
-    if !doorbell.try_park(|| shard.quiet()) {
-        return;
-    }
-    poll_fn(|cx| poll_parked(shared, doorbell, &mut timer, cx)).await;
-    doorbell.unpark();
-    shared.parked.take();
-}
-
-fn poll_parked(
-    shared: &Shared,
-    doorbell: &Doorbell,
-    timer: &mut Option<Timer>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    shared.parked.replace(Some(cx.waker().clone()));
-    if !doorbell.is_parked() || shared.landed.get() {
-        return Poll::Ready(());
-    }
-    match timer {
-        Some(timer) => Pin::new(timer).poll(cx).map(|_| ()),
-        None => Poll::Pending,
-    }
-}
-
-/// Keeps one read of the bell under way; each that ends wakes the shard if it is parked.
-fn listen(shared: &Rc<Shared>) -> io::Result<()> {
-    let event = shared.bell.0.as_fd().try_clone_to_owned()?;
-    // SAFETY: the descriptor was cloned just above and is given away to glommio here.
-    let event = unsafe { BufferedFile::from_raw_fd(event.into_raw_fd()) };
-    let shared = Rc::clone(shared);
-    glommio::spawn_local(async move {
-        while !shared.stopping.get() {
-            // Ends when the counter is not zero, and resets it.
-            if let Err(error) = event.read_at(0, 8).await {
-                tracing::error!(%error, "cannot wait for the bell of a shard: it polls");
-                Timer::new(Duration::from_millis(1)).await;
-            }
-            shared.rouse();
-        }
-        if let Err(error) = event.close().await {
-            tracing::debug!(%error, "the bell of a shard was not closed");
-        }
-        shared.stopped.set(true);
-        shared.rouse();
-    })
-    .detach();
-    Ok(())
-}
-
 /// Ends what is still in flight, so that no buffer is freed under the kernel.
 async fn end(shared: &Rc<Shared>) {
     let waiting = shared.sockets.borrow().waiting();
@@ -367,15 +282,5 @@ async fn end(shared: &Rc<Shared>) {
         .files
         .borrow_mut()
         .finish(&mut shared.pending.borrow_mut());
-    shared.stopping.set(true);
-    shared.bell.wake_by_ref();
-    poll_fn(|cx| {
-        shared.parked.replace(Some(cx.waker().clone()));
-        if shared.stopped.get() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
+    park::stop_listening(shared).await;
 }

@@ -156,6 +156,7 @@ fn spawn(shared: &Rc<Shared>, id: OpId, work: impl Future<Output = OpResult> + '
             shared.finish(id, answer);
         }
         shared.tasks.set(shared.tasks.get() - 1);
+        shared.ended.set(true);
     })
     .detach();
 }
