@@ -1,7 +1,8 @@
 //! The park and wake protocol and the shutdown of a shard, run under every order shuttle can think of.
 //!
-//! The protocol is the very code of the doorbell (`ParkFlag`), on shuttle's atomics; the sleep is a
-//! condition variable in place of the ring. A planted wrong order of each kind has to be found, or the
+//! The protocol is the very code of the doorbell (`ParkFlag`), on shuttle's atomics. The shard changes
+//! between two beds, as the default driver does, each with a bell that stays rung until the bed is made
+//! for the next sleep; the sleep is a condition variable in place of the kernel. A planted wrong order of each kind has to be found, or the
 //! search proves nothing. Shuttle is sequentially consistent: it finds wrong orders, not weak memory.
 
 #![allow(
@@ -12,6 +13,7 @@
 
 use std::panic::catch_unwind;
 
+use shuttle::rand::Rng;
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
@@ -49,6 +51,10 @@ enum Planted {
     RingsTooEarly,
     /// The mailbox is not looked at again before the sleep.
     ForgetsMailbox,
+    /// The bed is made, so its bell reset, after the announcement.
+    MakesBedTooLate,
+    /// The bed that is to be rung is told after the announcement.
+    TellsBedTooLate,
 }
 
 /// One shard, as seen from outside: a lane's count, a mailbox with a wish to end, and a bell.
@@ -57,15 +63,20 @@ struct Model {
     flag: ParkFlag<ShuttleFlag>,
     lane: AtomicUsize,
     stop: AtomicBool,
-    bell: Mutex<bool>,
+    /// The bed whose bell is to be rung, until somebody has.
+    told: Mutex<Option<usize>>,
+    bells: Mutex<[bool; 2]>,
     rung: Condvar,
 }
 
 impl Model {
     fn ring(&self) {
         if self.flag.claim_wake() {
-            *self.bell.lock().unwrap() = true;
-            self.rung.notify_one();
+            let told = self.told.lock().unwrap().take();
+            if let Some(bed) = told {
+                self.bells.lock().unwrap()[bed] = true;
+                self.rung.notify_one();
+            }
         }
     }
 
@@ -84,21 +95,43 @@ impl Model {
         self.lane.load(Ordering::SeqCst) == 0 && !mailbox
     }
 
-    /// As a driver does: announce, look again, sleep until the bell, unpark.
-    fn park(&self, planted: Planted) {
-        let may_sleep = if planted == Planted::LooksTooEarly {
-            self.quiet(planted) && self.flag.try_park(|| true)
-        } else {
-            self.flag.try_park(|| self.quiet(planted))
-        };
-        if !may_sleep {
+    /// Announces the park in `bed` and looks again.
+    fn may_sleep(&self, bed: usize, planted: Planted) -> bool {
+        let make = || self.bells.lock().unwrap()[bed] = false;
+        let tell = || *self.told.lock().unwrap() = Some(bed);
+        if planted == Planted::LooksTooEarly {
+            make();
+            tell();
+            return self.quiet(planted) && self.flag.try_park(|| true);
+        }
+        if planted != Planted::MakesBedTooLate {
+            make();
+        }
+        if planted != Planted::TellsBedTooLate {
+            tell();
+        }
+        let quiet = self.flag.try_park(|| self.quiet(planted));
+        match planted {
+            Planted::MakesBedTooLate if quiet => make(),
+            Planted::TellsBedTooLate if quiet => tell(),
+            _ => {}
+        }
+        quiet
+    }
+
+    /// As a driver does: make the bed, tell where it is, announce, look again, sleep until the bell or
+    /// for no reason, unpark.
+    fn park(&self, bed: usize, planted: Planted) {
+        if !self.may_sleep(bed, planted) {
             return;
         }
-        let mut bell = self.bell.lock().unwrap();
-        while !*bell {
-            bell = self.rung.wait(bell).unwrap();
+        let for_no_reason = shuttle::rand::thread_rng().gen_ratio(1, 4);
+        if !for_no_reason {
+            let mut bells = self.bells.lock().unwrap();
+            while !bells[bed] {
+                bells = self.rung.wait(bells).unwrap();
+            }
         }
-        *bell = false;
         self.flag.unpark();
     }
 
@@ -109,7 +142,8 @@ impl Model {
             let got = self.lane.swap(0, Ordering::SeqCst);
             taken += got;
             if got == 0 {
-                self.park(planted);
+                let bed = usize::from(shuttle::rand::thread_rng().r#gen::<bool>());
+                self.park(bed, planted);
             }
         }
         taken
@@ -176,4 +210,14 @@ fn a_ring_before_the_publish_is_found() {
 #[test]
 fn a_mailbox_that_is_not_looked_at_again_is_found() {
     assert!(is_found(shutdown, Planted::ForgetsMailbox));
+}
+
+#[test]
+fn a_bell_reset_after_the_announcement_is_found() {
+    assert!(is_found(wake_ups, Planted::MakesBedTooLate));
+}
+
+#[test]
+fn a_bed_told_after_the_announcement_is_found() {
+    assert!(is_found(wake_ups, Planted::TellsBedTooLate));
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use thalweg_core::seam::reactor::{IoBuffer, Op, OpId, OpResult, Outcome, SocketId};
 use thalweg_core::shard::doorbell::Doorbell;
-use thalweg_core::shard::executor::Shard;
-use thalweg_core::shard::step::TurnContext;
+use thalweg_core::shard::executor::{Pump, Shard};
+use thalweg_core::shard::step::{Step, TaskWaker, TurnContext};
 
 use crate::rig::{DONE, Exits, Init, MADE, NONE, Rig, assert_all_done, chain, end_after, step};
+use crate::waking::ping_pong;
 
 const BYTES: usize = 1 << 20;
 
@@ -361,4 +362,67 @@ pub(crate) fn a_cancelled_accept_answers_nothing(rig: &dyn Rig) {
         }));
     });
     assert_all_done(&exits);
+}
+
+/// Gives a task a turn every few rounds.
+struct NowAndThen {
+    rounds: u32,
+    task: TaskWaker,
+}
+
+impl Pump for NowAndThen {
+    fn pump(&mut self) -> bool {
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(32) {
+            self.task.wake();
+        }
+        false
+    }
+
+    fn ready_to_park(&mut self) -> bool {
+        true
+    }
+}
+
+/// Waits for a connection, and at its next turn gives it up again.
+fn come_and_go() -> Box<dyn Step> {
+    let mut listening = Slot::default();
+    let mut listener = None;
+    let mut accepting: Option<OpId> = None;
+    step("comes and goes", move |cx| {
+        let Some(listener) = listener else {
+            match listening.poll(cx) {
+                Some(Ok(Outcome::Listening { listener: made, .. })) => listener = Some(made),
+                None => listening.start(
+                    cx,
+                    Op::Listen {
+                        address: any_port(),
+                    },
+                ),
+                other => panic!("{other:?}"),
+            }
+            return Ok(NONE);
+        };
+        match accepting.take() {
+            Some(flying) => cx.reactor().cancel(flying),
+            None => accepting = Some(cx.submit(Op::Accept { listener })),
+        }
+        Ok(NONE)
+    })
+}
+
+/// A shard that sleeps elsewhere while it waits for a socket is woken in either bed.
+pub(crate) fn wake_ups_beside_a_socket_that_comes_and_goes(rig: &dyn Rig) {
+    let (shards, exits) = ping_pong(5_000);
+    let with_sockets = |(bell, init): (Arc<Doorbell>, Init)| {
+        let both: Init = Box::new(move |shard| {
+            init(shard);
+            let task = shard.add_step(come_and_go());
+            shard.add_pump(Box::new(NowAndThen { rounds: 0, task }));
+        });
+        (bell, both)
+    };
+    rig.run(shards.into_iter().map(with_sockets).collect());
+    assert_all_done(&exits);
+    assert_eq!(exits.lock().unwrap().len(), 2);
 }

@@ -120,7 +120,8 @@ impl FileRing {
             return Ok(());
         }
         let ring = IoUring::new(ENTRIES)?;
-        ring.submitter().register_eventfd(self.bell.as_fd().as_raw_fd())?;
+        ring.submitter()
+            .register_eventfd(self.bell.as_fd().as_raw_fd())?;
         self.ring = Some(ring);
         Ok(())
     }

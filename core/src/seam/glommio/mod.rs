@@ -190,7 +190,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         };
         let doorbell = launch.doorbell();
         let spin = Spin::new(launch.config.spin_ns);
-        let beds = Beds::new(&shared)?;
+        let mut beds = Beds::new(&shared)?;
         let chest = Rc::clone(&shared);
         let heart = glommio::spawn_local(async move {
             loop {
@@ -202,7 +202,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
             }
         });
         let (shard, kept) = launch.begin(Box::new(reactor));
-        drive(shard, &shared, &beds, &doorbell, spin).await;
+        drive(shard, &shared, &mut beds, &doorbell, spin).await;
         drop(kept);
         end(&shared).await;
         heart.cancel().await;
@@ -213,7 +213,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
 async fn drive(
     mut shard: Shard,
     shared: &Rc<Shared>,
-    beds: &Beds,
+    beds: &mut Beds,
     doorbell: &Doorbell,
     mut spin: Spin,
 ) {

@@ -22,7 +22,7 @@ use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 
 use super::{HEARTBEAT, Shared, poll_glommio};
-use crate::seam::bell::Bell;
+use crate::seam::bell::Bed;
 use crate::seam::clock;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::executor::Shard;
@@ -30,7 +30,7 @@ use crate::shard::executor::Shard;
 /// Where a shard lies down.
 pub(super) struct Beds {
     /// Rung while no socket operation is in flight.
-    own: Arc<Bell>,
+    own: Bed,
     own_sleeper: Waker,
     /// Rung while the shard sleeps in glommio's ring.
     ring_sleeper: Waker,
@@ -38,9 +38,9 @@ pub(super) struct Beds {
 
 impl Beds {
     pub(super) fn new(shared: &Shared) -> io::Result<Beds> {
-        let own = Arc::new(Bell::new()?);
+        let own = Bed::new()?;
         Ok(Beds {
-            own_sleeper: Waker::from(Arc::clone(&own)),
+            own_sleeper: own.sleeper(),
             own,
             ring_sleeper: Waker::from(Arc::clone(&shared.bell)),
         })
@@ -48,7 +48,7 @@ impl Beds {
 
     /// Sleeps until there is something to do, or for no longer than a heartbeat.
     pub(super) async fn park(
-        &self,
+        &mut self,
         shard: &mut Shard,
         shared: &Rc<Shared>,
         doorbell: &Doorbell,
@@ -68,26 +68,28 @@ impl Beds {
             // Socket operations that were given up are told to the kernel by glommio's next look.
             poll_glommio().await;
         } else {
-            self.park_alone(shard, shared, doorbell, wait);
+            let slept = self.park_alone(shard, shared, doorbell, wait);
+            if let Err(error) = slept {
+                tracing::error!(%error, "a shard cannot sleep: it polls");
+            }
         }
     }
 
     fn park_alone(
-        &self,
+        &mut self,
         shard: &mut Shard,
         shared: &Shared,
         doorbell: &Doorbell,
         wait: Duration,
-    ) {
+    ) -> io::Result<()> {
+        self.own.make()?;
         doorbell.set_sleeper(&self.own_sleeper);
         if !doorbell.try_park(|| shard.quiet()) {
-            return;
+            return Ok(());
         }
         let slept = self.own.sleep(shared.files.borrow().completions(), wait);
         doorbell.unpark();
-        if let Err(error) = slept {
-            tracing::error!(%error, "a shard cannot sleep: it polls");
-        }
+        slept
     }
 
     async fn park_in_ring(
