@@ -26,7 +26,10 @@ pub mod time;
 pub use executor::{Executor, JobError, JobResult, JobSummary};
 pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 pub use graph::{Job, JobGraph};
+pub use operator::CoProcessFunction;
 pub use sink::{Sink, SinkError, SinkWriter};
 pub use source::{Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus};
-pub use stream::{DataStream, Environment, KeyedStream, Pipe, RuntimeMode, SharedStream};
+pub use stream::{
+    ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, RuntimeMode, SharedStream,
+};
 pub use task::{Head, Push};

@@ -177,12 +177,9 @@ impl<O, N> Frame<O, N> {
         }
         let now = Timestamp(context.reactor().wall_ms());
         self.operator.processing_time(now);
-        if self
-            .operator
-            .next_processing_time()
-            .is_some_and(|at| at <= now)
-        {
-            self.firing = Some(Cause::Watermark);
+        let next = self.operator.next_processing_time();
+        if self.firing.is_none() && next.is_some_and(|at| at <= now) {
+            self.firing = Some(Cause::ProcessingTime);
         }
     }
 

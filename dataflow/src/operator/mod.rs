@@ -1,6 +1,7 @@
 //! The operators: one operator, one file, with its method on the stream, its pipe and its logic.
 
 mod aggregate;
+mod connect;
 mod count;
 mod extreme;
 mod filter;
@@ -18,6 +19,7 @@ mod two_inputs;
 mod union;
 
 pub use aggregate::KeyedAggregate;
+pub use connect::{CoProcessFunction, ConnectWith};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
 
 /// The calls an operator without results of its own passes on to the stage behind it.

@@ -1,5 +1,6 @@
 //! The typed values users chain. They only grow the graph.
 
+mod connected_streams;
 mod data_stream;
 mod draft;
 mod environment;
@@ -9,6 +10,7 @@ mod pipe;
 mod shared_stream;
 mod sink_handle;
 
+pub use connected_streams::{ConnectedStreams, KeyedBoth, Unkeyed};
 pub use data_stream::DataStream;
 pub(crate) use draft::Draft;
 pub use environment::Environment;

@@ -12,6 +12,12 @@
 //! harness.push(2);
 //! assert_eq!(harness.output(), vec![2, 4]);
 //! ```
+//!
+//! [`TwoInputHarness`] does the same for what reads two streams.
+
+mod two_inputs;
+
+pub use two_inputs::TwoInputHarness;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -46,11 +52,8 @@ const SEGMENT_BYTES: usize = 4096;
 
 /// A piece of a program under test.
 pub struct TestHarness<T, U> {
-    simulation: Simulation,
-    mailbox: MailboxSender,
+    stage: Stage<U>,
     input: Feed<T>,
-    output: Arc<Mutex<Vec<U>>>,
-    failures: Rc<RefCell<Vec<TaskExit>>>,
 }
 
 impl<T: Record, U: Record> TestHarness<T, U> {
@@ -72,31 +75,11 @@ impl<T: Record, U: Record> TestHarness<T, U> {
         mode: RuntimeMode,
         build: impl FnOnce(DataStream<T, SourcePipe<HarnessSource<T>>>) -> DataStream<U, P>,
     ) -> Self {
-        let environment = Environment::with_executor(Arc::new(Unused), Configuration::new());
-        environment.configure(|c| c.set(&options::RUNTIME_MODE, mode));
         let input = Feed(Arc::default());
-        let output: Arc<Mutex<Vec<U>>> = Arc::default();
-        let source = environment.source(HarnessSource(input.clone()));
-        let _ = build(source).sink(HarnessSink(Arc::clone(&output)));
-        let job = match environment.job("test") {
-            Ok(job) => job,
-            Err(error) => panic!("the program under test is not valid: {error}"),
-        };
-        let mut simulation = Simulation::new(1, SimOptions::default());
-        let failures: Rc<RefCell<Vec<TaskExit>>> = Rc::default();
-        let told = Rc::clone(&failures);
-        let mailbox = simulation.add_shard(|shard| {
-            shard.on_exit(move |exit| told.borrow_mut().push(exit));
-            deploy(job, shard);
-            shard.mailbox()
+        let stage = Stage::new(mode, |environment| {
+            build(environment.source(HarnessSource(input.clone())))
         });
-        Self {
-            simulation,
-            mailbox,
-            input,
-            output,
-            failures,
-        }
+        Self { stage, input }
     }
 
     /// Feeds one record without an event time and runs until nothing moves.
@@ -121,11 +104,67 @@ impl<T: Record, U: Record> TestHarness<T, U> {
 
     /// What came out since the last call.
     pub fn output(&mut self) -> Vec<U> {
-        std::mem::take(&mut *locked(&self.output))
+        self.stage.output()
     }
 
     /// The message of the first failed task, if one failed.
     pub fn failure(&self) -> Option<String> {
+        self.stage.failure()
+    }
+
+    fn feed(&mut self, fed: Fed<T>) {
+        self.stage.feed(&self.input, SOURCE, fed);
+    }
+}
+
+/// The task of a harness' first source.
+const SOURCE: TaskIndex = TaskIndex(0);
+
+/// A program at work on the simulated shard, and what comes out of it.
+struct Stage<U> {
+    simulation: Simulation,
+    mailbox: MailboxSender,
+    output: Arc<Mutex<Vec<U>>>,
+    failures: Rc<RefCell<Vec<TaskExit>>>,
+}
+
+impl<U: Record> Stage<U> {
+    /// Deploys the program that `build` writes; its sources come first.
+    fn new<P: Pipe<Out = U>>(
+        mode: RuntimeMode,
+        build: impl FnOnce(&Environment) -> DataStream<U, P>,
+    ) -> Self {
+        let environment = Environment::with_executor(Arc::new(Unused), Configuration::new());
+        environment.configure(|c| c.set(&options::RUNTIME_MODE, mode));
+        let output: Arc<Mutex<Vec<U>>> = Arc::default();
+        let _ = build(&environment).sink(HarnessSink(Arc::clone(&output)));
+        let job = match environment.job("test") {
+            Ok(job) => job,
+            Err(error) => panic!("the program under test is not valid: {error}"),
+        };
+        let mut simulation = Simulation::new(1, SimOptions::default());
+        let failures: Rc<RefCell<Vec<TaskExit>>> = Rc::default();
+        let told = Rc::clone(&failures);
+        let mailbox = simulation.add_shard(|shard| {
+            shard.on_exit(move |exit| told.borrow_mut().push(exit));
+            deploy(job, shard);
+            shard.mailbox()
+        });
+        Self {
+            simulation,
+            mailbox,
+            output,
+            failures,
+        }
+    }
+
+    /// What came out since the last call.
+    fn output(&mut self) -> Vec<U> {
+        std::mem::take(&mut *locked(&self.output))
+    }
+
+    /// The message of the first failed task, if one failed.
+    fn failure(&self) -> Option<String> {
         let exits = self.failures.borrow();
         exits.iter().find_map(|exit| match exit {
             TaskExit::Failed { message, .. } => Some(message.clone()),
@@ -133,10 +172,11 @@ impl<T: Record, U: Record> TestHarness<T, U> {
         })
     }
 
-    fn feed(&mut self, fed: Fed<T>) {
-        locked(&self.input.0).push_back(fed);
-        let wake = |shard: &mut Shard| {
-            if let Some(source) = shard.waker_of(TaskIndex(0)) {
+    /// Gives the source at task `source` something to read and runs until nothing moves.
+    fn feed<T>(&mut self, input: &Feed<T>, source: TaskIndex, fed: Fed<T>) {
+        locked(&input.0).push_back(fed);
+        let wake = move |shard: &mut Shard| {
+            if let Some(source) = shard.waker_of(source) {
                 source.wake();
             }
         };

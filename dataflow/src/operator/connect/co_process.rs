@@ -1,0 +1,391 @@
+//! `process` on connected streams: one function with two inputs, with states, key, time and side
+//! outputs.
+//!
+//! The function is opened once per subtask. Where the streams are keyed, both of its inputs see the
+//! states of the key of the record in work. What it keeps besides its states is scratch of the
+//! subtask and never part of a checkpoint.
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_state::{KeyedBackend, KeyedContext, Residency};
+
+use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::operator::frame::Lifecycle;
+use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
+use crate::partition::Select;
+use crate::stream::{ConnectedStreams, DataStream, KeyedBoth, Pipe, Unkeyed};
+use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage};
+
+/// A function over two streams of `A` and `B` that emits `U`.
+///
+/// `K` is the key of both streams, `()` where they are not keyed. An order is paid in one stream and
+/// placed in another; whichever comes second completes it:
+///
+/// ```
+/// use thalweg_dataflow::harness::TwoInputHarness;
+/// use thalweg_dataflow::operator::CoProcessFunction;
+/// use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
+/// use thalweg_state::ValueState;
+///
+/// struct Complete {
+///     placed: ValueState<u64, String>,
+///     paid: ValueState<u64, u64>,
+/// }
+///
+/// impl CoProcessFunction<u64, (u64, String), (u64, u64), String> for Complete {
+///     fn process_first(
+///         &mut self,
+///         (_, goods): (u64, String),
+///         _context: &ProcessContext<u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> Result<(), FunctionError> {
+///         match self.paid.get()? {
+///             Some(cents) => out.emit(format!("{goods} for {cents}")),
+///             None => self.placed.set(goods)?,
+///         }
+///         Ok(())
+///     }
+///
+///     fn process_second(
+///         &mut self,
+///         (_, cents): (u64, u64),
+///         _context: &ProcessContext<u64>,
+///         out: &mut Collector<'_, String>,
+///     ) -> Result<(), FunctionError> {
+///         match self.placed.get()? {
+///             Some(goods) => out.emit(format!("{goods} for {cents}")),
+///             None => self.paid.set(cents)?,
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// type Placed = (u64, String);
+/// type Paid = (u64, u64);
+/// let mut harness = TwoInputHarness::<Placed, Paid, String>::new(|orders, payments| {
+///     let orders = orders.key_by(|order: &Placed| order.0);
+///     let payments = payments.key_by(|payment: &Paid| payment.0);
+///     (orders.connect(payments)).process(|open: &mut OpenContext<u64>| Complete {
+///         placed: open.value_state("placed"),
+///         paid: open.value_state("paid"),
+///     })
+/// });
+/// harness.push_first((1, "tea".to_owned()));
+/// harness.push_second((2, 900));
+/// harness.push_second((1, 350));
+/// assert_eq!(harness.output(), ["tea for 350"]);
+/// ```
+pub trait CoProcessFunction<K: Key, A: Item, B: Item, U: Item>: 'static {
+    /// Takes a record of the first stream.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn process_first(
+        &mut self,
+        item: A::Of<'_>,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError>;
+
+    /// Takes a record of the second stream.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn process_second(
+        &mut self,
+        item: B::Of<'_>,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError>;
+
+    /// Called once after the last record of both streams, without a current key. What it emits has
+    /// no event time.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn close(&mut self, out: &mut Collector<'_, U>) -> Result<(), FunctionError> {
+        let _ = out;
+        Ok(())
+    }
+}
+
+impl<K, A, B, S, R> ConnectedStreams<A, B, KeyedBoth<K, S, R>>
+where
+    K: Key,
+    A: Wire,
+    B: Wire,
+    S: Select<A, K>,
+    R: Select<B, K>,
+{
+    /// Processes the records of both streams with the states of their key; see
+    /// [`CoProcessFunction`].
+    pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Item,
+        F: Fn(&mut OpenContext<K>) -> G + Clone + Send + 'static,
+        G: CoProcessFunction<K, A, B, U>,
+    {
+        let open = OpenKeyedCoProcess {
+            open,
+            keys: self.grouping,
+            out: PhantomData,
+        };
+        join_inputs::<A, B, _>(self.first, self.second, "co_process", open)
+    }
+}
+
+struct OpenKeyedCoProcess<K, S, R, F, U> {
+    open: F,
+    keys: KeyedBoth<K, S, R>,
+    out: PhantomData<fn() -> U>,
+}
+
+impl<K, S: Clone, R: Clone, F: Clone, U> Clone for OpenKeyedCoProcess<K, S, R, F, U> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            keys: self.keys.clone(),
+            out: PhantomData,
+        }
+    }
+}
+
+impl<K, A, B, U, S, R, F, G> OpenTwoInputs<A, B> for OpenKeyedCoProcess<K, S, R, F, U>
+where
+    K: Key,
+    A: Item,
+    B: Item,
+    U: Item,
+    S: Select<A, K>,
+    R: Select<B, K>,
+    F: Fn(&mut OpenContext<K>) -> G + Clone + Send + 'static,
+    G: CoProcessFunction<K, A, B, U>,
+{
+    type Out = U;
+    type Operator = KeyedCoProcess<K, A, B, S, R, G>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let info = context.info().clone();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let backend =
+            KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
+        let mut opening = OpenContext::new(context, Some(backend));
+        let function = (self.open)(&mut opening);
+        let Some(backend) = opening
+            .finish()
+            .map_err(|refusal| context.refused(name, refusal))?
+        else {
+            unreachable!("the backend was just given to the opening");
+        };
+        let keyed = Rc::clone(backend.context());
+        Ok(KeyedCoProcess {
+            view: ProcessContext::new(info, Some(Rc::clone(&keyed))),
+            keyed,
+            backend,
+            keys: self.keys,
+            function,
+            side: context.side(),
+            types: PhantomData,
+        })
+    }
+}
+
+struct KeyedCoProcess<K: Key, A, B, S, R, G> {
+    backend: KeyedBackend<K>,
+    keyed: Rc<KeyedContext<K>>,
+    view: ProcessContext<K>,
+    keys: KeyedBoth<K, S, R>,
+    function: G,
+    side: Rc<SideOutputs>,
+    types: PhantomData<fn(A, B)>,
+}
+
+impl<K, A, B, U, S, R, G> Lifecycle<U> for KeyedCoProcess<K, A, B, S, R, G>
+where
+    K: Key,
+    A: Item,
+    B: Item,
+    U: Item,
+    S: 'static,
+    R: 'static,
+    G: CoProcessFunction<K, A, B, U>,
+{
+    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        match self.backend.residency(hashes)? {
+            Residency::Ready => Ok(()),
+            Residency::Pending => Err(FunctionError::new(
+                "the state backend answered that state is on its way, but it is all in memory",
+            )),
+        }
+    }
+
+    fn finish<N: Push<U>>(
+        &mut self,
+        next: &mut N,
+        _turn: &mut ChainTurn<'_, '_>,
+    ) -> Result<Stage, FunctionError> {
+        let mut out = Collector::new(next, Timestamp::NONE, &self.side);
+        self.function.close(&mut out)?;
+        Ok(Stage::Done)
+    }
+}
+
+impl<K, A, B, U, S, R, G> TwoInputOperator<A, B, U> for KeyedCoProcess<K, A, B, S, R, G>
+where
+    K: Key,
+    A: Item,
+    B: Item,
+    U: Item,
+    S: Select<A, K>,
+    R: Select<B, K>,
+    G: CoProcessFunction<K, A, B, U>,
+{
+    #[inline(always)]
+    fn first<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: A::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.keyed.set_current(hash, &self.keys.first.select(&item));
+        self.view.at = at;
+        let mut out = Collector::new(next, at, &self.side);
+        self.function.process_first(item, &self.view, &mut out)
+    }
+
+    #[inline(always)]
+    fn second<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: B::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.keyed
+            .set_current(hash, &self.keys.second.select(&item));
+        self.view.at = at;
+        let mut out = Collector::new(next, at, &self.side);
+        self.function.process_second(item, &self.view, &mut out)
+    }
+}
+
+impl<A: Wire, B: Wire> ConnectedStreams<A, B, Unkeyed> {
+    /// Processes the records of both streams, without keyed state: accumulators, side outputs,
+    /// time. See [`CoProcessFunction`].
+    pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Item,
+        F: Fn(&mut OpenContext) -> G + Clone + Send + 'static,
+        G: CoProcessFunction<(), A, B, U>,
+    {
+        let open = OpenCoProcess {
+            open,
+            out: PhantomData,
+        };
+        join_inputs::<A, B, _>(self.first, self.second, "co_process", open)
+    }
+}
+
+struct OpenCoProcess<F, U> {
+    open: F,
+    out: PhantomData<fn() -> U>,
+}
+
+impl<F: Clone, U> Clone for OpenCoProcess<F, U> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            out: PhantomData,
+        }
+    }
+}
+
+impl<A, B, U, F, G> OpenTwoInputs<A, B> for OpenCoProcess<F, U>
+where
+    A: Item,
+    B: Item,
+    U: Item,
+    F: Fn(&mut OpenContext) -> G + Clone + Send + 'static,
+    G: CoProcessFunction<(), A, B, U>,
+{
+    type Out = U;
+    type Operator = CoProcess<A, B, G>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let mut opening = OpenContext::new(context, None);
+        let function = (self.open)(&mut opening);
+        opening
+            .finish()
+            .map_err(|refusal| context.refused(name, refusal))?;
+        Ok(CoProcess {
+            view: ProcessContext::new(context.info().clone(), None),
+            function,
+            side: context.side(),
+            types: PhantomData,
+        })
+    }
+}
+
+struct CoProcess<A, B, G> {
+    view: ProcessContext,
+    function: G,
+    side: Rc<SideOutputs>,
+    types: PhantomData<fn(A, B)>,
+}
+
+impl<A, B, U, G> Lifecycle<U> for CoProcess<A, B, G>
+where
+    A: Item,
+    B: Item,
+    U: Item,
+    G: CoProcessFunction<(), A, B, U>,
+{
+    fn finish<N: Push<U>>(
+        &mut self,
+        next: &mut N,
+        _turn: &mut ChainTurn<'_, '_>,
+    ) -> Result<Stage, FunctionError> {
+        let mut out = Collector::new(next, Timestamp::NONE, &self.side);
+        self.function.close(&mut out)?;
+        Ok(Stage::Done)
+    }
+}
+
+impl<A, B, U, G> TwoInputOperator<A, B, U> for CoProcess<A, B, G>
+where
+    A: Item,
+    B: Item,
+    U: Item,
+    G: CoProcessFunction<(), A, B, U>,
+{
+    #[inline(always)]
+    fn first<N: Push<U>>(
+        &mut self,
+        _hash: KeyHash,
+        item: A::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.view.at = at;
+        let mut out = Collector::new(next, at, &self.side);
+        self.function.process_first(item, &self.view, &mut out)
+    }
+
+    #[inline(always)]
+    fn second<N: Push<U>>(
+        &mut self,
+        _hash: KeyHash,
+        item: B::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.view.at = at;
+        let mut out = Collector::new(next, at, &self.side);
+        self.function.process_second(item, &self.view, &mut out)
+    }
+}
