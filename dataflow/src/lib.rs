@@ -22,6 +22,7 @@ pub mod source;
 pub mod stream;
 pub mod task;
 pub mod time;
+pub mod window;
 
 pub use executor::{Executor, JobError, JobResult, JobSummary};
 pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
