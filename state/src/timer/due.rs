@@ -1,7 +1,7 @@
-//! The timers that are due, sorted: what is fired next lies at the end.
+//! The timers at the head of the order, sorted: what is fired next lies at the end.
 //!
-//! Entered by the queue when a time is reached. While there are timers here, whatever is registered or
-//! deleted in the stretch they came from is registered and deleted here, so that it fires in its turn.
+//! Entered by the queue when the first of them is due. While there are timers here, whatever is registered
+//! or deleted in the stretch they came from is registered and deleted here, so that it fires in its turn.
 //! Invariant: all timers are ordered, and all lie before `before`. Lives on one shard's thread.
 
 use std::cmp::Ordering;

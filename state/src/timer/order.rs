@@ -35,12 +35,6 @@ impl Order {
     pub(super) fn of(at: Timestamp, hash: KeyHash) -> Order {
         Order(i128::from(at.0) << 64 | i128::from(hash.0))
     }
-
-    /// The first behind all timers of `at`; nothing is behind the latest time.
-    pub(super) fn behind(at: Timestamp) -> Option<Order> {
-        let next = at.0.checked_add(1)?;
-        Some(Order::of(Timestamp(next), KeyHash(0)))
-    }
 }
 
 /// Bits that place a timer in a table.

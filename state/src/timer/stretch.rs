@@ -14,9 +14,9 @@ use super::order::{Order, Timer, probe};
 use crate::error::StateError;
 use crate::table::{Account, Namespace};
 
-/// Timers at which a stretch is cut in two: few enough to be sorted in the first caches, and to fill a
-/// table of 1,024 places.
-pub(super) const FULL: usize = 896;
+/// Timers at which a stretch is cut in two: as many as fill a table of 512 places, few enough to be sorted
+/// in the first caches, and to be moved when one more is inserted into the sorted row.
+pub(super) const FULL: usize = 448;
 /// Timers at which a table that lost most of them is made smaller.
 const WORTH_SHRINKING: usize = 56;
 
@@ -146,17 +146,17 @@ impl<K: Key, N: Namespace> Stretch<K, N> {
         account.release(self.timers.allocation_size() as u64);
     }
 
-    /// Takes back what is there from `pivot` on, as a stretch of its own. `pivot` is chosen so that both
-    /// have about half, except that timers which arrive in order fill one stretch after the other.
-    /// Answers none where all timers have the same place in the order.
+    /// Gives what is there from some place in the order on away, as a stretch of its own, to make room for
+    /// a timer at `next`. Both have about half, except that timers which arrive in order fill one stretch
+    /// after the other. None where all timers have the same place.
     pub(super) fn split(
         &mut self,
         account: &mut Account,
-        next: Option<Order>,
+        next: Order,
     ) -> Result<Option<(Order, Self)>, StateError> {
         let mut orders: Vec<Order> = self.timers.iter().map(Timer::order).collect();
         let last = orders.iter().max().copied().unwrap_or(Order::FIRST);
-        if let Some(next) = next.filter(|next| *next > last) {
+        if next > last {
             return Ok(Some((next, Stretch::new())));
         }
         let middle = orders.len() / 2;
@@ -202,17 +202,12 @@ impl<K: Key, N: Namespace> Stretch<K, N> {
         }
     }
 
-    /// Takes out all timers up to a time, in no order. Their keys stay accounted.
-    pub(super) fn take_due(&mut self, account: &mut Account, upto: Timestamp) -> Vec<Timer<K, N>> {
-        let due = self.timers.iter().filter(|timer| timer.at <= upto).count();
-        let mut taken = Vec::with_capacity(due);
-        if due == self.timers.len() {
-            taken.extend(self.timers.drain());
-            self.release(account);
-            self.timers = HashTable::new();
-        } else {
-            taken.extend(self.timers.extract_if(|timer| timer.at <= upto));
-        }
+    /// Takes out all timers, in no order. Their keys stay accounted.
+    pub(super) fn take_all(&mut self, account: &mut Account) -> Vec<Timer<K, N>> {
+        let mut taken = Vec::with_capacity(self.timers.len());
+        taken.extend(self.timers.drain());
+        self.release(account);
+        self.timers = HashTable::new();
         self.earliest.set(None);
         taken
     }
