@@ -57,7 +57,7 @@ pub use thalweg_core::error::ErrorKind;
 pub use thalweg_core::event_time::{Timestamp, Watermark};
 pub use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 pub use thalweg_dataflow::harness;
-pub use thalweg_dataflow::operator::CoProcessFunction;
+pub use thalweg_dataflow::operator::{CoProcessFunction, JoinContext};
 pub use thalweg_dataflow::stream::{
     ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };

@@ -9,7 +9,7 @@ pub use thalweg_dataflow::executor::{JobError, JobResult};
 pub use thalweg_dataflow::function::{
     Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
 };
-pub use thalweg_dataflow::operator::CoProcessFunction;
+pub use thalweg_dataflow::operator::{CoProcessFunction, JoinContext};
 pub use thalweg_dataflow::stream::{
     ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };

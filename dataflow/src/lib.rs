@@ -27,7 +27,7 @@ pub mod window;
 pub use executor::{Executor, JobError, JobResult, JobSummary};
 pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 pub use graph::{Job, JobGraph};
-pub use operator::CoProcessFunction;
+pub use operator::{CoProcessFunction, JoinContext};
 pub use sink::{Sink, SinkError, SinkWriter};
 pub use source::{Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus};
 pub use stream::{

@@ -51,6 +51,13 @@ pub(crate) trait Lifecycle<U: Item>: 'static {
         let _ = now;
     }
 
+    /// Whether the record applied last has more results than there was room for. They are given out
+    /// by [`Lifecycle::fire`] before another record is applied or a watermark told.
+    #[inline(always)]
+    fn unfinished(&self) -> bool {
+        false
+    }
+
     /// The earliest processing time at which [`Lifecycle::fire`] has something to give out.
     fn next_processing_time(&self) -> Option<Timestamp> {
         None
@@ -100,6 +107,8 @@ enum Cause {
     Watermark,
     /// The clock.
     ProcessingTime,
+    /// The results of the record applied last.
+    Record,
 }
 
 /// When a task asked to be woken.
@@ -152,6 +161,18 @@ impl<O, N> Frame<O, N> {
         N: Push<U>,
     {
         self.firing.is_none() && self.next.ready()
+    }
+
+    /// A record was applied: what it left unfinished comes before anything else.
+    #[inline(always)]
+    pub(crate) fn applied<U: Item>(&mut self)
+    where
+        O: Lifecycle<U>,
+    {
+        if self.operator.unfinished() {
+            debug_assert!(self.firing.is_none(), "no record is applied while firing");
+            self.firing = Some(Cause::Record);
+        }
     }
 
     /// Brings near what records with these hashes will touch.

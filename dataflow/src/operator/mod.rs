@@ -9,6 +9,7 @@ mod flat_map;
 mod fold;
 mod frame;
 mod inspect;
+mod join;
 mod keyed;
 mod map;
 mod process;
@@ -20,6 +21,7 @@ mod union;
 
 pub use aggregate::KeyedAggregate;
 pub use connect::{CoProcessFunction, ConnectWith};
+pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
 
 /// The calls an operator without results of its own passes on to the stage behind it.

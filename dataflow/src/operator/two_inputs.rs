@@ -120,6 +120,7 @@ struct TwoInputConsume<A, B, U, O, N> {
 impl<A, B, U, O, N> TwoInputConsume<A, B, U, O, N>
 where
     U: Item,
+    O: Lifecycle<U>,
     N: Push<U>,
 {
     /// Applies entries by `apply`, until room runs out or one fails.
@@ -140,6 +141,7 @@ where
                 frame.fail(&error);
                 return index;
             }
+            frame.applied();
         }
         entries.len()
     }

@@ -1,0 +1,146 @@
+//! Records of one stream by key and slice of event time, for lookups by range of times.
+//!
+//! Time is cut into slices as long as the ranges looked up are, so a lookup touches two slices at
+//! most, a record is found by its place in one, and a slice is forgotten whole: one timer for all its
+//! records. Invariant: a slice is there until the watermark has reached its last record's time plus
+//! `keep_ms`. Lives on one shard.
+
+use std::ops::ControlFlow;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{KeyedTable, StateError, TimerQueue};
+
+use crate::task::BuildContext;
+
+/// The number of a slice of time.
+type Slice = i64;
+
+/// The records of one stream.
+pub(super) struct TimeSlices<K: Key, V: Record> {
+    records: KeyedTable<K, Vec<(i64, V)>, Slice>,
+    ends: TimerQueue<K, Slice>,
+    width_ms: i64,
+    keep_ms: i64,
+}
+
+/// A record's place among those of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    slice: Slice,
+    index: usize,
+}
+
+impl<K: Key, V: Record> TimeSlices<K, V> {
+    /// No records. Ranges of `span_ms` will be looked up; a record is needed until the watermark
+    /// reaches its time plus `keep_ms`.
+    pub(super) fn new(
+        context: &BuildContext,
+        span_ms: i64,
+        keep_ms: i64,
+    ) -> Result<Self, StateError> {
+        let info = context.info();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let (max, budget) = (info.max_parallelism, context.budget());
+        Ok(Self {
+            records: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            ends: TimerQueue::new(groups, max, budget.clone()),
+            width_ms: span_ms.max(1),
+            keep_ms,
+        })
+    }
+
+    /// Whether a record of this time is of use to records that the watermark still lets in.
+    pub(super) fn needs(&self, at: Timestamp, watermark: Timestamp) -> bool {
+        at.plus_ms(self.keep_ms) > watermark
+    }
+
+    /// When the last record of a slice is needed no more.
+    fn end_of(&self, slice: Slice) -> Timestamp {
+        let last = (i128::from(slice) + 1) * i128::from(self.width_ms) - 1;
+        let end = last + i128::from(self.keep_ms);
+        let least = i128::from(Timestamp::MIN.0);
+        let end = end.clamp(least, i128::from(Timestamp::MAX.0));
+        Timestamp(i64::try_from(end).unwrap_or(i64::MAX))
+    }
+
+    /// Keeps a record; answers its place.
+    pub(super) fn insert(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        at: Timestamp,
+        record: V,
+    ) -> Result<Place, StateError> {
+        let slice = at.0.div_euclid(self.width_ms);
+        let kept = self.records.fold_in(
+            hash,
+            key,
+            &slice,
+            (at.0, record),
+            |entry| vec![entry],
+            |entries, entry| entries.push(entry),
+        )?;
+        let index = kept.len() - 1;
+        if index == 0 {
+            self.ends.register(hash, key, &slice, self.end_of(slice))?;
+        }
+        Ok(Place { slice, index })
+    }
+
+    /// The record at a place.
+    pub(super) fn at(&self, hash: KeyHash, key: &K::Of<'_>, place: Place) -> Option<&V> {
+        let entries = self.records.get_in(hash, key, &place.slice)?;
+        Some(&entries.get(place.index)?.1)
+    }
+
+    /// Visits the records of times from `first` to `last`, by slice and within one in the order in
+    /// which they came, until `visit` breaks: then answers the place to go on from.
+    #[inline]
+    pub(super) fn visit(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        (first, last): (Timestamp, Timestamp),
+        from: Option<Place>,
+        mut visit: impl FnMut(Timestamp, &V) -> ControlFlow<()>,
+    ) -> Option<Place> {
+        let from = from.unwrap_or(Place {
+            slice: first.0.div_euclid(self.width_ms),
+            index: 0,
+        });
+        let mut skipped = from.index;
+        for slice in from.slice..=last.0.div_euclid(self.width_ms) {
+            let entries = self.records.get_in(hash, key, &slice);
+            let entries = entries.map_or(&[][..], Vec::as_slice);
+            for (index, (at, record)) in entries.iter().enumerate().skip(skipped) {
+                if (first.0..=last.0).contains(at) && visit(Timestamp(*at), record).is_break() {
+                    let index = index + 1;
+                    return Some(Place { slice, index });
+                }
+            }
+            skipped = 0;
+        }
+        None
+    }
+
+    /// Forgets up to `limit` slices that are needed no more; whether there may be others.
+    pub(super) fn forget(&mut self, watermark: Timestamp, limit: usize) -> bool {
+        for _ in 0..limit {
+            let Some(timer) = self.ends.pop_due(watermark) else {
+                return false;
+            };
+            let key = K::lend(&timer.key);
+            self.records.remove_in(timer.hash, &key, &timer.namespace);
+        }
+        true
+    }
+
+    /// The number of slices kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        debug_assert_eq!(self.records.len(), self.ends.len());
+        self.records.len()
+    }
+}
