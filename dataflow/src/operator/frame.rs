@@ -198,8 +198,8 @@ impl<O, N> Frame<O, N> {
         }
         let now = Timestamp(context.reactor().wall_ms());
         self.operator.processing_time(now);
-        let next = self.operator.next_processing_time();
-        if self.firing.is_none() && next.is_some_and(|at| at <= now) {
+        let due = self.operator.next_processing_time();
+        if self.firing.is_none() && due.is_some_and(|at| at <= now) {
             self.firing = Some(Cause::ProcessingTime);
         }
     }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use thalweg_core::event_time::Timestamp;
+use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
@@ -77,6 +77,7 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
                 SourceStatus::Waiting => return Ok((InputStatus::Idle, made)),
                 SourceStatus::Finished => {
                     self.finished = true;
+                    self.next.mark(Mark::Watermark(Watermark::MAX));
                     return Ok((InputStatus::Ended, true));
                 }
             }

@@ -116,6 +116,12 @@ impl Simulation {
 
     /// Runs rounds of shards picked by the dice, until nothing is left to do or `max_steps` rounds.
     pub fn run(&mut self, max_steps: u64) -> SimOutcome {
+        self.run_until(u64::MAX, max_steps)
+    }
+
+    /// The same, but the clock is not moved on beyond `latest` (ns) while all shards sleep: what wakes
+    /// one later than that counts as nothing to do. Reading the clock moves it all the same.
+    pub fn run_until(&mut self, latest: u64, max_steps: u64) -> SimOutcome {
         for _ in 0..max_steps {
             self.rouse();
             let awake: Vec<usize> = (0..self.shards.len())
@@ -125,7 +131,8 @@ impl Simulation {
                 if self.shards.iter().all(|shard| shard.shard.is_none()) {
                     return SimOutcome::Finished;
                 }
-                let Some(next) = self.next_instant() else {
+                let next = self.next_instant().filter(|next| *next <= latest);
+                let Some(next) = next else {
                     return SimOutcome::Quiescent;
                 };
                 self.world.advance_to(next);
@@ -215,6 +222,11 @@ impl Simulation {
     /// The virtual clock, ns. Reading it here does not move it.
     pub fn now(&self) -> u64 {
         self.world.now()
+    }
+
+    /// Moves the virtual clock on to `to` (ns), if it is behind, while nothing runs.
+    pub fn advance_to(&mut self, to: u64) {
+        self.world.advance_to(to);
     }
 
     /// How many rounds were run.
