@@ -13,12 +13,14 @@
 //! harness.push(2);
 //! assert_eq!(harness.output(), vec![2, 4]);
 //! ```
+//!
+//! [`TwoInputHarness`] does the same for what reads two streams.
 
-mod double;
 mod ends;
 mod rig;
 mod single;
+mod two_inputs;
 
-pub use double::TwoInputHarness;
 pub use ends::{HarnessReader, HarnessSource};
 pub use single::TestHarness;
+pub use two_inputs::TwoInputHarness;

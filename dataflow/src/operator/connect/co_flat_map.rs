@@ -18,7 +18,6 @@ impl<A: Wire, B: Wire, G> ConnectedStreams<A, B, G> {
     ///
     /// ```
     /// use thalweg_dataflow::Collector;
-    /// use thalweg_core::Timestamp;
     /// use thalweg_dataflow::harness::TwoInputHarness;
     ///
     /// let mut harness = TwoInputHarness::<String, u64, String>::new(|lines, pages| {
@@ -29,8 +28,8 @@ impl<A: Wire, B: Wire, G> ConnectedStreams<A, B, G> {
     ///         |page: u64, out: &mut Collector<'_, String>| out.emit(format!("page {page}")),
     ///     )
     /// });
-    /// harness.push_first("to be".to_owned(), Timestamp::NONE);
-    /// harness.push_second(2, Timestamp::NONE);
+    /// harness.push_first("to be".to_owned());
+    /// harness.push_second(2);
     /// assert_eq!(harness.output(), ["to", "be", "page 2"]);
     /// ```
     pub fn flat_map<U, F1, F2>(self, first: F1, second: F2) -> DataStream<U, impl Pipe<Out = U>>

@@ -18,14 +18,13 @@ impl<A: Wire, B: Wire, G> ConnectedStreams<A, B, G> {
     /// What the closures capture is scratch of their subtask and never part of a checkpoint.
     ///
     /// ```
-    /// use thalweg_core::Timestamp;
     /// use thalweg_dataflow::harness::TwoInputHarness;
     ///
     /// let mut harness = TwoInputHarness::<i32, u8, i64>::new(|changes, tens| {
     ///     (changes.connect(tens)).map(|change: i32| i64::from(change), |n: u8| 10 * i64::from(n))
     /// });
-    /// harness.push_first(-3, Timestamp::NONE);
-    /// harness.push_second(2, Timestamp::NONE);
+    /// harness.push_first(-3);
+    /// harness.push_second(2);
     /// assert_eq!(harness.output(), [-3, 20]);
     /// ```
     pub fn map<U, F1, F2>(self, first: F1, second: F2) -> DataStream<U, impl Pipe<Out = U>>

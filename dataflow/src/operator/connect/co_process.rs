@@ -26,7 +26,6 @@ use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage}
 /// placed in another; whichever comes second completes it:
 ///
 /// ```
-/// use thalweg_core::Timestamp;
 /// use thalweg_dataflow::harness::TwoInputHarness;
 /// use thalweg_dataflow::operator::CoProcessFunction;
 /// use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
@@ -75,9 +74,9 @@ use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage}
 ///         paid: open.value_state("paid"),
 ///     })
 /// });
-/// harness.push_first((1, "tea".to_owned()), Timestamp::NONE);
-/// harness.push_second((2, 900), Timestamp::NONE);
-/// harness.push_second((1, 350), Timestamp::NONE);
+/// harness.push_first((1, "tea".to_owned()));
+/// harness.push_second((2, 900));
+/// harness.push_second((1, 350));
 /// assert_eq!(harness.output(), ["tea for 350"]);
 /// ```
 pub trait CoProcessFunction<K: Key, A: Item, B: Item, U: Item>: 'static {

@@ -33,7 +33,6 @@ impl<A: Wire, P: Pipe<Out = A>> DataStream<A, P> {
     /// A stream that was just repartitioned keeps its partitioner; others come subtask to subtask.
     ///
     /// ```
-    /// use thalweg_core::Timestamp;
     /// use thalweg_dataflow::harness::TwoInputHarness;
     ///
     /// let mut harness = TwoInputHarness::<u64, String, String>::new(|numbers, texts| {
@@ -41,8 +40,8 @@ impl<A: Wire, P: Pipe<Out = A>> DataStream<A, P> {
     ///         .connect(texts)
     ///         .map(|number: u64| number.to_string(), |text: String| text)
     /// });
-    /// harness.push_first(7, Timestamp::NONE);
-    /// harness.push_second("seven".to_owned(), Timestamp::NONE);
+    /// harness.push_first(7);
+    /// harness.push_second("seven".to_owned());
     /// assert_eq!(harness.output(), ["7", "seven"]);
     /// ```
     pub fn connect<C: ConnectWith<Self>>(self, other: C) -> C::Connected {

@@ -54,16 +54,16 @@ fn both_inputs_share_the_state_of_a_key_and_of_no_other() {
         })
     });
     for (key, change) in [(1, 5), (2, 7), (1, 1)] {
-        harness.push_first((key, change), Timestamp::NONE);
+        harness.push_first((key, change));
     }
-    harness.push_second(1, Timestamp::NONE);
-    harness.push_first((1, 2), Timestamp::NONE);
-    harness.push_second(3, Timestamp::NONE);
+    harness.push_second(1);
+    harness.push_first((1, 2));
+    harness.push_second(3);
     let rows = [(1, 5), (2, 7), (1, 6), (1, 6), (1, 2), (3, 0)];
     assert_eq!(harness.output(), rows);
     harness.finish_first();
     assert_eq!(harness.output(), [], "one stream goes on");
-    harness.push_second(2, Timestamp::NONE);
+    harness.push_second(2);
     harness.finish_second();
     assert_eq!(harness.output(), [(2, 7), (u64::MAX, 0)]);
     assert_eq!(harness.failure(), None);
@@ -102,10 +102,10 @@ fn each_record_has_its_own_time_and_an_error_names_the_operator() {
     let mut harness = TwoInputHarness::<u8, char, (bool, i64)>::new(|bytes, letters| {
         (bytes.connect(letters)).process(|_open: &mut OpenContext| Times)
     });
-    harness.push_first(1, Timestamp(10));
-    harness.push_second('a', Timestamp(-3));
+    harness.push_first_at(1, Timestamp(10));
+    harness.push_second_at('a', Timestamp(-3));
     assert_eq!(harness.output(), [(true, 10), (false, -3)]);
-    harness.push_second('x', Timestamp::NONE);
+    harness.push_second('x');
     let failure = harness.failure().unwrap_or_default();
     assert!(
         failure.contains("co_process") && failure.contains("x is no letter"),

@@ -46,9 +46,9 @@ where
     ///         .between(0, 3_600_000)
     ///         .apply(|order: &Order, shipment: &Shipment| format!("{} {}", order.1, shipment.1))
     /// });
-    /// harness.push_first((7, "tea".to_owned()), Timestamp(1_000));
-    /// harness.push_second((7, "by boat".to_owned()), Timestamp(3_601_000));
-    /// harness.push_second((7, "too late".to_owned()), Timestamp(3_601_001));
+    /// harness.push_first_at((7, "tea".to_owned()), Timestamp(1_000));
+    /// harness.push_second_at((7, "by boat".to_owned()), Timestamp(3_601_000));
+    /// harness.push_second_at((7, "too late".to_owned()), Timestamp(3_601_001));
     /// assert_eq!(harness.output(), ["tea by boat"]);
     /// ```
     pub fn interval_join<B, R, J>(
@@ -174,8 +174,8 @@ where
     ///         }
     ///     })
     /// });
-    /// harness.push_second(7, Timestamp(-5));
-    /// harness.push_first(7, Timestamp(4));
+    /// harness.push_second_at(7, Timestamp(-5));
+    /// harness.push_first_at(7, Timestamp(4));
     /// assert_eq!(harness.output(), [(7, 9)]);
     /// ```
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>

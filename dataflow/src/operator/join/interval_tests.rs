@@ -32,11 +32,11 @@ fn harness(lower_ms: i64, upper_ms: i64) -> Harness {
 }
 
 fn left(harness: &mut Harness, key: u64, at: i64) {
-    harness.push_first((key, at), Timestamp(at));
+    harness.push_first_at((key, at), Timestamp(at));
 }
 
 fn right(harness: &mut Harness, key: u64, at: i64) {
-    harness.push_second((key, at), Timestamp(at));
+    harness.push_second_at((key, at), Timestamp(at));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn the_slower_stream_decides_who_is_late_and_late_records_leave_aside() {
 #[test]
 fn a_record_without_time_fails_the_job_and_says_why() {
     let mut harness = harness(0, 1);
-    harness.push_second((1, 1), Timestamp::NONE);
+    harness.push_second((1, 1));
     let failure = harness.failure().unwrap_or_default();
     assert!(
         failure.contains("interval_join") && failure.contains("without event time"),
@@ -134,7 +134,7 @@ fn pairs_without_room_come_before_what_follows() {
     }
     left(&mut harness, 1, 0);
     left(&mut harness, 1, 1);
-    harness.advance_both(Timestamp(2 * PARTNERS));
+    harness.advance_watermark(Timestamp(2 * PARTNERS));
     left(&mut harness, 1, 5);
     let pairs: Vec<Pair> = [0, 1]
         .iter()

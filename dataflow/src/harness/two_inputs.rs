@@ -21,12 +21,12 @@ type FedStream<T> = DataStream<T, SourcePipe<HarnessSource<T>>>;
 /// use thalweg_dataflow::harness::TwoInputHarness;
 ///
 /// let mut harness = TwoInputHarness::<u64, u64, u64>::new(|left, right| left.union(right));
-/// harness.push_first(1, Timestamp(10));
-/// harness.push_second(2, Timestamp(20));
+/// harness.push_first_at(1, Timestamp(10));
+/// harness.push_second_at(2, Timestamp(20));
 /// assert_eq!(harness.output(), vec![1, 2]);
 ///
 /// harness.advance_first(Timestamp(10));
-/// assert_eq!(harness.watermark(), Timestamp::MIN, "the other input holds it");
+/// assert_eq!(harness.watermark(), Timestamp::MIN, "the other stream holds it");
 /// harness.advance_second(Timestamp(5));
 /// assert_eq!(harness.watermark(), Timestamp(5));
 /// ```
@@ -69,53 +69,63 @@ impl<A: Record, B: Record, U: Record> TwoInputHarness<A, B, U> {
         }
     }
 
-    /// Feeds a record to the first input and runs until nothing moves.
-    pub fn push_first(&mut self, record: A, at: Timestamp) {
+    /// Feeds one record without an event time to the first stream and runs until nothing moves.
+    pub fn push_first(&mut self, record: A) {
+        self.push_first_at(record, Timestamp::NONE);
+    }
+
+    /// Feeds one record without an event time to the second stream and runs until nothing moves.
+    pub fn push_second(&mut self, record: B) {
+        self.push_second_at(record, Timestamp::NONE);
+    }
+
+    /// Feeds a record with its event time to the first stream and runs until nothing moves.
+    pub fn push_first_at(&mut self, record: A, at: Timestamp) {
         self.feed_first(Fed::Record(record, at));
     }
 
-    /// Feeds a record to the second input and runs until nothing moves.
-    pub fn push_second(&mut self, record: B, at: Timestamp) {
+    /// Feeds a record with its event time to the second stream and runs until nothing moves.
+    pub fn push_second_at(&mut self, record: B, at: Timestamp) {
         self.feed_second(Fed::Record(record, at));
     }
 
-    /// Promises that no record at or before `to` follows on the first input.
+    /// Promises that no record at or before `to` follows on the first stream.
     pub fn advance_first(&mut self, to: Timestamp) {
         self.feed_first(Fed::Mark(Mark::Watermark(Watermark(to))));
     }
 
-    /// Promises that no record at or before `to` follows on the second input.
+    /// Promises that no record at or before `to` follows on the second stream.
     pub fn advance_second(&mut self, to: Timestamp) {
         self.feed_second(Fed::Mark(Mark::Watermark(Watermark(to))));
     }
 
-    /// Promises the same on both inputs.
-    pub fn advance_both(&mut self, to: Timestamp) {
+    /// Promises the same on both streams.
+    pub fn advance_watermark(&mut self, to: Timestamp) {
         self.advance_first(to);
         self.advance_second(to);
     }
 
-    /// The first input makes no promise until its next watermark.
+    /// The first stream makes no promise until its next watermark.
     pub fn mark_first_idle(&mut self) {
         self.feed_first(Fed::Mark(Mark::Idle));
     }
 
-    /// The second input makes no promise until its next watermark.
+    /// The second stream makes no promise until its next watermark.
     pub fn mark_second_idle(&mut self) {
         self.feed_second(Fed::Mark(Mark::Idle));
     }
 
-    /// Ends the first input.
+    /// Ends the first stream.
     pub fn finish_first(&mut self) {
         self.feed_first(Fed::End);
     }
 
-    /// Ends the second input.
+    /// Ends the second stream.
     pub fn finish_second(&mut self) {
         self.feed_second(Fed::End);
     }
 
-    /// Ends both inputs and runs until everything has finished.
+    /// Ends both streams and runs until everything has finished.
     pub fn finish(&mut self) {
         self.finish_first();
         self.finish_second();
