@@ -1,4 +1,5 @@
-//! How long a word takes from shard to shard: parked, spinning, per driver; and what an empty round costs.
+//! How long a word takes from shard to shard: parked, spinning, per driver, and by hand between two bare
+//! threads; and what an empty round costs.
 //!
 //! Run by hand on a quiet host: `cargo run --release -p thalweg-core --example wake_latency`. One way is
 //! half of a round trip; with a pause between the trips both sides have parked.
@@ -6,9 +7,13 @@
 #![allow(clippy::print_stdout, reason = "a measurement prints what it measured")]
 
 use std::cell::Cell;
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::thread::{self, ScopedJoinHandle, Thread};
+use std::time::Duration;
 
 use thalweg_core::ShardId;
 use thalweg_core::seam::clock::monotonic_ns;
@@ -16,6 +21,7 @@ use thalweg_core::seam::reactor::DriverChoice;
 use thalweg_core::shard::doorbell::Doorbell;
 use thalweg_core::shard::executor::{Pump, Shard};
 use thalweg_core::shard::lane::{LaneReceiver, LaneSender, lane};
+use thalweg_core::shard::placement::pin_current_thread;
 use thalweg_core::shard::start::{ShardConfig, start};
 use thalweg_core::shard::step::{Progress, Step, StepError, TaskWaker, TurnContext};
 
@@ -156,16 +162,76 @@ fn measure(
         handle.stop();
         handle.join()?;
     }
+    tell(&driver.to_string(), spin_ns, pause_ns, &mut trips);
+    Ok(())
+}
+
+fn tell(who: &str, spin_ns: u64, pause_ns: u64, trips: &mut [u64]) {
     trips.sort_unstable();
     let at = |share: f64| trips[(trips.len() as f64 * share) as usize] as f64 / 2_000.0;
     println!(
-        "{driver:>9} spin {:>6} us pause {:>4} us: one way p50 {:>6.2} us, p99 {:>6.2} us",
+        "{who:>9} spin {:>7} us pause {:>4} us: one way p50 {:>6.2} us, p99 {:>6.2} us",
         spin_ns / 1_000,
         pause_ns / 1_000,
         at(0.5),
         at(0.99)
     );
+}
+
+/// The same between two pinned threads that do nothing else: what this machine asks for a wake-up.
+fn measure_bare(pause_ns: u64, rounds: u64) -> std::io::Result<()> {
+    let turn = AtomicU64::new(u64::MAX);
+    let await_turn = |mine: u64| {
+        while turn.load(Ordering::Acquire) != mine {
+            thread::park();
+        }
+    };
+    let pass_to = |other: &Thread, next: u64| {
+        turn.store(next, Ordering::Release);
+        other.unpark();
+    };
+    let mut trips = thread::scope(|scope| {
+        let measuring = scope.spawn(|| -> std::io::Result<Vec<u64>> {
+            pin_current_thread(0)?;
+            let first = thread::current();
+            let answering = scope.spawn(move || -> std::io::Result<()> {
+                pin_current_thread(1)?;
+                for round in 0..rounds {
+                    await_turn(2 * round);
+                    pass_to(&first, 2 * round + 1);
+                }
+                Ok(())
+            });
+            let mut trips = Vec::new();
+            for round in 0..rounds {
+                pause(pause_ns);
+                let sent = monotonic_ns();
+                pass_to(answering.thread(), 2 * round);
+                await_turn(2 * round + 1);
+                trips.push(monotonic_ns() - sent);
+            }
+            join(answering)?;
+            Ok(trips)
+        });
+        join(measuring)
+    })?;
+    tell("bare", 0, pause_ns, &mut trips);
     Ok(())
+}
+
+fn pause(ns: u64) {
+    let over = monotonic_ns() + ns;
+    loop {
+        let left = over.saturating_sub(monotonic_ns());
+        if left == 0 {
+            return;
+        }
+        thread::park_timeout(Duration::from_nanos(left));
+    }
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// A task that always makes progress: what a round with one turn costs.
@@ -225,10 +291,16 @@ impl Step for Idle {
     }
 }
 
+/// Pauses that the machine takes for short, for longer, for long: the longer a CPU has slept, the longer
+/// it takes to wake.
+const PAUSES: [(u64, usize); 3] = [(0, 20_000), (200_000, 3_000), (2_000_000, 500)];
+
 fn main() -> std::io::Result<()> {
     for driver in [DriverChoice::Auto, DriverChoice::Epoll] {
-        measure(driver, 0, 0, 20_000)?;
-        measure(driver, 0, 200_000, 3_000)?;
+        for (pause_ns, rounds) in PAUSES {
+            measure(driver, 0, pause_ns, rounds)?;
+            measure_bare(pause_ns, rounds as u64)?;
+        }
         measure(driver, 1_000_000_000, 0, 200_000)?;
         measure_turns(driver, 0)?;
         measure_turns(driver, 10_000)?;

@@ -1,7 +1,8 @@
 //! `lone`: one record at a time, through `key_by` to a task of another shard that was idle.
 //!
 //! The latency of each is the time from its emission to its arrival in the sink. Between two
-//! records everything rests, so a shard that parks has parked.
+//! records everything rests, so a shard that parks has parked. Beside it stands what waking a thread
+//! by hand takes on this machine at this moment, half of it measured before and half after.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_core::seam::clock::monotonic_ns;
 
 use super::{EngineError, Settings};
+use crate::limit::wake;
 
 /// Percentiles of the latency, in µs.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +35,10 @@ pub struct Latencies {
     pub p999_us: f64,
     /// The slowest.
     pub max_us: f64,
+    /// Half of the wake-ups by hand were faster.
+    pub bare_p50_us: f64,
+    /// 99 % of the wake-ups by hand were faster.
+    pub bare_p99_us: f64,
 }
 
 /// Sends records one by one, `gap` apart, from shard 0 to shard 1.
@@ -49,6 +55,7 @@ pub fn lone(records: u64, gap: Duration, settings: &Settings) -> Result<Latencie
     let taken: Arc<Mutex<Vec<u64>>> = Arc::default();
     let kept = Arc::clone(&taken);
     let rate = 1.0 / gap.as_secs_f64();
+    let mut bare = wake(records / 4, gap);
     environment
         .source(Generator::new(records, move |_| (key, monotonic_ns())).rate(rate))
         .parallelism(1)
@@ -61,8 +68,9 @@ pub fn lone(records: u64, gap: Duration, settings: &Settings) -> Result<Latencie
                 .push(latency);
         });
     environment.execute("lone")?;
+    bare.append(&mut wake(records / 4, gap));
     let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(percentiles(gap, &mut taken))
+    Ok(percentiles(gap, &mut taken, &mut bare))
 }
 
 /// A key that the subtask of two owns.
@@ -78,13 +86,17 @@ fn key_of_subtask(subtask: u32) -> u64 {
     }
 }
 
-fn percentiles(gap: Duration, latencies: &mut [u64]) -> Latencies {
+/// The time in µs that a part of the sorted `times` does not exceed.
+fn within(part: f64, times: &[u64]) -> f64 {
+    let last = times.len().saturating_sub(1);
+    let place = (last as f64 * part) as usize;
+    times.get(place).map_or(0.0, |ns| *ns as f64 / 1000.0)
+}
+
+fn percentiles(gap: Duration, latencies: &mut [u64], bare: &mut [u64]) -> Latencies {
     latencies.sort_unstable();
-    let at = |part: f64| {
-        let last = latencies.len().saturating_sub(1);
-        let place = (last as f64 * part) as usize;
-        latencies.get(place).map_or(0.0, |ns| *ns as f64 / 1000.0)
-    };
+    bare.sort_unstable();
+    let at = |part| within(part, latencies);
     Latencies {
         workload: "lone",
         records: latencies.len() as u64,
@@ -94,5 +106,7 @@ fn percentiles(gap: Duration, latencies: &mut [u64]) -> Latencies {
         p99_us: at(0.99),
         p999_us: at(0.999),
         max_us: at(1.0),
+        bare_p50_us: within(0.5, bare),
+        bare_p99_us: within(0.99, bare),
     }
 }

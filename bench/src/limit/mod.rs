@@ -17,6 +17,7 @@ mod ranges;
 mod ring;
 mod sum;
 mod table;
+mod wake;
 mod wc;
 #[cfg(target_arch = "x86_64")]
 mod wide;
@@ -34,6 +35,7 @@ use crate::workload::Totals;
 
 pub use level::Level;
 pub use machine::{Stopwatch, process_cpu_seconds};
+pub use wake::wake;
 
 /// A workload and what it works on.
 #[derive(Clone, Debug)]
