@@ -185,7 +185,7 @@ impl BufferWriter {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_archive<W: Wire>(
         &mut self,
         layout: EntryLayout,

@@ -31,12 +31,17 @@ pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: Runtime
     total
 }
 
-/// Calls with each word of a line. Words are short, so a plain walk over the bytes beats a searcher.
+/// Calls with each word of a line: the spaces of 64 bytes are found at once, then each is visited.
+///
+/// Words are short: a walk over the bytes mispredicts its branch at the end of every one.
 #[inline(always)]
 fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
     let mut start = 0;
-    for (at, byte) in line.bytes().enumerate() {
-        if byte == b' ' {
+    for (number, block) in line.as_bytes().chunks(64).enumerate() {
+        let mut spaces = spaces(block);
+        while spaces != 0 {
+            let at = 64 * number + spaces.trailing_zeros() as usize;
+            spaces &= spaces - 1;
             if at > start {
                 word(&line[start..at]);
             }
@@ -46,6 +51,30 @@ fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
     if start < line.len() {
         word(&line[start..]);
     }
+}
+
+/// A bit for each space among at most 64 bytes.
+#[inline(always)]
+fn spaces(block: &[u8]) -> u64 {
+    let (words, rest) = block.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let found = words.iter().chain([&last]).enumerate();
+    found.fold(0, |all, (at, word)| match at {
+        0..8 => all | spaces_of_word(u64::from_le_bytes(*word)) << (8 * at),
+        _ => all,
+    })
+}
+
+/// A bit for each space among eight bytes.
+#[inline(always)]
+fn spaces_of_word(word: u64) -> u64 {
+    const LOW: u64 = u64::from_le_bytes([0x7F; 8]);
+    // Bytes that are 0 where there was a space, then 0x80 there and 0 elsewhere.
+    let other = word ^ u64::from_le_bytes([b' '; 8]);
+    let space = !(((other & LOW) + LOW) | other | LOW);
+    // Byte n's bit moves to place 56 + n; no two products meet.
+    (space >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// Words that reached the counting operator.

@@ -180,6 +180,19 @@ impl Wire for Str {
         ArchivedString::serialize_from_str(item, to)
     }
 
+    #[inline(always)]
+    fn write(item: &&str, to: &mut Archiver) -> Result<usize, Full> {
+        match short_word(item.as_bytes()) {
+            Some(word) => to.put_root::<ArchivedString, SHORT>(word.to_le_bytes()),
+            None => to.apart(item, |item, to| {
+                let resolver = Self::serialize(item, to)?;
+                let out = to.place::<ArchivedString>()?;
+                Self::resolve(item, resolver, out);
+                Ok(out.pos())
+            }),
+        }
+    }
+
     #[inline]
     fn resolve(item: &&str, resolver: StringResolver, out: Place<ArchivedString>) {
         let Some(word) = short_word(item.as_bytes()) else {
@@ -215,28 +228,24 @@ const _: () = assert!(SHORT == 8 && size_of::<ArchivedString>() == 8);
 #[inline(always)]
 fn short_word(text: &[u8]) -> Option<u64> {
     let length = text.len();
-    let part = |at: usize, bytes: u64| bytes << (8 * at);
     let word = match length {
         0 => 0,
-        // First, middle and last byte are all there is.
-        1..=3 => [0, length / 2, length - 1]
-            .into_iter()
-            .fold(0, |word, at| word | part(at, text[at].into())),
-        // First and last four bytes cover all.
-        4..=8 => {
-            let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else {
-                unreachable!("there are at least four bytes");
-            };
-            u64::from(u32::from_le_bytes(*first))
-                | part(length - 4, u32::from_le_bytes(*last).into())
+        1 => u64::from(text[0]),
+        // One path for all other lengths, four pairs that overlap in shorter text: branches on the
+        // length of words are mispredicted.
+        2..=SHORT => {
+            let last = length - 2;
+            [0, last.min(2), last.min(4), last]
+                .into_iter()
+                .fold(0, |word, at| {
+                    let pair = u16::from_le_bytes([text[at], text[at + 1]]);
+                    word | u64::from(pair) << (8 * at)
+                })
         }
         _ => return None,
     };
-    Some(if length == SHORT {
-        word
-    } else {
-        word | u64::MAX << (8 * length)
-    })
+    // Twice half of the way: a shift by all 64 bits is none.
+    Some(word | u64::MAX << (4 * length) << (4 * length))
 }
 
 /// The length of short text: where the first 0xFF stands.
