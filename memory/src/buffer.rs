@@ -145,6 +145,10 @@ impl BufferWriter {
         }
         if W::FIXED.is_some() {
             self.put_fixed::<W>(layout, hash, at, item)
+        } else if const { size_of::<ArchivedOf<W>>() == 8 && entry_align::<W>() == 8 }
+            && let Some(word) = W::word(item)
+        {
+            self.put_short::<W>(layout, hash, at, word)
         } else {
             self.put_archive::<W>(layout, hash, at, item)
         }
@@ -185,7 +189,34 @@ impl BufferWriter {
         Ok(())
     }
 
+    /// What [`BufferWriter::put_archive`] writes for a record whose archive is one word.
     #[inline(always)]
+    fn put_short<W: Wire>(
+        &mut self,
+        layout: EntryLayout,
+        hash: KeyHash,
+        at: Timestamp,
+        word: u64,
+    ) -> Result<(), Full> {
+        let start = self.used;
+        let root = archive_start(layout);
+        let length = root + size_of::<u64>();
+        if start + length > self.capacity {
+            return Err(Full);
+        }
+        let header = length as u64 | (root as u64) << 32;
+        // SAFETY: start and root are multiples of 8, and HEADER <= root < length <= capacity - start.
+        unsafe { self.write_word(start, header) };
+        // SAFETY: archive_start leaves prefix() bytes between the header and the root.
+        unsafe { self.write_prefix(start + HEADER, layout, hash, at) };
+        // SAFETY: start + root + 8 = start + length <= capacity.
+        unsafe { self.write_word(start + root, word) };
+        self.used = start + length;
+        self.records += 1;
+        Ok(())
+    }
+
+    #[inline]
     fn put_archive<W: Wire>(
         &mut self,
         layout: EntryLayout,

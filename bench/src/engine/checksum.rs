@@ -1,4 +1,7 @@
-//! The sink of every workload: rows counted, their terms summed.
+//! The sinks of all workloads: rows counted, their terms summed.
+//!
+//! [`Checksum`] sums a row's term at once, for chains that are one loop with it. [`Gathered`] keeps what
+//! the terms are made of and sums many together, where rows come one by one.
 //!
 //! Each subtask sums alone and adds its total once, at the end. Lives on the shard of its subtask.
 
@@ -8,6 +11,7 @@ use thalweg::record::Item;
 use thalweg::sink::{
     InputStatus, Sink, SinkError, SinkStatus, SinkWriter, SubtaskInfo, Timestamp, TurnContext,
 };
+use thalweg_core::simd::on_this_cpu;
 
 /// Rows and checksum of a whole run.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +80,7 @@ where
     I: Item,
     F: for<'a, 'b> Fn(&'b I::Of<'a>) -> u64 + 'static,
 {
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
         self.rows += 1;
         self.sum = self.sum.wrapping_add((self.term)(&item));
@@ -89,6 +93,123 @@ where
         input: InputStatus,
     ) -> Result<SinkStatus, SinkError> {
         if input == InputStatus::Ended {
+            self.total.add(self.rows, self.sum);
+            (self.rows, self.sum) = (0, 0);
+        }
+        Ok(SinkStatus::Done)
+    }
+}
+
+/// How many rows are summed together.
+const GROUP: usize = 64;
+
+/// Sums the terms of rows, many together.
+#[derive(Clone)]
+pub(super) struct Gathered<F, T> {
+    read: F,
+    term: T,
+    total: Total,
+}
+
+impl<F, T> Gathered<F, T> {
+    /// `read` answers what a row's term is made of, or the term itself where it is of another make.
+    pub(super) fn new<R>(read: F, term: T, total: &Total) -> Self
+    where
+        T: Fn(R) -> u64,
+    {
+        Self {
+            read,
+            term,
+            total: total.clone(),
+        }
+    }
+}
+
+impl<I, F, T, R> Sink<I> for Gathered<F, T>
+where
+    I: Item,
+    F: for<'a, 'b> Fn(&'b I::Of<'a>) -> Result<R, u64> + Clone + Send + 'static,
+    T: Fn(R) -> u64 + Clone + Send + 'static,
+    R: Copy + Default + 'static,
+{
+    type Writer = Gathering<F, T, R>;
+
+    fn name(&self) -> String {
+        "checksum".to_owned()
+    }
+
+    fn open(&self, _subtask: &SubtaskInfo) -> Result<Gathering<F, T, R>, SinkError> {
+        Ok(Gathering {
+            read: self.read.clone(),
+            term: self.term.clone(),
+            gathered: [R::default(); GROUP],
+            count: 0,
+            rows: 0,
+            sum: 0,
+            total: self.total.clone(),
+        })
+    }
+}
+
+/// The sums of one subtask, and the rows not yet summed.
+pub(super) struct Gathering<F, T, R> {
+    read: F,
+    term: T,
+    gathered: [R; GROUP],
+    count: usize,
+    rows: u64,
+    sum: u64,
+    total: Total,
+}
+
+impl<F, T: Fn(R) -> u64, R: Copy> Gathering<F, T, R> {
+    /// Sums what was gathered.
+    #[inline(never)]
+    fn add_up(&mut self) {
+        let rows = &self.gathered[..self.count];
+        let term = &self.term;
+        let sum = on_this_cpu(
+            #[inline(always)]
+            || rows.iter().map(|row| term(*row)).fold(0, u64::wrapping_add),
+        );
+        self.sum = self.sum.wrapping_add(sum);
+        self.rows += self.count as u64;
+        self.count = 0;
+    }
+}
+
+impl<I, F, T, R> SinkWriter<I> for Gathering<F, T, R>
+where
+    I: Item,
+    F: for<'a, 'b> Fn(&'b I::Of<'a>) -> Result<R, u64> + 'static,
+    T: Fn(R) -> u64 + 'static,
+    R: Copy + 'static,
+{
+    #[inline(always)]
+    fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
+        match (self.read)(&item) {
+            Ok(row) => {
+                if self.count == GROUP {
+                    self.add_up();
+                }
+                self.gathered[self.count] = row;
+                self.count += 1;
+            }
+            Err(term) => {
+                self.rows += 1;
+                self.sum = self.sum.wrapping_add(term);
+            }
+        }
+        Ok(())
+    }
+
+    fn end_turn(
+        &mut self,
+        _context: &mut TurnContext<'_>,
+        input: InputStatus,
+    ) -> Result<SinkStatus, SinkError> {
+        if input == InputStatus::Ended {
+            self.add_up();
             self.total.add(self.rows, self.sum);
             (self.rows, self.sum) = (0, 0);
         }

@@ -3,7 +3,7 @@
 use thalweg::connectors::Generator;
 use thalweg::prelude::*;
 
-use super::checksum::{Checksum, Total};
+use super::checksum::{Checksum, Gathered, Total};
 use crate::workload::definitions::{h2, step, sum_record};
 
 /// Source to sink, chained.
@@ -36,8 +36,9 @@ pub(super) fn sum(environment: &Environment, records: u64) -> Total {
                 Ok(())
             }
         })
-        .sink(Checksum::new(
-            |row: &(u64, u64, u64)| step(row.0, row.1, row.2),
+        .sink(Gathered::new(
+            |row: &(u64, u64, u64)| Ok(*row),
+            |(key, old, new)| step(key, old, new),
             &total,
         ));
     total

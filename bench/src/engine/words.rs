@@ -5,27 +5,33 @@ use std::path::PathBuf;
 use thalweg::connectors::TextFiles;
 use thalweg::prelude::*;
 
-use super::checksum::{Checksum, Total};
-use crate::workload::definitions::{java_hash, step};
+use super::checksum::{Gathered, Total};
+use crate::workload::definitions::{ascii_eight, java_hash, java_hash_of_eight, step};
 
 /// Counts the words: maximal runs of bytes other than space and newline.
 pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: RuntimeMode) -> Total {
     environment.set_runtime_mode(mode);
     // Files end, so that AUTOMATIC is BATCH.
     let batch = mode != RuntimeMode::Streaming;
+    // Streaming rows telescope to the batch row.
+    let term = move |hash, count| step(hash, if batch { 0 } else { count - 1 }, count);
     let total = Total::default();
     environment
         .source(TextFiles::all(inputs))
-        .flat_map(|line: &str, out: &mut Collector<Str>| split(line, |word| out.emit(word)))
+        .flat_map(
+            #[inline(always)]
+            |line: &str, out: &mut Collector<Str>| split(line, |word| out.emit(word)),
+        )
         .name("split")
         .key_by_str(|word| word)
         .count()
-        .sink(Checksum::new(
-            move |row: &(&str, u64)| {
-                let (word, count) = (java_hash(row.0.as_bytes()), row.1);
-                // Streaming rows telescope to the batch row.
-                step(word, if batch { 0 } else { count - 1 }, count)
+        .sink(Gathered::new(
+            #[inline(always)]
+            move |row: &(&str, u64)| match ascii_eight(row.0.as_bytes()) {
+                Some(bytes) => Ok((bytes, row.1)),
+                None => Err(term(java_hash(row.0.as_bytes()), row.1)),
             },
+            move |(bytes, count)| term(java_hash_of_eight(bytes), count),
             &total,
         ));
     total
@@ -36,20 +42,23 @@ pub(super) fn count(environment: &Environment, inputs: &[PathBuf], mode: Runtime
 /// Words are short: a walk over the bytes mispredicts its branch at the end of every one.
 #[inline(always)]
 fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
+    let bytes = line.as_bytes();
     let mut start = 0;
-    for (number, block) in line.as_bytes().chunks(64).enumerate() {
-        let mut spaces = spaces(block);
-        while spaces != 0 {
-            let at = 64 * number + spaces.trailing_zeros() as usize;
-            spaces &= spaces - 1;
-            if at > start {
-                word(&line[start..at]);
+    for base in (0..=bytes.len()).step_by(64) {
+        let rest = &bytes[base..];
+        let mut ends = match rest.first_chunk::<64>() {
+            Some(block) => spaces(block),
+            // The line's end ends its last word.
+            None => spaces(rest) | 1 << rest.len(),
+        };
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            ends &= ends - 1;
+            if end > start {
+                word(&line[start..end]);
             }
-            start = at + 1;
+            start = end + 1;
         }
-    }
-    if start < line.len() {
-        word(&line[start..]);
     }
 }
 

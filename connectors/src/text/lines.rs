@@ -107,6 +107,7 @@ impl Lines {
     }
 
     /// Emits lines that begin before `stop`, while they are wanted.
+    #[inline(always)]
     pub(crate) fn emit<O: SourceOutput<Str>>(
         &mut self,
         out: &mut O,
@@ -127,7 +128,7 @@ impl Lines {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn emit_block<O: SourceOutput<Str>>(
         &mut self,
         out: &mut O,

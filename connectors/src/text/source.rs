@@ -148,6 +148,7 @@ impl SourceReader for TextReader {
     type Item = Str;
     type Split = TextSplit;
 
+    #[inline(always)]
     fn poll<O: SourceOutput<Str>>(
         &mut self,
         out: &mut O,
@@ -207,6 +208,7 @@ impl SourceReader for TextReader {
 }
 
 /// Begins a split.
+#[inline(never)]
 fn enter(
     split: &TextSplit,
     limit: usize,
@@ -246,6 +248,7 @@ fn enter(
 
 impl TextReader {
     /// Ends the front split; its file may serve the next one.
+    #[inline(never)]
     fn leave(&mut self, context: &mut TurnContext<'_>) {
         self.splits.pop_front();
         let Some(current) = self.current.take() else {
@@ -259,6 +262,7 @@ impl TextReader {
     }
 
     /// Nothing is left to read: waits for the files to be closed.
+    #[inline(never)]
     fn finish(&mut self, context: &mut TurnContext<'_>) -> SourceStatus {
         if let Some(feed) = self.idle.take() {
             self.closing.extend(feed.close(context));
@@ -280,6 +284,7 @@ impl Current {
     }
 
     /// Gets the next block to the lines; false when it has to be waited for.
+    #[inline(never)]
     fn refill(
         &mut self,
         split: &TextSplit,

@@ -175,45 +175,6 @@ impl Archiver {
         Ok(unsafe { Place::new_unchecked(root, at) })
     }
 
-    /// Writes a root of type `A` that is these bytes and nothing beside them; answers its position.
-    #[inline(always)]
-    pub(crate) fn put_root<A, const N: usize>(&mut self, bytes: [u8; N]) -> Result<usize, Full> {
-        const { assert!(size_of::<A>() == N, "a root is all of its bytes") };
-        let root = self.pos.next_multiple_of(align_of::<A>());
-        if root + N > self.end {
-            return Err(Full);
-        }
-        self.zero_to(root);
-        let at = self.base.as_ptr().wrapping_add(root).cast::<[u8; N]>();
-        // SAFETY: root..root + N is inside base..base + end, ours to write; bytes need no alignment.
-        unsafe { at.write(bytes) };
-        self.pos = root + N;
-        Ok(root)
-    }
-
-    /// Lets `write` work out of line, on a copy: so that the archiver of a `put` whose record needs no
-    /// such call can live in registers.
-    #[inline(always)]
-    pub(crate) fn apart<T: ?Sized>(
-        &mut self,
-        item: &T,
-        write: impl FnOnce(&T, &mut Archiver) -> Result<usize, Full>,
-    ) -> Result<usize, Full> {
-        #[inline(never)]
-        fn out_of_line<T: ?Sized>(
-            item: &T,
-            mut to: Archiver,
-            write: impl FnOnce(&T, &mut Archiver) -> Result<usize, Full>,
-        ) -> Result<(usize, usize), Full> {
-            let root = write(item, &mut to)?;
-            Ok((root, to.pos))
-        }
-        let copy = Archiver { ..*self };
-        let (root, pos) = out_of_line(item, copy, write)?;
-        self.pos = pos;
-        Ok(root)
-    }
-
     /// Fills with zeros up to `to`, so that padding is the same in every run.
     #[inline(always)]
     pub(crate) fn zero_to(&mut self, to: usize) {

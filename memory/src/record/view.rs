@@ -141,6 +141,14 @@ pub trait Wire: Item + sealed::Sealed {
         Ok(out.pos())
     }
 
+    /// The archive of an item that is eight bytes with nothing beside them, as a little-endian word: a
+    /// short way for what is common. `None` for all others, and for items that have no such form.
+    #[inline(always)]
+    fn word(item: &Self::Of<'_>) -> Option<u64> {
+        let _ = item;
+        None
+    }
+
     /// Whether `bytes` (from another process, aligned as they were written) hold a valid archive with
     /// its root at `root` and every other part before it.
     ///
@@ -181,16 +189,8 @@ impl Wire for Str {
     }
 
     #[inline(always)]
-    fn write(item: &&str, to: &mut Archiver) -> Result<usize, Full> {
-        match short_word(item.as_bytes()) {
-            Some(word) => to.put_root::<ArchivedString, SHORT>(word.to_le_bytes()),
-            None => to.apart(item, |item, to| {
-                let resolver = Self::serialize(item, to)?;
-                let out = to.place::<ArchivedString>()?;
-                Self::resolve(item, resolver, out);
-                Ok(out.pos())
-            }),
-        }
+    fn word(item: &&str) -> Option<u64> {
+        short_word(item.as_bytes())
     }
 
     #[inline]
@@ -238,8 +238,10 @@ fn short_word(text: &[u8]) -> Option<u64> {
             [0, last.min(2), last.min(4), last]
                 .into_iter()
                 .fold(0, |word, at| {
-                    let pair = u16::from_le_bytes([text[at], text[at + 1]]);
-                    word | u64::from(pair) << (8 * at)
+                    let Some(pair) = text[at..].first_chunk() else {
+                        unreachable!("a pair begins at `last` at the latest");
+                    };
+                    word | u64::from(u16::from_le_bytes(*pair)) << (8 * at)
                 })
         }
         _ => return None,

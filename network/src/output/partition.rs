@@ -119,7 +119,7 @@ impl ResultPartition {
     ///
     /// # Panics
     /// If there is no such channel.
-    #[inline]
+    #[inline(always)]
     pub fn write<W: Wire>(&mut self, place: usize, hash: KeyHash, at: Timestamp, item: &W::Of<'_>) {
         if !self.writers[place].put::<W>(self.layout, hash, at, item) {
             self.write_to_fresh::<W>(place, hash, at, item);
