@@ -148,7 +148,7 @@ impl BufferWriter {
         } else if const { size_of::<ArchivedOf<W>>() == 8 && entry_align::<W>() == 8 }
             && let Some(word) = W::word(item)
         {
-            self.put_short::<W>(layout, hash, at, word)
+            self.put_word(layout, hash, at, word)
         } else {
             self.put_archive::<W>(layout, hash, at, item)
         }
@@ -191,7 +191,7 @@ impl BufferWriter {
 
     /// What [`BufferWriter::put_archive`] writes for a record whose archive is one word.
     #[inline(always)]
-    fn put_short<W: Wire>(
+    fn put_word(
         &mut self,
         layout: EntryLayout,
         hash: KeyHash,
