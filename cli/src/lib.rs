@@ -31,6 +31,7 @@
 //! | [`source`], [`sink`] | the contracts of both ends and what is needed to write one |
 //! | [`connectors`] | the ends there are |
 //! | [`config`] | settings and their reference |
+//! | [`time`] | event time, processing time, timers |
 //! | [`harness`] | tests of a piece of a program |
 //! | [`plan`] | the plan of a program as data |
 //! | [`launch`] | how a process is told to run its program |
@@ -81,6 +82,12 @@ pub mod sink {
     pub use thalweg_core::shard::step::TurnContext;
     pub use thalweg_dataflow::sink::*;
     pub use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
+}
+
+/// Time: timers and the clocks they go by.
+pub mod time {
+    pub use thalweg_core::event_time::{Timestamp, Watermark};
+    pub use thalweg_dataflow::time::*;
 }
 
 /// The plan of a program as data.

@@ -9,10 +9,13 @@ pub use thalweg_dataflow::executor::{JobError, JobResult};
 pub use thalweg_dataflow::function::{
     Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
 };
-pub use thalweg_dataflow::operator::{CoProcessFunction, JoinContext};
+pub use thalweg_dataflow::operator::{
+    CoProcessFunction, JoinContext, KeyedProcessFunction, ProcessFunction,
+};
 pub use thalweg_dataflow::stream::{
     ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };
+pub use thalweg_dataflow::time::{FiredTimer, TimeDomain};
 /// The attribute that makes a struct or enum a [`Record`].
 pub use thalweg_memory::record::record;
 pub use thalweg_memory::record::{Item, Key, KeyValue, Record, Str, View, Wire};

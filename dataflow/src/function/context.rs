@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_memory::record::{Key, Record};
+use thalweg_memory::record::{Key, Record, RecordKey};
 use thalweg_state::{KeyedBackend, KeyedContext, ReducingState, StateError, ValueState};
 
 use crate::task::{BuildContext, SubtaskInfo, TaskCounters};
+use crate::time::{TaskClock, TimerService, TimerTable};
 
 /// A count of the user's, summed over all subtasks and shown at the end of the job.
 #[derive(Clone)]
@@ -108,17 +109,29 @@ impl<K: Key> OpenContext<K> {
 /// What a function sees of the record it is called for.
 pub struct ProcessContext<K: Key = ()> {
     pub(crate) at: Timestamp,
+    pub(crate) watermark: Timestamp,
     keyed: Option<Rc<KeyedContext<K>>>,
+    timers: Option<Rc<TimerTable<K>>>,
+    clock: TaskClock,
     info: SubtaskInfo,
 }
 
 impl<K: Key> ProcessContext<K> {
-    pub(crate) fn new(info: SubtaskInfo, keyed: Option<Rc<KeyedContext<K>>>) -> Self {
+    pub(crate) fn new(context: &BuildContext, keyed: Option<Rc<KeyedContext<K>>>) -> Self {
         Self {
             at: Timestamp::NONE,
+            watermark: Timestamp::MIN,
             keyed,
-            info,
+            timers: None,
+            clock: context.clock().wanted(),
+            info: context.info().clone(),
         }
+    }
+
+    /// The same, with timers.
+    pub(crate) fn with_timers(mut self, timers: Rc<TimerTable<K>>) -> Self {
+        self.timers = Some(timers);
+        self
     }
 
     /// Calls with the key of the record; `None` where the stream is not keyed.
@@ -127,13 +140,42 @@ impl<K: Key> ProcessContext<K> {
         keyed.with_current(|_hash, key| read(key))
     }
 
-    /// The record's event time, [`Timestamp::NONE`] where none was assigned.
+    /// The event time of the record or timer, [`Timestamp::NONE`] where none was assigned.
     pub fn timestamp(&self) -> Timestamp {
         self.at
+    }
+
+    /// The watermark: no record with this event time or an earlier one is still to come, unless it is
+    /// late. [`Timestamp::MIN`] before the first, [`Timestamp::MAX`] after the last record.
+    ///
+    /// While timers fire it is the watermark that made them due.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The wall clock of the shard at the beginning of this turn (at most some hundred microseconds
+    /// ago), in ms since 1970. Virtual in a harness and in simulation.
+    pub fn processing_time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The timers of the current key.
+    pub fn timers(&self) -> TimerService<'_, K> {
+        TimerService {
+            timers: self.timers.as_deref(),
+            keyed: self.keyed.as_deref(),
+        }
     }
 
     /// The subtask's place in its job.
     pub fn subtask(&self) -> &SubtaskInfo {
         &self.info
+    }
+}
+
+impl<K: RecordKey + Clone> ProcessContext<K> {
+    /// A copy of the key of the record or timer; `None` where the stream is not keyed.
+    pub fn key(&self) -> Option<K> {
+        self.with_key(K::clone)
     }
 }

@@ -8,11 +8,14 @@ mod filter;
 mod flat_map;
 mod fold;
 mod frame;
+mod function_state;
 mod inspect;
 mod join;
 mod keyed;
+mod keyed_process_function;
 mod map;
 mod process;
+mod process_function;
 mod reduce;
 mod side_output;
 mod sum;
@@ -23,16 +26,26 @@ pub use aggregate::KeyedAggregate;
 pub use connect::{CoProcessFunction, ConnectWith};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
+pub use keyed_process_function::KeyedProcessFunction;
+pub use process_function::ProcessFunction;
 
 /// The calls an operator without results of its own passes on to the stage behind it.
 macro_rules! pass_on {
     () => {
+        fn mark(&mut self, mark: thalweg_memory::Mark) {
+            self.next.mark(mark);
+        }
+        $crate::operator::pass_on_but_mark!();
+    };
+}
+pub(crate) use pass_on;
+
+/// The same for an operator that looks at marks itself.
+macro_rules! pass_on_but_mark {
+    () => {
         #[inline(always)]
         fn ready(&self) -> bool {
             self.next.ready()
-        }
-        fn mark(&mut self, mark: thalweg_memory::Mark) {
-            self.next.mark(mark);
         }
         fn event(&mut self, event: thalweg_network::Event) {
             self.next.event(event);
@@ -42,4 +55,4 @@ macro_rules! pass_on {
         }
     };
 }
-pub(crate) use pass_on;
+pub(crate) use pass_on_but_mark;

@@ -7,14 +7,15 @@
 use std::marker::PhantomData;
 use std::rc::Rc;
 
-use thalweg_core::event_time::Timestamp;
+use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
+use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_state::{KeyedBackend, KeyedContext, Residency};
 
 use super::frame::Lifecycle;
-use super::{KeyedOperator, OpenKeyed, pass_on};
+use super::{KeyedOperator, OpenKeyed, pass_on_but_mark};
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
@@ -106,7 +107,7 @@ where
         let keyed = Rc::clone(backend.context());
         Ok(KeyedProcess {
             name: name.into(),
-            view: ProcessContext::new(info, Some(keyed.clone())),
+            view: ProcessContext::new(context, Some(keyed.clone())),
             keyed,
             backend,
             function,
@@ -125,6 +126,10 @@ struct KeyedProcess<K: Key, G> {
 }
 
 impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
+    fn watermark(&mut self, to: Timestamp) {
+        self.view.watermark = to;
+    }
+
     fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         match self.backend.residency(hashes)? {
             Residency::Ready => Ok(()),
@@ -233,7 +238,7 @@ where
             .map_err(|refusal| context.refused(&name, refusal))?;
         let stage = ProcessStage {
             name: name.into(),
-            view: ProcessContext::new(context.info().clone(), None),
+            view: ProcessContext::new(context, None),
             function,
             next,
             side: context.side(),
@@ -278,5 +283,12 @@ where
         }
     }
 
-    pass_on!();
+    fn mark(&mut self, mark: Mark) {
+        if let Mark::Watermark(Watermark(to)) = mark {
+            self.view.watermark = to;
+        }
+        self.next.mark(mark);
+    }
+
+    pass_on_but_mark!();
 }

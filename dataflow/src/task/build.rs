@@ -21,6 +21,7 @@ use super::{Failure, SideOutputs};
 use crate::graph::EdgeId;
 use crate::sink::Committable;
 use crate::stream::RuntimeMode;
+use crate::time::TaskClock;
 
 /// A subtask that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +97,7 @@ pub struct BuildContext {
     failure: Failure,
     counters: TaskCounters,
     side: Rc<SideOutputs>,
+    clock: TaskClock,
 }
 
 impl BuildContext {
@@ -120,6 +122,7 @@ impl BuildContext {
             failure: Failure::default(),
             counters: TaskCounters::default(),
             side: Rc::default(),
+            clock: TaskClock::default(),
         }
     }
 
@@ -154,6 +157,11 @@ impl BuildContext {
 
     pub(crate) fn side(&self) -> Rc<SideOutputs> {
         Rc::clone(&self.side)
+    }
+
+    /// The wall clock of the task's turns.
+    pub(crate) fn clock(&self) -> &TaskClock {
+        &self.clock
     }
 
     pub(crate) fn take_gate(&mut self) -> Result<GateRef, BuildError> {

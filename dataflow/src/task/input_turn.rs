@@ -17,7 +17,7 @@ use thalweg_network::Event;
 use thalweg_network::GateRef;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
-use crate::time::WatermarkCombiner;
+use crate::time::{TaskClock, WatermarkCombiner};
 
 /// Entries scanned at once.
 const CHUNK: usize = 256;
@@ -72,6 +72,7 @@ pub(crate) struct InputHead<C> {
     watermarks: WatermarkCombiner,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
+    clock: TaskClock,
 }
 
 /// Why the records stopped for now.
@@ -95,6 +96,7 @@ impl<C: Consume> InputHead<C> {
             watermarks: WatermarkCombiner::new(channels),
             failure: context.failure(),
             records_in: context.counters().records_in,
+            clock: context.clock().clone(),
         }
     }
 
@@ -227,6 +229,7 @@ impl<C: Consume> InputHead<C> {
 
 impl<C: Consume> Head for InputHead<C> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.clock.begin_turn(context);
         self.consume.begin_turn(context);
         let (pause, made) = if self.consume.ready() {
             self.read(context)?

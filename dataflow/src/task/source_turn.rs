@@ -13,6 +13,7 @@ use thalweg_memory::record::Item;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure};
 use crate::source::{SourceOutput, SourceReader, SourceStatus};
+use crate::time::TaskClock;
 
 /// Records a reader may emit between two looks at the clock.
 const BATCH_RECORDS: u32 = 1024;
@@ -29,6 +30,7 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     finished: bool,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
+    clock: TaskClock,
 }
 
 impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
@@ -40,6 +42,7 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
             finished: false,
             failure: context.failure(),
             records_in: context.counters().records_in,
+            clock: context.clock().clone(),
         }
     }
 
@@ -89,6 +92,7 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
 
 impl<R: SourceReader, N: Push<R::Item> + 'static> Head for SourceHead<R, N> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.clock.begin_turn(context);
         let (input, made) = if self.finished {
             (InputStatus::Ended, false)
         } else {

@@ -183,7 +183,7 @@ where
         };
         let keyed = Rc::clone(backend.context());
         Ok(KeyedCoProcess {
-            view: ProcessContext::new(info, Some(Rc::clone(&keyed))),
+            view: ProcessContext::new(context, Some(Rc::clone(&keyed))),
             keyed,
             backend,
             keys: self.keys,
@@ -323,7 +323,7 @@ where
             .finish()
             .map_err(|refusal| context.refused(name, refusal))?;
         Ok(CoProcess {
-            view: ProcessContext::new(context.info().clone(), None),
+            view: ProcessContext::new(context, None),
             function,
             side: context.side(),
             types: PhantomData,

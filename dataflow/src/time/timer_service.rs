@@ -1,0 +1,170 @@
+//! Timers for functions: a key asks to be called at a time.
+//!
+//! Entered by user functions through the [`TimerService`] of their context, to register and delete, and
+//! by the operator that runs the function, to take out what is due. Invariants: a timer is one key and
+//! one time in one domain, however often it is registered; timers come out in the order of their times.
+//! Lives on one shard's thread.
+
+use std::cell::RefCell;
+
+use thalweg_core::KeyHash;
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::record::Key;
+use thalweg_state::{KeyedContext, StateError, Timer, TimerQueue};
+
+use crate::function::FunctionError;
+use crate::task::BuildContext;
+
+/// Which clock a timer goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimeDomain {
+    /// The watermark.
+    EventTime,
+    /// The wall clock of the shard.
+    ProcessingTime,
+}
+
+/// A timer that has come due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FiredTimer {
+    /// The time it was registered for. The clock of its domain is there or beyond.
+    pub at: Timestamp,
+    /// The clock it goes by.
+    pub domain: TimeDomain,
+}
+
+/// The timers of one keyed function in one subtask.
+pub(crate) struct TimerTable<K: Key> {
+    event: RefCell<TimerQueue<K>>,
+    processing: RefCell<TimerQueue<K>>,
+}
+
+impl<K: Key> TimerTable<K> {
+    /// No timers, for the key groups of a subtask.
+    pub(crate) fn new(context: &BuildContext) -> Self {
+        let info = context.info();
+        let queue = || {
+            let groups = info.max_parallelism.range(info.index, info.parallelism);
+            let budget = context.budget().clone();
+            RefCell::new(TimerQueue::new(groups, info.max_parallelism, budget))
+        };
+        Self {
+            event: queue(),
+            processing: queue(),
+        }
+    }
+
+    fn queue(&self, domain: TimeDomain) -> &RefCell<TimerQueue<K>> {
+        match domain {
+            TimeDomain::EventTime => &self.event,
+            TimeDomain::ProcessingTime => &self.processing,
+        }
+    }
+
+    /// Takes out the first timer of a domain that is due at `upto`.
+    #[inline]
+    pub(crate) fn pop_due(&self, domain: TimeDomain, upto: Timestamp) -> Option<Timer<K>> {
+        self.queue(domain).borrow_mut().pop_due(upto)
+    }
+
+    /// When the first timer of a domain is due.
+    #[inline]
+    pub(crate) fn next_due(&self, domain: TimeDomain) -> Option<Timestamp> {
+        self.queue(domain).borrow().next_due()
+    }
+}
+
+/// Registers and deletes timers for the key whose record or timer is in work.
+///
+/// The rules, which are Flink's where it has some:
+/// - A key has one timer per time and domain: registering it again changes nothing, deleting it once
+///   deletes it, deleting one that is not there does nothing.
+/// - A timer fires when the clock of its domain reaches its time: an event-time timer when the watermark
+///   does, before that watermark goes on to the next operator. Timers fire in the order of their times.
+/// - A timer for a time that has passed fires with the next watermark, or in the task's next turn for
+///   processing time; registered by a timer that is firing, it fires right behind it.
+/// - At the end of the input the watermark is [`Timestamp::MAX`] and every event-time timer left fires,
+///   also those that `on_timer` registers then: a timer that always registers another must stop when
+///   [`crate::ProcessContext::watermark`] is `MAX`, or the job never ends. Processing-time timers left
+///   at the end of the input do not fire.
+/// - What a timer emits has the timer's time if it is an event-time timer, none otherwise.
+pub struct TimerService<'c, K: Key> {
+    pub(crate) timers: Option<&'c TimerTable<K>>,
+    pub(crate) keyed: Option<&'c KeyedContext<K>>,
+}
+
+impl<K: Key> TimerService<'_, K> {
+    /// Asks to be called when the watermark reaches `at`.
+    ///
+    /// # Errors
+    /// When the slot's memory has no room for one more timer, when `at` is [`Timestamp::NONE`], or when
+    /// the function has no `on_timer` to call.
+    pub fn register_event_time(&self, at: Timestamp) -> Result<(), FunctionError> {
+        self.register(TimeDomain::EventTime, at)
+    }
+
+    /// Asks to be called when the wall clock reaches `at`, in ms since 1970.
+    ///
+    /// # Errors
+    /// As [`TimerService::register_event_time`].
+    pub fn register_processing_time(&self, at: Timestamp) -> Result<(), FunctionError> {
+        self.register(TimeDomain::ProcessingTime, at)
+    }
+
+    /// Deletes the key's event-time timer at `at`, if there is one.
+    ///
+    /// # Errors
+    /// When the function has no `on_timer`, hence no timers.
+    pub fn delete_event_time(&self, at: Timestamp) -> Result<(), FunctionError> {
+        self.delete(TimeDomain::EventTime, at)
+    }
+
+    /// Deletes the key's processing-time timer at `at`, if there is one.
+    ///
+    /// # Errors
+    /// As [`TimerService::delete_event_time`].
+    pub fn delete_processing_time(&self, at: Timestamp) -> Result<(), FunctionError> {
+        self.delete(TimeDomain::ProcessingTime, at)
+    }
+
+    fn register(&self, domain: TimeDomain, at: Timestamp) -> Result<(), FunctionError> {
+        if !at.is_some() {
+            return Err(FunctionError::new(
+                "a timer needs a time, and a record without an event time has none: assign timestamps \
+                 to the stream (assign_timestamps_and_watermarks)",
+            ));
+        }
+        self.with_key(domain, |queue, hash, key| {
+            queue.register(hash, key, &(), at).map(|_new| ())
+        })
+    }
+
+    fn delete(&self, domain: TimeDomain, at: Timestamp) -> Result<(), FunctionError> {
+        self.with_key(domain, |queue, hash, key| {
+            queue.delete(hash, key, &(), at);
+            Ok(())
+        })
+    }
+
+    fn with_key(
+        &self,
+        domain: TimeDomain,
+        change: impl FnOnce(&mut TimerQueue<K>, KeyHash, &K::Of<'_>) -> Result<(), StateError>,
+    ) -> Result<(), FunctionError> {
+        let (Some(timers), Some(keyed)) = (self.timers, self.keyed) else {
+            return Err(FunctionError::new(
+                "this function has no on_timer that could be called: write it as a \
+                 KeyedProcessFunction and use process_function",
+            ));
+        };
+        let queue = timers.queue(domain);
+        let changed = keyed.with_current(|hash, key| change(&mut queue.borrow_mut(), hash, key));
+        match changed {
+            Some(changed) => Ok(changed?),
+            None => Err(FunctionError::new(
+                "a timer belongs to a key, and there is none now: register timers for a record or a \
+                 timer, not while the function opens or closes",
+            )),
+        }
+    }
+}
