@@ -8,11 +8,9 @@ mod filter;
 mod flat_map;
 mod fold;
 mod frame;
-mod function_state;
 mod inspect;
 mod join;
 mod keyed;
-mod keyed_process_function;
 mod map;
 mod process;
 mod process_function;
@@ -26,8 +24,8 @@ pub use aggregate::KeyedAggregate;
 pub use connect::{CoProcessFunction, ConnectWith};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
-pub use keyed_process_function::KeyedProcessFunction;
-pub use process_function::ProcessFunction;
+pub(crate) use process_function::KeyedFunctionState;
+pub use process_function::{KeyedProcessFunction, ProcessFunction};
 
 /// The calls an operator without results of its own passes on to the stage behind it.
 macro_rules! pass_on {

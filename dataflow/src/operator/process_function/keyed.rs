@@ -9,10 +9,10 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
 
-use super::frame::{Firing, Lifecycle};
-use super::function_state::KeyedFunctionState;
-use super::{KeyedOperator, OpenKeyed};
+use super::KeyedFunctionState;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::operator::frame::{Firing, Lifecycle};
+use crate::operator::{KeyedOperator, OpenKeyed};
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
 use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};

@@ -13,8 +13,8 @@ use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{KeyedBackend, KeyedContext, Residency};
 
-use super::frame::Firing;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::operator::frame::Firing;
 use crate::task::{BuildContext, BuildError, Push, SideOutputs};
 use crate::time::{FiredTimer, TimeDomain, TimerTable};
 

@@ -1,0 +1,14 @@
+//! Process functions: a user's object with calls for records, timers and the end.
+//!
+//! `keyed` runs one behind a key, `unkeyed` one in the middle of a chain; `state` is what stands around
+//! every keyed function, also around those with two inputs.
+
+mod keyed;
+mod state;
+#[cfg(test)]
+mod tests;
+mod unkeyed;
+
+pub use keyed::KeyedProcessFunction;
+pub(crate) use state::KeyedFunctionState;
+pub use unkeyed::ProcessFunction;
