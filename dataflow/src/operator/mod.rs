@@ -24,7 +24,6 @@ pub use aggregate::KeyedAggregate;
 pub use connect::{CoProcessFunction, ConnectWith};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
-pub(crate) use process_function::KeyedFunctionState;
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
 
 /// The calls an operator without results of its own passes on to the stage behind it.

@@ -4,7 +4,7 @@
 //! every keyed function, also around those with two inputs.
 
 mod keyed;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod unkeyed;
