@@ -22,7 +22,7 @@ mod union;
 
 pub use aggregate::KeyedAggregate;
 pub use connect::{CoProcessFunction, ConnectWith};
-pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext};
+pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext, TemporalJoin};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
 

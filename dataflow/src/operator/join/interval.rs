@@ -13,6 +13,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
 
 use super::function::{Apply, JoinContext, OpenPair, OpenProcess, PairFunction};
+use super::held_key::HeldKey;
 use super::slices::{Place, TimeSlices};
 use crate::function::{Collector, FunctionError, OpenContext, OutputTag};
 use crate::operator::frame::{Firing, Lifecycle};
@@ -286,7 +287,7 @@ where
             late: self.late,
             side: context.side(),
             watermark: Timestamp::MIN,
-            current: None,
+            key: HeldKey::new(),
             rest: None,
         })
     }
@@ -303,11 +304,11 @@ struct Interval<K: Key, A: Record, B: Record, S, R, G> {
     side: Rc<SideOutputs>,
     watermark: Timestamp,
     /// The key of the record in work.
-    current: Option<K::Stored>,
+    key: HeldKey<K>,
     rest: Option<Rest>,
 }
 
-/// A record whose pairs were interrupted; its key is the current one.
+/// A record whose pairs were interrupted; its key is the one that is held.
 #[derive(Clone, Copy)]
 struct Rest {
     hash: KeyHash,
@@ -317,18 +318,6 @@ struct Rest {
     own: Place,
     /// The place of the next partner.
     from: Place,
-}
-
-/// Keeps a key while its record is taken apart.
-#[inline(always)]
-fn hold<'s, K: Key>(current: &'s mut Option<K::Stored>, key: &K::Of<'_>) -> K::Of<'s> {
-    match current {
-        Some(stored) => {
-            K::assign(stored, key);
-            K::lend(stored)
-        }
-        none => K::lend(none.insert(K::store(key))),
-    }
 }
 
 /// Whether to go on with the pairs of one record: not after an error, not without room.
@@ -375,7 +364,7 @@ where
         G: PairFunction<A, B, U>,
         N: Push<U>,
     {
-        let Some(key) = self.current.as_ref().map(|stored| K::lend(stored)) else {
+        let Some(key) = self.key.lend() else {
             unreachable!("the key stays while its record is in work");
         };
         let (left, right, function) = (&self.left, &self.right, &mut self.function);
@@ -482,7 +471,7 @@ where
             }
             return Ok(());
         }
-        let key = hold::<K>(&mut self.current, &self.keys.first.select(&item));
+        let key = self.key.hold(&self.keys.first.select(&item));
         let (function, side) = (&mut self.function, &self.side);
         let mut outcome = Ok(());
         let range = self.bounds.of_left(at);
@@ -520,7 +509,7 @@ where
             }
             return Ok(());
         }
-        let key = hold::<K>(&mut self.current, &self.keys.second.select(&item));
+        let key = self.key.hold(&self.keys.second.select(&item));
         let (function, side) = (&mut self.function, &self.side);
         let mut outcome = Ok(());
         let range = self.bounds.of_right(at);

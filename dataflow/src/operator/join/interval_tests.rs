@@ -1,19 +1,12 @@
 //! The interval join in the harness: bounds, late records, what is kept, pairs without room.
 
-use std::sync::Arc;
-
-use thalweg_core::config::Configuration;
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::ids::VertexId;
-use thalweg_core::key_group::MaxParallelism;
-use thalweg_memory::Budget;
 use thalweg_memory::record::Key;
 
 use super::super::slices::TimeSlices;
+use super::super::testing::context;
 use super::*;
 use crate::harness::TwoInputHarness;
-use crate::stream::RuntimeMode;
-use crate::task::SubtaskInfo;
 
 type Row = (u64, i64);
 type Pair = (i64, i64);
@@ -156,20 +149,6 @@ fn bounds_in_the_wrong_order_are_told() {
     let refused = std::panic::catch_unwind(|| harness(3, 2)).err();
     let message = refused.and_then(|text| text.downcast::<String>().ok());
     assert!(message.is_some_and(|text| text.contains("between 3 ms and 2 ms")));
-}
-
-fn context() -> BuildContext {
-    let info = SubtaskInfo {
-        vertex: VertexId(0),
-        vertex_name: "join".into(),
-        index: 0,
-        parallelism: 1,
-        max_parallelism: MaxParallelism::default(),
-        operators: Arc::new([]),
-        mode: RuntimeMode::Streaming,
-        configuration: Arc::new(Configuration::new()),
-    };
-    BuildContext::new(info, None, Vec::new(), None, Budget::new("slot", 1 << 20))
 }
 
 #[test]

@@ -1,12 +1,18 @@
 //! Joins: pairs of records of two streams that belong together by key and time.
 //!
 //! Entered by programs through their methods on the streams, one join a file. `function` is what
-//! users give them, `slices` how an interval join keeps records. Invariant: a record that comes in
+//! users give them, `slices` how an interval join keeps records, `versions` how a temporal one does. Invariant: a record that comes in
 //! time meets every partner that comes in time, once; what the watermark has passed is forgotten.
 
 mod function;
+mod held_key;
 mod interval;
 mod slices;
+mod temporal;
+#[cfg(test)]
+mod testing;
+mod versions;
 
 pub use function::JoinContext;
 pub use interval::{IntervalJoin, IntervalJoinBetween};
+pub use temporal::TemporalJoin;

@@ -1,0 +1,154 @@
+//! The versions of a changing table, by key and the time from which each is valid.
+//!
+//! Invariant: of each key, the version valid at the time up to which was forgotten and all newer ones
+//! are there, oldest first. A deletion is a version without a value; one that is the oldest is
+//! forgotten too. Lives on one shard.
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{KeyedTable, StateError, TimerQueue};
+
+use crate::task::BuildContext;
+
+/// Since when, in ms; what, or none after a deletion.
+pub(super) type Version<B> = (i64, Option<B>);
+
+/// The versions of all keys of a subtask.
+pub(super) struct Versions<K: Key, B: Record> {
+    table: KeyedTable<K, Vec<Version<B>>>,
+    /// When older versions of a key are replaced.
+    replaced: TimerQueue<K>,
+}
+
+impl<K: Key, B: Record> Versions<K, B> {
+    /// No versions.
+    pub(super) fn new(context: &BuildContext) -> Result<Self, StateError> {
+        let info = context.info();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let (max, budget) = (info.max_parallelism, context.budget());
+        Ok(Self {
+            table: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            replaced: TimerQueue::new(groups, max, budget.clone()),
+        })
+    }
+
+    /// Brings the versions of these keys near.
+    pub(super) fn prefetch(&self, hashes: &[KeyHash]) {
+        self.table.prefetch_batch(hashes);
+    }
+
+    /// Keeps a version; it takes the place of one of the same time.
+    pub(super) fn insert(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        since: Timestamp,
+        value: Option<B>,
+    ) -> Result<(), StateError> {
+        let is_deletion = value.is_none();
+        let versions = self.table.fold(
+            hash,
+            key,
+            (since.0, value),
+            |version| vec![version],
+            |versions, version| {
+                let place = versions.partition_point(|known| known.0 < version.0);
+                match versions.get_mut(place) {
+                    Some(known) if known.0 == version.0 => *known = version,
+                    _ => versions.insert(place, version),
+                }
+            },
+        )?;
+        let Some((latest, _)) = versions.last() else {
+            unreachable!("a version was just kept");
+        };
+        if is_deletion || versions.len() > 1 {
+            // A version that comes out of order is replaced by the next one, which may have come
+            // alone and so without a timer.
+            let latest = Timestamp(*latest);
+            self.replaced.register(hash, key, &(), since)?;
+            self.replaced.register(hash, key, &(), latest)?;
+        }
+        Ok(())
+    }
+
+    /// The version valid at a time, a deletion included, if it is known.
+    pub(super) fn at(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        time: Timestamp,
+    ) -> Option<&Version<B>> {
+        let versions = self.table.get(hash, key)?;
+        let newer = versions.partition_point(|version| version.0 <= time.0);
+        versions.get(newer.checked_sub(1)?)
+    }
+
+    /// Forgets the versions of up to `limit` replacements that the watermark has reached; whether there
+    /// may be others.
+    ///
+    /// # Errors
+    /// None that a smaller value could have.
+    pub(super) fn forget(
+        &mut self,
+        watermark: Timestamp,
+        limit: usize,
+    ) -> Result<bool, StateError> {
+        for _ in 0..limit {
+            let Some(timer) = self.replaced.pop_due(watermark) else {
+                return Ok(false);
+            };
+            let key = K::lend(&timer.key);
+            let is_empty = self.table.update(timer.hash, &key, |versions| {
+                forget_before(versions, watermark);
+                versions.is_empty()
+            })?;
+            if is_empty == Some(true) {
+                self.table.remove(timer.hash, &key);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The number of versions of a key.
+    #[cfg(test)]
+    pub(super) fn count(&self, hash: KeyHash, key: &K::Of<'_>) -> usize {
+        self.table.get(hash, key).map_or(0, Vec::len)
+    }
+}
+
+/// Forgets what is not valid at `watermark` or later.
+fn forget_before<B>(versions: &mut Vec<Version<B>>, watermark: Timestamp) {
+    let reached = versions.partition_point(|version| version.0 <= watermark.0);
+    let Some(valid) = reached.checked_sub(1) else {
+        return;
+    };
+    let is_deletion = versions[valid].1.is_none();
+    versions.drain(..valid + usize::from(is_deletion));
+    if versions.capacity() > 4 * versions.len().max(4) {
+        versions.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(versions: &[(i64, Option<u8>)], watermark: i64) -> Vec<Version<u8>> {
+        let mut versions = versions.to_vec();
+        forget_before(&mut versions, Timestamp(watermark));
+        versions
+    }
+
+    #[test]
+    fn the_valid_version_and_newer_ones_stay_and_a_deletion_that_is_valid_goes() {
+        let versions = [(10, Some(1)), (20, None), (30, Some(3))];
+        assert_eq!(after(&versions, 9), versions);
+        assert_eq!(after(&versions, 10), versions);
+        assert_eq!(after(&versions, 19), versions);
+        assert_eq!(after(&versions, 20), versions[2..]);
+        assert_eq!(after(&versions, 30), versions[2..]);
+        assert_eq!(after(&versions[..2], 25), []);
+    }
+}
