@@ -1,6 +1,7 @@
 //! The operators: one operator, one file, with its method on the stream, its pipe and its logic.
 
 mod aggregate;
+mod bounded;
 mod connect;
 mod count;
 mod extreme;
@@ -15,16 +16,19 @@ mod map;
 mod process;
 mod process_function;
 mod reduce;
+mod selection;
 mod side_output;
 mod sum;
 mod two_inputs;
 mod union;
 
 pub use aggregate::KeyedAggregate;
+pub use bounded::Order;
 pub use connect::{CoProcessFunction, ConnectWith};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext, TemporalJoin};
 pub(crate) use keyed::{KeyedOperator, OpenKeyed};
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
+pub use selection::{F0, F1, F2, F3, F4, F5, F6, F7, Field, Projection, SplitStream};
 
 /// The calls an operator without results of its own passes on to the stage behind it.
 macro_rules! pass_on {

@@ -1,0 +1,51 @@
+//! `split` and `select`: one stream as several, by tags that a function gives each record.
+
+use thalweg_memory::record::{Item, Wire};
+
+use crate::stream::{DataStream, Pipe, SharedStream};
+
+impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
+    /// Splits the stream by a tag that `choose` gives each record. [`SplitStream::select`] reads
+    /// the records of one tag; a record whose tag nobody selects goes nowhere.
+    ///
+    /// ```no_run
+    /// # use thalweg_dataflow::stream::{DataStream, Pipe};
+    /// # fn program(numbers: DataStream<u64, impl Pipe<Out = u64>>) {
+    /// let parts = numbers.split(|n| if n % 2 == 0 { "even" } else { "odd" });
+    /// let even = parts.select("even");
+    /// let odd = parts.select("odd");
+    /// # drop((even, odd));
+    /// # }
+    /// ```
+    pub fn split<G, F>(self, choose: F) -> SplitStream<T, F>
+    where
+        G: PartialEq + Clone + Send + 'static,
+        F: for<'a, 'b> Fn(&'b T::Of<'a>) -> G + Clone + Send + 'static,
+    {
+        SplitStream {
+            shared: self.share(),
+            choose,
+        }
+    }
+}
+
+/// A stream split by tags.
+pub struct SplitStream<T: Wire, F> {
+    shared: SharedStream<T>,
+    choose: F,
+}
+
+impl<T: Wire, F> SplitStream<T, F> {
+    /// The records of one tag.
+    pub fn select<G>(&self, tag: G) -> DataStream<T, impl Pipe<Out = T> + use<T, F, G>>
+    where
+        G: PartialEq + Clone + Send + 'static,
+        F: for<'a, 'b> Fn(&'b <T as Item>::Of<'a>) -> G + Clone + Send + 'static,
+    {
+        let choose = self.choose.clone();
+        self.shared
+            .stream()
+            .filter(move |item| choose(item) == tag)
+            .name("select")
+    }
+}
