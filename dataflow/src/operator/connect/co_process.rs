@@ -2,7 +2,7 @@
 //! outputs.
 //!
 //! The function is opened once per subtask. Where the streams are keyed, both of its inputs see the
-//! states of the key of the record in work. What it keeps besides its states is scratch of the
+//! states and timers of the key of the record in work. What it keeps besides its states is scratch of the
 //! subtask and never part of a checkpoint.
 
 use std::marker::PhantomData;
@@ -11,14 +11,15 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::{KeyedBackend, KeyedContext, Residency};
 
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
-use crate::operator::frame::Lifecycle;
+use crate::operator::frame::{Firing, Lifecycle};
+use crate::operator::process_function::KeyedFunctionState;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{ConnectedStreams, DataStream, KeyedBoth, Pipe, Unkeyed};
 use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage};
+use crate::time::FiredTimer;
 
 /// A function over two streams of `A` and `B` that emits `U`.
 ///
@@ -102,8 +103,25 @@ pub trait CoProcessFunction<K: Key, A: Item, B: Item, U: Item>: 'static {
         out: &mut Collector<'_, U>,
     ) -> Result<(), FunctionError>;
 
-    /// Called once after the last record of both streams, without a current key. What it emits has
-    /// no event time.
+    /// Called for each timer that has come due, with its key current. Both inputs register their
+    /// timers through their context; a key of both streams has one timer per time. An event-time timer
+    /// comes due when the watermarks of both streams have reached its time. Functions of streams that
+    /// are not keyed have no timers.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn on_timer(
+        &mut self,
+        timer: &FiredTimer,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError> {
+        let _ = (timer, context, out);
+        Ok(())
+    }
+
+    /// Called once, after the last record of both streams and the last timer; there is no key then.
+    /// What it emits has no event time. Not called when the job fails or is cancelled.
     ///
     /// # Errors
     /// Whatever is to fail the job.
@@ -169,38 +187,20 @@ where
     type Operator = KeyedCoProcess<K, A, B, S, R, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let info = context.info().clone();
-        let groups = info.max_parallelism.range(info.index, info.parallelism);
-        let backend =
-            KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
-        let mut opening = OpenContext::new(context, Some(backend));
-        let function = (self.open)(&mut opening);
-        let Some(backend) = opening
-            .finish()
-            .map_err(|refusal| context.refused(name, refusal))?
-        else {
-            unreachable!("the backend was just given to the opening");
-        };
-        let keyed = Rc::clone(backend.context());
+        let (state, function) = KeyedFunctionState::open(name, context, self.open)?;
         Ok(KeyedCoProcess {
-            view: ProcessContext::new(context, Some(Rc::clone(&keyed))),
-            keyed,
-            backend,
+            state,
             keys: self.keys,
             function,
-            side: context.side(),
             types: PhantomData,
         })
     }
 }
 
 struct KeyedCoProcess<K: Key, A, B, S, R, G> {
-    backend: KeyedBackend<K>,
-    keyed: Rc<KeyedContext<K>>,
-    view: ProcessContext<K>,
+    state: KeyedFunctionState<K>,
     keys: KeyedBoth<K, S, R>,
     function: G,
-    side: Rc<SideOutputs>,
     types: PhantomData<fn(A, B)>,
 }
 
@@ -215,12 +215,30 @@ where
     G: CoProcessFunction<K, A, B, U>,
 {
     fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        match self.backend.residency(hashes)? {
-            Residency::Ready => Ok(()),
-            Residency::Pending => Err(FunctionError::new(
-                "the state backend answered that state is on its way, but it is all in memory",
-            )),
-        }
+        self.state.prepare(hashes)
+    }
+
+    fn wants_processing_time(&self) -> bool {
+        self.state.wants_processing_time()
+    }
+
+    fn processing_time(&mut self, now: Timestamp) {
+        self.state.processing_time(now);
+    }
+
+    fn next_processing_time(&self) -> Option<Timestamp> {
+        self.state.next_processing_time()
+    }
+
+    fn watermark(&mut self, to: Timestamp) {
+        self.state.watermark(to);
+    }
+
+    fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
+        let function = &mut self.function;
+        self.state.fire(next, limit, |timer, context, out| {
+            function.on_timer(timer, context, out)
+        })
     }
 
     fn finish<N: Push<U>>(
@@ -228,8 +246,12 @@ where
         next: &mut N,
         _turn: &mut ChainTurn<'_, '_>,
     ) -> Result<Stage, FunctionError> {
-        let mut out = Collector::new(next, Timestamp::NONE, &self.side);
-        self.function.close(&mut out)?;
+        if !next.ready() {
+            return Ok(Stage::Waiting);
+        }
+        let function = &mut self.function;
+        self.state
+            .call_without_key(next, |out| function.close(out))?;
         Ok(Stage::Done)
     }
 }
@@ -252,10 +274,11 @@ where
         at: Timestamp,
         next: &mut N,
     ) -> Result<(), FunctionError> {
-        self.keyed.set_current(hash, &self.keys.first.select(&item));
-        self.view.at = at;
-        let mut out = Collector::new(next, at, &self.side);
-        self.function.process_first(item, &self.view, &mut out)
+        self.state.enter(hash, &self.keys.first.select(&item), at);
+        let function = &mut self.function;
+        self.state.call(next, |context, out| {
+            function.process_first(item, context, out)
+        })
     }
 
     #[inline(always)]
@@ -266,11 +289,11 @@ where
         at: Timestamp,
         next: &mut N,
     ) -> Result<(), FunctionError> {
-        self.keyed
-            .set_current(hash, &self.keys.second.select(&item));
-        self.view.at = at;
-        let mut out = Collector::new(next, at, &self.side);
-        self.function.process_second(item, &self.view, &mut out)
+        self.state.enter(hash, &self.keys.second.select(&item), at);
+        let function = &mut self.function;
+        self.state.call(next, |context, out| {
+            function.process_second(item, context, out)
+        })
     }
 }
 
@@ -345,11 +368,18 @@ where
     U: Item,
     G: CoProcessFunction<(), A, B, U>,
 {
+    fn watermark(&mut self, to: Timestamp) {
+        self.view.watermark = to;
+    }
+
     fn finish<N: Push<U>>(
         &mut self,
         next: &mut N,
         _turn: &mut ChainTurn<'_, '_>,
     ) -> Result<Stage, FunctionError> {
+        if !next.ready() {
+            return Ok(Stage::Waiting);
+        }
         let mut out = Collector::new(next, Timestamp::NONE, &self.side);
         self.function.close(&mut out)?;
         Ok(Stage::Done)

@@ -6,6 +6,7 @@ use thalweg_state::ValueState;
 use super::CoProcessFunction;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::harness::TwoInputHarness;
+use crate::time::FiredTimer;
 
 /// Keeps the sum of both inputs per key.
 struct Sums(ValueState<u64, i64>);
@@ -111,4 +112,68 @@ fn each_record_has_its_own_time_and_an_error_names_the_operator() {
         failure.contains("co_process") && failure.contains("x is no letter"),
         "{failure}"
     );
+}
+
+/// Says who did not answer within ten: asked in the first stream, answered in the second.
+struct Unanswered(ValueState<u64, i64>);
+
+impl CoProcessFunction<u64, u64, u64, (u64, i64)> for Unanswered {
+    fn process_first(
+        &mut self,
+        _key: u64,
+        context: &ProcessContext<u64>,
+        _out: &mut Collector<'_, (u64, i64)>,
+    ) -> Result<(), FunctionError> {
+        let until = context.timestamp().plus_ms(10);
+        self.0.update(|waiting| *waiting = until.0)?;
+        context.timers().register_event_time(until)
+    }
+
+    fn process_second(
+        &mut self,
+        _key: u64,
+        context: &ProcessContext<u64>,
+        _out: &mut Collector<'_, (u64, i64)>,
+    ) -> Result<(), FunctionError> {
+        if let Some(until) = self.0.get()? {
+            context.timers().delete_event_time(Timestamp(until))?;
+        }
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        timer: &FiredTimer,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, (u64, i64)>,
+    ) -> Result<(), FunctionError> {
+        assert_eq!(
+            self.0.get()?,
+            Some(timer.at.0),
+            "the state of the timer's key"
+        );
+        out.emit((context.key().unwrap_or_default(), context.watermark().0));
+        Ok(())
+    }
+}
+
+#[test]
+fn timers_of_either_input_belong_to_the_key_and_wait_for_both_watermarks() {
+    let mut harness = TwoInputHarness::<u64, u64, (u64, i64)>::new(|asked, answered| {
+        let (asked, answered) = (asked.key_by(|key| *key), answered.key_by(|key| *key));
+        (asked.connect(answered))
+            .process(|open: &mut OpenContext<u64>| Unanswered(open.value_state("until")))
+    });
+    for (key, at) in [(1, 5), (2, 3), (3, 0)] {
+        harness.push_first_at(key, Timestamp(at));
+    }
+    harness.push_second_at(2, Timestamp(12));
+    harness.advance_first(Timestamp(20));
+    assert_eq!(harness.output(), [], "the other input holds the watermark");
+    harness.advance_second(Timestamp(14));
+    assert_eq!(harness.output_at(), [((3, 14), Timestamp(10))]);
+    assert_eq!(harness.watermark(), Timestamp(14));
+    harness.finish();
+    assert_eq!(harness.output_at(), [((1, i64::MAX), Timestamp(15))]);
+    assert_eq!(harness.failure(), None);
 }
