@@ -22,5 +22,5 @@ pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{KeyedContext, ReducingState, ValueState};
-pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry};
+pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept};
 pub use timer::{Timer, TimerCursor, TimerQueue};

@@ -111,6 +111,15 @@ pub const PROFILE: ConfigOption<Profile> = ConfigOption::new(
     "A set of defaults for a purpose. What is set explicitly goes before what the profile says.",
 );
 
+/// `thalweg.execution.local-aggregation`
+pub const LOCAL_AGGREGATION: ConfigOption<bool> = ConfigOption::new(
+    "thalweg.execution.local-aggregation",
+    || true,
+    "Whether windows with an incremental aggregate gather records by key in the producing subtasks, before \
+     the exchange, where the program allows it: far fewer records cross, and one busy key does not sink one \
+     shard. Where it does not pay, because keys hardly repeat, producers notice and let records pass.",
+);
+
 /// `thalweg.shard.count`
 pub const SHARD_COUNT: ConfigOption<u32> = ConfigOption::new(
     "thalweg.shard.count",
@@ -193,6 +202,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &BUFFERS_PER_CHANNEL,
     &FLOATING_BUFFERS_PER_GATE,
     &PROFILE,
+    &LOCAL_AGGREGATION,
     &SHARD_COUNT,
     &SHARD_PIN,
     &TURN_BUDGET,

@@ -54,6 +54,17 @@ pub(crate) struct KeyedPipe<K, T, S, O> {
     types: PhantomData<fn(K, T)>,
 }
 
+impl<K, T, S, O> KeyedPipe<K, T, S, O> {
+    /// The chain behind an exchange by this selector.
+    pub(crate) fn new(selector: S, open: O) -> Self {
+        Self {
+            selector,
+            open,
+            types: PhantomData,
+        }
+    }
+}
+
 impl<K, T, S: Clone, O: Clone> Clone for KeyedPipe<K, T, S, O> {
     fn clone(&self) -> Self {
         Self {
@@ -79,12 +90,7 @@ where
     ) -> DataStream<O::Out, KeyedPipe<K, T, S, O>> {
         let (draft, selector) = self.into_draft();
         draft.add(kind, kind);
-        let pipe = KeyedPipe {
-            selector,
-            open,
-            types: PhantomData,
-        };
-        DataStream::new(pipe, draft)
+        DataStream::new(KeyedPipe::new(selector, open), draft)
     }
 }
 

@@ -25,8 +25,9 @@ mod union;
 pub use aggregate::KeyedAggregate;
 pub use bounded::Order;
 pub use connect::{CoProcessFunction, ConnectWith};
+pub(crate) use frame::{Firing, Frame, Lifecycle};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext, TemporalJoin};
-pub(crate) use keyed::{KeyedOperator, OpenKeyed};
+pub(crate) use keyed::{KeyedOperator, KeyedPipe, OpenKeyed};
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
 pub use selection::{F0, F1, F2, F3, F4, F5, F6, F7, Field, Projection, SplitStream};
 

@@ -5,7 +5,8 @@
 
 use std::marker::PhantomData;
 
-use thalweg_memory::record::{Item, Key, Record, Str};
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Item, Key, KeyValue, Record, Str};
 
 use super::{Route, Router};
 use crate::task::SubtaskInfo;
@@ -47,37 +48,14 @@ where
     }
 }
 
-/// Routes by the key group of the key's hash.
-pub(crate) struct Hash<K, S> {
-    selector: S,
+/// Which channel leads to the subtask that owns a hash.
+#[derive(Clone, Default)]
+struct Channels {
     channel_of_group: Box<[u16]>,
     groups: u64,
-    key: PhantomData<fn(K)>,
 }
 
-impl<K, S> Hash<K, S> {
-    pub(crate) fn new(selector: S) -> Self {
-        Self {
-            selector,
-            channel_of_group: Box::default(),
-            groups: 0,
-            key: PhantomData,
-        }
-    }
-}
-
-impl<K, S: Clone> Clone for Hash<K, S> {
-    fn clone(&self) -> Self {
-        Self {
-            selector: self.selector.clone(),
-            channel_of_group: self.channel_of_group.clone(),
-            groups: self.groups,
-            key: PhantomData,
-        }
-    }
-}
-
-impl<I: Item, K: Key, S: Select<I, K>> Router<I> for Hash<K, S> {
+impl Channels {
     fn open(&mut self, channels: usize, subtask: &SubtaskInfo) {
         let max = subtask.max_parallelism;
         let parallelism = channels as u32;
@@ -95,10 +73,88 @@ impl<I: Item, K: Key, S: Select<I, K>> Router<I> for Hash<K, S> {
     }
 
     #[inline(always)]
-    fn route(&mut self, item: &I::Of<'_>) -> Route {
-        let hash = K::hash(&self.selector.select(item));
+    fn route(&self, hash: KeyHash) -> Route {
         let group = (((hash.0 >> 32) * self.groups) >> 32) as usize;
         let channel = usize::from(self.channel_of_group[group]);
         Route::One { channel, hash }
+    }
+}
+
+/// Routes by the key group of the key's hash.
+pub(crate) struct Hash<K, S> {
+    selector: S,
+    channels: Channels,
+    key: PhantomData<fn(K)>,
+}
+
+impl<K, S> Hash<K, S> {
+    pub(crate) fn new(selector: S) -> Self {
+        Self {
+            selector,
+            channels: Channels::default(),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<K, S: Clone> Clone for Hash<K, S> {
+    fn clone(&self) -> Self {
+        Self {
+            selector: self.selector.clone(),
+            channels: self.channels.clone(),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<I: Item, K: Key, S: Select<I, K>> Router<I> for Hash<K, S> {
+    fn open(&mut self, channels: usize, subtask: &SubtaskInfo) {
+        self.channels.open(channels, subtask);
+    }
+
+    #[inline(always)]
+    fn route(&mut self, item: &I::Of<'_>) -> Route {
+        self.channels.route(K::hash(&self.selector.select(item)))
+    }
+}
+
+/// Routes pairs by their key, whose hash may be known already.
+pub(crate) struct HashOfKey<K> {
+    channels: Channels,
+    key: PhantomData<fn(K)>,
+}
+
+impl<K> HashOfKey<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            channels: Channels::default(),
+            key: PhantomData,
+        }
+    }
+
+    /// The channel of a key with this hash.
+    #[inline(always)]
+    pub(crate) fn route_hash(&self, hash: KeyHash) -> Route {
+        self.channels.route(hash)
+    }
+}
+
+impl<K> Clone for HashOfKey<K> {
+    fn clone(&self) -> Self {
+        Self {
+            channels: self.channels.clone(),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<K: Key, V: Record> Router<KeyValue<K, V>> for HashOfKey<K> {
+    fn open(&mut self, channels: usize, subtask: &SubtaskInfo) {
+        self.channels.open(channels, subtask);
+    }
+
+    #[inline(always)]
+    fn route(&mut self, (key, _): &(K::Of<'_>, V)) -> Route {
+        self.channels.route(K::hash(key))
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use broadcast::Broadcast;
 pub(crate) use custom::Custom;
 pub(crate) use forward::Forward;
 pub(crate) use global::Global;
-pub(crate) use hash::{Hash, Select, SelectOwned, SelectStr};
+pub(crate) use hash::{Hash, HashOfKey, Select, SelectOwned, SelectStr};
 pub use pattern::EdgePattern;
 pub(crate) use rebalance::Rebalance;
 pub(crate) use rescale::Rescale;

@@ -2,6 +2,7 @@
 //!
 //! Its operators add their methods in their own files under [`crate::operator`].
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use thalweg_memory::record::{Item, Key, Record, View, Wire};
@@ -9,6 +10,7 @@ use thalweg_memory::record::{Item, Key, Record, View, Wire};
 use super::{DataStream, Draft, Pipe};
 use crate::graph::Shape;
 use crate::partition::{EdgePattern, Hash, Select, SelectOwned};
+use crate::task::{BuildContext, BuildError, Head, Push};
 
 /// A stream of `T` grouped by keys of `K`, which `S` reads from each record.
 ///
@@ -24,9 +26,17 @@ pub struct KeyedStream<K: Item, T: Item, S, I> {
 
 /// Where the records of a keyed stream come from: what makes its exchange.
 pub trait KeyedInput<K: Item, T: Item, S> {
+    /// The chain before the exchange.
+    #[doc(hidden)]
+    type Chain: Pipe<Out = T>;
+
     /// Makes the exchange; answers the chain behind it.
     #[doc(hidden)]
     fn exchange(self, selector: &S) -> Exchanged;
+
+    /// The chain before the exchange, if more can be put there; otherwise makes the exchange.
+    #[doc(hidden)]
+    fn into_chain(self, selector: &S) -> Result<DataStream<T, Self::Chain>, Exchanged>;
 }
 
 /// A chain that will be grouped by the selector of its keyed stream.
@@ -39,10 +49,20 @@ where
     S: Select<T, K>,
     P: Pipe<Out = T>,
 {
+    type Chain = P;
+
     fn exchange(self, selector: &S) -> Exchanged {
         let router = Hash::<K, _>::new(selector.clone());
         let shape = Shape::Fixed(EdgePattern::AllToAll);
         Exchanged(self.0.exchange("hash", shape, true, router))
+    }
+
+    fn into_chain(self, selector: &S) -> Result<DataStream<T, P>, Exchanged> {
+        if self.0.shared.is_some() {
+            // Others read the chain too: it has ended already.
+            return Err(KeyedInput::<K, T, S>::exchange(self, selector));
+        }
+        Ok(self.0)
     }
 }
 
@@ -50,8 +70,35 @@ where
 pub struct Exchanged(pub(crate) Draft);
 
 impl<K: Item, T: Item, S> KeyedInput<K, T, S> for Exchanged {
+    type Chain = NoPipe<T>;
+
     fn exchange(self, _selector: &S) -> Exchanged {
         self
+    }
+
+    fn into_chain(self, _selector: &S) -> Result<DataStream<T, NoPipe<T>>, Exchanged> {
+        Err(self)
+    }
+}
+
+/// The chain of a stream whose exchange has been made: there is none.
+pub struct NoPipe<T>(Infallible, PhantomData<fn(T)>);
+
+impl<T> Clone for NoPipe<T> {
+    fn clone(&self) -> Self {
+        match self.0 {}
+    }
+}
+
+impl<T: Item> Pipe for NoPipe<T> {
+    type Out = T;
+
+    fn build<N: Push<T> + 'static>(
+        self,
+        _next: N,
+        _context: &mut BuildContext,
+    ) -> Result<Box<dyn Head>, BuildError> {
+        match self.0 {}
     }
 }
 

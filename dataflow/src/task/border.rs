@@ -12,12 +12,12 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
-use thalweg_memory::record::{Item, Wire};
+use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 use thalweg_network::Event;
 use thalweg_network::ResultPartition;
 
 use super::{BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage};
-use crate::partition::{Route, Router};
+use crate::partition::{HashOfKey, Route, Router};
 use crate::sink::{Committable, SinkStatus, SinkWriter};
 
 /// What a border does with one outgoing edge, whatever its type.
@@ -65,6 +65,11 @@ impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
         let scope = OperatorScope::enter(&self.name);
         let route = self.router.route(item);
         scope.leave();
+        self.write_to(route, item, at);
+    }
+
+    #[inline(always)]
+    fn write_to(&mut self, route: Route, item: &W::Of<'_>, at: Timestamp) {
         match route {
             Route::One { channel, hash } => self.partition.write::<W>(channel, hash, at, item),
             Route::All => self.partition.broadcast::<W>(KeyHash(0), at, item),
@@ -176,6 +181,16 @@ impl<W: Wire, R: Router<W>> Border<W, R> {
             output: RoutedPartition::new(router, partition, context),
             end: ChainEnd::new(context),
         }
+    }
+}
+
+impl<K: Key + Wire, V: Record> Border<KeyValue<K, V>, HashOfKey<K>> {
+    /// As [`Push::push`], with the hash of the key, which is known already.
+    #[inline(always)]
+    pub(crate) fn push_hashed(&mut self, hash: KeyHash, item: (K::Of<'_>, V), at: Timestamp) {
+        self.end.count();
+        let route = self.output.router.route_hash(hash);
+        self.output.write_to(route, &item, at);
     }
 }
 

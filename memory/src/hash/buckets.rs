@@ -146,6 +146,18 @@ impl<E> Bucket<E> {
         Some((Tag(tag), self.stamps[slot], entry))
     }
 
+    /// Drops every entry and forgets what went further on.
+    #[inline]
+    pub fn clear(&mut self) {
+        if std::mem::needs_drop::<E>() {
+            for slot in 0..SLOTS {
+                drop(self.take(slot));
+            }
+        }
+        self.tags = [0; SLOTS];
+        self.overflow = 0;
+    }
+
     /// Brings the end of a bucket of several cache lines near.
     #[inline(always)]
     pub fn prefetch_end(&self) {

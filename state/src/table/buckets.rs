@@ -179,6 +179,12 @@ impl<E> Buckets<E> {
         Some(entry)
     }
 
+    /// Drops every entry; the buckets stay.
+    pub(crate) fn clear(&mut self) {
+        self.array.buckets_mut().iter_mut().for_each(Bucket::clear);
+        self.entries = 0;
+    }
+
     /// Takes everything out of one bucket. Overflow counts stay, so that probes still pass.
     pub(crate) fn empty(&mut self, bucket: usize, mut moved: impl FnMut(Tag, u32, E)) {
         for slot in 0..SLOTS {

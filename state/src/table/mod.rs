@@ -3,7 +3,7 @@
 //! Entered through [`KeyedTable`]. `hot` is the table, `place` says where a key belongs, `buckets` is
 //! one array of buckets and the probing in it, `grow` moves entries to a larger array a few at a time,
 //! `stamp` tells when an entry last changed, `open` holds an entry open, `scan` is the resumable walk,
-//! `account` the memory.
+//! `sweep` one that changes and removes, `account` the memory.
 //!
 //! The way of a lookup: the high half of the key hash, scaled by the number of key groups, is one number
 //! whose upper part is the key group and whose lower part places the key *within* the group. That number,
@@ -25,9 +25,11 @@ mod open;
 mod place;
 mod scan;
 mod stamp;
+mod sweep;
 
 pub(crate) use account::Account;
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
 pub use open::OpenEntry;
 pub use scan::{Scan, ScanCursor, ScanEntry};
+pub use sweep::{SweepEntry, Swept};

@@ -44,14 +44,14 @@ pub struct ScanEntry<'a, K: Key, V: Record, N: Namespace> {
 pub struct ScanCursor {
     groups: Range<u16>,
     since: Epoch,
-    at: Option<Standing>,
+    pub(super) at: Option<Standing>,
 }
 
 #[derive(Clone, Debug)]
-struct Standing {
-    shape: u64,
-    bucket: usize,
-    slot: usize,
+pub(super) struct Standing {
+    pub(super) shape: u64,
+    pub(super) bucket: usize,
+    pub(super) slot: usize,
 }
 
 impl ScanCursor {
@@ -141,7 +141,7 @@ impl Default for ScanCursor {
 }
 
 /// Takes one from the budget; whether that was the last.
-fn spend(budget: &mut usize) -> bool {
+pub(super) fn spend(budget: &mut usize) -> bool {
     *budget = budget.saturating_sub(1);
     *budget == 0
 }

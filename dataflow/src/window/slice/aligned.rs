@@ -97,6 +97,20 @@ impl AlignedWindows {
         TimeWindow::new(start, start.plus_ms(self.slice))
     }
 
+    /// The number of a slice, counted from the one that ends at `origin`, if it is not too far away.
+    pub(super) fn slice_number(&self, origin: Timestamp, slice: TimeWindow) -> Option<u32> {
+        let ms = slice.end.0.checked_sub(origin.0)?;
+        let number = i32::try_from(ms / self.slice).ok()?;
+        // At the ends of time a slice may be shorter.
+        (ms % self.slice == 0).then_some(number.cast_unsigned())
+    }
+
+    /// The end of the slice with this number.
+    pub(super) fn slice_end(&self, origin: Timestamp, number: u32) -> Timestamp {
+        let number = i64::from(number.cast_signed());
+        Timestamp(origin.0 + number * self.slice)
+    }
+
     /// The window that ends at `end`.
     pub(super) fn window_at(&self, end: Timestamp) -> TimeWindow {
         let start = match self.shape {
@@ -137,6 +151,18 @@ impl AlignedWindows {
     /// The end of the window that follows, in time order, the one that ends at `end`.
     pub(super) fn next_end(&self, end: Timestamp) -> Timestamp {
         end.plus_ms(self.step)
+    }
+
+    /// The first end of a window, counted from the one that ends at `end`, whose last time is after
+    /// `passed`.
+    pub(super) fn next_end_after(&self, end: Timestamp, passed: Timestamp) -> Timestamp {
+        let behind = i128::from(passed.0) - i128::from(end.0) + 1;
+        if behind < 0 {
+            return end;
+        }
+        let steps = behind / i128::from(self.step) + 1;
+        let after = i128::from(end.0) + steps * i128::from(self.step);
+        Timestamp(i64::try_from(after).unwrap_or(i64::MAX))
     }
 }
 
@@ -196,6 +222,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_first_window_after_a_watermark_is_found_without_walking() {
+        let windows = AlignedWindows::sliding(10, 4, 1);
+        for passed in -50..50 {
+            let mut end = Timestamp(-29);
+            while end.plus_ms(-1) <= Timestamp(passed) {
+                end = windows.next_end(end);
+            }
+            let found = windows.next_end_after(Timestamp(-29), Timestamp(passed));
+            assert_eq!(found, end, "after {passed}");
+        }
+        let last = windows.next_end_after(Timestamp(0), Timestamp::MAX);
+        assert_eq!(last, Timestamp::MAX);
     }
 
     #[test]

@@ -1,10 +1,89 @@
 //! Aligned windows put together from slices.
 //!
-//! A slice is the largest span that lies whole in or whole outside of every window; all windows
-//! of a stream share its slices. Records are gathered per key and slice, and a window's row is
-//! put together from the slices in it.
+//! A slice is the largest span that lies whole in or whole outside of every window; all windows of a
+//! stream share its slices. Records are gathered per key and slice: first, where the chain before the
+//! exchange is still open, in the producing subtask (`local`, over the table in `gathered`), so that one
+//! partial result per key and slice crosses instead of every record; then in the operator behind the
+//! exchange (`operator`, over the tables in `store`), which puts windows together from slices (`fire`,
+//! `panes`). `pipe` builds either form; `aligned` is the arithmetic.
+//!
+//! Entered by [`aggregate_slices`]. Invariant: what is given out does not depend on whether records were
+//! gathered before the exchange.
 
 mod aligned;
+mod fire;
+mod gathered;
+mod local;
+mod operator;
+mod panes;
+mod pipe;
+mod store;
 
-#[allow(unused_imports, reason = "the operator over it stands beside it next")]
+use std::sync::Arc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::record::Item;
+
+use crate::task::SideOutputs;
+
 pub(crate) use aligned::AlignedWindows;
+pub(crate) use pipe::{SlicePipe, aggregate_slices};
+
+/// What may be said of windows besides where they stand.
+pub(crate) struct SliceOptions<T: Item> {
+    /// How long after a window's end, in event time (ms), a late record still makes it fire again.
+    pub(crate) lateness_ms: i64,
+    /// Whether records may be gathered before the exchange.
+    pub(crate) local_aggregation: bool,
+    /// Where records go that came too late; without, they are dropped and counted. Late records must
+    /// come whole, so nothing is gathered before the exchange then.
+    pub(crate) late: Option<LateOutput<T>>,
+}
+
+impl<T: Item> Default for SliceOptions<T> {
+    fn default() -> Self {
+        Self {
+            lateness_ms: 0,
+            local_aggregation: true,
+            late: None,
+        }
+    }
+}
+
+impl<T: Item> Clone for SliceOptions<T> {
+    fn clone(&self) -> Self {
+        Self {
+            lateness_ms: self.lateness_ms,
+            local_aggregation: self.local_aggregation,
+            late: self.late.clone(),
+        }
+    }
+}
+
+/// Writes a late record, with its time, to a side output.
+type WriteLate<T> = dyn for<'a> Fn(<T as Item>::Of<'a>, Timestamp, &SideOutputs) + Send + Sync;
+
+/// Where late records go.
+pub(crate) struct LateOutput<T: Item>(Arc<WriteLate<T>>);
+
+impl<T: Item> LateOutput<T> {
+    /// Late records are written by `write`.
+    pub(crate) fn new(
+        write: impl for<'a> Fn(T::Of<'a>, Timestamp, &SideOutputs) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(write))
+    }
+
+    fn write(&self, item: T::Of<'_>, at: Timestamp, side: &SideOutputs) {
+        (self.0)(item, at, side);
+    }
+}
+
+impl<T: Item> Clone for LateOutput<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod behaviour_tests;

@@ -1,0 +1,196 @@
+//! What a window aggregate gives out, by the rules of event time, in the harness.
+
+use thalweg_core::event_time::Timestamp;
+
+use super::{AlignedWindows, SliceOptions, aggregate_slices};
+use crate::harness::TestHarness;
+use crate::window::{TimeWindow, WindowAggregate};
+
+/// A record: its key and a number.
+type Pair = (u64, u64);
+/// A row: key, window and the sum of the numbers.
+type Row = (u64, i64, i64, u64);
+
+/// Sums per key and window.
+#[derive(Clone)]
+struct Sum {
+    inverse: bool,
+}
+
+impl WindowAggregate<u64, Pair> for Sum {
+    type Accumulator = u64;
+    type Row = Row;
+    fn create(&self) -> u64 {
+        0
+    }
+    fn add(&self, sum: &mut u64, record: Pair) {
+        *sum += record.1;
+    }
+    fn merge(&self, into: &mut u64, other: &u64) {
+        *into += other;
+    }
+    fn subtract(&self, from: &mut u64, other: &u64) -> bool {
+        if self.inverse {
+            *from -= other;
+        }
+        self.inverse
+    }
+    fn row(&self, key: u64, window: TimeWindow, sum: &u64) -> Row {
+        (key, window.start.0, window.end.0, *sum)
+    }
+}
+
+fn harness(windows: AlignedWindows, lateness_ms: i64, local: bool) -> TestHarness<Pair, Row> {
+    TestHarness::new(move |pairs| {
+        let options = SliceOptions {
+            lateness_ms,
+            local_aggregation: local,
+            late: None,
+        };
+        let sum = Sum { inverse: false };
+        aggregate_slices(pairs.key_by(|pair: &Pair| pair.0), windows, options, sum)
+    })
+}
+
+/// The rows since the last call, sorted.
+fn rows(harness: &mut TestHarness<Pair, Row>) -> Vec<Row> {
+    assert_eq!(harness.failure(), None);
+    let mut rows = harness.output();
+    rows.sort_unstable();
+    rows
+}
+
+/// Runs `test` with and without local aggregation.
+fn both(windows: AlignedWindows, lateness: i64, test: impl Fn(TestHarness<Pair, Row>)) {
+    for local in [false, true] {
+        test(harness(windows, lateness, local));
+    }
+}
+
+#[test]
+fn tumbling_windows_fire_when_the_watermark_reaches_their_last_time() {
+    both(AlignedWindows::tumbling(10, 0), 0, |mut harness| {
+        for (key, value, at) in [(1, 1, 0), (1, 2, 9), (2, 4, -1), (1, 8, 10)] {
+            harness.push_at((key, value), Timestamp(at));
+        }
+        harness.advance_watermark(Timestamp(-1));
+        assert_eq!(rows(&mut harness), [(2, -10, 0, 4)]);
+        harness.advance_watermark(Timestamp(8));
+        assert_eq!(rows(&mut harness), []);
+        harness.push_at((2, 16), Timestamp(9));
+        harness.advance_watermark(Timestamp(9));
+        assert_eq!(rows(&mut harness), [(1, 0, 10, 3), (2, 0, 10, 16)]);
+        // Late: its window has fired.
+        harness.push_at((1, 32), Timestamp(9));
+        harness.finish();
+        assert_eq!(rows(&mut harness), [(1, 10, 20, 8)]);
+    });
+}
+
+#[test]
+fn a_late_record_within_the_lateness_fires_its_window_again_at_once() {
+    both(AlignedWindows::tumbling(10, 0), 5, |mut harness| {
+        harness.push_at((1, 1), Timestamp(3));
+        harness.advance_watermark(Timestamp(9));
+        assert_eq!(rows(&mut harness), [(1, 0, 10, 1)]);
+        harness.push_at((1, 2), Timestamp(9));
+        assert_eq!(rows(&mut harness), [(1, 0, 10, 3)]);
+        harness.push_at((2, 7), Timestamp(0));
+        assert_eq!(rows(&mut harness), [(2, 0, 10, 7)]);
+        harness.advance_watermark(Timestamp(13));
+        harness.push_at((1, 4), Timestamp(5));
+        assert_eq!(rows(&mut harness), [(1, 0, 10, 7)]);
+        harness.advance_watermark(Timestamp(14));
+        harness.push_at((1, 8), Timestamp(5));
+        harness.finish();
+        assert_eq!(rows(&mut harness), []);
+    });
+}
+
+#[test]
+fn sliding_windows_share_slices_and_skip_keys_without_records() {
+    both(AlignedWindows::sliding(6, 2, 0), 0, |mut harness| {
+        harness.push_at((1, 1), Timestamp(0));
+        harness.push_at((2, 2), Timestamp(3));
+        harness.push_at((1, 4), Timestamp(9));
+        harness.advance_watermark(Timestamp(4));
+        assert_eq!(
+            rows(&mut harness),
+            [(1, -4, 2, 1), (1, -2, 4, 1), (2, -2, 4, 2)]
+        );
+        // Late for the windows that have fired, not for the one to come.
+        harness.push_at((1, 8), Timestamp(1));
+        harness.finish();
+        let expected = [
+            (1, 0, 6, 9),
+            (1, 4, 10, 4),
+            (1, 6, 12, 4),
+            (1, 8, 14, 4),
+            (2, 0, 6, 2),
+            (2, 2, 8, 2),
+        ];
+        assert_eq!(rows(&mut harness), expected);
+    });
+}
+
+#[test]
+fn cumulating_windows_grow_to_their_full_size_and_begin_anew() {
+    both(AlignedWindows::cumulating(6, 2, 1), 0, |mut harness| {
+        harness.push_at((1, 1), Timestamp(1));
+        harness.push_at((2, 2), Timestamp(4));
+        harness.push_at((1, 4), Timestamp(7));
+        harness.finish();
+        let expected = [
+            (1, 1, 3, 1),
+            (1, 1, 5, 1),
+            (1, 1, 7, 1),
+            (1, 7, 9, 4),
+            (1, 7, 11, 4),
+            (1, 7, 13, 4),
+            (2, 1, 5, 2),
+            (2, 1, 7, 2),
+        ];
+        assert_eq!(rows(&mut harness), expected);
+    });
+}
+
+#[test]
+fn a_late_record_fires_again_every_sliding_window_it_is_part_of() {
+    both(AlignedWindows::sliding(6, 2, 0), 100, |mut harness| {
+        harness.push_at((1, 1), Timestamp(0));
+        harness.advance_watermark(Timestamp(3));
+        assert_eq!(rows(&mut harness), [(1, -4, 2, 1), (1, -2, 4, 1)]);
+        harness.push_at((1, 2), Timestamp(1));
+        assert_eq!(rows(&mut harness), [(1, -4, 2, 3), (1, -2, 4, 3)]);
+        harness.push_at((1, 4), Timestamp(2));
+        assert_eq!(rows(&mut harness), [(1, -2, 4, 7)]);
+        harness.finish();
+        assert_eq!(rows(&mut harness), [(1, 0, 6, 7), (1, 2, 8, 4)]);
+    });
+}
+
+#[test]
+fn a_record_without_event_time_fails_the_job_and_says_how_to_mend_it() {
+    for local in [false, true] {
+        let mut harness = harness(AlignedWindows::tumbling(10, 0), 0, local);
+        harness.push((1, 1));
+        let failure = harness.failure().unwrap_or_default();
+        assert!(
+            failure.contains("assign_timestamps_and_watermarks"),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
+fn windows_further_apart_than_numbers_reach_are_kept_apart() {
+    both(AlignedWindows::tumbling(1, 0), 0, |mut harness| {
+        let far = 1 << 40;
+        for at in [0, far, -far, 0] {
+            harness.push_at((1, 1), Timestamp(at));
+        }
+        harness.finish();
+        let expected = [(1, -far, 1 - far, 1), (1, 0, 1, 2), (1, far, far + 1, 1)];
+        assert_eq!(rows(&mut harness), expected);
+    });
+}

@@ -1,0 +1,317 @@
+//! The keyed operator over slices: records to their slice, windows fired in time order.
+//!
+//! Entered per record, or per partial result gathered before the exchange; left with one row per key
+//! and window. A window is fired when the watermark reaches its last time; its rows have that time.
+//! Invariants: windows fire in time order, each once, and then once more for each late record that is
+//! still allowed; a key without records in a window gives no row; state goes when the last window it is
+//! part of cannot fire any more. Lives on one shard's thread.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Item, Key};
+use thalweg_state::KeyedTable;
+
+use super::aligned::AlignedWindows;
+use super::fire::{Assembly, Step};
+use super::panes::Combine;
+use super::store::Slices;
+use super::{LateOutput, SliceOptions};
+use crate::function::FunctionError;
+use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
+use crate::partition::Select;
+use crate::task::{BuildContext, BuildError, Push, SideOutputs};
+use crate::window::{TimeWindow, WindowAggregate};
+
+/// The accumulator under which dropped late records are counted.
+const LATE: &str = "numLateRecordsDropped";
+
+/// No time lies in it.
+const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
+
+/// The window aggregate as the slices see it.
+pub(super) struct By<'a, K, T, G>(pub(super) &'a G, pub(super) PhantomData<fn(K, T)>);
+
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> Combine<G::Accumulator> for By<'_, K, T, G> {
+    #[inline(always)]
+    fn create(&self) -> G::Accumulator {
+        self.0.create()
+    }
+    #[inline(always)]
+    fn merge(&self, into: &mut G::Accumulator, other: &G::Accumulator) {
+        self.0.merge(into, other);
+    }
+    #[inline(always)]
+    fn subtract(&self, from: &mut G::Accumulator, other: &G::Accumulator) -> bool {
+        self.0.subtract(from, other)
+    }
+}
+
+/// Opens the operator in a subtask.
+pub(super) struct OpenSlices<T: Item, G> {
+    pub(super) windows: AlignedWindows,
+    pub(super) options: SliceOptions<T>,
+    pub(super) aggregate: G,
+}
+
+impl<T: Item, G: Clone> Clone for OpenSlices<T, G> {
+    fn clone(&self) -> Self {
+        Self {
+            windows: self.windows,
+            options: self.options.clone(),
+            aggregate: self.aggregate.clone(),
+        }
+    }
+}
+
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T, G> {
+    type Out = G::Row;
+    type Operator = SliceOperator<K, T, G>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let info = context.info();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
+        let assembly = Assembly::new(self.windows.shape(), &slices)
+            .map_err(|error| context.refused(name, error))?;
+        let counters = context.counters();
+        let mut accumulators = counters.accumulators.borrow_mut();
+        let dropped = Rc::clone(accumulators.entry(LATE.to_owned()).or_default());
+        Ok(SliceOperator {
+            windows: self.windows,
+            lateness: self.options.lateness_ms,
+            aggregate: self.aggregate,
+            slices,
+            assembly,
+            current: (NOWHERE, 0),
+            watermark: Timestamp::MIN,
+            passed: Timestamp::MIN,
+            fired: Timestamp::MIN,
+            step: Step::Rest,
+            late: Late {
+                output: self.options.late,
+                side: context.side(),
+                dropped,
+            },
+        })
+    }
+}
+
+/// What becomes of records that came too late.
+struct Late<T: Item> {
+    output: Option<LateOutput<T>>,
+    side: Rc<SideOutputs>,
+    dropped: Rc<Cell<i64>>,
+}
+
+/// Where a record belongs.
+enum Found {
+    /// To the current slice.
+    Current,
+    /// To a slice of which a window has passed already.
+    Late(TimeWindow),
+    /// To no window that can still fire.
+    TooLate,
+    /// Between two windows.
+    NoWindow,
+}
+
+/// The operator of one subtask.
+pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
+    pub(super) windows: AlignedWindows,
+    pub(super) lateness: i64,
+    pub(super) aggregate: G,
+    pub(super) slices: Slices<K, G::Accumulator>,
+    pub(super) assembly: Assembly<K, G::Accumulator>,
+    /// The slice of the last record and its place: none of its windows has passed.
+    current: (TimeWindow, usize),
+    pub(super) watermark: Timestamp,
+    /// Windows whose last time is at or before this have fired.
+    pub(super) passed: Timestamp,
+    /// The end of the last window that fired.
+    pub(super) fired: Timestamp,
+    pub(super) step: Step,
+    late: Late<T>,
+}
+
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOperator<K, T, G> {
+    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        if let Some(slice) = self.slices.get(self.current.1) {
+            slice.table.prefetch_batch(hashes);
+        }
+        Ok(())
+    }
+
+    fn watermark(&mut self, to: Timestamp) {
+        self.watermark = self.watermark.max(to);
+        self.current.0 = NOWHERE;
+    }
+
+    fn fire<N: Push<G::Row>>(
+        &mut self,
+        next: &mut N,
+        limit: usize,
+    ) -> Result<Firing, FunctionError> {
+        self.fire_due(next, limit)
+    }
+}
+
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> KeyedOperator<K, T, G::Row>
+    for SliceOperator<K, T, G>
+{
+    #[inline(always)]
+    fn apply<N: Push<G::Row>>(
+        &mut self,
+        hash: KeyHash,
+        item: T::Of<'_>,
+        at: Timestamp,
+        selector: &impl Select<T, K>,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        if !self.current.0.contains(at) {
+            match self.find(at)? {
+                Found::Current => {}
+                Found::Late(slice) => {
+                    let key = K::store(&selector.select(&item));
+                    let mut held = self.aggregate.create();
+                    self.aggregate.add(&mut held, item);
+                    return self.apply_late(hash, &key, &held, slice, next);
+                }
+                Found::TooLate => {
+                    self.drop_late(item, at);
+                    return Ok(());
+                }
+                Found::NoWindow => return Ok(()),
+            }
+        }
+        let aggregate = &self.aggregate;
+        let table = &mut self.slices.at(self.current.1).table;
+        let entry = table.open(hash, &selector.select(&item), || aggregate.create())?;
+        entry.change(|held| aggregate.add(held, item))?;
+        Ok(())
+    }
+}
+
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
+    /// Applies what a producer has gathered of one key in the slice that `at` lies in: so many records.
+    #[inline(always)]
+    pub(super) fn apply_partial<N: Push<G::Row>>(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        (records, held): (u32, G::Accumulator),
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        if !self.current.0.contains(at) {
+            match self.find(at)? {
+                Found::Current => {}
+                Found::Late(slice) => {
+                    return self.apply_late(hash, &K::store(key), &held, slice, next);
+                }
+                Found::TooLate => {
+                    self.count_late(i64::from(records));
+                    return Ok(());
+                }
+                Found::NoWindow => return Ok(()),
+            }
+        }
+        let aggregate = &self.aggregate;
+        let table = &mut self.slices.at(self.current.1).table;
+        let entry = table.open(hash, key, || aggregate.create())?;
+        entry.change(|into| aggregate.merge(into, &held))?;
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn find(&mut self, at: Timestamp) -> Result<Found, FunctionError> {
+        if !at.is_some() {
+            return Err(without_time());
+        }
+        let slice = self.windows.slice_of(at);
+        let ends = (self.windows.first_end(slice), self.windows.last_end(slice));
+        let (Some(first), Some(last)) = ends else {
+            return Ok(Found::NoWindow);
+        };
+        if self.is_gone(last) {
+            return Ok(Found::TooLate);
+        }
+        if first.plus_ms(-1) <= self.watermark {
+            return Ok(Found::Late(slice));
+        }
+        let place = self.slices.find_or_make(slice, (first, last))?;
+        self.current = (slice, place);
+        Ok(Found::Current)
+    }
+
+    /// Whether a window with this end cannot fire any more.
+    pub(super) fn is_gone(&self, end: Timestamp) -> bool {
+        end.plus_ms(-1).plus_ms(self.lateness) <= self.watermark
+    }
+
+    /// Takes a record of a slice of which a window has passed: it is part of the windows to come, and
+    /// those that have fired and are still kept fire again.
+    #[cold]
+    #[inline(never)]
+    fn apply_late<N: Push<G::Row>>(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Stored,
+        held: &G::Accumulator,
+        slice: TimeWindow,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        let ends = (self.windows.first_end(slice), self.windows.last_end(slice));
+        let (Some(first), Some(last)) = ends else {
+            unreachable!("a late record has a window");
+        };
+        // The place of the current slice may move.
+        self.current.0 = NOWHERE;
+        let place = self.slices.find_or_make(slice, (first, last))?;
+        let aggregate = &self.aggregate;
+        let merge = |table: &mut KeyedTable<K, G::Accumulator>| {
+            let entry = table.open(hash, &K::lend(key), || aggregate.create())?;
+            entry.change(|into| aggregate.merge(into, held)).map(|_| ())
+        };
+        merge(&mut self.slices.at(place).table)?;
+        if last.plus_ms(-1) <= self.passed {
+            self.slices.at(place).taken = true;
+        } else if self.slices.at(place).taken {
+            let mut patch = match self.slices.at(place).patch.take() {
+                Some(patch) => patch,
+                None => self.slices.fresh_table()?,
+            };
+            merge(&mut patch)?;
+            self.slices.at(place).patch = Some(patch);
+        }
+        if self.lateness > 0 {
+            self.fire_again(hash, key, first, last, next);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn drop_late(&mut self, item: T::Of<'_>, at: Timestamp) {
+        match &self.late.output {
+            Some(output) => output.write(item, at, &self.late.side),
+            None => self.count_late(1),
+        }
+    }
+
+    #[cold]
+    fn count_late(&mut self, records: i64) {
+        self.late.dropped.set(self.late.dropped.get() + records);
+    }
+}
+
+/// Why a record without an event time cannot be put into an event-time window.
+#[cold]
+pub(super) fn without_time() -> FunctionError {
+    FunctionError::new(
+        "a record has no event time, so it belongs to no window: put \
+         .assign_timestamps_and_watermarks() before the window, or use a source with event times",
+    )
+}
