@@ -1,6 +1,7 @@
 //! Promises of the engine, one file each.
 
 mod back_pressure;
+mod buffer_timeout;
 mod extremes;
 mod first_light;
 mod lone_record;

@@ -77,6 +77,10 @@ fn settings_of(program: &Program) -> Vec<(&'static str, String)> {
             "thalweg.shard.turn-budget",
             format!("{}us", program.turn_budget_us),
         ),
+        (
+            "execution.buffer-timeout.interval",
+            program.buffer_timeout.to_owned(),
+        ),
     ]
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn program(seed: u64) -> Program {
         exclusive: if hard { 1 } else { dice.pick(&[1, 1, 2, 4]) },
         floating: if hard { 0 } else { dice.pick(&[0, 0, 1, 8]) },
         turn_budget_us: dice.pick(&[1, 20, 200]),
+        buffer_timeout: dice.pick(&["0ms", "0ms", "0ms", "20us", "1ms"]),
         input,
         steps,
         end,

@@ -10,6 +10,8 @@ pub(crate) struct Program {
     pub(crate) exclusive: u32,
     pub(crate) floating: u32,
     pub(crate) turn_budget_us: u64,
+    /// How long half-full buffers wait.
+    pub(crate) buffer_timeout: &'static str,
     pub(crate) input: Input,
     pub(crate) steps: Vec<Step>,
     pub(crate) end: End,

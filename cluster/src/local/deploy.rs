@@ -125,6 +125,7 @@ fn add(
             layout: output.layout,
             exclusive: memory.exclusive,
             max_record_size: memory.max_record_bytes,
+            flush_interval_ns: memory.flush_interval_ns,
         };
         let (blocked, wake) = (blocked.clone(), wake.clone());
         let partition =

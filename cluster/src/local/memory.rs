@@ -15,6 +15,8 @@ pub(crate) struct MemorySettings {
     pub(crate) exclusive: u32,
     /// Credits the channels of a gate share.
     pub(crate) floating: u32,
+    /// How long a segment that is not full waits for more records, in ns.
+    pub(crate) flush_interval_ns: u64,
 }
 
 impl MemorySettings {
@@ -36,6 +38,7 @@ impl MemorySettings {
                     .to_owned(),
             );
         }
+        let interval = configuration.get(&options::BUFFER_TIMEOUT);
         Ok(Self {
             segment_bytes: segment as usize,
             network_bytes: configuration.get(&options::NETWORK_MEMORY_SIZE).0,
@@ -43,6 +46,7 @@ impl MemorySettings {
             max_record_bytes: configuration.get(&options::MAX_RECORD_SIZE).0,
             exclusive,
             floating: configuration.get(&options::FLOATING_BUFFERS_PER_GATE),
+            flush_interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         })
     }
 

@@ -37,6 +37,19 @@ pub const RUNTIME_MODE: ConfigOption<RuntimeMode> = ConfigOption::new(
      AUTOMATIC is BATCH if all sources are bounded.",
 );
 
+/// `execution.buffer-timeout.interval`
+pub const BUFFER_TIMEOUT: ConfigOption<Duration> = ConfigOption::new(
+    "execution.buffer-timeout.interval",
+    || Duration::ZERO,
+    "How long a buffer that is not full waits for more records before it leaves. 0 sends it as soon as \
+     its task has nothing more to do and the one before it was consumed, which is the least latency; \
+     more trades latency for fewer, fuller buffers.",
+)
+.within(
+    |value| *value <= Duration::from_secs(3_600),
+    "a duration up to 1h",
+);
+
 /// `taskmanager.numberOfTaskSlots`
 pub const NUMBER_OF_TASK_SLOTS: ConfigOption<u32> = ConfigOption::new(
     "taskmanager.numberOfTaskSlots",
@@ -194,6 +207,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &PARALLELISM_DEFAULT,
     &MAX_PARALLELISM,
     &RUNTIME_MODE,
+    &BUFFER_TIMEOUT,
     &NUMBER_OF_TASK_SLOTS,
     &MANAGED_MEMORY_SIZE,
     &NETWORK_MEMORY_SIZE,

@@ -176,6 +176,7 @@ fn build_vertex(job: &Job, place: usize, post: &Handover, budget: &Budget, shard
                 layout: layout_of(edge.keyed, edge.to),
                 exclusive: 2,
                 max_record_size: 64 << 20,
+                flush_interval_ns: 0,
             };
             let (blocked, wake) = (blocked.clone(), wake.clone());
             let partition = ResultPartition::new(post.clone(), &[target], config, blocked, wake);

@@ -25,7 +25,8 @@ pub(crate) trait EdgeOutput {
     fn ready(&self) -> bool;
     fn mark(&mut self, mark: Mark);
     fn event(&mut self, event: Event);
-    fn flush_idle(&mut self);
+    /// The turn ends at `now`; answers when it has to be told of the next end at the latest.
+    fn end_turn(&mut self, now: u64, idle: bool) -> Option<u64>;
     fn finished(&self) -> bool;
     fn check(&mut self, failure: &Failure);
 }
@@ -88,8 +89,8 @@ impl<W: Wire, R: Router<W>> EdgeOutput for RoutedPartition<W, R> {
     fn event(&mut self, event: Event) {
         self.partition.event(event);
     }
-    fn flush_idle(&mut self) {
-        self.partition.flush_idle();
+    fn end_turn(&mut self, now: u64, idle: bool) -> Option<u64> {
+        self.partition.end_turn(now, idle)
     }
     fn finished(&self) -> bool {
         self.partition.finished()
@@ -118,6 +119,8 @@ struct ChainEnd {
     /// Counted in this turn and not yet added.
     counted: u64,
     ended: bool,
+    /// When the task is woken for an output, monotonic ns; 0 if it is not.
+    alarm: u64,
 }
 
 impl ChainEnd {
@@ -128,6 +131,7 @@ impl ChainEnd {
             records_out: context.counters().records_out,
             counted: 0,
             ended: false,
+            alarm: 0,
         }
     }
 
@@ -137,21 +141,42 @@ impl ChainEnd {
     }
 
     /// The end of a turn over the given main outputs.
-    fn end_turn(&mut self, outputs: &mut [&mut dyn EdgeOutput], input: InputStatus) -> Stage {
+    fn end_turn(
+        &mut self,
+        outputs: &mut [&mut dyn EdgeOutput],
+        turn: &mut ChainTurn<'_, '_>,
+    ) -> Stage {
         let counted = std::mem::take(&mut self.counted);
         self.records_out.set(self.records_out.get() + counted);
-        let stage = match input {
-            InputStatus::Available => Stage::Done,
-            InputStatus::Idle => {
-                outputs.iter_mut().for_each(|output| output.flush_idle());
-                self.side.flush_idle();
+        let stage = match turn.input() {
+            InputStatus::Ended => self.finish(outputs),
+            status => {
+                self.flush(outputs, status == InputStatus::Idle, turn);
                 Stage::Done
             }
-            InputStatus::Ended => self.finish(outputs),
         };
         outputs.iter_mut().for_each(|o| o.check(&self.failure));
         self.side.check(&self.failure);
         stage
+    }
+
+    /// Lets half-full buffers leave, and has the task woken when the next of them has waited enough.
+    #[inline]
+    fn flush(
+        &mut self,
+        outputs: &mut [&mut dyn EdgeOutput],
+        idle: bool,
+        turn: &mut ChainTurn<'_, '_>,
+    ) {
+        let now = turn.context().now();
+        let main = outputs.iter_mut().map(|output| output.end_turn(now, idle));
+        let next = main.chain([self.side.end_turn(now, idle)]).flatten().min();
+        if let Some(next) = next
+            && (self.alarm <= now || next < self.alarm)
+        {
+            self.alarm = next;
+            turn.context().wake_at(next);
+        }
     }
 
     fn finish(&mut self, outputs: &mut [&mut dyn EdgeOutput]) -> Stage {
@@ -213,7 +238,7 @@ impl<W: Wire, R: Router<W>> Push<W> for Border<W, R> {
         self.end.side.event(event);
     }
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
-        self.end.end_turn(&mut [&mut self.output], turn.input())
+        self.end.end_turn(&mut [&mut self.output], turn)
     }
 }
 
@@ -253,7 +278,7 @@ impl<W: Wire> Push<W> for FanoutBorder<W> {
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
         let mut outputs: Vec<&mut dyn EdgeOutput> =
             self.outputs.iter_mut().map(|o| o.as_output()).collect();
-        self.end.end_turn(&mut outputs, turn.input())
+        self.end.end_turn(&mut outputs, turn)
     }
 }
 
@@ -328,7 +353,7 @@ impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
         } else {
             self.drive(turn)
         };
-        match self.end.end_turn(&mut [], turn.input()) {
+        match self.end.end_turn(&mut [], turn) {
             Stage::Done => written,
             waiting => waiting,
         }

@@ -75,8 +75,14 @@ impl SideOutputs {
         self.each(|output| output.event(event));
     }
 
-    pub(crate) fn flush_idle(&self) {
-        self.each(|output| output.flush_idle());
+    /// The turn ends at `now`; answers when they have to be told of the next end at the latest.
+    pub(crate) fn end_turn(&self, now: u64, idle: bool) -> Option<u64> {
+        let mut next = None;
+        self.each(|output| {
+            let due = output.end_turn(now, idle);
+            next = next.into_iter().chain(due).min();
+        });
+        next
     }
 
     pub(crate) fn finished(&self) -> bool {

@@ -2,23 +2,48 @@
 //!
 //! A buffer leaves when it is full, when an event must follow it, and when the task's turn ends with no
 //! more input and nothing of its channel is unconsumed: so a lone record leaves at once, a full pipe
-//! sends full segments, and a fan-out does not ship near-empty ones. Here is the list of channels that
-//! such a flush has to look at. Invariant: a channel with an open buffer or held marks is listed, so a
-//! flush costs what the channels written to cost, not what all cost. Lives on the shard's thread.
+//! sends full segments, and a fan-out does not ship near-empty ones. With a flush interval it also has
+//! to be as old as that. Here is the list of channels that such a flush has to look at. Invariant: a
+//! channel with an open buffer or held marks is listed, so a flush costs what the channels written to
+//! cost, not what all cost. Lives on the shard's thread.
 
 /// The channels that may have something to flush, each once.
 #[derive(Debug)]
 pub(super) struct FlushList {
     listed: Vec<u32>,
     is_listed: Vec<bool>,
+    interval_ns: u64,
+    /// By channel, when it is to leave at the latest, monotonic ns; 0 where that was not asked yet.
+    due: Vec<u64>,
 }
 
 impl FlushList {
-    pub(super) fn new(channels: usize) -> FlushList {
+    /// A list for so many channels; what is listed is due `interval_ns` after it was first looked at.
+    pub(super) fn new(channels: usize, interval_ns: u64) -> FlushList {
+        let timed = if interval_ns > 0 { channels } else { 0 };
         FlushList {
             listed: Vec::new(),
             is_listed: vec![false; channels],
+            interval_ns,
+            due: vec![0; timed],
         }
+    }
+
+    /// Whether what is listed waits for its time.
+    pub(super) fn is_timed(&self) -> bool {
+        self.interval_ns > 0
+    }
+
+    /// When a listed channel is due, monotonic ns; its time runs from the first call on.
+    pub(super) fn due(&mut self, place: usize, now: u64) -> u64 {
+        debug_assert!(self.is_listed[place], "only what is listed is due");
+        let Some(due) = self.due.get_mut(place) else {
+            return now;
+        };
+        if *due == 0 {
+            *due = now.saturating_add(self.interval_ns);
+        }
+        *due
     }
 
     /// Lists a channel.
@@ -44,6 +69,9 @@ impl FlushList {
     pub(super) fn strike(&mut self, place: usize) {
         debug_assert!(self.is_listed[place], "only what is listed is struck");
         self.is_listed[place] = false;
+        if let Some(due) = self.due.get_mut(place) {
+            *due = 0;
+        }
     }
 
     /// Puts back what is left of the list taken out.
@@ -54,8 +82,8 @@ impl FlushList {
     }
 
     pub(super) fn clear(&mut self) {
-        for place in self.listed.drain(..) {
-            self.is_listed[place as usize] = false;
+        for place in std::mem::take(&mut self.listed) {
+            self.strike(place as usize);
         }
     }
 }
@@ -66,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_channel_is_listed_once_until_struck() {
-        let mut list = FlushList::new(3);
+        let mut list = FlushList::new(3, 0);
         for place in [2, 0, 2] {
             list.touch(place);
         }
@@ -82,5 +110,18 @@ mod tests {
         assert!(list.is_empty());
         list.touch(0);
         assert_eq!(list.listed, [0]);
+        assert_eq!(list.due(0, 7), 7, "without an interval at once");
+    }
+
+    #[test]
+    fn the_time_of_a_channel_runs_from_the_first_look_until_struck() {
+        let mut list = FlushList::new(2, 100);
+        list.touch(1);
+        assert_eq!((list.due(1, 5), list.due(1, 50)), (105, 105));
+        list.touch(1);
+        assert_eq!(list.due(1, 60), 105, "listed already");
+        list.clear();
+        list.touch(1);
+        assert_eq!(list.due(1, 200), 300);
     }
 }

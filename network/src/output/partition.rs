@@ -1,7 +1,7 @@
 //! All outgoing channels of one edge of a subtask.
 //!
 //! Entered by the task, once per record ([`ResultPartition::write`]) and once per turn
-//! ([`ResultPartition::flush_idle`]); left to the outlet with sealed buffers. Invariants: a write never
+//! ([`ResultPartition::end_turn`]); left to the outlet with sealed buffers. Invariants: a write never
 //! blocks and never drops a record without an error; a task that looks at [`ResultPartition::ready`]
 //! before each input record overdraws by at most the output of that one; records of a channel keep
 //! their order. Lives on the shard's thread.
@@ -40,6 +40,8 @@ pub struct PartitionConfig {
     pub exclusive: u32,
     /// Bytes of the largest record.
     pub max_record_size: u64,
+    /// How long a buffer that is not full waits for more records, in ns; 0 for not at all.
+    pub flush_interval_ns: u64,
 }
 
 /// What a partition has sealed so far.
@@ -95,7 +97,7 @@ impl ResultPartition {
             writers: targets.iter().map(|_| ChannelWriter::default()).collect(),
             layout: config.layout,
             held: vec![HeldMarks::default(); targets.len()],
-            flush: FlushList::new(targets.len()),
+            flush: FlushList::new(targets.len(), config.flush_interval_ns),
             outlet,
             handover,
             blocked,
@@ -156,16 +158,47 @@ impl ResultPartition {
         self.handover.dispatch();
     }
 
-    /// To be called when the task's turn ends and it will not go on by itself: no more input, or blocked.
+    /// To be called when the task's turn ends, at `now` (monotonic ns); `idle` if it will not go on by
+    /// itself: no more input, or blocked. Without a flush interval an idle task's open buffers leave
+    /// ([`Self::flush_idle`]); with one those whose time has come leave, on the same condition.
+    /// Answers when this is to be called again at the latest.
+    #[inline]
+    pub fn end_turn(&mut self, now: u64, idle: bool) -> Option<u64> {
+        if self.flush.is_empty() {
+            return None;
+        }
+        if self.flush.is_timed() {
+            return self.flush_due(now);
+        }
+        if idle {
+            self.flush_idle();
+        }
+        None
+    }
+
     /// Sends the open buffers of channels of which nothing is unconsumed; of the others the task is
     /// woken when that is so. True if anything was sent.
     pub fn flush_idle(&mut self) -> bool {
-        !self.flush.is_empty() && self.flush(false)
+        self.flush_each(|this, place| this.outlet.borrow_mut().may_flush(place))
     }
 
-    /// Sends every open buffer, credit or not (for a flush interval). True if anything was sent.
+    /// Sends every open buffer, credit or not. True if anything was sent.
     pub fn flush_all(&mut self) -> bool {
-        !self.flush.is_empty() && self.flush(true)
+        self.flush_each(|_, _| true)
+    }
+
+    /// As [`Self::flush_idle`], of those whose time has come; answers when that of the next one has.
+    fn flush_due(&mut self, now: u64) -> Option<u64> {
+        let mut next = None;
+        self.flush_each(|this, place| {
+            let due = this.flush.due(place, now);
+            if due > now {
+                next = Some(next.map_or(due, |next: u64| next.min(due)));
+                return false;
+            }
+            this.outlet.borrow_mut().may_flush(place)
+        });
+        next
     }
 
     /// Whether no channel of any partition that shares the `Blocked` waits for credit: one load.
@@ -189,12 +222,16 @@ impl ResultPartition {
         self.sent
     }
 
-    fn flush(&mut self, all: bool) -> bool {
+    /// Sends the open buffers of the channels that `may` be flushed. True if anything was sent.
+    fn flush_each(&mut self, mut may: impl FnMut(&mut Self, usize) -> bool) -> bool {
+        if self.flush.is_empty() {
+            return false;
+        }
         let before = self.sent.buffers;
         let mut listed = self.flush.take();
         listed.retain(|&place| {
             let place = place as usize;
-            if !all && !self.outlet.borrow_mut().may_flush(place) {
+            if !may(self, place) {
                 return true;
             }
             self.close(place, None);

@@ -55,6 +55,7 @@ pub(crate) struct Plan {
     /// Records are strings of 0 to this many bytes of padding.
     pub(crate) padding: u64,
     pub(crate) max_record_size: u64,
+    pub(crate) flush_interval_ns: u64,
 }
 
 impl Plan {
@@ -75,6 +76,7 @@ impl Plan {
             reserve: 1 << 20,
             padding: 30,
             max_record_size: 64 << 20,
+            flush_interval_ns: 0,
         }
     }
 
@@ -260,6 +262,7 @@ impl World {
                     layout,
                     exclusive: plan.exclusive,
                     max_record_size: plan.max_record_size,
+                    flush_interval_ns: plan.flush_interval_ns,
                 };
                 let wake = WakeSlot::new();
                 let post = posts[usize::from(shard)].clone();

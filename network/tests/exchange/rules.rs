@@ -43,6 +43,7 @@ fn pair(plan: &Plan, channels: u32) -> Pair {
         layout: LAYOUT,
         exclusive: plan.exclusive,
         max_record_size: plan.max_record_size,
+        flush_interval_ns: plan.flush_interval_ns,
     };
     let (output_wake, input_wake) = (WakeSlot::new(), WakeSlot::new());
     let partition = ResultPartition::new(
@@ -167,7 +168,47 @@ fn a_half_full_buffer_waits_for_the_one_before_and_the_task_is_woken() {
 }
 
 #[test]
-fn a_flush_by_interval_does_not_wait() {
+fn with_an_interval_a_half_full_buffer_leaves_when_it_is_due() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(
+            &Plan {
+                flush_interval_ns: 100,
+                ..plan
+            },
+            1,
+        );
+        assert_eq!(pair.partition.end_turn(3, true), None, "nothing is open");
+        pair.write(0, 1);
+        assert_eq!(pair.partition.end_turn(5, true), Some(105));
+        pair.write(0, 2);
+        assert_eq!(pair.partition.end_turn(104, true), Some(105));
+        assert!(pair.read().is_empty());
+        assert_eq!(pair.partition.end_turn(105, false), None, "busy or not");
+        pair.write(0, 3);
+        assert_eq!(pair.partition.end_turn(110, true), Some(210));
+        assert_eq!(pair.partition.end_turn(210, true), None);
+        pair.pump();
+        assert_eq!(pair.read(), [1, 2], "3 waits until these are consumed");
+        assert!(pair.output_wake.take_missed());
+        assert_eq!(pair.partition.end_turn(215, true), None);
+        assert_eq!(pair.read(), [3]);
+    }
+}
+
+#[test]
+fn without_an_interval_only_an_idle_task_flushes() {
+    for plan in same_or_other_shard() {
+        let mut pair = pair(&plan, 1);
+        pair.write(0, 1);
+        assert_eq!(pair.partition.end_turn(5, false), None);
+        assert!(pair.read().is_empty());
+        assert_eq!(pair.partition.end_turn(6, true), None);
+        assert_eq!(pair.read(), [1]);
+    }
+}
+
+#[test]
+fn a_flush_of_all_does_not_wait() {
     let mut pair = pair(
         &Plan {
             exclusive: 2,
