@@ -8,7 +8,7 @@
 
 mod build;
 mod check;
-mod dice;
+pub(crate) mod dice;
 mod draw;
 mod functions;
 mod program;
@@ -26,7 +26,7 @@ fn seeds(default: u64) -> Vec<u64> {
 }
 
 /// Runs every seed and fails with the first that is wrong.
-fn every(default: u64, test: &str, run: impl Fn(u64) -> Result<(), String>) {
+pub(crate) fn every(default: u64, test: &str, run: impl Fn(u64) -> Result<(), String>) {
     for seed in seeds(default) {
         if let Err(wrong) = run(seed) {
             panic!(

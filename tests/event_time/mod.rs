@@ -1,0 +1,13 @@
+//! What depends on event time, against naive models over vectors.
+//!
+//! A seed draws the input, its disorder, its splits and the settings ([`trial`]); [`script`] is the
+//! source that emits records and watermarks as drawn, [`on_time`] the stage that finds a result behind
+//! its watermark. Each further file is one family of operators with its models. Nothing of the engine
+//! is in a model.
+//!
+//! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
+
+mod joins;
+mod on_time;
+mod script;
+mod trial;

@@ -1,0 +1,125 @@
+//! A source that emits records and watermarks in a given order, one subtask for each of its splits.
+//!
+//! Invariant: a watermark is never at or after the time of a record that follows it in its split, so
+//! no record is late.
+
+use std::sync::Arc;
+
+use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::shard::step::TurnContext;
+use thalweg_dataflow::source::{
+    Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus,
+};
+use thalweg_dataflow::task::SubtaskInfo;
+use thalweg_memory::{Mark, Record};
+
+use crate::random_graphs::dice::Dice;
+
+/// What a split emits.
+#[derive(Clone, Debug)]
+pub(crate) enum Event<T> {
+    Record(T, i64),
+    Watermark(i64),
+}
+
+/// The splits of a source, each with what it emits.
+pub(crate) struct Script<T>(Arc<[Vec<Event<T>>]>);
+
+impl<T> Clone for Script<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: Clone> Script<T> {
+    /// Deals timed records out over `splits` splits, each in the order of its records' times but for
+    /// up to `disorder` ms, with watermarks between them.
+    pub(crate) fn draw(dice: &mut Dice, records: &[(T, i64)], splits: u32, disorder: u64) -> Self {
+        let mut dealt: Vec<Vec<(i64, T, i64)>> = (0..splits).map(|_| Vec::new()).collect();
+        for (record, at) in records {
+            let place = at + dice.below(disorder + 1) as i64;
+            dealt[dice.below(splits.into()) as usize].push((place, record.clone(), *at));
+        }
+        let percent = dice.pick(&[2, 20, 60]);
+        let ordered = dealt.into_iter().map(|mut split| {
+            split.sort_by_key(|(place, _, _)| *place);
+            with_watermarks(dice, split, percent)
+        });
+        Self(ordered.collect())
+    }
+}
+
+/// Puts a watermark behind `percent` of the records, as high as what follows allows.
+fn with_watermarks<T>(dice: &mut Dice, split: Vec<(i64, T, i64)>, percent: u64) -> Vec<Event<T>> {
+    let mut allowed = i64::MAX;
+    let mut events = Vec::new();
+    for (_, record, at) in split.into_iter().rev() {
+        if allowed < i64::MAX && dice.chance(percent) {
+            events.push(Event::Watermark(allowed - 1 - dice.below(3) as i64));
+        }
+        allowed = allowed.min(at);
+        events.push(Event::Record(record, at));
+    }
+    events.reverse();
+    events
+}
+
+impl<T: Record + Clone + Sync> Source for Script<T> {
+    type Item = T;
+    type Split = usize;
+    type Reader = ScriptReader<T>;
+
+    fn name(&self) -> String {
+        "script".to_owned()
+    }
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Bounded
+    }
+    fn parallelism(&self) -> Option<u32> {
+        Some(self.0.len() as u32)
+    }
+    fn timestamps(&self) -> bool {
+        true
+    }
+    fn splits(&self, _parallelism: u32) -> Result<Vec<usize>, SourceError> {
+        Ok((0..self.0.len()).collect())
+    }
+    fn open(&self, splits: Vec<usize>, _: &SubtaskInfo) -> Result<ScriptReader<T>, SourceError> {
+        assert_eq!(splits.len(), 1, "one subtask for each split");
+        Ok(ScriptReader {
+            events: self.0[splits[0]].clone(),
+            next: 0,
+        })
+    }
+}
+
+/// Reads one split.
+pub(crate) struct ScriptReader<T> {
+    events: Vec<Event<T>>,
+    next: usize,
+}
+
+impl<T: Record + Clone + Sync> SourceReader for ScriptReader<T> {
+    type Item = T;
+    type Split = usize;
+
+    fn poll<O: SourceOutput<T>>(
+        &mut self,
+        out: &mut O,
+        _context: &mut TurnContext<'_>,
+    ) -> Result<SourceStatus, SourceError> {
+        while out.wanted() {
+            match self.events.get(self.next) {
+                Some(Event::Record(record, at)) => out.emit(record.clone(), Timestamp(*at)),
+                Some(Event::Watermark(at)) => out.mark(Mark::Watermark(Watermark(Timestamp(*at)))),
+                None => return Ok(SourceStatus::Finished),
+            }
+            self.next += 1;
+        }
+        Ok(SourceStatus::More)
+    }
+
+    fn snapshot(&self) -> Vec<usize> {
+        vec![self.next]
+    }
+}

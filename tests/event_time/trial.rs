@@ -1,0 +1,121 @@
+//! One run of a program: settings drawn from a seed, in simulation or on the shards of this process.
+
+use std::fmt::Debug;
+
+use thalweg_connectors::Collected;
+use thalweg_core::config::RuntimeMode;
+use thalweg_core::seam::simulated::SimOptions;
+use thalweg_dataflow::stream::Environment;
+
+use crate::random_graphs::dice::Dice;
+use crate::random_graphs::every;
+use crate::stage;
+
+/// Runs a program of every seed in simulation and compares, `seeds` of them.
+pub(crate) fn simulate(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
+    every(seeds, test, |seed| {
+        let mut trial = Trial::draw(seed);
+        trial.simulated = true;
+        run(&mut trial)
+    });
+}
+
+/// The same on the shards of this process.
+pub(crate) fn on_shards(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
+    every(seeds, test, |seed| run(&mut Trial::draw(seed)));
+}
+
+/// Settings, and the dice for the rest.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    pub(crate) seed: u64,
+    pub(crate) dice: Dice,
+    pub(crate) batch: bool,
+    simulated: bool,
+    settings: Vec<(&'static str, String)>,
+    turn_budget_us: u64,
+}
+
+impl Trial {
+    fn draw(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let hard = seed % 4 == 3;
+        let parallelism = if hard { 8 } else { 1 + dice.below(8) as u32 };
+        let turn_budget_us = dice.pick(&[1, 20, 200]);
+        let segment = dice.pick(&["512b", "512b", "1kb", "32kb"]);
+        let exclusive = if hard { 1 } else { dice.pick(&[1, 2, 4]) };
+        let floating = if hard { 0 } else { dice.pick(&[0, 1, 8]) };
+        let settings = vec![
+            ("parallelism.default", parallelism.to_string()),
+            ("thalweg.shard.count", (1 + dice.below(3)).to_string()),
+            (
+                "taskmanager.memory.segment-size",
+                if hard { "512b" } else { segment }.to_owned(),
+            ),
+            (
+                "taskmanager.network.memory.buffers-per-channel",
+                exclusive.to_string(),
+            ),
+            (
+                "taskmanager.network.memory.floating-buffers-per-gate",
+                floating.to_string(),
+            ),
+            ("thalweg.shard.turn-budget", format!("{turn_budget_us}us")),
+        ];
+        Self {
+            seed,
+            batch: dice.chance(20),
+            simulated: false,
+            settings,
+            turn_budget_us,
+            dice,
+        }
+    }
+
+    /// Runs the program that `build` writes and compares what it gathers, in any order, with what is
+    /// expected.
+    pub(crate) fn compare<T: Ord + Debug>(
+        &self,
+        mut expected: Vec<T>,
+        build: impl FnOnce(&Environment) -> Collected<T>,
+    ) -> Result<(), String> {
+        let mut gathered = self.run(build)?;
+        gathered.sort();
+        expected.sort();
+        if gathered == expected {
+            return Ok(());
+        }
+        let first = (gathered.iter().zip(&expected)).find(|(got, wanted)| got != wanted);
+        Err(format!(
+            "{} results, expected {}; sorted, the first that differs and what was expected: \
+             {first:?}\n\ntrial: {self:?}",
+            gathered.len(),
+            expected.len()
+        ))
+    }
+
+    fn run<T>(&self, build: impl FnOnce(&Environment) -> Collected<T>) -> Result<Vec<T>, String> {
+        let settings: Vec<_> = (self.settings.iter())
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        let (environment, token) = if self.simulated {
+            let options = SimOptions {
+                turn_budget_ns: self.turn_budget_us * 1000,
+                ..SimOptions::default()
+            };
+            (stage::simulation(self.seed, options, &settings).0, None)
+        } else {
+            let (environment, token) = stage::shards(&settings);
+            (environment, Some(token))
+        };
+        let _deadline = token.map(|token| stage::cancel_after(&token, stage::PATIENCE));
+        environment.set_runtime_mode(match self.batch {
+            true => RuntimeMode::Batch,
+            false => RuntimeMode::Streaming,
+        });
+        let gathered = build(&environment);
+        let ran = environment.execute("trial");
+        ran.map_err(|error| format!("the job ended with: {error}\n\ntrial: {self:?}"))?;
+        Ok(gathered.take())
+    }
+}
