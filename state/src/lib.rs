@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod broadcast;
 pub mod descriptor;
 pub mod error;
 pub mod keyed;
@@ -19,6 +20,7 @@ pub mod table;
 pub mod timer;
 
 pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
+pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{KeyedContext, ReducingState, ValueState};

@@ -54,6 +54,14 @@ impl<K: Key> KeyedContext<K> {
         }
     }
 
+    /// Leaves the current key: from now on there is none.
+    ///
+    /// # Panics
+    /// When called from inside a closure given to a state handle.
+    pub fn leave_current(&self) {
+        self.current.replace(None);
+    }
+
     /// Calls `with` with the current key, if there is one.
     #[inline]
     pub fn with_current<R>(&self, with: impl FnOnce(KeyHash, &K::Of<'_>) -> R) -> Option<R> {
