@@ -62,7 +62,7 @@ impl ShardPlan {
                 return;
             }
         };
-        let handover = Handover::new(mesh, pool, slots.overdraft.clone());
+        let handover = Handover::new(mesh, pool, slots.whole.clone());
         for plan in subtasks {
             let task = plan.info.task_name();
             if let Err(message) = add(plan, &handover, &slots, &memory, shard, &reports) {
@@ -115,6 +115,8 @@ fn add(
     reports: &SyncSender<Report>,
 ) -> Result<(), String> {
     let wake = WakeSlot::new();
+    let budget = slots.slot(plan.info.index);
+    let handover = handover.charging(budget.clone());
     let gate = (!plan.inputs.is_empty()).then(|| {
         let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
         (Rc::new(RefCell::new(gate)), plan.input_layouts)
@@ -133,7 +135,6 @@ fn add(
         (output.edge, partition)
     };
     let partitions = plan.outputs.into_iter().map(partition).collect();
-    let budget = slots.slot(plan.info.index);
     let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
     let mut context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
     let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
@@ -148,10 +149,11 @@ fn add(
     Ok(())
 }
 
-/// The managed memory of one shard: a share per slot, and the overdraft of its exchanges.
+/// The managed memory of one shard: a share per slot, which also pays what the slot's exchanges
+/// overdraw.
 struct SlotBudgets {
     slots: Vec<(u32, Budget)>,
-    overdraft: Budget,
+    whole: Budget,
 }
 
 impl SlotBudgets {
@@ -167,10 +169,7 @@ impl SlotBudgets {
             .filter(|slot| layout.shard_of(*slot) == shard)
             .map(|slot| (slot, whole.child(format!("slot {slot}"), share)))
             .collect();
-        Self {
-            slots,
-            overdraft: whole.child(format!("exchange overdraft of {shard}"), here),
-        }
+        Self { slots, whole }
     }
 
     /// The slot that subtasks of this index share.

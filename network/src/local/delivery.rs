@@ -50,12 +50,7 @@ impl Post {
                 segment,
                 oversize_bytes,
             } => {
-                if let Some(segment) = segment {
-                    self.give_back(segment);
-                }
-                if oversize_bytes > 0 {
-                    self.reserve().release(oversize_bytes);
-                }
+                self.come_home(channel, segment, oversize_bytes);
                 self.settle(channel, amount, consumed);
                 None
             }

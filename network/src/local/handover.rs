@@ -32,6 +32,8 @@ const DRAIN_AT_ONCE: usize = 256;
 #[derive(Clone)]
 pub struct Handover {
     post: Rc<RefCell<Post>>,
+    /// What partitions made with this handle overdraw is charged here.
+    reserve: Budget,
     arrivals: Rc<RefCell<Vec<(ShardId, Parcel)>>>,
 }
 
@@ -42,10 +44,20 @@ impl Handover {
     /// The post of the shard that `pool` belongs to. `mesh` is that shard's end of all lanes; `reserve`
     /// pays for segments beyond the pool and for records larger than a segment.
     pub fn new(mesh: MeshEnd<Parcel>, pool: SegmentPool, reserve: Budget) -> Handover {
-        let post = Rc::new(RefCell::new(Post::new(mesh, pool, reserve)));
+        let post = Rc::new(RefCell::new(Post::new(mesh, pool)));
         Handover {
             post,
+            reserve,
             arrivals: Rc::default(),
+        }
+    }
+
+    /// A handle to the same post whose partitions overdraw at the cost of another reserve.
+    #[must_use]
+    pub fn charging(&self, reserve: Budget) -> Handover {
+        Handover {
+            reserve,
+            ..self.clone()
         }
     }
 
@@ -60,8 +72,8 @@ impl Handover {
     }
 
     /// What pays for segments beyond the pool and for records larger than a segment.
-    pub fn reserve(&self) -> Budget {
-        self.post.borrow().reserve().clone()
+    pub fn reserve(&self) -> &Budget {
+        &self.reserve
     }
 
     /// Parcels that wait because a lane is full, for metrics.
@@ -109,7 +121,8 @@ impl Handover {
     ) {
         let mut post = self.post.borrow_mut();
         for (place, channel) in (0u32..).zip(channels) {
-            post.set_output(channel, (Rc::downgrade(outlet), place));
+            let route = (Rc::downgrade(outlet), place);
+            post.set_output(channel, route, self.reserve.clone());
         }
     }
 
@@ -123,12 +136,12 @@ impl Handover {
 
     /// A segment to fill.
     pub(crate) fn lease(&self) -> Result<Segment, BudgetExceeded> {
-        self.post.borrow_mut().lease()
+        self.post.borrow_mut().lease(&self.reserve)
     }
 
     /// Gives back what an own buffer holds, without sending it.
     pub(crate) fn take_home(&self, buffer: Buffer) {
-        self.post.borrow_mut().take_home(buffer);
+        self.post.borrow_mut().take_home(buffer, &self.reserve);
     }
 
     /// Puts a parcel on its way; [`Handover::dispatch`] must follow.

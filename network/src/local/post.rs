@@ -3,7 +3,7 @@
 //!
 //! Entered by the handover only. Invariants: parcels for one shard leave in the order in which they were
 //! sent, whether or not the lane had room; nothing waits for room; a segment leased here is given back
-//! here. Lives on the shard's thread.
+//! here, and what was charged for it to the reserve that was charged. Lives on the shard's thread.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,12 +32,17 @@ pub(super) enum InputRoute {
 /// there is none or it has gone.
 pub(super) type OutputRoute = (Weak<RefCell<Outlet>>, u32);
 
+/// The sending end of a channel and the reserve that pays for what it overdraws, which outlives it.
+struct Output {
+    route: OutputRoute,
+    reserve: Option<Budget>,
+}
+
 /// Everything a post owns.
 pub(super) struct Post {
     pub(super) shard: ShardId,
     mesh: MeshEnd<Parcel>,
     pool: SegmentPool,
-    reserve: Budget,
     /// By target shard: what the lane had no room for.
     outboxes: Vec<VecDeque<Parcel>>,
     /// Parcels in all outboxes.
@@ -45,7 +50,7 @@ pub(super) struct Post {
     /// Parcels from this shard to itself, not yet delivered.
     pub(super) own: VecDeque<Parcel>,
     inputs: Vec<InputRoute>,
-    outputs: Vec<OutputRoute>,
+    outputs: Vec<Output>,
     /// Parcels that came before their gate was registered; bounded by their senders' credits.
     early: BTreeMap<ChannelId, Vec<(ShardId, Parcel)>>,
     /// What follows from the delivery under way; empty between deliveries, kept for its memory.
@@ -53,12 +58,11 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(mesh: MeshEnd<Parcel>, pool: SegmentPool, reserve: Budget) -> Post {
+    pub(super) fn new(mesh: MeshEnd<Parcel>, pool: SegmentPool) -> Post {
         Post {
             shard: pool.shard(),
             mesh,
             pool,
-            reserve,
             outboxes: Vec::new(),
             held_up: 0,
             own: VecDeque::new(),
@@ -71,29 +75,51 @@ impl Post {
 
     /// A segment to fill: from the pool, and when that is empty from the allocator, charged to the
     /// reserve.
-    pub(super) fn lease(&mut self) -> Result<Segment, BudgetExceeded> {
+    pub(super) fn lease(&mut self, reserve: &Budget) -> Result<Segment, BudgetExceeded> {
         if let Some(segment) = self.pool.lease() {
             return Ok(segment);
         }
         let size = self.pool.segment_size();
-        self.reserve.reserve(size as u64)?;
+        reserve.reserve(size as u64)?;
         Ok(Segment::overdraft(self.shard, size))
     }
 
-    /// A segment has come home.
-    pub(super) fn give_back(&mut self, segment: Segment) {
-        if segment.is_overdraft() {
-            self.reserve.release(segment.len() as u64);
+    /// What a channel of this shard sent has come home.
+    pub(super) fn come_home(
+        &mut self,
+        channel: ChannelId,
+        segment: Option<Segment>,
+        oversize_bytes: u64,
+    ) {
+        let charged = oversize_bytes + overdrawn(segment.as_ref());
+        if charged > 0 {
+            self.reserve_of(channel).release(charged);
         }
-        self.pool.give_back(segment);
+        if let Some(segment) = segment {
+            self.pool.give_back(segment);
+        }
+    }
+
+    /// Gives back what an own buffer holds that was charged to `reserve`, without sending it.
+    pub(super) fn take_home(&mut self, buffer: Buffer, reserve: &Budget) {
+        let oversize_bytes = oversize(&buffer);
+        let segment = buffer.into_segment();
+        reserve.release(oversize_bytes + overdrawn(segment.as_ref()));
+        if let Some(segment) = segment {
+            self.pool.give_back(segment);
+        }
+    }
+
+    fn reserve_of(&self, channel: ChannelId) -> &Budget {
+        let output = self.outputs.get(channel.index());
+        match output.and_then(|output| output.reserve.as_ref()) {
+            Some(reserve) => reserve,
+            None => unreachable!("{channel} has sent from here, so its output was registered"),
+        }
     }
 
     pub(super) fn pool(&self) -> &SegmentPool {
         &self.pool
-    }
-
-    pub(super) fn reserve(&self) -> &Budget {
-        &self.reserve
     }
 
     /// Sends to a shard, which may be this one. Never waits; visible to another shard after
@@ -184,20 +210,23 @@ impl Post {
     }
 
     pub(super) fn output(&self, channel: ChannelId) -> Option<&OutputRoute> {
-        self.outputs.get(channel.index())
+        let output = self.outputs.get(channel.index())?;
+        Some(&output.route)
     }
 
-    pub(super) fn set_output(&mut self, channel: ChannelId, route: OutputRoute) {
+    pub(super) fn set_output(&mut self, channel: ChannelId, route: OutputRoute, reserve: Budget) {
         let place = channel.index();
         if self.outputs.len() <= place {
-            self.outputs.resize_with(place + 1, || (Weak::new(), 0));
+            let vacant = || Output {
+                route: (Weak::new(), 0),
+                reserve: None,
+            };
+            self.outputs.resize_with(place + 1, vacant);
         }
-        debug_assert_eq!(
-            self.outputs[place].0.strong_count(),
-            0,
-            "{channel} has one sender"
-        );
-        self.outputs[place] = route;
+        let output = &mut self.outputs[place];
+        debug_assert_eq!(output.route.0.strong_count(), 0, "{channel} has one sender");
+        output.route = route;
+        output.reserve = Some(reserve);
     }
 
     /// Keeps a parcel whose gate is not registered yet.
@@ -216,19 +245,26 @@ impl Post {
 
     /// Takes what is ours out of a parcel that nobody will ever receive.
     fn reclaim(&mut self, parcel: Parcel) {
-        let Parcel::Data { buffer, .. } = parcel else {
-            return;
-        };
-        self.take_home(buffer);
+        if let Parcel::Data {
+            channel, buffer, ..
+        } = parcel
+        {
+            let oversize_bytes = oversize(&buffer);
+            self.come_home(channel, buffer.into_segment(), oversize_bytes);
+        }
     }
+}
 
-    /// Gives back what an own buffer holds, without sending it.
-    pub(super) fn take_home(&mut self, buffer: Buffer) {
-        if buffer.is_oversize() {
-            self.reserve.release(buffer.used_bytes() as u64);
-        }
-        if let Some(segment) = buffer.into_segment() {
-            self.give_back(segment);
-        }
+/// Bytes that a buffer of its own took for a record longer than a segment.
+fn oversize(buffer: &Buffer) -> u64 {
+    match buffer.is_oversize() {
+        true => buffer.used_bytes() as u64,
+        false => 0,
     }
+}
+
+/// Bytes that a segment beyond the pool took.
+fn overdrawn(segment: Option<&Segment>) -> u64 {
+    let overdraft = segment.filter(|segment| segment.is_overdraft());
+    overdraft.map_or(0, |segment| segment.len() as u64)
 }

@@ -446,6 +446,59 @@ fn a_record_over_the_limit_is_an_error_that_names_the_key() {
 }
 
 #[test]
+fn each_task_overdraws_its_own_reserve() {
+    for plan in same_or_other_shard() {
+        let plan = Plan {
+            pool: 1,
+            reserve: 512,
+            ..plan
+        };
+        let mut pair = pair(&plan, 2);
+        let slot = Budget::new("another slot", 600);
+        let target = OutputTarget {
+            channel: ChannelId(2),
+            shard: ShardId(plan.shards - 1),
+        };
+        let config = PartitionConfig {
+            layout: LAYOUT,
+            exclusive: plan.exclusive,
+            max_record_size: plan.max_record_size,
+            flush_interval_ns: 0,
+        };
+        let post = pair.posts[0].charging(slot.clone());
+        let (blocked, wake) = (Blocked::new(), WakeSlot::new());
+        let mut other = ResultPartition::new(post, &[target], config, blocked, wake);
+        let gate = InputGate::new(vec![vec![target.channel]], 2, 0, WakeSlot::new());
+        let mut gate = Rc::new(RefCell::new(gate));
+        pair.posts[usize::from(target.shard.0)].register_gate(&gate);
+
+        pair.write(0, 1);
+        pair.write(1, 2);
+        other.write::<u64>(0, KeyHash(0), Timestamp::NONE, &3);
+        let used = |pair: &Pair| (pair.posts[0].reserve().used(), slot.used());
+        assert_eq!(used(&pair), (512, 512), "the pool has one segment");
+        assert!(pair.partition.flush_all() && other.flush_all());
+        std::mem::swap(&mut pair.gate, &mut gate);
+        assert_eq!(pair.read(), [3]);
+        assert_eq!(used(&pair), (512, 0));
+        std::mem::swap(&mut pair.gate, &mut gate);
+        assert_eq!(pair.read().len(), 2);
+        assert_eq!(used(&pair), (0, 0));
+
+        let large = "y".repeat(580);
+        other.write::<String>(0, KeyHash(0), Timestamp::NONE, &large);
+        assert!(slot.used() >= 580 && pair.posts[0].reserve().used() == 0);
+        drop((other, gate));
+        pair.pump();
+        assert_eq!(
+            slot.used(),
+            0,
+            "the sender has gone, what it sent comes home"
+        );
+    }
+}
+
+#[test]
 fn memory_that_cannot_be_had_is_an_error_that_names_the_keys() {
     let mut pair = pair(
         &Plan {
