@@ -18,14 +18,15 @@ use crate::stage;
 pub(crate) fn simulate(seed: u64) -> Result<(), String> {
     let program = draw::program(seed);
     let (environment, _) = simulation(&program, seed);
-    judge(&program, &environment)
+    judge(&program, &environment, "simulated")
 }
 
 /// Runs the program of a seed in simulation, with these dice; answers its trace.
 pub(crate) fn trace(seed: u64, dice: u64) -> u64 {
     let program = draw::program(seed);
     let (environment, executor) = simulation(&program, dice);
-    judge(&program, &environment).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    judge(&program, &environment, "simulated")
+        .unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
     executor.trace_hash()
 }
 
@@ -36,17 +37,17 @@ pub(crate) fn simulate_against_another(seed: u64) -> Result<(), String> {
     let (environment, _) = simulation(&program, seed);
     let mut other = program.clone();
     other.input.count += 1;
-    compare_run(&program, &environment, &other)
+    compare_run(&program, &environment, &other).map(|_| ())
 }
 
-/// Runs the program of a seed on real shards.
-pub(crate) fn work(seed: u64, driver: &str) -> Result<(), String> {
+/// Runs the program of a seed on real shards, which are to come out on the driver `expected`.
+pub(crate) fn work(seed: u64, driver: &str, expected: &str) -> Result<(), String> {
     let program = draw::program(seed);
     let mut settings = settings_of(&program);
     settings.push(("thalweg.io.driver", driver.to_owned()));
     let (environment, token) = stage::shards(&borrowed(&settings));
     let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-    judge(&program, &environment)
+    judge(&program, &environment, expected)
 }
 
 fn simulation(program: &Program, dice: u64) -> (Environment, thalweg_cluster::SimulatedExecutor) {
@@ -92,15 +93,20 @@ fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str
 }
 
 /// Runs the program and compares; the answer says what is wrong and with which program.
-fn judge(program: &Program, environment: &Environment) -> Result<(), String> {
-    compare_run(program, environment, program)
+fn judge(program: &Program, environment: &Environment, driver: &str) -> Result<(), String> {
+    let took = compare_run(program, environment, program)?;
+    if took != driver {
+        return Err(format!("the shards ran on {took}, expected {driver}"));
+    }
+    Ok(())
 }
 
+/// Answers the driver that the shards ran on.
 fn compare_run(
     program: &Program,
     environment: &Environment,
     reference: &Program,
-) -> Result<(), String> {
+) -> Result<String, String> {
     let wrong = |what: String| format!("{what}\n\nprogram: {program:?}");
     environment.set_runtime_mode(match program.batch {
         true => RuntimeMode::Batch,
@@ -124,7 +130,7 @@ fn compare_run(
             return Err(wrong(format!("{what}: {told}, expected {expected}")));
         }
     }
-    Ok(())
+    Ok(summary.io_driver)
 }
 
 fn compare(gathered: &Collected<Pair>, expected: &Outcome) -> Result<(), String> {

@@ -14,6 +14,9 @@ mod functions;
 mod program;
 mod reference;
 
+use thalweg_core::seam::probe::probe;
+use thalweg_core::seam::seccomp::forbid_io_uring_for_tests;
+
 use self::check::{simulate, simulate_against_another, trace, work};
 
 /// The seeds of a run: `default` of them from 0 on, unless the caller's environment says otherwise.
@@ -44,16 +47,35 @@ fn equal_the_reference_in_simulation() {
 
 #[test]
 fn equal_the_reference_on_shards() {
+    let driver = match probe().io_uring {
+        Ok(()) => "io_uring",
+        Err(_) => "epoll",
+    };
     every(100, "equal_the_reference_on_shards", |seed| {
-        work(seed, "auto")
+        work(seed, "auto", driver)
     });
 }
 
 #[test]
 fn equal_the_reference_on_the_epoll_driver() {
     every(16, "equal_the_reference_on_the_epoll_driver", |seed| {
-        work(seed, "epoll")
+        work(seed, "epoll", "epoll")
     });
+}
+
+#[test]
+fn equal_the_reference_where_io_uring_is_denied() {
+    // The filter holds for the thread that sets it and for the shards that it starts.
+    let denied = || {
+        forbid_io_uring_for_tests().unwrap();
+        every(8, "equal_the_reference_where_io_uring_is_denied", |seed| {
+            work(seed, "auto", "epoll")
+        });
+    };
+    let thread = std::thread::Builder::new().spawn(denied).unwrap();
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 #[test]
