@@ -15,7 +15,7 @@ pub use thalweg_dataflow::operator::{
 pub use thalweg_dataflow::stream::{
     ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };
-pub use thalweg_dataflow::time::{FiredTimer, TimeDomain};
+pub use thalweg_dataflow::time::{FiredTimer, TimeDomain, WatermarkStrategy};
 /// The attribute that makes a struct or enum a [`Record`].
 pub use thalweg_memory::record::record;
 pub use thalweg_memory::record::{Item, Key, KeyValue, Record, Str, View, Wire};

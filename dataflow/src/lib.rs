@@ -34,4 +34,6 @@ pub use stream::{
     ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, RuntimeMode, SharedStream,
 };
 pub use task::{Head, Push};
-pub use time::{FiredTimer, TimeDomain, TimerService};
+pub use time::{
+    FiredTimer, TimeDomain, TimerService, WatermarkGenerator, WatermarkOutput, WatermarkStrategy,
+};

@@ -72,8 +72,25 @@ pub trait SourceOutput<I: Item> {
     /// Emits one record; `at` is its event time or [`Timestamp::NONE`].
     fn emit(&mut self, item: I::Of<'_>, at: Timestamp);
 
-    /// Emits a watermark or idle mark, in order with the records.
+    /// Emits a watermark or idle mark, in order with the records. Where the source has a watermark
+    /// strategy, an idle mark is that of the split in work, and a watermark is dropped.
     fn mark(&mut self, mark: Mark);
+
+    /// The records that follow are of this split, whatever number the reader knows it by.
+    ///
+    /// A reader with several splits says so whenever it turns to one, so that a watermark strategy can
+    /// keep their times apart. A split once named holds the watermark until it is ended or idle: name
+    /// all that are read side by side before the first record, those read one after the other as they
+    /// come. [`SourceOutput::wanted`] may then say no to one split and yes to another, because the first
+    /// is ahead of its alignment group: turn to the next one.
+    fn begin_split(&mut self, split: u64) {
+        let _ = split;
+    }
+
+    /// No record of this split follows: it holds nothing back any more.
+    fn end_split(&mut self, split: u64) {
+        let _ = split;
+    }
 }
 
 /// The template of a source.

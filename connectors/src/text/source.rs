@@ -113,6 +113,7 @@ impl Source for TextFiles {
             current: None,
             idle: None,
             closing: Vec::new(),
+            ended: 0,
         })
     }
 }
@@ -142,6 +143,8 @@ pub struct TextReader {
     /// The open file of the last split: the next one is often of the same.
     idle: Option<FileFeed>,
     closing: Vec<OpId>,
+    /// How many splits were read to their end: what the one in work is called.
+    ended: u64,
 }
 
 impl SourceReader for TextReader {
@@ -161,6 +164,7 @@ impl SourceReader for TextReader {
             let current = match &mut self.current {
                 Some(current) => current,
                 None => {
+                    out.begin_split(self.ended);
                     let idle = self.idle.take();
                     let current = enter(
                         split,
@@ -176,6 +180,8 @@ impl SourceReader for TextReader {
             let lines = current.lines.emit(out, split.end);
             lines.map_err(|fault| refused(split, fault))?;
             if current.is_over(split) {
+                out.end_split(self.ended);
+                self.ended += 1;
                 self.leave(context);
                 continue;
             }

@@ -50,6 +50,14 @@ pub const BUFFER_TIMEOUT: ConfigOption<Duration> = ConfigOption::new(
     "a duration up to 1h",
 );
 
+/// `pipeline.auto-watermark-interval`
+pub const AUTO_WATERMARK_INTERVAL: ConfigOption<Duration> = ConfigOption::new(
+    "pipeline.auto-watermark-interval",
+    || Duration::from_millis(200),
+    "How often watermarks go out, unless the strategy says otherwise. 0 makes none periodically: only \
+     those that records themselves cause.",
+);
+
 /// `taskmanager.numberOfTaskSlots`
 pub const NUMBER_OF_TASK_SLOTS: ConfigOption<u32> = ConfigOption::new(
     "taskmanager.numberOfTaskSlots",
@@ -208,6 +216,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &MAX_PARALLELISM,
     &RUNTIME_MODE,
     &BUFFER_TIMEOUT,
+    &AUTO_WATERMARK_INTERVAL,
     &NUMBER_OF_TASK_SLOTS,
     &MANAGED_MEMORY_SIZE,
     &NETWORK_MEMORY_SIZE,

@@ -113,10 +113,14 @@ impl LogicalGraph {
             };
             finished.source = vertex.source;
             finished.sides = vertex.sides;
+            let parallelism = vertex.parallelism.unwrap_or(settings.default_parallelism);
+            for group in vertex.alignments {
+                group.expect(parallelism);
+            }
             vertices.push(VertexDescription {
                 id: numbers[index],
                 name: chain_name(&vertex.operators),
-                parallelism: vertex.parallelism.unwrap_or(settings.default_parallelism),
+                parallelism,
                 operators: describe_operators(&vertex.operators, &ids[index]),
                 source: finished.source.is_some(),
                 sink: finished.sink.is_some(),

@@ -4,13 +4,16 @@
 //! begins and finished when the chain ends; one that never ends is a mistake of the program
 //! and is named when the job graph is made.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use thalweg_core::ids::VertexId;
 
 use super::{JobVertex, SideTemplate, SplitPlan};
 use crate::partition::EdgePattern;
 use crate::source::Boundedness;
+use crate::time::AlignmentGroup;
 
 /// Names an edge of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -38,6 +41,8 @@ pub(crate) struct Vertex {
     pub(crate) timestamps: bool,
     pub(crate) source: Option<Box<dyn SplitPlan>>,
     pub(crate) sides: Vec<Box<dyn SideTemplate>>,
+    /// The alignment groups its subtasks belong to.
+    pub(crate) alignments: Vec<Arc<AlignmentGroup>>,
     pub(crate) finished: Option<JobVertex>,
     /// Its input edges moved to another vertex (a union took them over).
     pub(crate) absorbed: bool,
@@ -71,6 +76,8 @@ pub(crate) struct LogicalGraph {
     pub(crate) vertices: Vec<Vertex>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) problems: Vec<String>,
+    /// The alignment groups of the job, by name.
+    pub(crate) alignments: BTreeMap<String, Arc<AlignmentGroup>>,
 }
 
 impl LogicalGraph {
@@ -84,6 +91,7 @@ impl LogicalGraph {
             timestamps: false,
             source: None,
             sides: Vec::new(),
+            alignments: Vec::new(),
             finished: None,
             absorbed: false,
         });

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use thalweg_core::ids::VertexId;
 
@@ -10,6 +11,7 @@ use crate::graph::{
     VertexTemplate,
 };
 use crate::source::Source;
+use crate::time::AlignmentGroup;
 
 /// One reserved vertex of the graph and its place in it.
 pub(crate) struct Draft {
@@ -57,6 +59,21 @@ impl Draft {
             uid: None,
         });
         operators.len() - 1
+    }
+
+    /// From here on records have event times.
+    pub(crate) fn assign_timestamps(&self) {
+        let mut graph = self.graph.borrow_mut();
+        graph.vertex(self.vertex).timestamps = true;
+    }
+
+    /// Makes the chain's subtasks members of the alignment group of this name.
+    pub(crate) fn align(&self, group: &str) -> Arc<AlignmentGroup> {
+        let mut graph = self.graph.borrow_mut();
+        let group = Arc::clone(graph.alignments.entry(group.to_owned()).or_default());
+        let members = &mut graph.vertex(self.vertex).alignments;
+        members.push(Arc::clone(&group));
+        group
     }
 
     /// Whether nothing stands behind the exchange this chain begins with.

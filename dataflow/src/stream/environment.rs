@@ -12,6 +12,7 @@ use super::{DataStream, Draft, RuntimeMode, SourcePipe};
 use crate::executor::{Executor, JobError, JobResult};
 use crate::graph::{Job, JobGraph, LogicalGraph, PlanSettings};
 use crate::source::Source;
+use crate::time::{GeneratorTemplate, TimedSourcePipe, TimestampAssigner, WatermarkStrategy};
 
 /// A program under construction and the means to run it.
 ///
@@ -64,6 +65,44 @@ impl Environment {
     pub fn source<S: Source>(&self, source: S) -> DataStream<S::Item, SourcePipe<S>> {
         let draft = Draft::source(&self.graph, source.clone());
         DataStream::new(SourcePipe::new(source), draft)
+    }
+
+    /// A stream of what the source reads, with event times and watermarks as the strategy says, kept
+    /// apart for each split of the source.
+    ///
+    /// The watermark is the minimum over the splits each subtask reads, as far as its reader tells them
+    /// apart ([`crate::SourceOutput::begin_split`]); splits that are read one after the other count one
+    /// after the other.
+    ///
+    /// ```no_run
+    /// # use thalweg_core::Timestamp;
+    /// # use thalweg_dataflow::time::WatermarkStrategy;
+    /// # fn program<S: thalweg_dataflow::Source<Item = (u64, i64)>>(
+    /// #     environment: &thalweg_dataflow::Environment,
+    /// #     readings: S,
+    /// # ) {
+    /// let readings = environment.source_with(
+    ///     readings,
+    ///     WatermarkStrategy::<(u64, i64)>::for_monotonous_timestamps()
+    ///         .with_timestamp_assigner(|reading, _| Timestamp(reading.1)),
+    /// );
+    /// # }
+    /// ```
+    pub fn source_with<S, M, A>(
+        &self,
+        source: S,
+        strategy: WatermarkStrategy<S::Item, M, A>,
+    ) -> DataStream<S::Item, TimedSourcePipe<S, M, A>>
+    where
+        S: Source,
+        M: GeneratorTemplate<S::Item>,
+        A: TimestampAssigner<S::Item>,
+    {
+        let draft = Draft::source(&self.graph, source.clone());
+        draft.assign_timestamps();
+        let group = strategy.alignment.as_ref();
+        let group = group.map(|alignment| draft.align(&alignment.group));
+        DataStream::new(TimedSourcePipe::new(source, strategy, group), draft)
     }
 
     /// The plan of the program as it would run now, without running it. The program is

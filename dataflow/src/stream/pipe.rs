@@ -12,7 +12,7 @@ use thalweg_memory::record::Item;
 use thalweg_network::Event;
 
 use crate::source::Source;
-use crate::task::{BuildContext, BuildError, ChainTurn, Head, Push, SourceHead, Stage};
+use crate::task::{BuildContext, BuildError, ChainTurn, Head, Push, SourceHead, Stage, Untimed};
 
 /// A chain from its source or exchange up to here.
 ///
@@ -52,13 +52,8 @@ impl<S: Source> Pipe for SourcePipe<S> {
         next: N,
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
-        let splits = context.take_splits()?;
-        let name = context.operator_name(0);
-        let reader = self
-            .source
-            .open(splits, context.info())
-            .map_err(|error| context.refused(&name, error))?;
-        Ok(Box::new(SourceHead::new(&name, reader, next, context)))
+        let next = Untimed(next);
+        Ok(Box::new(SourceHead::open(self.source, next, context)?))
     }
 }
 

@@ -10,9 +10,12 @@ use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
+use thalweg_network::Event;
 
-use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure};
-use crate::source::{SourceOutput, SourceReader, SourceStatus};
+use super::{
+    BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure,
+};
+use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use crate::time::TaskClock;
 
 /// Records a reader may emit between two looks at the clock.
@@ -33,8 +36,69 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     clock: TaskClock,
 }
 
-impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
-    pub(crate) fn new(name: &str, reader: R, next: N, context: &BuildContext) -> Self {
+/// What stands right behind a source.
+pub(crate) trait Origin<I: Item>: Push<I> {
+    /// The records that follow are of this split.
+    fn begin_split(&mut self, split: u64);
+
+    /// No record of this split follows.
+    fn end_split(&mut self, split: u64);
+
+    /// Whether records of some split are wanted; [`Push::ready`] is about the split in work.
+    fn may_poll(&self) -> bool;
+}
+
+/// A chain right behind a source that has no watermark strategy: splits do not matter.
+pub(crate) struct Untimed<N>(pub(crate) N);
+
+impl<I: Item, N: Push<I>> Push<I> for Untimed<N> {
+    #[inline(always)]
+    fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
+        self.0.push(item, at);
+    }
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.0.ready()
+    }
+    fn mark(&mut self, mark: Mark) {
+        self.0.mark(mark);
+    }
+    fn event(&mut self, event: Event) {
+        self.0.event(event);
+    }
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        self.0.end_turn(turn)
+    }
+}
+
+impl<I: Item, N: Push<I>> Origin<I> for Untimed<N> {
+    fn begin_split(&mut self, _split: u64) {}
+    fn end_split(&mut self, _split: u64) {}
+    #[inline(always)]
+    fn may_poll(&self) -> bool {
+        self.0.ready()
+    }
+}
+
+impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
+    /// Opens the reader of a subtask in front of `next`.
+    pub(crate) fn open<S>(
+        source: S,
+        next: N,
+        context: &mut BuildContext,
+    ) -> Result<Self, BuildError>
+    where
+        S: Source<Item = R::Item, Split = R::Split, Reader = R>,
+    {
+        let splits = context.take_splits()?;
+        let name = context.operator_name(0);
+        let reader = source
+            .open(splits, context.info())
+            .map_err(|error| context.refused(&name, error))?;
+        Ok(Self::new(&name, reader, next, context))
+    }
+
+    fn new(name: &str, reader: R, next: N, context: &BuildContext) -> Self {
         Self {
             name: name.into(),
             reader,
@@ -49,7 +113,7 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
     /// Polls the reader until it ends, waits, lacks room or the budget is used up.
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(InputStatus, bool), StepError> {
         let mut made = false;
-        while self.next.ready() {
+        while self.next.may_poll() {
             let mut output = Emit {
                 next: &mut self.next,
                 emitted: 0,
@@ -76,6 +140,8 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
                 SourceStatus::More if context.expired() => {
                     return Ok((InputStatus::Available, true));
                 }
+                // The split in work is held, and the reader has turned to no other.
+                SourceStatus::More if emitted == 0 && !self.next.ready() => break,
                 SourceStatus::More => {}
                 SourceStatus::Waiting => return Ok((InputStatus::Idle, made)),
                 SourceStatus::Finished => {
@@ -90,7 +156,7 @@ impl<R: SourceReader, N: Push<R::Item>> SourceHead<R, N> {
     }
 }
 
-impl<R: SourceReader, N: Push<R::Item> + 'static> Head for SourceHead<R, N> {
+impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
         self.clock.begin_turn(context);
         let (input, made) = if self.finished {
@@ -118,7 +184,7 @@ struct Emit<'a, I, N> {
     item: PhantomData<fn(I)>,
 }
 
-impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
+impl<I: Item, N: Origin<I>> SourceOutput<I> for Emit<'_, I, N> {
     #[inline(always)]
     fn wanted(&self) -> bool {
         self.emitted < BATCH_RECORDS && self.next.ready()
@@ -143,5 +209,13 @@ impl<I: Item, N: Push<I>> SourceOutput<I> for Emit<'_, I, N> {
 
     fn mark(&mut self, mark: Mark) {
         self.next.mark(mark);
+    }
+
+    fn begin_split(&mut self, split: u64) {
+        self.next.begin_split(split);
+    }
+
+    fn end_split(&mut self, split: u64) {
+        self.next.end_split(split);
     }
 }
