@@ -58,9 +58,11 @@ pub use thalweg_core::error::ErrorKind;
 pub use thalweg_core::event_time::{Timestamp, Watermark};
 pub use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 pub use thalweg_dataflow::harness;
-pub use thalweg_dataflow::operator::{CoProcessFunction, JoinContext};
+pub use thalweg_dataflow::operator::{
+    BroadcastProcessFunction, CoProcessFunction, JoinContext, KeyedBroadcastProcessFunction,
+};
 pub use thalweg_dataflow::stream::{
-    ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
+    BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };
 /// What may travel: the attribute, the traits it implements, and what may be borrowed on the way.
 pub use thalweg_memory::record;

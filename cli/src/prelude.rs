@@ -7,13 +7,15 @@ pub use thalweg_core::config::{ConfigError, Configuration, RuntimeMode};
 pub use thalweg_core::event_time::Timestamp;
 pub use thalweg_dataflow::executor::{JobError, JobResult};
 pub use thalweg_dataflow::function::{
-    Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
+    Accumulator, BroadcastState, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
+    ReducingState, ValueState,
 };
 pub use thalweg_dataflow::operator::{
-    CoProcessFunction, JoinContext, KeyedProcessFunction, ProcessFunction,
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
 };
 pub use thalweg_dataflow::stream::{
-    ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
+    BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
 };
 pub use thalweg_dataflow::time::{FiredTimer, TimeDomain, WatermarkStrategy};
 /// The attribute that makes a struct or enum a [`Record`].

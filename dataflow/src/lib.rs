@@ -27,11 +27,15 @@ pub mod window;
 pub use executor::{Executor, JobError, JobResult, JobSummary};
 pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 pub use graph::{Job, JobGraph};
-pub use operator::{CoProcessFunction, JoinContext, KeyedProcessFunction, ProcessFunction};
+pub use operator::{
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
+};
 pub use sink::{Sink, SinkError, SinkWriter};
 pub use source::{Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus};
 pub use stream::{
-    ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, RuntimeMode, SharedStream,
+    BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, RuntimeMode,
+    SharedStream,
 };
 pub use task::{Head, Push};
 pub use time::{

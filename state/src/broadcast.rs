@@ -7,6 +7,7 @@
 //! it is taken. Lives on one shard's thread.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use thalweg_memory::{Budget, Record};
 
@@ -33,9 +34,9 @@ pub trait MayWrite {}
 /// let mut limits = BroadcastState::<u64, String>::new(Budget::new("slot-0", 1 << 20));
 /// limits.put(&Rule, 7, "seven".to_owned())?;
 /// limits.put(&Rule, 3, "three".to_owned())?;
-/// assert_eq!(limits.get(&7), Some(&"seven".to_owned()));
-/// let keys: Vec<u64> = limits.iter().map(|(key, _)| *key).collect();
-/// assert_eq!(keys, [3, 7]);
+/// assert_eq!(limits.get(&7), Some("seven".to_owned()));
+/// assert_eq!(limits.with(&3, |limit| limit.map(String::len)), Some(5));
+/// assert!(limits.entries().keys().eq(&[3, 7]));
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct BroadcastState<K: Record + Ord, V: Record> {
@@ -53,10 +54,18 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
         }
     }
 
-    /// The value of a key.
+    /// A copy of the value of a key, if there is one.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key)
+    pub fn get(&self, key: &K) -> Option<V>
+    where
+        V: Clone,
+    {
+        self.entries.get(key).cloned()
+    }
+
+    /// Calls `read` with the value of a key, if there is one.
+    pub fn with<R>(&self, key: &K, read: impl FnOnce(Option<&V>) -> R) -> R {
+        read(self.entries.get(key))
     }
 
     /// Whether the key has a value.
@@ -65,9 +74,9 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
         self.entries.contains_key(key)
     }
 
-    /// All entries in the order of their keys.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.entries.iter()
+    /// All entries, in the order of their keys.
+    pub fn entries(&self) -> impl Deref<Target = BTreeMap<K, V>> {
+        &self.entries
     }
 
     /// The number of entries.

@@ -58,6 +58,11 @@ impl<K: Key> OpenContext<K> {
         Accumulator(Rc::clone(all.entry(name.to_owned()).or_default()))
     }
 
+    /// Notes what was declared wrongly: the job will not start.
+    pub(crate) fn refuse(&self, refusal: String) {
+        self.refused.borrow_mut().push(refusal);
+    }
+
     /// Ends the opening: what was declared wrongly, and the states.
     pub(crate) fn finish(self) -> Result<Option<KeyedBackend<K>>, String> {
         match self.refused.into_inner().into_iter().next() {

@@ -7,3 +7,5 @@ mod error;
 pub use collector::{Collector, OutputTag};
 pub use context::{Accumulator, OpenContext, ProcessContext};
 pub use error::FunctionError;
+/// What functions remember.
+pub use thalweg_state::{BroadcastState, ReducingState, StateError, ValueState};

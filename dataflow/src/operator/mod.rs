@@ -24,7 +24,10 @@ mod union;
 
 pub use aggregate::KeyedAggregate;
 pub use bounded::Order;
-pub use connect::{CoProcessFunction, ConnectWith};
+pub use connect::{
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    ConnectWith, ConnectedBroadcast, KeyedBroadcastProcessFunction, KeyedFirst,
+};
 pub(crate) use frame::{Firing, Frame, Lifecycle};
 pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext, TemporalJoin};
 pub(crate) use keyed::{KeyedOperator, KeyedPipe, OpenKeyed};

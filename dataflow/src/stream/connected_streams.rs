@@ -62,3 +62,19 @@ impl<K, S: Clone, R: Clone> Clone for KeyedBoth<K, S, R> {
         Self::new(self.first.clone(), self.second.clone())
     }
 }
+
+/// A stream whose records reach every subtask of the operator it is connected with.
+#[must_use = "a broadcast stream does nothing until it is connected"]
+pub struct BroadcastStream<R: Item> {
+    pub(crate) draft: Draft,
+    item: PhantomData<fn(R)>,
+}
+
+impl<R: Item> BroadcastStream<R> {
+    pub(crate) fn new(draft: Draft) -> Self {
+        Self {
+            draft,
+            item: PhantomData,
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod pipe;
 mod shared_stream;
 mod sink_handle;
 
-pub use connected_streams::{ConnectedStreams, KeyedBoth, Unkeyed};
+pub use connected_streams::{BroadcastStream, ConnectedStreams, KeyedBoth, Unkeyed};
 pub use data_stream::DataStream;
 pub(crate) use draft::Draft;
 pub use environment::Environment;

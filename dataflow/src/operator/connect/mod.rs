@@ -4,10 +4,15 @@
 //! behind it are one file each. Invariant: both inputs of an operator run in the same subtasks, and
 //! where both are keyed, one key of both is in one of them.
 
+mod broadcast;
 mod co_flat_map;
 mod co_map;
 mod co_process;
 
+pub use broadcast::{
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, ConnectedBroadcast,
+    KeyedBroadcastProcessFunction, KeyedFirst,
+};
 pub use co_process::CoProcessFunction;
 
 use thalweg_memory::record::{Item, Key, Wire};

@@ -81,7 +81,13 @@ impl<K: Key> KeyedFunctionState<K> {
         self.view.at = at;
     }
 
-    /// Calls the function for the record whose key is current.
+    /// The next record has no key, only an event time.
+    pub(crate) fn enter_without_key(&mut self, at: Timestamp) {
+        self.keyed.leave_current();
+        self.view.at = at;
+    }
+
+    /// Calls the function for the record in work.
     #[inline(always)]
     pub(crate) fn call<U: Item, N: Push<U>, R>(
         &mut self,
@@ -101,6 +107,7 @@ impl<K: Key> KeyedFunctionState<K> {
         next: &mut N,
         call: impl FnOnce(&mut Collector<'_, U>) -> R,
     ) -> R {
+        self.enter_without_key(Timestamp::NONE);
         let mut out = Collector::new(next, Timestamp::NONE, &self.side);
         let scope = OperatorScope::enter(&self.name);
         let outcome = call(&mut out);

@@ -1,0 +1,96 @@
+//! What functions over a broadcast stream are opened with, and what they see of a broadcast record.
+//!
+//! Invariant: a [`BroadcastContext`] exists only while a broadcast record is in work, and only it may
+//! change broadcast state. Lives on one shard.
+
+use std::ops::{Deref, DerefMut};
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::Budget;
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{BroadcastState, MayWrite};
+
+use crate::function::{OpenContext, ProcessContext};
+use crate::task::{BuildContext, SubtaskInfo};
+
+/// What a function over a broadcast stream is opened with: an [`OpenContext`] that also declares
+/// broadcast states.
+pub struct BroadcastOpenContext<'o, K: Key = ()> {
+    open: &'o mut OpenContext<K>,
+    budget: Budget,
+    names: Vec<String>,
+}
+
+impl<'o, K: Key> BroadcastOpenContext<'o, K> {
+    pub(super) fn new(open: &'o mut OpenContext<K>, budget: Budget) -> Self {
+        Self {
+            open,
+            budget,
+            names: Vec::new(),
+        }
+    }
+
+    /// The slot's memory, for what is opened next.
+    pub(super) fn budget_of(context: &BuildContext) -> Budget {
+        context.budget().clone()
+    }
+
+    /// Declares a map that is the same in every subtask. Two of one operator cannot have the same
+    /// name: the job then fails at its start, and the message gives it.
+    pub fn broadcast_state<B: Record + Ord, V: Record>(
+        &mut self,
+        name: &str,
+    ) -> BroadcastState<B, V> {
+        if self.names.iter().any(|known| known == name) {
+            self.open.refuse(format!(
+                "two broadcast states of one operator are called '{name}': give each its own name"
+            ));
+        }
+        self.names.push(name.to_owned());
+        BroadcastState::new(self.budget.clone())
+    }
+}
+
+impl<K: Key> Deref for BroadcastOpenContext<'_, K> {
+    type Target = OpenContext<K>;
+
+    fn deref(&self) -> &OpenContext<K> {
+        self.open
+    }
+}
+
+impl<K: Key> DerefMut for BroadcastOpenContext<'_, K> {
+    fn deref_mut(&mut self) -> &mut OpenContext<K> {
+        self.open
+    }
+}
+
+/// What a function sees of a broadcast record. It has no key; it is what may change broadcast state:
+/// `rules.put(context, name, rule)?`.
+pub struct BroadcastContext<'c, K: Key = ()> {
+    pub(super) view: &'c ProcessContext<K>,
+}
+
+impl<K: Key> MayWrite for BroadcastContext<'_, K> {}
+
+impl<K: Key> BroadcastContext<'_, K> {
+    /// The record's event time, [`Timestamp::NONE`] where none was assigned.
+    pub fn timestamp(&self) -> Timestamp {
+        self.view.timestamp()
+    }
+
+    /// The watermark, as [`ProcessContext::watermark`].
+    pub fn watermark(&self) -> Timestamp {
+        self.view.watermark()
+    }
+
+    /// The wall clock, as [`ProcessContext::processing_time`].
+    pub fn processing_time(&self) -> Timestamp {
+        self.view.processing_time()
+    }
+
+    /// The subtask's place in its job.
+    pub fn subtask(&self) -> &SubtaskInfo {
+        self.view.subtask()
+    }
+}

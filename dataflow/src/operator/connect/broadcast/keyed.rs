@@ -1,0 +1,294 @@
+//! `process` on a keyed stream connected with a broadcast one.
+//!
+//! Invariant: there is no current key while a broadcast record is in work. Lives on one shard.
+
+use std::marker::PhantomData;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
+use thalweg_memory::record::{Item, Key, Wire};
+
+use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
+use crate::function::{Collector, FunctionError, ProcessContext};
+use crate::operator::frame::{Firing, Lifecycle};
+use crate::operator::process_function::KeyedFunctionState;
+use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
+use crate::partition::Select;
+use crate::stream::{DataStream, Pipe};
+use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};
+use crate::time::FiredTimer;
+
+/// A function over a stream of `A` keyed by `K` and a broadcast stream of `R` that emits `U`.
+///
+/// Payments above their account's limit, where limits may change at any time:
+///
+/// ```
+/// use thalweg_dataflow::harness::TwoInputHarness;
+/// use thalweg_dataflow::operator::{
+///     BroadcastContext, BroadcastOpenContext, KeyedBroadcastProcessFunction,
+/// };
+/// use thalweg_dataflow::{Collector, FunctionError, ProcessContext};
+/// use thalweg_state::{BroadcastState, ValueState};
+///
+/// type Payment = (u64, u64);
+///
+/// struct OverLimit {
+///     spent: ValueState<u64, u64>,
+///     limit: BroadcastState<(), u64>,
+/// }
+///
+/// impl KeyedBroadcastProcessFunction<u64, Payment, u64, u64> for OverLimit {
+///     fn process(
+///         &mut self,
+///         (account, amount): Payment,
+///         _context: &ProcessContext<u64>,
+///         out: &mut Collector<'_, u64>,
+///     ) -> Result<(), FunctionError> {
+///         self.spent.update(|spent| *spent += amount)?;
+///         let limit = self.limit.get(&()).unwrap_or(u64::MAX);
+///         if self.spent.get()?.unwrap_or_default() > limit {
+///             out.emit(account);
+///         }
+///         Ok(())
+///     }
+///
+///     fn process_broadcast(
+///         &mut self,
+///         limit: u64,
+///         context: &BroadcastContext<'_, u64>,
+///         _out: &mut Collector<'_, u64>,
+///     ) -> Result<(), FunctionError> {
+///         self.limit.put(context, (), limit)?;
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = TwoInputHarness::<Payment, u64, u64>::new(|payments, limits| {
+///     let payments = payments.key_by(|payment: &Payment| payment.0);
+///     let connected = payments.connect(limits.broadcast_stream());
+///     connected.process(|open: &mut BroadcastOpenContext<'_, u64>| OverLimit {
+///         spent: open.value_state("spent"),
+///         limit: open.broadcast_state("limit"),
+///     })
+/// });
+/// harness.push_first((7, 60));
+/// harness.push_second(100);
+/// harness.push_first((8, 60));
+/// harness.push_first((7, 60));
+/// assert_eq!(harness.output(), [7]);
+/// ```
+pub trait KeyedBroadcastProcessFunction<K: Key, A: Item, R: Item, U: Item>: 'static {
+    /// Takes a record of the keyed stream, with the states and timers of its key. Broadcast states
+    /// can be read.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn process(
+        &mut self,
+        item: A::Of<'_>,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError>;
+
+    /// Takes a record of the broadcast stream; every subtask does. Broadcast states can be read and
+    /// changed. There is no key: a state of the keyed side answers with an error.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn process_broadcast(
+        &mut self,
+        item: R::Of<'_>,
+        context: &BroadcastContext<'_, K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError>;
+
+    /// Called for each timer that has come due, with its key current. Broadcast states can be read.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn on_timer(
+        &mut self,
+        timer: &FiredTimer,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError> {
+        let _ = (timer, context, out);
+        Ok(())
+    }
+
+    /// Called once, after the last record of both streams and the last timer; there is no key then.
+    /// What it emits has no event time. Not called when the job fails or is cancelled.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn close(&mut self, out: &mut Collector<'_, U>) -> Result<(), FunctionError> {
+        let _ = out;
+        Ok(())
+    }
+}
+
+impl<K, A, R, S> ConnectedBroadcast<A, R, KeyedFirst<K, S>>
+where
+    K: Key,
+    A: Wire,
+    R: Wire,
+    S: Select<A, K>,
+{
+    /// Processes the records of the keyed stream with the states and timers of their key, and those of
+    /// the broadcast stream in every subtask; see [`KeyedBroadcastProcessFunction`].
+    pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Item,
+        F: Fn(&mut BroadcastOpenContext<'_, K>) -> G + Clone + Send + 'static,
+        G: KeyedBroadcastProcessFunction<K, A, R, U>,
+    {
+        let open = OpenKeyedBroadcast {
+            open,
+            selector: self.grouping.selector,
+            types: PhantomData::<fn() -> (K, U)>,
+        };
+        join_inputs::<A, R, _>(self.first, self.broadcast, "broadcast_process", open)
+    }
+}
+
+struct OpenKeyedBroadcast<K, S, F, U> {
+    open: F,
+    selector: S,
+    types: PhantomData<fn() -> (K, U)>,
+}
+
+impl<K, S: Clone, F: Clone, U> Clone for OpenKeyedBroadcast<K, S, F, U> {
+    fn clone(&self) -> Self {
+        Self {
+            open: self.open.clone(),
+            selector: self.selector.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K, A, R, U, S, F, G> OpenTwoInputs<A, R> for OpenKeyedBroadcast<K, S, F, U>
+where
+    K: Key,
+    A: Item,
+    R: Item,
+    U: Item,
+    S: Select<A, K>,
+    F: Fn(&mut BroadcastOpenContext<'_, K>) -> G + Clone + Send + 'static,
+    G: KeyedBroadcastProcessFunction<K, A, R, U>,
+{
+    type Out = U;
+    type Operator = KeyedBroadcast<K, A, R, S, G>;
+
+    fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
+        let budget = BroadcastOpenContext::<K>::budget_of(context);
+        let (state, function) = KeyedFunctionState::open(name, context, |open| {
+            (self.open)(&mut BroadcastOpenContext::new(open, budget))
+        })?;
+        Ok(KeyedBroadcast {
+            state,
+            selector: self.selector,
+            function,
+            types: PhantomData,
+        })
+    }
+}
+
+struct KeyedBroadcast<K: Key, A, R, S, G> {
+    state: KeyedFunctionState<K>,
+    selector: S,
+    function: G,
+    types: PhantomData<fn(A, R)>,
+}
+
+impl<K, A, R, U, S, G> Lifecycle<U> for KeyedBroadcast<K, A, R, S, G>
+where
+    K: Key,
+    A: Item,
+    R: Item,
+    U: Item,
+    S: 'static,
+    G: KeyedBroadcastProcessFunction<K, A, R, U>,
+{
+    fn prepare(&mut self, input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        match input {
+            0 => self.state.prepare(hashes),
+            _ => Ok(()),
+        }
+    }
+
+    fn wants_processing_time(&self) -> bool {
+        self.state.wants_processing_time()
+    }
+
+    fn processing_time(&mut self, now: Timestamp) {
+        self.state.processing_time(now);
+    }
+
+    fn next_processing_time(&self) -> Option<Timestamp> {
+        self.state.next_processing_time()
+    }
+
+    fn watermark(&mut self, to: Timestamp) {
+        self.state.watermark(to);
+    }
+
+    fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
+        let function = &mut self.function;
+        self.state.fire(next, limit, |timer, context, out| {
+            function.on_timer(timer, context, out)
+        })
+    }
+
+    fn finish<N: Push<U>>(
+        &mut self,
+        next: &mut N,
+        _turn: &mut ChainTurn<'_, '_>,
+    ) -> Result<Stage, FunctionError> {
+        if !next.ready() {
+            return Ok(Stage::Waiting);
+        }
+        let function = &mut self.function;
+        self.state
+            .call_without_key(next, |out| function.close(out))?;
+        Ok(Stage::Done)
+    }
+}
+
+impl<K, A, R, U, S, G> TwoInputOperator<A, R, U> for KeyedBroadcast<K, A, R, S, G>
+where
+    K: Key,
+    A: Item,
+    R: Item,
+    U: Item,
+    S: Select<A, K>,
+    G: KeyedBroadcastProcessFunction<K, A, R, U>,
+{
+    #[inline(always)]
+    fn first<N: Push<U>>(
+        &mut self,
+        hash: KeyHash,
+        item: A::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.state.enter(hash, &self.selector.select(&item), at);
+        let function = &mut self.function;
+        self.state
+            .call(next, |context, out| function.process(item, context, out))
+    }
+
+    fn second<N: Push<U>>(
+        &mut self,
+        _hash: KeyHash,
+        item: R::Of<'_>,
+        at: Timestamp,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        self.state.enter_without_key(at);
+        let function = &mut self.function;
+        self.state.call(next, |view, out| {
+            function.process_broadcast(item, &BroadcastContext { view }, out)
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! Broadcast streams in the harness: who may see and change what.
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_state::{BroadcastState, ValueState};
+
+use super::{BroadcastContext, BroadcastOpenContext, KeyedBroadcastProcessFunction};
+use crate::function::{Collector, FunctionError, ProcessContext};
+use crate::harness::TwoInputHarness;
+use crate::time::FiredTimer;
+
+/// Tells the words of a key ten after a record, and touches a keyed state where there is no key.
+struct Words {
+    words: BroadcastState<u64, String>,
+    seen: ValueState<u64, u64>,
+}
+
+impl KeyedBroadcastProcessFunction<u64, u64, (u64, String), String> for Words {
+    fn process(
+        &mut self,
+        key: u64,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        self.seen.update(|seen| *seen += 1)?;
+        out.emit(format!("{key} {:?}", self.words.get(&key)));
+        let timers = context.timers();
+        timers.register_event_time(context.timestamp().plus_ms(10))
+    }
+
+    fn process_broadcast(
+        &mut self,
+        (key, word): (u64, String),
+        context: &BroadcastContext<'_, u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        if word.is_empty() {
+            self.words.remove(context, &key);
+            return Ok(());
+        }
+        if word == "touch" {
+            self.seen.get()?;
+        }
+        out.emit(format!("at {}", context.timestamp()));
+        self.words.put(context, key, word)?;
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        timer: &FiredTimer,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        let key = context.key().unwrap_or_default();
+        let (word, seen) = (self.words.get(&key), self.seen.get()?);
+        out.emit(format!("{} {word:?} {seen:?}", timer.at));
+        Ok(())
+    }
+}
+
+fn harness() -> TwoInputHarness<u64, (u64, String), String> {
+    TwoInputHarness::<u64, (u64, String), String>::new(|keys, words| {
+        let connected = keys
+            .key_by(|key: &u64| *key)
+            .connect(words.broadcast_stream());
+        connected.process(|open: &mut BroadcastOpenContext<'_, u64>| Words {
+            words: open.broadcast_state("words"),
+            seen: open.value_state("seen"),
+        })
+    })
+}
+
+fn word(word: &str) -> (u64, String) {
+    (7, word.to_owned())
+}
+
+#[test]
+fn records_and_timers_see_what_broadcast_records_changed() {
+    let mut harness = harness();
+    harness.push_first_at(7, Timestamp(0));
+    harness.push_second_at(word("seven"), Timestamp(5));
+    harness.push_first_at(7, Timestamp(1));
+    assert_eq!(harness.output(), ["7 None", "at 5ms", "7 Some(\"seven\")"]);
+    harness.advance_watermark(Timestamp(10));
+    harness.push_second_at(word(""), Timestamp(20));
+    harness.finish();
+    let fired = ["10ms Some(\"seven\") Some(2)", "11ms None Some(2)"];
+    assert_eq!(harness.output(), fired);
+}
+
+#[test]
+fn a_broadcast_record_has_no_key() {
+    let mut harness = harness();
+    harness.push_first_at(7, Timestamp(0));
+    harness.push_second_at(word("touch"), Timestamp(5));
+    let failure = harness.failure().unwrap_or_default();
+    assert!(
+        failure.contains("broadcast_process") && failure.contains("seen"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn two_states_of_one_name_are_refused() {
+    let refused = std::panic::catch_unwind(|| {
+        TwoInputHarness::<u64, (u64, String), String>::new(|keys, words| {
+            let connected = keys
+                .key_by(|key: &u64| *key)
+                .connect(words.broadcast_stream());
+            connected.process(|open: &mut BroadcastOpenContext<'_, u64>| {
+                let _first = open.broadcast_state::<u64, u64>("words");
+                Words {
+                    words: open.broadcast_state("words"),
+                    seen: open.value_state("seen"),
+                }
+            })
+        })
+    });
+    let message = refused
+        .err()
+        .and_then(|text| text.downcast::<String>().ok());
+    assert!(message.is_some_and(|text| text.contains("'words'")));
+}
