@@ -6,6 +6,8 @@
 use std::any::type_name;
 use std::fmt;
 
+use crate::ttl::StateTtl;
+
 /// The shape of a state: what one key of it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StateKind {
@@ -13,6 +15,12 @@ pub enum StateKind {
     Value,
     /// One value into which every added value is folded.
     Reducing,
+    /// A list of values.
+    List,
+    /// A map from user keys to values.
+    Map,
+    /// One accumulator into which every added value is folded, and of which a result is read.
+    Aggregating,
 }
 
 impl fmt::Display for StateKind {
@@ -20,6 +28,9 @@ impl fmt::Display for StateKind {
         f.write_str(match self {
             StateKind::Value => "value",
             StateKind::Reducing => "reducing",
+            StateKind::List => "list",
+            StateKind::Map => "map",
+            StateKind::Aggregating => "aggregating",
         })
     }
 }
@@ -37,6 +48,7 @@ pub struct StateDescriptor {
     kind: StateKind,
     value_type: &'static str,
     version: u32,
+    ttl: Option<StateTtl>,
 }
 
 impl StateDescriptor {
@@ -48,7 +60,29 @@ impl StateDescriptor {
             kind,
             value_type: type_name::<V>(),
             version: 1,
+            ttl: None,
         }
+    }
+
+    /// The same state with a time to live.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_state::{StateDescriptor, StateKind, StateTtl};
+    /// let seen = StateDescriptor::new::<u64>("seen", StateKind::Value)
+    ///     .with_ttl(StateTtl::new(Duration::from_secs(60)));
+    /// assert!(seen.ttl().is_some());
+    /// ```
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: StateTtl) -> StateDescriptor {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The time to live of its values, if they have one.
+    #[must_use]
+    pub fn ttl(&self) -> Option<StateTtl> {
+        self.ttl
     }
 
     /// The same state with another version of its value type.
@@ -90,6 +124,7 @@ impl fmt::Display for StateDescriptor {
             kind,
             value_type,
             version,
+            ttl: _,
         } = self;
         write!(
             f,

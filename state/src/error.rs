@@ -53,6 +53,12 @@ pub enum StateError {
         /// What the second declaration says.
         second: String,
     },
+    /// Namespaces of an aggregate are merged that has no function for it.
+    #[error(
+        "an aggregating state is merged but has no function for merging: give its aggregation one by \
+         with_merge"
+    )]
+    CannotMerge,
     /// Entries moved since the scan's last slice.
     #[error(
         "the table grew, shrank or lost entries between two slices of a scan: scan again from the start"
@@ -68,7 +74,8 @@ impl StateError {
             StateError::OverBudget(_) | StateError::NoMemory { .. } => ErrorKind::Resource,
             StateError::NoCurrentKey { .. }
             | StateError::Reentered { .. }
-            | StateError::DeclaredTwice { .. } => ErrorKind::Invalid,
+            | StateError::DeclaredTwice { .. }
+            | StateError::CannotMerge => ErrorKind::Invalid,
             StateError::ScanOvertaken => ErrorKind::Internal,
         }
     }

@@ -18,11 +18,16 @@ pub mod error;
 pub mod keyed;
 pub mod table;
 pub mod timer;
+pub mod ttl;
 
 pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
 pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
-pub use keyed::{KeyedContext, ReducingState, ValueState};
+pub use keyed::{
+    AggregatingState, Aggregation, KeyedContext, ListElements, ListState, MapState, ReducingState,
+    ValueState,
+};
 pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept};
 pub use timer::{Timer, TimerCursor, TimerQueue};
+pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};

@@ -35,6 +35,16 @@ pub trait StateTable {
 
     /// Bytes held.
     fn memory_bytes(&self) -> u64;
+
+    /// Removes what has expired among the next `budget` entries; answers how much that was. Nothing
+    /// expires in a state without a time to live.
+    ///
+    /// # Errors
+    /// When a change does not fit the memory.
+    fn clean_expired(&self, budget: usize) -> Result<usize, StateError> {
+        let _ = budget;
+        Ok(0)
+    }
 }
 
 /// A way of keeping the states of one operator.
@@ -56,6 +66,12 @@ pub trait Backend {
 
     /// Bytes held by all tables.
     fn memory_bytes(&self) -> u64;
+
+    /// Removes what has expired among the next `budget` entries of each table; answers how much that was.
+    ///
+    /// # Errors
+    /// When a change does not fit the memory.
+    fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError>;
 
     /// The descriptions of all states, in the order of registration.
     fn states(&self) -> Vec<StateDescriptor>;

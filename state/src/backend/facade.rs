@@ -3,19 +3,19 @@
 //! Entered when an operator opens (states are declared) and per record (the key is set). Invariant: all
 //! handles of one facade share its current key. Lives on one shard's thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::{Budget, Key, Record};
 
-use super::contract::{Backend, Residency};
+use super::contract::{Backend, Residency, StateTable};
 use super::hashmap::HashMapBackend;
 use crate::descriptor::{StateDescriptor, StateKind};
 use crate::error::StateError;
-use crate::keyed::{KeyedContext, ReducingState, SharedTable, ValueState};
-use crate::table::KeyedTable;
+use crate::keyed::{KeyedContext, ProcessingClock, ReducingState, SharedTable, ValueState, Values};
+use crate::table::{KeyedTable, Namespace};
 
 /// The keyed states of one operator of one subtask.
 ///
@@ -40,6 +40,7 @@ pub struct KeyedBackend<K: Key> {
     groups: Range<u16>,
     max: MaxParallelism,
     budget: Budget,
+    clock: ProcessingClock,
 }
 
 impl<K: Key> KeyedBackend<K> {
@@ -58,6 +59,7 @@ impl<K: Key> KeyedBackend<K> {
             groups,
             max,
             budget,
+            clock: Rc::new(Cell::new(Timestamp(0))),
         }
     }
 
@@ -92,8 +94,8 @@ impl<K: Key> KeyedBackend<K> {
         &mut self,
         descriptor: StateDescriptor,
     ) -> Result<ValueState<K, V>, StateError> {
-        let shared = self.table(descriptor)?;
-        Ok(ValueState::new(shared, Rc::clone(&self.context)))
+        let values = self.values(descriptor)?;
+        Ok(ValueState::new(values, Rc::clone(&self.context)))
     }
 
     /// Declares a reducing state `name`; `reduce` makes its second argument part of its first.
@@ -105,21 +107,73 @@ impl<K: Key> KeyedBackend<K> {
         name: impl Into<String>,
         reduce: F,
     ) -> Result<ReducingState<K, V, F>, StateError> {
-        let shared = self.table(StateDescriptor::new::<V>(name, StateKind::Reducing))?;
-        Ok(ReducingState::new(shared, Rc::clone(&self.context), reduce))
+        self.reducing_state_of(StateDescriptor::new::<V>(name, StateKind::Reducing), reduce)
     }
 
-    fn table<V: Record>(
+    /// Declares the reducing state that `descriptor` describes.
+    ///
+    /// # Errors
+    /// As [`KeyedBackend::value_state`].
+    pub fn reducing_state_of<V: Record, F: Fn(&mut V, V)>(
         &mut self,
         descriptor: StateDescriptor,
-    ) -> Result<Rc<SharedTable<K, V>>, StateError> {
-        let table = KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())?;
+        reduce: F,
+    ) -> Result<ReducingState<K, V, F>, StateError> {
+        let values = self.values(descriptor)?;
+        Ok(ReducingState::new(values, Rc::clone(&self.context), reduce))
+    }
+
+    fn values<V: Record>(
+        &mut self,
+        descriptor: StateDescriptor,
+    ) -> Result<Values<K, V>, StateError> {
+        if let Some(ttl) = descriptor.ttl() {
+            return Ok(Values::Expiring(self.expiring_cells(descriptor, ttl)?));
+        }
+        let table = self.new_table()?;
         let shared = Rc::new(SharedTable {
             descriptor,
             table: RefCell::new(table),
         });
-        self.backend.register(Rc::clone(&shared) as _)?;
-        Ok(shared)
+        self.register(Rc::clone(&shared) as _)?;
+        Ok(Values::Lasting(shared))
+    }
+
+    /// An empty table for the key groups of this backend.
+    pub(super) fn new_table<V: Record, N: Namespace>(
+        &self,
+    ) -> Result<KeyedTable<K, V, N>, StateError> {
+        KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())
+    }
+
+    /// An empty table in which the entries of one key spread over all of it, not over the part of their key
+    /// group alone: for states that keep many entries per key. A walk over it is in no order of key groups.
+    pub(super) fn new_spread_table<V: Record, N: Namespace>(
+        &self,
+    ) -> Result<KeyedTable<K, V, N>, StateError> {
+        let Ok(one) = MaxParallelism::new(1) else {
+            unreachable!("one key group is a number of key groups");
+        };
+        KeyedTable::new(0..1, one, self.budget.clone())
+    }
+
+    /// Gives a state into the backend's care.
+    pub(super) fn register(&mut self, table: Rc<dyn StateTable>) -> Result<(), StateError> {
+        self.backend.register(table)
+    }
+
+    /// The processing time, shared with the states that have a time to live.
+    pub(super) fn clock(&self) -> &ProcessingClock {
+        &self.clock
+    }
+
+    /// Removes what has expired among the next `budget` entries of each state that has a time to live;
+    /// answers how much that was. Each call goes on where the last one ended.
+    ///
+    /// # Errors
+    /// When a change does not fit the memory.
+    pub fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError> {
+        self.backend.clean_expired(budget)
     }
 
     /// Makes the entries of a batch resident and near.

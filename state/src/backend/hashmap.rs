@@ -65,6 +65,12 @@ impl Backend for HashMapBackend {
         self.tables.iter().map(|table| table.memory_bytes()).sum()
     }
 
+    fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError> {
+        self.tables
+            .iter()
+            .try_fold(0, |sum, table| Ok(sum + table.clean_expired(budget)?))
+    }
+
     fn states(&self) -> Vec<StateDescriptor> {
         self.tables
             .iter()

@@ -7,6 +7,7 @@
 mod contract;
 mod facade;
 mod hashmap;
+mod kinds;
 
 pub use contract::{Backend, Residency, StateTable};
 pub use facade::KeyedBackend;

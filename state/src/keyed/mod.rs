@@ -4,13 +4,30 @@
 //! its handles. Invariant: a handle reads and changes only what belongs to the current key. A call costs
 //! one lookup: no dynamic dispatch and no count of references per record. Lives on one shard's thread.
 
+mod aggregating;
+mod aging;
+mod cells;
+mod chunk;
 mod context;
+mod held;
+mod list;
+mod map;
 mod reducing;
 mod shared;
 mod value;
+mod values;
 
+pub use aggregating::{AggregatingState, Aggregation};
 pub use context::KeyedContext;
+pub use list::{ListElements, ListState};
+pub use map::MapState;
 pub use reducing::ReducingState;
 pub use value::ValueState;
 
+pub(crate) use aging::{Aging, Expiring, Lasting, ProcessingClock};
+pub(crate) use cells::Cells;
+pub(crate) use held::{Held, Kept, Tables};
+pub(crate) use list::ListChunks;
+pub(crate) use map::MapEntries;
 pub(crate) use shared::SharedTable;
+pub(crate) use values::Values;

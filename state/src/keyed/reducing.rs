@@ -8,25 +8,21 @@ use std::rc::Rc;
 use thalweg_memory::{Key, Record};
 
 use super::context::KeyedContext;
-use super::shared::SharedTable;
+use super::values::Values;
 use crate::error::StateError;
 
 /// A folded value of the current key. `F` makes the second value part of the first; a function pointer
 /// unless named otherwise, so that the type can be written in a struct.
 pub struct ReducingState<K: Key, V: Record, F: Fn(&mut V, V) = fn(&mut V, V)> {
-    shared: Rc<SharedTable<K, V>>,
+    values: Values<K, V>,
     context: Rc<KeyedContext<K>>,
     reduce: F,
 }
 
 impl<K: Key, V: Record, F: Fn(&mut V, V)> ReducingState<K, V, F> {
-    pub(crate) fn new(
-        shared: Rc<SharedTable<K, V>>,
-        context: Rc<KeyedContext<K>>,
-        reduce: F,
-    ) -> Self {
+    pub(crate) fn new(values: Values<K, V>, context: Rc<KeyedContext<K>>, reduce: F) -> Self {
         ReducingState {
-            shared,
+            values,
             context,
             reduce,
         }
@@ -39,11 +35,8 @@ impl<K: Key, V: Record, F: Fn(&mut V, V)> ReducingState<K, V, F> {
     #[inline]
     pub fn add(&mut self, value: V) -> Result<(), StateError> {
         let reduce = &self.reduce;
-        self.shared.with(&self.context, |table, hash, key| {
-            table
-                .fold(hash, key, value, |value| value, reduce)
-                .map(|_| ())
-        })?
+        self.values
+            .fold(&self.context, value, |value| value, reduce)
     }
 
     /// A copy of the folded value, if anything was added.
@@ -55,9 +48,7 @@ impl<K: Key, V: Record, F: Fn(&mut V, V)> ReducingState<K, V, F> {
     where
         V: Clone,
     {
-        self.shared.with(&self.context, |table, hash, key| {
-            table.get(hash, key).cloned()
-        })
+        self.values.read(&self.context, |value| value.cloned())
     }
 
     /// Forgets what was added.
@@ -66,8 +57,6 @@ impl<K: Key, V: Record, F: Fn(&mut V, V)> ReducingState<K, V, F> {
     /// As [`ReducingState::get`].
     #[inline]
     pub fn clear(&mut self) -> Result<(), StateError> {
-        self.shared.with(&self.context, |table, hash, key| {
-            table.remove(hash, key);
-        })
+        self.values.clear(&self.context)
     }
 }

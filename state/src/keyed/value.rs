@@ -8,18 +8,18 @@ use std::rc::Rc;
 use thalweg_memory::{Key, Record};
 
 use super::context::KeyedContext;
-use super::shared::SharedTable;
+use super::values::Values;
 use crate::error::StateError;
 
 /// A value of the current key.
 pub struct ValueState<K: Key, V: Record> {
-    shared: Rc<SharedTable<K, V>>,
+    values: Values<K, V>,
     context: Rc<KeyedContext<K>>,
 }
 
 impl<K: Key, V: Record> ValueState<K, V> {
-    pub(crate) fn new(shared: Rc<SharedTable<K, V>>, context: Rc<KeyedContext<K>>) -> Self {
-        ValueState { shared, context }
+    pub(crate) fn new(values: Values<K, V>, context: Rc<KeyedContext<K>>) -> Self {
+        ValueState { values, context }
     }
 
     /// A copy of the value, if there is one.
@@ -40,8 +40,7 @@ impl<K: Key, V: Record> ValueState<K, V> {
     /// As [`ValueState::get`].
     #[inline]
     pub fn with<R>(&self, read: impl FnOnce(Option<&V>) -> R) -> Result<R, StateError> {
-        self.shared
-            .with(&self.context, |table, hash, key| read(table.get(hash, key)))
+        self.values.read(&self.context, read)
     }
 
     /// Changes the value, starting from the default where there is none.
@@ -53,17 +52,14 @@ impl<K: Key, V: Record> ValueState<K, V> {
     where
         V: Default,
     {
-        self.shared.with(&self.context, |table, hash, key| {
-            // The closure is the item: whichever path is taken calls it once.
-            let create = |change: F| {
-                let mut value = V::default();
-                change(&mut value);
-                value
-            };
-            table
-                .fold(hash, key, change, create, |value, change| change(value))
-                .map(|_| ())
-        })?
+        // The closure is the item: whichever path is taken calls it once.
+        let create = |change: F| {
+            let mut value = V::default();
+            change(&mut value);
+            value
+        };
+        self.values
+            .fold(&self.context, change, create, |value, change| change(value))
     }
 
     /// Sets the value to `init()` where there is none, else changes it by `change`.
@@ -76,9 +72,8 @@ impl<K: Key, V: Record> ValueState<K, V> {
         init: impl FnOnce() -> V,
         change: impl FnOnce(&mut V),
     ) -> Result<(), StateError> {
-        self.shared.with(&self.context, |table, hash, key| {
-            table.upsert(hash, key, init, change).map(|_| ())
-        })?
+        self.values
+            .fold(&self.context, (), |()| init(), |value, ()| change(value))
     }
 
     /// Makes `value` the value.
@@ -87,11 +82,9 @@ impl<K: Key, V: Record> ValueState<K, V> {
     /// As [`ValueState::update`].
     #[inline]
     pub fn set(&mut self, value: V) -> Result<(), StateError> {
-        self.shared.with(&self.context, |table, hash, key| {
-            table
-                .fold(hash, key, value, |value| value, |old, value| *old = value)
-                .map(|_| ())
-        })?
+        let replace = |old: &mut V, value| *old = value;
+        self.values
+            .fold(&self.context, value, |value| value, replace)
     }
 
     /// Forgets the value, if there is one.
@@ -100,8 +93,6 @@ impl<K: Key, V: Record> ValueState<K, V> {
     /// As [`ValueState::get`].
     #[inline]
     pub fn clear(&mut self) -> Result<(), StateError> {
-        self.shared.with(&self.context, |table, hash, key| {
-            table.remove(hash, key);
-        })
+        self.values.clear(&self.context)
     }
 }

@@ -1,0 +1,152 @@
+//! One value per key and namespace, with or without a time to live.
+//!
+//! Entered by the handles of value, reducing and aggregating state. Invariant: what has expired is never
+//! folded with what comes after it, unless the state may show it. Lives on one shard's thread.
+
+use std::ops::ControlFlow;
+
+use thalweg_core::{Epoch, KeyHash};
+use thalweg_memory::{Key, Record};
+
+use super::aging::Aging;
+use super::held::Tables;
+use crate::error::StateError;
+use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
+
+/// A table of values.
+pub(crate) struct Cells<K: Key, V: Record, N: Namespace, A: Aging<V>> {
+    table: KeyedTable<K, A::Kept, N>,
+    aging: A,
+    cleaning: ScanCursor,
+}
+
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
+    pub(crate) fn new(table: KeyedTable<K, A::Kept, N>, aging: A) -> Self {
+        Cells {
+            table,
+            aging,
+            cleaning: ScanCursor::new(),
+        }
+    }
+
+    /// Reads the value, and removes it if its time has passed.
+    #[inline]
+    pub(crate) fn read<R>(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        read: impl FnOnce(Option<&V>) -> R,
+    ) -> Result<R, StateError> {
+        if A::AGES
+            && let Some(kept) = self.table.get_in(hash, key, namespace)
+        {
+            if self.aging.is_expired(kept) {
+                let gone = self.table.remove_in(hash, key, namespace);
+                let shown = gone.as_ref().filter(|kept| !self.aging.is_hidden(kept));
+                return Ok(read(shown.map(A::value)));
+            }
+            if self.aging.refreshes_on_read() {
+                let aging = &self.aging;
+                self.table
+                    .update_in(hash, key, namespace, |kept| aging.refresh(kept))?;
+            }
+        }
+        Ok(read(self.table.get_in(hash, key, namespace).map(A::value)))
+    }
+
+    /// Makes `item` part of the value: by `insert` where there is none, by `update` where there is one.
+    #[inline]
+    pub(crate) fn fold<T>(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        item: T,
+        insert: impl FnOnce(T) -> V,
+        update: impl FnOnce(&mut V, T),
+    ) -> Result<(), StateError> {
+        let aging = &self.aging;
+        let folded = self.table.fold_in(
+            hash,
+            key,
+            namespace,
+            (item, insert),
+            |(item, insert)| aging.keep(insert(item)),
+            |kept, (item, insert)| {
+                if aging.is_hidden(kept) {
+                    *kept = aging.keep(insert(item));
+                } else {
+                    update(A::value_mut(kept), item);
+                    aging.refresh(kept);
+                }
+            },
+        );
+        folded.map(|_| ())
+    }
+
+    /// Takes the value out.
+    pub(crate) fn take(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
+        let kept = self.table.remove_in(hash, key, namespace)?;
+        if self.aging.is_hidden(&kept) {
+            return None;
+        }
+        Some(A::into_value(kept))
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> {
+    fn prefetch_batch(&self, hashes: &[KeyHash]) {
+        self.table.prefetch_batch(hashes);
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) {
+        self.table.set_epoch(epoch);
+    }
+
+    fn entries(&self) -> usize {
+        self.table.len()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.table.memory_bytes()
+    }
+
+    fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError> {
+        if !A::AGES {
+            return Ok(0);
+        }
+        let aging = &self.aging;
+        let expired = find_in_slice(&mut self.table, &mut self.cleaning, budget, |_, kept| {
+            aging.is_expired(kept)
+        })?;
+        for (key, namespace) in &expired {
+            let key = K::lend(key);
+            self.table.remove_in(K::hash(&key), &key, namespace);
+        }
+        Ok(expired.len())
+    }
+}
+
+/// The keys of the entries that are wanted among the next `budget`. A walk that was overtaken by growth
+/// begins again, as does one that has ended.
+pub(crate) fn find_in_slice<K: Key, V: Record, N: Namespace>(
+    table: &mut KeyedTable<K, V, N>,
+    cursor: &mut ScanCursor,
+    budget: usize,
+    wanted: impl Fn(&N, &V) -> bool,
+) -> Result<Vec<(K::Stored, N)>, StateError> {
+    let mut found = Vec::new();
+    let scanned = table.scan(cursor, budget, |entry| {
+        if wanted(entry.namespace, entry.value) {
+            found.push((K::store(&entry.key), *entry.namespace));
+        }
+        ControlFlow::Continue(())
+    });
+    match scanned {
+        Ok(Scan::More) => {}
+        Ok(Scan::Done) | Err(StateError::ScanOvertaken) => *cursor = ScanCursor::new(),
+        Err(error) => return Err(error),
+    }
+    Ok(found)
+}

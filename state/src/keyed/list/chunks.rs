@@ -1,0 +1,305 @@
+//! The elements of lists, in chunks that are table entries of their own.
+//!
+//! Elements are counted from the first that was ever added to a list; an element's number says in which
+//! chunk it lies. The first chunk also says which numbers are in the list. Invariants: a list without
+//! elements has no entries; the times of elements do not fall along a list, so what has expired is its
+//! beginning (where the clock was set back, it is hidden one by one). Lives on one shard's thread.
+
+use std::iter::successors;
+
+use thalweg_core::{Epoch, KeyHash};
+use thalweg_memory::{Key, Record};
+
+use super::super::aging::Aging;
+use super::super::cells::find_in_slice;
+use super::super::chunk::Chunk;
+use super::super::held::Tables;
+use crate::error::StateError;
+use crate::table::{KeyedTable, Namespace, ScanCursor};
+
+/// Bytes of the elements of a full chunk, about.
+const CHUNK_BYTES: usize = 4 << 10;
+
+/// First number in the list, first number behind it (both only in the first chunk), elements.
+type Elements<E> = (u64, u64, Vec<E>);
+
+/// The lists of one state.
+pub(crate) struct ListChunks<K: Key, V: Record, N: Namespace, A: Aging<V>> {
+    table: KeyedTable<K, Elements<A::Kept>, Chunk<N>>,
+    pub(super) aging: A,
+    cleaning: ScanCursor,
+}
+
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
+    /// Elements of a full chunk.
+    const FULL: u64 = {
+        let size = size_of::<A::Kept>();
+        let fit = CHUNK_BYTES / if size == 0 { 1 } else { size };
+        if fit < 16 { 16 } else { fit as u64 }
+    };
+
+    pub(crate) fn new(table: KeyedTable<K, Elements<A::Kept>, Chunk<N>>, aging: A) -> Self {
+        ListChunks {
+            table,
+            aging,
+            cleaning: ScanCursor::new(),
+        }
+    }
+
+    /// The numbers that are in a list.
+    fn numbers(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<(u64, u64)> {
+        let first = self.table.get_in(hash, key, &Chunk::first(namespace))?;
+        Some((first.0, first.1))
+    }
+
+    /// Adds an element behind the others.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        value: V,
+    ) -> Result<(), StateError> {
+        let element = self.aging.keep(value);
+        self.add_kept(hash, key, namespace, element)
+    }
+
+    #[inline]
+    fn add_kept(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        element: A::Kept,
+    ) -> Result<(), StateError> {
+        let mut further = None;
+        self.table.fold_in(
+            hash,
+            key,
+            &Chunk::first(namespace),
+            element,
+            |element| (0, 1, vec![element]),
+            |first, element| {
+                if first.1 < Self::FULL {
+                    first.2.push(element);
+                    first.1 += 1;
+                } else {
+                    further = Some((first.1, element));
+                }
+            },
+        )?;
+        match further {
+            None => Ok(()),
+            Some((number, element)) => self.add_further(hash, key, namespace, number, element),
+        }
+    }
+
+    /// Adds an element to a chunk that is not the first.
+    #[inline(never)]
+    fn add_further(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        number: u64,
+        element: A::Kept,
+    ) -> Result<(), StateError> {
+        let chunk = Chunk::of(namespace, number / Self::FULL);
+        let place = (number % Self::FULL) as usize;
+        self.table.fold_in(
+            hash,
+            key,
+            &chunk,
+            element,
+            |element| (0, 0, vec![element]),
+            |chunk, element| {
+                // An element whose addition was refused may still be there.
+                chunk.2.truncate(place);
+                chunk.2.push(element);
+            },
+        )?;
+        let counted = |first: &mut Elements<A::Kept>| first.1 = number + 1;
+        self.table
+            .update_in(hash, key, &Chunk::first(namespace), counted)?;
+        Ok(())
+    }
+
+    /// The elements of each chunk, in order.
+    pub(super) fn parts<'a>(
+        &'a self,
+        hash: KeyHash,
+        key: &'a K::Of<'_>,
+        namespace: &'a N,
+    ) -> impl Iterator<Item = &'a [A::Kept]> {
+        let (from, to) = self.numbers(hash, key, namespace).unwrap_or((0, 0));
+        let starts = successors(Some(from), |number| {
+            Some((number / Self::FULL + 1) * Self::FULL)
+        });
+        starts
+            .take_while(move |number| *number < to)
+            .map(move |number| {
+                let chunk = Chunk::of(namespace, number / Self::FULL);
+                let place = (number % Self::FULL) as usize;
+                let length = (to - number).min(Self::FULL - place as u64) as usize;
+                let elements = self.table.get_in(hash, key, &chunk);
+                // What an addition or a merge that was refused left behind is short.
+                let part = elements.and_then(|chunk| chunk.2.get(place..place + length));
+                part.unwrap_or_default()
+            })
+    }
+
+    /// Removes the first `count` elements; answers how many there were.
+    pub(super) fn remove_first(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        count: u64,
+    ) -> Result<u64, StateError> {
+        let Some((from, to)) = self.numbers(hash, key, namespace) else {
+            return Ok(0);
+        };
+        let new_from = from.saturating_add(count).min(to);
+        let emptied = if new_from == to {
+            (to - 1) / Self::FULL + 1
+        } else {
+            new_from / Self::FULL
+        };
+        for chunk in (from / Self::FULL).max(1)..emptied {
+            self.table
+                .remove_in(hash, key, &Chunk::of(namespace, chunk));
+        }
+        if new_from == to {
+            self.table.remove_in(hash, key, &Chunk::first(namespace));
+        } else {
+            self.table
+                .update_in(hash, key, &Chunk::first(namespace), |first| {
+                    first.0 = new_from;
+                    if emptied > 0 {
+                        first.2 = Vec::new();
+                    }
+                })?;
+        }
+        Ok(new_from - from)
+    }
+
+    /// Removes all elements.
+    pub(super) fn clear(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> Result<(), StateError> {
+        self.remove_first(hash, key, namespace, u64::MAX)
+            .map(|_| ())
+    }
+
+    /// Removes the elements at the beginning whose time has passed; answers how many.
+    pub(super) fn remove_expired(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> Result<u64, StateError> {
+        if !A::AGES {
+            return Ok(0);
+        }
+        let elements = self.parts(hash, key, namespace).flatten();
+        let expired = elements.take_while(|element| self.aging.is_expired(element));
+        let expired = expired.count() as u64;
+        if expired == 0 {
+            return Ok(0);
+        }
+        self.remove_first(hash, key, namespace, expired)
+    }
+
+    /// Makes all elements as new.
+    pub(super) fn refresh(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> Result<(), StateError> {
+        let Some((from, to)) = self.numbers(hash, key, namespace) else {
+            return Ok(());
+        };
+        let aging = &self.aging;
+        for number in from / Self::FULL..=(to - 1) / Self::FULL {
+            let chunk = Chunk::of(namespace, number);
+            self.table.update_in(hash, key, &chunk, |chunk| {
+                let elements = chunk.2.iter_mut();
+                elements.for_each(|element| aging.refresh(element));
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The number of elements.
+    pub(super) fn len(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> u64 {
+        let numbers = self.numbers(hash, key, namespace);
+        numbers.map_or(0, |(from, to)| to - from)
+    }
+
+    /// Moves the elements of another namespace behind those of this one, as old as they are.
+    pub(super) fn merge(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        into: &N,
+        from: &N,
+    ) -> Result<(), StateError> {
+        if into == from {
+            return Ok(());
+        }
+        while let Some((first, end)) = self.numbers(hash, key, from) {
+            let number = first / Self::FULL;
+            let place = (first % Self::FULL) as usize;
+            let length = (end - first).min(Self::FULL - place as u64);
+            let taken = self
+                .table
+                .update_in(hash, key, &Chunk::of(from, number), |chunk| {
+                    std::mem::take(&mut chunk.2)
+                })?;
+            let elements = taken.into_iter().flatten().skip(place);
+            for element in elements.take(length as usize) {
+                self.add_kept(hash, key, into, element)?;
+            }
+            self.remove_first(hash, key, from, length)?;
+        }
+        Ok(())
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N, A> {
+    fn prefetch_batch(&self, hashes: &[KeyHash]) {
+        self.table.prefetch_batch(hashes);
+    }
+
+    fn set_epoch(&mut self, epoch: Epoch) {
+        self.table.set_epoch(epoch);
+    }
+
+    fn entries(&self) -> usize {
+        self.table.len()
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.table.memory_bytes()
+    }
+
+    fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError> {
+        if !A::AGES {
+            return Ok(0);
+        }
+        let lists = find_in_slice(&mut self.table, &mut self.cleaning, budget, |chunk, _| {
+            chunk.number == 0
+        })?;
+        let mut removed = 0;
+        for (key, chunk) in lists {
+            let key = K::lend(&key);
+            removed += self.remove_expired(K::hash(&key), &key, &chunk.namespace)?;
+        }
+        Ok(removed as usize)
+    }
+}
