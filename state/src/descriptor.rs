@@ -85,6 +85,43 @@ impl StateDescriptor {
         self.ttl
     }
 
+    /// A state `name` that holds one `V` per key.
+    #[must_use]
+    pub fn value<V>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<V>(name, StateKind::Value)
+    }
+
+    /// A state `name` that folds values into one `V` per key.
+    #[must_use]
+    pub fn reducing<V>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<V>(name, StateKind::Reducing)
+    }
+
+    /// A state `name` that holds a list of `V` per key.
+    #[must_use]
+    pub fn list<V>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<V>(name, StateKind::List)
+    }
+
+    /// A state `name` that holds a map from `UK` to `UV` per key.
+    #[must_use]
+    pub fn map<UK, UV>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<(UK, UV)>(name, StateKind::Map)
+    }
+
+    /// A state `name` that gathers values in one `ACC` per key.
+    #[must_use]
+    pub fn aggregating<ACC>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<ACC>(name, StateKind::Aggregating)
+    }
+
+    /// The same state under another name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> StateDescriptor {
+        self.name = name.into();
+        self
+    }
+
     /// The same state with another version of its value type.
     #[must_use]
     pub fn with_version(mut self, version: u32) -> StateDescriptor {

@@ -18,6 +18,9 @@ use crate::keyed::{
 use crate::table::Namespace;
 use crate::ttl::StateTtl;
 
+/// Values with a time to live, with their name.
+type ExpiringCells<K, V, N> = Rc<Held<Cells<K, V, N, Expiring>>>;
+
 impl<K: Key> KeyedBackend<K> {
     /// Tells the processing time, in milliseconds since 1970: to be called once per turn where a state has
     /// a time to live.
@@ -133,7 +136,7 @@ impl<K: Key> KeyedBackend<K> {
         &mut self,
         descriptor: StateDescriptor,
         ttl: StateTtl,
-    ) -> Result<Rc<Held<Cells<K, V, N, Expiring>>>, StateError> {
+    ) -> Result<ExpiringCells<K, V, N>, StateError> {
         let cells = self.cells(self.expiring(ttl))?;
         self.hold(descriptor, cells)
     }

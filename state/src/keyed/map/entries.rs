@@ -137,8 +137,7 @@ where
         hash: KeyHash,
         key: &K::Of<'_>,
         namespace: &N,
-        user_key: UK,
-        item: T,
+        (user_key, item): (UK, T),
         insert: impl FnOnce(T) -> UV,
         update: impl FnOnce(&mut UV, T),
     ) -> Result<(), StateError> {

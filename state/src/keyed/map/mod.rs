@@ -100,8 +100,7 @@ impl<K: Key, UK: RecordKey + Eq, UV: Record, N: Namespace> MapState<K, UK, UV, N
             hash,
             key,
             namespace,
-            user_key,
-            value,
+            (user_key, value),
             |value| value,
             |old, value| *old = value
         ))?
@@ -123,8 +122,7 @@ impl<K: Key, UK: RecordKey + Eq, UV: Record, N: Namespace> MapState<K, UK, UV, N
             hash,
             key,
             namespace,
-            user_key,
-            (),
+            (user_key, ()),
             |()| init(),
             |value, ()| change(value)
         ))?
@@ -154,8 +152,7 @@ impl<K: Key, UK: RecordKey + Eq, UV: Record, N: Namespace> MapState<K, UK, UV, N
             hash,
             key,
             namespace,
-            user_key,
-            change,
+            (user_key, change),
             create,
             |value, change| change(value)
         ))?
