@@ -7,8 +7,9 @@ pub use thalweg_core::config::{ConfigError, Configuration, RuntimeMode};
 pub use thalweg_core::event_time::Timestamp;
 pub use thalweg_dataflow::executor::{JobError, JobResult};
 pub use thalweg_dataflow::function::{
-    Accumulator, BroadcastState, Collector, FunctionError, OpenContext, OutputTag, ProcessContext,
-    ReducingState, ValueState,
+    Accumulator, AggregatingState, Aggregation, BroadcastState, Collector, FunctionError,
+    ListState, MapState, OpenContext, OutputTag, ProcessContext, ReducingState, StateDescriptor,
+    StateTtl, TtlUpdate, TtlVisibility, ValueState,
 };
 pub use thalweg_dataflow::operator::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,

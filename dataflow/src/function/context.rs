@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_memory::record::{Key, Record, RecordKey};
-use thalweg_state::{KeyedBackend, KeyedContext, ReducingState, StateError, ValueState};
+use thalweg_memory::record::{Key, RecordKey};
+use thalweg_state::{KeyedBackend, KeyedContext, StateDescriptor, StateError};
 
 use crate::task::{BuildContext, SubtaskInfo, TaskCounters};
 use crate::time::{TaskClock, TimerService, TimerTable};
@@ -71,43 +71,28 @@ impl<K: Key> OpenContext<K> {
         }
     }
 
-    fn declare<H>(
+    /// Makes the handle of a state. One that is refused fails the job at its start.
+    pub(super) fn declare<H>(
         &mut self,
-        name: &str,
-        register: impl Fn(&mut KeyedBackend<K>, &str) -> Result<H, StateError>,
+        descriptor: StateDescriptor,
+        register: impl Fn(&mut KeyedBackend<K>, StateDescriptor) -> Result<H, StateError>,
     ) -> H {
         let Some(backend) = &mut self.backend else {
             unreachable!("only functions of keyed streams are opened to declare keyed state");
         };
         let mut refused = self.refused.borrow_mut();
-        let mut attempt = name.to_owned();
+        let mut attempt = descriptor;
         loop {
-            match register(backend, &attempt) {
+            match register(backend, attempt.clone()) {
                 Ok(handle) => return handle,
                 // The job will not start; the function still needs a handle to be built with.
                 Err(error) => {
                     refused.push(error.to_string());
-                    attempt.push('\'');
+                    let another = format!("{}'", attempt.name());
+                    attempt = attempt.with_name(another);
                 }
             }
         }
-    }
-
-    /// Declares a value per key. Two states of one operator cannot have the same name: the
-    /// job then fails at its start, and the message names both.
-    pub fn value_state<V: Record>(&mut self, name: &str) -> ValueState<K, V> {
-        self.declare(name, |backend, name| backend.value_state(name))
-    }
-
-    /// Declares a value per key that is folded from everything added to it.
-    pub fn reducing_state<V, F>(&mut self, name: &str, reduce: F) -> ReducingState<K, V, F>
-    where
-        V: Record,
-        F: Fn(&mut V, V) + Clone,
-    {
-        self.declare(name, |backend, name| {
-            backend.reducing_state(name, reduce.clone())
-        })
     }
 }
 

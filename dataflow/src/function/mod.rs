@@ -3,9 +3,13 @@
 mod collector;
 mod context;
 mod error;
+mod states;
 
 pub use collector::{Collector, OutputTag};
 pub use context::{Accumulator, OpenContext, ProcessContext};
 pub use error::FunctionError;
 /// What functions remember.
-pub use thalweg_state::{BroadcastState, ReducingState, StateError, ValueState};
+pub use thalweg_state::{
+    AggregatingState, Aggregation, BroadcastState, ListElements, ListState, MapState,
+    ReducingState, StateDescriptor, StateError, StateTtl, TtlUpdate, TtlVisibility, ValueState,
+};

@@ -131,6 +131,9 @@ impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
     }
 
     fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.backend
+            .set_processing_time(self.view.processing_time());
+        self.backend.clean_expired(2 * hashes.len())?;
         match self.backend.residency(hashes)? {
             Residency::Ready => Ok(()),
             Residency::Pending => Err(FunctionError::new(

@@ -41,6 +41,8 @@ pub struct KeyedBackend<K: Key> {
     max: MaxParallelism,
     budget: Budget,
     clock: ProcessingClock,
+    /// Whether any state has a time to live.
+    expires: bool,
 }
 
 impl<K: Key> KeyedBackend<K> {
@@ -60,6 +62,7 @@ impl<K: Key> KeyedBackend<K> {
             max,
             budget,
             clock: Rc::new(Cell::new(Timestamp(0))),
+            expires: false,
         }
     }
 
@@ -159,6 +162,7 @@ impl<K: Key> KeyedBackend<K> {
 
     /// Gives a state into the backend's care.
     pub(super) fn register(&mut self, table: Rc<dyn StateTable>) -> Result<(), StateError> {
+        self.expires |= table.descriptor().ttl().is_some();
         self.backend.register(table)
     }
 
@@ -173,6 +177,9 @@ impl<K: Key> KeyedBackend<K> {
     /// # Errors
     /// When a change does not fit the memory.
     pub fn clean_expired(&mut self, budget: usize) -> Result<usize, StateError> {
+        if !self.expires {
+            return Ok(0);
+        }
         self.backend.clean_expired(budget)
     }
 

@@ -66,6 +66,9 @@ impl<K: Key> KeyedFunctionState<K> {
 
     /// Brings near the states of these keys.
     pub(crate) fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.backend
+            .set_processing_time(self.view.processing_time());
+        self.backend.clean_expired(2 * hashes.len())?;
         match self.backend.residency(hashes)? {
             Residency::Ready => Ok(()),
             Residency::Pending => Err(FunctionError::new(
@@ -152,6 +155,8 @@ impl<K: Key> KeyedFunctionState<K> {
             &mut Collector<'_, U>,
         ) -> Result<(), FunctionError>,
     ) -> Result<Firing, FunctionError> {
+        self.backend
+            .set_processing_time(self.view.processing_time());
         for _ in 0..limit {
             if !next.ready() {
                 return Ok(Firing::More);
