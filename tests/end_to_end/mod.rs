@@ -1,5 +1,6 @@
 //! Promises of the engine, one file each.
 
+mod async_io;
 mod back_pressure;
 mod buffer_timeout;
 mod extremes;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use thalweg_core::ids::ShardId;
@@ -14,6 +15,7 @@ use thalweg_network::{
     Blocked, Handover, InputGate, Parcel, PartitionConfig, ResultPartition, WakeSlot,
 };
 
+use super::connector_runtime::{ConnectorRuntime, ShardRuntime};
 use super::layout::Layout;
 use super::memory::MemorySettings;
 use super::plan::SubtaskPlan;
@@ -39,6 +41,8 @@ pub(crate) struct ShardPlan {
     pub(crate) layout: Layout,
     pub(crate) memory: MemorySettings,
     pub(crate) reports: SyncSender<Report>,
+    /// Where futures of user functions run; `None` polls them on the shard.
+    pub(crate) runtime: Option<Arc<ConnectorRuntime>>,
 }
 
 impl ShardPlan {
@@ -50,7 +54,9 @@ impl ShardPlan {
             layout,
             memory,
             reports,
+            runtime,
         } = self;
+        let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
         tell_failures(shard, reports.clone());
         let slots = SlotBudgets::new(shard.id(), &layout, &memory);
         let limit = memory.segments_per_shard(layout.shards);
@@ -65,7 +71,8 @@ impl ShardPlan {
         let handover = Handover::new(mesh, pool, slots.whole.clone());
         for plan in subtasks {
             let task = plan.info.task_name();
-            if let Err(message) = add(plan, &handover, &slots, &memory, shard, &reports) {
+            let runtime = runtime.clone();
+            if let Err(message) = add(plan, &handover, &slots, &memory, shard, &reports, runtime) {
                 tell(&reports, task, message);
                 break;
             }
@@ -113,6 +120,7 @@ fn add(
     memory: &MemorySettings,
     shard: &mut Shard,
     reports: &SyncSender<Report>,
+    runtime: Option<Rc<ShardRuntime>>,
 ) -> Result<(), String> {
     let wake = WakeSlot::new();
     let budget = slots.slot(plan.info.index);
@@ -137,6 +145,9 @@ fn add(
     let partitions = plan.outputs.into_iter().map(partition).collect();
     let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
     let mut context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
+    if let Some(runtime) = runtime {
+        context = context.with_async_runtime(runtime);
+    }
     let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
     let reports = reports.clone();
     let task = Task::new(head, &context, move |report| {

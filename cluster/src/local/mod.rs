@@ -5,6 +5,7 @@
 //! of a job outlives the call.
 
 mod cancel;
+mod connector_runtime;
 mod deploy;
 mod layout;
 mod memory;

@@ -14,6 +14,7 @@ use thalweg_core::shard::placement;
 use thalweg_core::shard::start::{ShardConfig, ShardHandle, start};
 use thalweg_dataflow::executor::JobError;
 
+use super::connector_runtime::ConnectorRuntime;
 use super::deploy::ShardPlan;
 use super::outcome::Outcome;
 use super::plan::Deployment;
@@ -37,6 +38,8 @@ impl Shards {
         let meshes = Mesh::build(count, LANE_CAPACITY);
         let plans = std::mem::take(&mut deployment.shards);
         let cpus = cpus_for(deployment, count);
+        let threads = deployment.configuration.get(&options::CONNECTOR_THREADS);
+        let runtime = ConnectorRuntime::new(threads);
         let mut handles: Vec<ShardHandle> = Vec::with_capacity(count);
         for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
             mesh.set_doorbells(doorbells.clone());
@@ -47,6 +50,7 @@ impl Shards {
                 layout: deployment.layout,
                 memory: deployment.memory,
                 reports: outcome.reports(),
+                runtime: Some(Arc::clone(&runtime)),
             };
             match start(config, move |shard| plan.build(shard)) {
                 Ok(handle) => handles.push(handle),

@@ -90,6 +90,7 @@ fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment, outcome:
             layout: deployment.layout,
             memory: deployment.memory,
             reports: outcome.reports(),
+            runtime: None,
         };
         simulation.add_shard_with(Arc::clone(doorbell), |shard| plan.build(shard));
     }

@@ -178,6 +178,15 @@ pub const SHARD_SPIN: ConfigOption<Duration> = ConfigOption::new(
 .in_low_latency(|| Duration::from_micros(50))
 .within(|value| *value <= Duration::from_secs(10), "a duration up to 10s");
 
+/// `thalweg.connector.threads`
+pub const CONNECTOR_THREADS: ConfigOption<u32> = ConfigOption::new(
+    "thalweg.connector.threads",
+    || 1,
+    "How many threads of a worker run the futures of asynchronous functions. They are not bound to the \
+     cores of the shards.",
+)
+.within(|value| (1..=64).contains(value), "1 to 64 threads");
+
 /// `thalweg.shard.stall-threshold`
 pub const STALL_THRESHOLD: ConfigOption<Duration> = ConfigOption::new(
     "thalweg.shard.stall-threshold",
@@ -230,6 +239,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &SHARD_PIN,
     &TURN_BUDGET,
     &SHARD_SPIN,
+    &CONNECTOR_THREADS,
     &STALL_THRESHOLD,
     &IO_DRIVER,
     &REQUIRE_IO_URING,

@@ -1,6 +1,7 @@
 //! The operators: one operator, one file, with its method on the stream, its pipe and its logic.
 
 mod aggregate;
+mod async_io;
 mod bounded;
 mod connect;
 mod count;
@@ -23,6 +24,7 @@ mod two_inputs;
 mod union;
 
 pub use aggregate::KeyedAggregate;
+pub use async_io::{AsyncIo, Retry};
 pub use bounded::Order;
 pub use connect::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,

@@ -17,7 +17,7 @@ use thalweg_memory::EntryLayout;
 use thalweg_network::GateRef;
 use thalweg_network::ResultPartition;
 
-use super::{Failure, SideOutputs};
+use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs};
 use crate::graph::EdgeId;
 use crate::sink::Committable;
 use crate::stream::RuntimeMode;
@@ -98,6 +98,7 @@ pub struct BuildContext {
     counters: TaskCounters,
     side: Rc<SideOutputs>,
     clock: TaskClock,
+    async_runtime: Rc<dyn AsyncRuntime>,
 }
 
 impl BuildContext {
@@ -123,7 +124,19 @@ impl BuildContext {
             counters: TaskCounters::default(),
             side: Rc::default(),
             clock: TaskClock::default(),
+            async_runtime: Rc::new(InlineRuntime::default()),
         }
+    }
+
+    /// The same, with a runtime for the futures of user functions. Without one they are polled on
+    /// the shard.
+    pub fn with_async_runtime(mut self, runtime: Rc<dyn AsyncRuntime>) -> Self {
+        self.async_runtime = runtime;
+        self
+    }
+
+    pub(crate) fn async_runtime(&self) -> Rc<dyn AsyncRuntime> {
+        Rc::clone(&self.async_runtime)
     }
 
     /// The subtask's place in its job.

@@ -4,6 +4,7 @@
 //! hands it to a shard; left through the border at the chain's end (an exchange or a
 //! sink). Everything here lives on one shard thread.
 
+mod async_runtime;
 mod border;
 mod build;
 mod chain;
@@ -14,6 +15,7 @@ mod source_turn;
 mod states;
 mod turn;
 
+pub use async_runtime::{AsyncRuntime, AsyncWork, InlineRuntime, RemoteWaker};
 pub(crate) use border::{
     Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition, SinkBorder,
 };
