@@ -14,34 +14,34 @@ use super::script::Script;
 use super::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
 
-/// Key, number, text as long as the number says.
-type Row = (u64, u64, String);
-type Stream = DataStream<Row, BoxedPipe<Row>>;
+/// Key, number, some text.
+pub(crate) type Row = (u64, u64, String);
+pub(crate) type Stream = DataStream<Row, BoxedPipe<Row>>;
 /// The numbers of two rows; none where there is no partner.
-type Pair = (Option<u64>, Option<u64>);
+pub(crate) type Pair = (Option<u64>, Option<u64>);
 
-fn key(row: &Row) -> u64 {
+pub(crate) fn key(row: &Row) -> u64 {
     row.0
 }
 
 /// A row of a stream with its time.
 #[derive(Clone, Debug)]
-struct Timed {
-    row: Row,
-    at: i64,
+pub(crate) struct Timed {
+    pub(crate) row: Row,
+    pub(crate) at: i64,
 }
 
 /// Two streams of rows as they are drawn.
-struct Input {
-    left: Vec<Timed>,
-    right: Vec<Timed>,
+pub(crate) struct Input {
+    pub(crate) left: Vec<Timed>,
+    pub(crate) right: Vec<Timed>,
     left_splits: u32,
     right_splits: u32,
     disorder: u64,
 }
 
 impl Input {
-    fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
         let keys = dice.pick(&[1, 3, 40]);
         let span = dice.pick(&[40, 400, 4_000]);
         let most = if keys == 1 { 120 } else { 600 };
@@ -62,7 +62,7 @@ impl Input {
     }
 
     /// The two streams.
-    fn streams(&self, dice: &mut Dice, environment: &Environment) -> (Stream, Stream) {
+    pub(crate) fn streams(&self, dice: &mut Dice, environment: &Environment) -> (Stream, Stream) {
         let mut stream = |rows: &[Timed], splits| {
             let rows: Vec<_> = rows
                 .iter()
@@ -100,13 +100,13 @@ impl Timed {
     }
 }
 
-fn pair(left: &Row, right: &Row) -> Pair {
+pub(crate) fn pair(left: &Row, right: &Row) -> Pair {
     assert_eq!(left.0, right.0, "rows of one key");
     (Some(left.1), Some(right.1))
 }
 
 /// The end of every program: its results must be on time.
-fn gathered<T: Record + Clone, P: Pipe<Out = T>>(
+pub(crate) fn gathered<T: Record + Clone, P: Pipe<Out = T>>(
     results: DataStream<T, P>,
     chained: bool,
 ) -> Collected<T> {

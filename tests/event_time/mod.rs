@@ -7,6 +7,7 @@
 //!
 //! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
 
+mod broadcast;
 mod joins;
 mod on_time;
 mod script;

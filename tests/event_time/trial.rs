@@ -30,6 +30,7 @@ pub(crate) fn on_shards(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Resu
 pub(crate) struct Trial {
     pub(crate) seed: u64,
     pub(crate) dice: Dice,
+    pub(crate) parallelism: u32,
     pub(crate) batch: bool,
     simulated: bool,
     settings: Vec<(&'static str, String)>,
@@ -64,6 +65,7 @@ impl Trial {
         ];
         Self {
             seed,
+            parallelism,
             batch: dice.chance(20),
             simulated: false,
             settings,
