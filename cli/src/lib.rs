@@ -30,6 +30,7 @@
 //! | [`mod@record`] | what may travel: records, keys, views |
 //! | [`source`], [`sink`] | the contracts of both ends and what is needed to write one |
 //! | [`connectors`] | the ends there are |
+//! | [`mod@window`] | windows: assigners, triggers, evictors, and the functions on them |
 //! | [`config`] | settings and their reference |
 //! | [`time`] | event time, processing time, timers |
 //! | [`harness`] | tests of a piece of a program |
@@ -63,7 +64,10 @@ pub use thalweg_dataflow::operator::{
 };
 pub use thalweg_dataflow::stream::{
     BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
+    WindowedStream,
 };
+/// Windows: assigners, triggers, evictors, and the functions on them.
+pub use thalweg_dataflow::window;
 /// What may travel: the attribute, the traits it implements, and what may be borrowed on the way.
 pub use thalweg_memory::record;
 

@@ -17,8 +17,15 @@ pub use thalweg_dataflow::operator::{
 };
 pub use thalweg_dataflow::stream::{
     BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
+    WindowedStream,
 };
 pub use thalweg_dataflow::time::{FiredTimer, TimeDomain, WatermarkStrategy};
+pub use thalweg_dataflow::window::assigner::{
+    CumulateWindows, DayWindows, GlobalWindows, SessionWindows, SlidingWindows, TumblingWindows,
+};
+pub use thalweg_dataflow::window::{
+    TimeWindow, WindowAggregate, WindowContext, WindowElements, WindowOpenContext,
+};
 /// The attribute that makes a struct or enum a [`Record`].
 pub use thalweg_memory::record::record;
 pub use thalweg_memory::record::{Item, Key, KeyValue, Record, Str, View, Wire};

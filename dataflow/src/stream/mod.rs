@@ -9,6 +9,7 @@ mod keyed_stream;
 mod pipe;
 mod shared_stream;
 mod sink_handle;
+mod windowed_stream;
 
 pub use connected_streams::{BroadcastStream, ConnectedStreams, KeyedBoth, Unkeyed};
 pub use data_stream::DataStream;
@@ -20,3 +21,4 @@ pub use pipe::{BoxedPipe, Pipe, SourcePipe};
 pub use shared_stream::SharedStream;
 pub use sink_handle::SinkHandle;
 pub use thalweg_core::config::RuntimeMode;
+pub use windowed_stream::{Everything, WindowedStream};

@@ -5,6 +5,7 @@
 //! its ends.
 
 use std::fmt;
+use std::time::Duration;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::rkyv::rancor::Panic;
@@ -37,6 +38,19 @@ impl TimeWindow {
     #[must_use]
     pub const fn new(start: Timestamp, end: Timestamp) -> TimeWindow {
         TimeWindow { start, end }
+    }
+
+    /// All of time: the window of [`GlobalWindows`](super::assigner::GlobalWindows).
+    pub const GLOBAL: TimeWindow = TimeWindow {
+        start: Timestamp::MIN,
+        end: Timestamp::MAX,
+    };
+
+    /// Whether it is all of time, and so never ends.
+    #[inline]
+    #[must_use]
+    pub fn is_global(self) -> bool {
+        self == Self::GLOBAL
     }
 
     /// The last time in it: that of its results, and the watermark at which it is complete.
@@ -117,6 +131,19 @@ pub fn window_start(timestamp: Timestamp, offset: i64, size: i64) -> Timestamp {
         return Timestamp(start);
     }
     start_at_the_ends(timestamp, offset, size)
+}
+
+/// A length of time in whole milliseconds.
+///
+/// # Panics
+/// If it is shorter than one or does not fit; the message says what it is the length of.
+pub(crate) fn milliseconds(length: Duration, what: &str) -> i64 {
+    match i64::try_from(length.as_millis()) {
+        Ok(milliseconds) if milliseconds > 0 => milliseconds,
+        _ => panic!(
+            "{what} is {length:?}: it must be a millisecond or longer, and fit 63 bits of them"
+        ),
+    }
 }
 
 #[cold]

@@ -10,7 +10,7 @@ use crate::window::{TimeWindow, window_start};
 
 /// Windows that stand at fixed places in time, whatever the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AlignedWindows {
+pub struct AlignedWindows {
     shape: Shape,
     /// The length of a window (the longest of cumulating ones), ms.
     size: i64,

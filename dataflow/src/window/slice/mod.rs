@@ -74,7 +74,7 @@ impl<T: Item> LateOutput<T> {
         Self(Arc::new(write))
     }
 
-    fn write(&self, item: T::Of<'_>, at: Timestamp, side: &SideOutputs) {
+    pub(crate) fn write(&self, item: T::Of<'_>, at: Timestamp, side: &SideOutputs) {
         (self.0)(item, at, side);
     }
 }

@@ -1,0 +1,197 @@
+//! What a window function is opened with, and what it sees when its window speaks.
+//!
+//! Lives on the shard of its subtask. Invariant: key and window in work are set before a function is
+//! called and not otherwise.
+
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{KeyedBackend, KeyedTable};
+
+use super::logic::Pane;
+use super::state::{Current, ForgetWindow, WindowTable, WindowValueState};
+use crate::function::OpenContext;
+use crate::task::{BuildContext, BuildError, SubtaskInfo};
+use crate::window::TimeWindow;
+
+/// What a window function is opened with, before the first record.
+///
+/// States declared by the [`OpenContext`] it leads to are kept per key, across windows (*global*
+/// state); those declared here are kept per key and window.
+pub struct WindowOpenContext<K: Key> {
+    open: OpenContext<K>,
+    current: Rc<Current<K>>,
+    tables: Vec<Rc<dyn ForgetWindow<K>>>,
+    make: TableMaker,
+    merging: bool,
+    refused: Option<String>,
+}
+
+/// What a table of window state is made of.
+struct TableMaker {
+    groups: std::ops::Range<u16>,
+    max: thalweg_core::key_group::MaxParallelism,
+    budget: thalweg_memory::Budget,
+}
+
+impl<K: Key> Deref for WindowOpenContext<K> {
+    type Target = OpenContext<K>;
+
+    fn deref(&self) -> &OpenContext<K> {
+        &self.open
+    }
+}
+
+impl<K: Key> DerefMut for WindowOpenContext<K> {
+    fn deref_mut(&mut self) -> &mut OpenContext<K> {
+        &mut self.open
+    }
+}
+
+impl<K: Key> WindowOpenContext<K> {
+    /// Declares a value per key and window, which is forgotten with its window.
+    ///
+    /// Windows that merge have no such state: what it should become where windows meet is unknown.
+    /// The job then fails at its start.
+    pub fn window_value_state<V: Record>(&mut self, name: &str) -> WindowValueState<K, V> {
+        if self.merging {
+            self.refused.get_or_insert(format!(
+                "state '{name}' is kept per window, but these windows merge: keep it per key, by \
+                 .value_state()"
+            ));
+        }
+        let TableMaker {
+            groups,
+            max,
+            budget,
+        } = &self.make;
+        let table = match KeyedTable::new(groups.clone(), *max, budget.clone()) {
+            Ok(table) => table,
+            Err(error) => unreachable!("an empty table takes no memory: {error}"),
+        };
+        let shared = Rc::new(WindowTable {
+            name: name.to_owned(),
+            table: RefCell::new(table),
+        });
+        self.tables.push(Rc::clone(&shared) as _);
+        WindowValueState::new(shared, Rc::clone(&self.current))
+    }
+}
+
+/// What an opened window function stands on: its states and the key and window in work.
+pub(crate) struct Footing<K: Key> {
+    context: WindowContext<K>,
+    tables: Vec<Rc<dyn ForgetWindow<K>>>,
+    /// Holds the states that are kept per key.
+    _backend: KeyedBackend<K>,
+}
+
+impl<K: Key> Footing<K> {
+    /// Opens a function.
+    pub(crate) fn open<G>(
+        name: &str,
+        merging: bool,
+        context: &mut BuildContext,
+        open: impl FnOnce(&mut WindowOpenContext<K>) -> G,
+    ) -> Result<(Self, G), BuildError> {
+        let info = context.info().clone();
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let make = TableMaker {
+            groups: groups.clone(),
+            max: info.max_parallelism,
+            budget: context.budget().clone(),
+        };
+        let backend =
+            KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
+        let current = Rc::new(Current {
+            key: Rc::clone(backend.context()),
+            window: Cell::new(TimeWindow::GLOBAL),
+        });
+        let mut opening = WindowOpenContext {
+            open: OpenContext::new(context, Some(backend)),
+            current: Rc::clone(&current),
+            tables: Vec::new(),
+            make,
+            merging,
+            refused: None,
+        };
+        let function = open(&mut opening);
+        if let Some(refusal) = opening.refused {
+            return Err(context.refused(name, refusal));
+        }
+        let finished = opening.open.finish();
+        let Some(backend) = finished.map_err(|refusal| context.refused(name, refusal))? else {
+            unreachable!("the backend was just given to the opening");
+        };
+        let context = WindowContext {
+            current,
+            watermark: Timestamp::NONE,
+            processing_time: Timestamp::NONE,
+            info,
+        };
+        let footing = Self {
+            context,
+            tables: opening.tables,
+            _backend: backend,
+        };
+        Ok((footing, function))
+    }
+
+    /// Brings a window into work.
+    pub(crate) fn enter(&mut self, pane: &Pane<'_, K>) -> &WindowContext<K> {
+        let current = &self.context.current;
+        current.key.set_current(pane.hash, &K::lend(pane.key));
+        current.window.set(pane.window);
+        self.context.watermark = pane.watermark;
+        self.context.processing_time = pane.processing_time;
+        &self.context
+    }
+
+    /// Forgets what was kept for a window.
+    pub(crate) fn forget(&self, pane: &Pane<'_, K>) {
+        for table in &self.tables {
+            table.forget(pane.hash, &K::lend(pane.key), pane.window);
+        }
+    }
+}
+
+/// What a window function sees of the window it is called for.
+pub struct WindowContext<K: Key> {
+    current: Rc<Current<K>>,
+    watermark: Timestamp,
+    processing_time: Timestamp,
+    info: SubtaskInfo,
+}
+
+impl<K: Key> WindowContext<K> {
+    /// The window.
+    pub fn window(&self) -> TimeWindow {
+        self.current.window.get()
+    }
+
+    /// Calls with the key.
+    pub fn with_key<R>(&self, read: impl FnOnce(&K::Of<'_>) -> R) -> R {
+        match self.current.key.with_current(|_hash, key| read(key)) {
+            Some(read) => read,
+            None => unreachable!("a window function is called with a key in work"),
+        }
+    }
+
+    /// The watermark. While it makes windows fire, it is the one that makes them fire.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The processing time of this turn, ms since 1970.
+    pub fn processing_time(&self) -> Timestamp {
+        self.processing_time
+    }
+
+    /// The subtask's place in its job.
+    pub fn subtask(&self) -> &SubtaskInfo {
+        &self.info
+    }
+}

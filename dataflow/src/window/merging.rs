@@ -1,0 +1,187 @@
+//! Windows that meet and become one: which are open per key, and where their state lies.
+//!
+//! Entered by the window operator for every record of a merging assigner. A window that grows keeps
+//! its state where it was first put, under the *state window*, so that growing by one record moves
+//! nothing. Invariants: open windows of one key neither overlap nor touch; each has a state window
+//! within it, so no two share one. Lives on the shard of its subtask.
+
+use std::ops::Range;
+
+use thalweg_core::key_group::{KeyHash, MaxParallelism};
+use thalweg_memory::Budget;
+use thalweg_memory::record::Key;
+use thalweg_state::{KeyedTable, StateError};
+
+use super::TimeWindow;
+
+/// An open window and the window under which its state lies.
+pub(crate) type Open = (TimeWindow, TimeWindow);
+
+/// The open windows of all keys.
+pub(crate) struct MergingWindows<K: Key> {
+    open: KeyedTable<K, Vec<Open>>,
+    #[cfg(test)]
+    pub(crate) planted: Option<super::tests::Planted>,
+}
+
+/// What became of a window that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// The window it became.
+    pub(crate) window: TimeWindow,
+    /// Where the state of that lies.
+    pub(crate) state: TimeWindow,
+    /// Whether there was no such window before.
+    pub(crate) new: bool,
+}
+
+impl<K: Key> MergingWindows<K> {
+    pub(crate) fn new(
+        groups: Range<u16>,
+        max: MaxParallelism,
+        budget: Budget,
+    ) -> Result<Self, StateError> {
+        Ok(Self {
+            open: KeyedTable::new(groups, max, budget)?,
+            #[cfg(test)]
+            planted: super::tests::planted(),
+        })
+    }
+
+    pub(crate) fn prefetch(&self, hashes: &[KeyHash]) {
+        self.open.prefetch_batch(hashes);
+    }
+
+    /// Adds a window. The windows it met are put into `met`, in time order, where that made a new
+    /// window of them: the state of the first of them is where the new one's lies.
+    pub(crate) fn add(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+        met: &mut Vec<Open>,
+    ) -> Result<Added, StateError> {
+        met.clear();
+        let mut added = Added {
+            window,
+            state: window,
+            new: true,
+        };
+        let entry = self.open.open(hash, key, Vec::new)?;
+        entry.change(|open| added = add_to(open, window, met))?;
+        #[cfg(test)]
+        if self.planted == Some(super::tests::Planted::PaneLost) && met.len() > 1 {
+            met.pop();
+        }
+        Ok(added)
+    }
+
+    /// Where the state of an open window lies.
+    pub(crate) fn state_of(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+    ) -> Option<TimeWindow> {
+        let open = self.open.get(hash, key)?;
+        let found = open.iter().find(|(one, _)| *one == window);
+        found.map(|(_, state)| *state)
+    }
+
+    /// Closes a window.
+    pub(crate) fn retire(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+    ) -> Result<(), StateError> {
+        let left = self.open.update(hash, key, |open| {
+            open.retain(|(one, _)| *one != window);
+            open.len()
+        })?;
+        if left == Some(0) {
+            self.open.remove(hash, key);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a window to the open ones, which are in time order.
+fn add_to(open: &mut Vec<Open>, window: TimeWindow, met: &mut Vec<Open>) -> Added {
+    let first = open.partition_point(|(one, _)| one.end < window.start);
+    let meeting = open[first..].iter();
+    let count = meeting
+        .take_while(|(one, _)| one.intersects(window))
+        .count();
+    let range = first..first + count;
+    let Some((_, state)) = open[range.clone()].first().copied() else {
+        open.insert(first, (window, window));
+        return Added {
+            window,
+            state: window,
+            new: true,
+        };
+    };
+    let windows = open[range.clone()].iter().map(|(one, _)| *one);
+    let cover = windows.fold(window, TimeWindow::cover);
+    let new = open[first].0 != cover;
+    if new {
+        met.extend(open.splice(range, [(cover, state)]));
+    }
+    Added {
+        window: cover,
+        state,
+        new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::event_time::Timestamp;
+
+    use super::*;
+
+    fn window(start: i64, end: i64) -> TimeWindow {
+        TimeWindow::new(Timestamp(start), Timestamp(end))
+    }
+
+    #[test]
+    fn windows_that_meet_become_one_and_keep_the_first_state() -> Result<(), StateError> {
+        let budget = Budget::new("slot-0", 1 << 20);
+        let mut windows = MergingWindows::<u64>::new(0..128, MaxParallelism::default(), budget)?;
+        let hash = u64::hash(&1);
+        let mut met = Vec::new();
+        for start in [20, 0, 40] {
+            let one = window(start, start + 10);
+            let added = windows.add(hash, &1, one, &mut met)?;
+            assert_eq!((added.window, added.state, added.new), (one, one, true));
+        }
+        let inside = windows.add(hash, &1, window(3, 7), &mut met)?;
+        assert_eq!((inside.window, inside.new), (window(0, 10), false));
+        assert_eq!(met, []);
+        let bridge = windows.add(hash, &1, window(10, 20), &mut met)?;
+        assert_eq!(
+            (bridge.window, bridge.state),
+            (window(0, 30), window(0, 10))
+        );
+        assert_eq!(
+            met,
+            [
+                (window(0, 10), window(0, 10)),
+                (window(20, 30), window(20, 30))
+            ]
+        );
+        assert_eq!(
+            windows.state_of(hash, &1, window(0, 30)),
+            Some(window(0, 10))
+        );
+        assert_eq!(windows.state_of(hash, &1, window(0, 10)), None);
+        windows.retire(hash, &1, window(0, 30))?;
+        windows.retire(hash, &1, window(40, 50))?;
+        assert!(
+            windows.open.is_empty(),
+            "a key without windows is forgotten"
+        );
+        Ok(())
+    }
+}

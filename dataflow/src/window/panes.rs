@@ -1,0 +1,510 @@
+//! What is kept of open windows, and the calls of their trigger and logic.
+//!
+//! Entered by the window operator with a key in work. Invariants: a pane lies under its key and
+//! *state* window, its timers under the window itself; timers a trigger asks for are registered when
+//! it has answered; a pane without contents whose trigger remembers nothing takes no place. Lives on
+//! the shard of its subtask.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::{KeyHash, MaxParallelism};
+use thalweg_memory::Budget;
+use thalweg_memory::record::{Item, Key};
+use thalweg_state::{KeyedTable, StateError, TimerQueue};
+
+use super::TimeWindow;
+use super::function::{Pane, WindowLogic};
+use super::merging::{Added, Open};
+use super::trigger::{TimeDomain, TimerRequest, Trigger, TriggerContext, TriggerResult};
+use crate::function::FunctionError;
+use crate::task::Push;
+
+/// The timers of all windows.
+pub(super) struct Timers<K: Key> {
+    pub(super) event: TimerQueue<K, TimeWindow>,
+    pub(super) processing: TimerQueue<K, TimeWindow>,
+}
+
+impl<K: Key> Timers<K> {
+    fn of(&mut self, domain: TimeDomain) -> &mut TimerQueue<K, TimeWindow> {
+        match domain {
+            TimeDomain::Event => &mut self.event,
+            TimeDomain::Processing => &mut self.processing,
+        }
+    }
+}
+
+/// The key in work, in memory that is reused.
+struct Current<K: Key> {
+    hash: KeyHash,
+    key: Option<K::Stored>,
+}
+
+impl<K: Key> Current<K> {
+    #[inline]
+    fn set(&mut self, hash: KeyHash, key: &K::Of<'_>) {
+        self.hash = hash;
+        match &mut self.key {
+            Some(stored) => K::assign(stored, key),
+            none => *none = Some(K::store(key)),
+        }
+    }
+
+    #[inline]
+    fn stored(&self) -> &K::Stored {
+        match &self.key {
+            Some(stored) => stored,
+            None => unreachable!("a window is worked on with a key in work"),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> K::Of<'_> {
+        K::lend(self.stored())
+    }
+}
+
+/// Why a trigger is asked, besides records.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    EventTime(Timestamp),
+    ProcessingTime(Timestamp),
+}
+
+/// What is kept of one window: the trigger's state, and what the logic keeps, if anything.
+type Kept<S, V> = (S, Option<V>);
+
+/// All open windows of one subtask.
+pub(super) struct Panes<K: Key, T: Item, G: Trigger<T>, L: WindowLogic<K, T>> {
+    table: KeyedTable<K, Kept<G::State, L::Kept>, TimeWindow>,
+    pub(super) timers: Timers<K>,
+    trigger: G,
+    pub(super) logic: L,
+    current: Current<K>,
+    pub(super) watermark: Timestamp,
+    /// The processing time of this turn.
+    pub(super) now: Timestamp,
+    /// What the trigger asked for in one call.
+    requests: Vec<TimerRequest>,
+    item: PhantomData<fn(T)>,
+}
+
+impl<K, T, G, L> Panes<K, T, G, L>
+where
+    K: Key,
+    T: Item,
+    G: Trigger<T>,
+    L: WindowLogic<K, T>,
+{
+    pub(super) fn new(
+        groups: Range<u16>,
+        max: MaxParallelism,
+        budget: Budget,
+        trigger: G,
+        logic: L,
+    ) -> Result<Self, StateError> {
+        let queue = || TimerQueue::new(groups.clone(), max, budget.clone());
+        Ok(Self {
+            timers: Timers {
+                event: queue(),
+                processing: queue(),
+            },
+            table: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            trigger,
+            logic,
+            current: Current {
+                hash: KeyHash(0),
+                key: None,
+            },
+            watermark: Timestamp::NONE,
+            now: Timestamp::NONE,
+            requests: Vec::new(),
+            item: PhantomData,
+        })
+    }
+
+    /// Makes `key` the key in work.
+    #[inline]
+    pub(super) fn set_current(&mut self, hash: KeyHash, key: &K::Of<'_>) {
+        self.current.set(hash, key);
+    }
+
+    /// The key in work.
+    #[inline]
+    pub(super) fn current(&self) -> (KeyHash, K::Of<'_>) {
+        (self.current.hash, self.current.key())
+    }
+
+    /// Takes out the next timer that is due and makes its key the key in work.
+    pub(super) fn pop_due(
+        &mut self,
+        watermark: Option<Timestamp>,
+    ) -> Option<(TimeDomain, TimeWindow, Timestamp)> {
+        let event = watermark.and_then(|to| self.timers.event.pop_due(to));
+        let (domain, timer) = match event {
+            Some(timer) => (TimeDomain::Event, timer),
+            None => {
+                let passed = self.now.plus_ms(-1);
+                let timer = self.timers.processing.pop_due(passed)?;
+                (TimeDomain::Processing, timer)
+            }
+        };
+        self.current.set(timer.hash, &K::lend(&timer.key));
+        Some((domain, timer.namespace, timer.at))
+    }
+
+    /// Registers a timer of the key in work.
+    pub(super) fn register(
+        &mut self,
+        domain: TimeDomain,
+        window: TimeWindow,
+        at: Timestamp,
+    ) -> Result<(), FunctionError> {
+        let hash = self.current.hash;
+        let queue = self.timers.of(domain);
+        queue.register(hash, &self.current.key(), &window, at)?;
+        Ok(())
+    }
+
+    /// Deletes a timer of the key in work.
+    pub(super) fn delete(&mut self, domain: TimeDomain, window: TimeWindow, at: Timestamp) {
+        let hash = self.current.hash;
+        let queue = self.timers.of(domain);
+        queue.delete(hash, &self.current.key(), &window, at);
+    }
+
+    /// Does what the trigger asked for in its last call, which was about `window`.
+    #[inline]
+    fn heed(&mut self, window: TimeWindow) -> Result<(), FunctionError> {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let requests = std::mem::take(&mut self.requests);
+        for request in &requests {
+            match *request {
+                TimerRequest::Register(domain, at) => self.register(domain, window, at)?,
+                TimerRequest::Delete(domain, at) => self.delete(domain, window, at),
+            }
+        }
+        self.requests = requests;
+        self.requests.clear();
+        Ok(())
+    }
+
+    /// Adds a record to a window and asks the trigger. Answers what it says, and whether nothing was
+    /// kept of the window before.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        item: T::Of<'_>,
+        at: Timestamp,
+    ) -> Result<(TriggerResult, bool), FunctionError> {
+        let (trigger, logic, times) = (&self.trigger, &self.logic, (self.watermark, self.now));
+        let ask = |told: &mut G::State, item: &T::Of<'_>, requests: &mut Vec<TimerRequest>| {
+            let mut context = TriggerContext::new(told, window, times, requests);
+            trigger.on_element(item, at, &mut context)
+        };
+        let mut answer = (TriggerResult::Continue, false);
+        let hash = self.current.hash;
+        // What only one of the two closures may hold is handed to whichever is called.
+        let arriving = (item, &mut self.requests, &mut answer);
+        self.table.fold_in(
+            hash,
+            &self.current.key(),
+            &state,
+            arriving,
+            |(item, requests, answer)| {
+                let mut told = G::State::default();
+                *answer = (ask(&mut told, &item, requests), true);
+                (told, Some(logic.keep(item, at)))
+            },
+            |(told, kept), (item, requests, answer)| {
+                *answer = (ask(told, &item, requests), false);
+                match kept {
+                    Some(kept) => logic.add(kept, item, at),
+                    None => *kept = Some(logic.keep(item, at)),
+                }
+            },
+        )?;
+        self.heed(window)?;
+        Ok(answer)
+    }
+
+    /// Asks the trigger about a record that is being added to a window; [`Panes::merge_into`] adds
+    /// it. Answers as [`Panes::add`].
+    pub(super) fn ask_element(
+        &mut self,
+        window: TimeWindow,
+        item: &T::Of<'_>,
+        at: Timestamp,
+    ) -> Result<(TriggerResult, bool), FunctionError> {
+        let (trigger, times) = (&self.trigger, (self.watermark, self.now));
+        let ask = |told: &mut G::State, requests: &mut Vec<TimerRequest>| {
+            let mut context = TriggerContext::new(told, window, times, requests);
+            trigger.on_element(item, at, &mut context)
+        };
+        let mut answer = (TriggerResult::Continue, false);
+        let hash = self.current.hash;
+        let asking = (&mut self.requests, &mut answer);
+        self.table.fold_in(
+            hash,
+            &self.current.key(),
+            &window,
+            asking,
+            |(requests, answer)| {
+                let mut told = G::State::default();
+                *answer = (ask(&mut told, requests), true);
+                (told, None)
+            },
+            |(told, _), (requests, answer)| *answer = (ask(told, requests), false),
+        )?;
+        self.heed(window)?;
+        Ok(answer)
+    }
+
+    /// Makes what is kept of one record a part of what is kept of a window.
+    pub(super) fn merge_into(
+        &mut self,
+        window: TimeWindow,
+        from: &L::Kept,
+    ) -> Result<(), FunctionError> {
+        let logic = &self.logic;
+        let hash = self.current.hash;
+        self.table
+            .update_in(hash, &self.current.key(), &window, |(_, kept)| {
+                logic.merge(kept.get_or_insert_with(|| logic.empty()), from);
+            })?;
+        Ok(())
+    }
+
+    /// Makes one of the windows that met. The state of the first of them is where the state of the
+    /// new one lies.
+    pub(super) fn merge(&mut self, added: Added, met: &[Open]) -> Result<(), FunctionError> {
+        let mut others = Vec::new();
+        for (gone, state) in met {
+            let hash = self.current.hash;
+            let told = if *state == added.state {
+                let first = self.table.get_in(hash, &self.current.key(), state);
+                first.map(|(told, _)| told.clone())
+            } else {
+                let other = self.table.remove_in(hash, &self.current.key(), state);
+                let told = other.as_ref().map(|(told, _)| told.clone());
+                others.extend(other);
+                told
+            };
+            self.clear_trigger(*gone, &mut told.unwrap_or_default())?;
+        }
+        let (trigger, logic, times) = (&self.trigger, &self.logic, (self.watermark, self.now));
+        let requests = &mut self.requests;
+        let merge = |into: &mut Kept<G::State, L::Kept>| {
+            for (told, kept) in &others {
+                trigger.merge(&mut into.0, told);
+                if let Some(kept) = kept {
+                    logic.merge(into.1.get_or_insert_with(|| logic.empty()), kept);
+                }
+            }
+            trigger.on_merge(&mut TriggerContext::new(
+                &mut into.0,
+                added.window,
+                times,
+                requests,
+            ));
+        };
+        let hash = self.current.hash;
+        self.table.fold_in(
+            hash,
+            &self.current.key(),
+            &added.state,
+            merge,
+            |mut merge| {
+                let mut kept = (G::State::default(), None);
+                merge(&mut kept);
+                kept
+            },
+            |kept, mut merge| merge(kept),
+        )?;
+        self.heed(added.window)
+    }
+
+    /// Lets the trigger take back the timers of a window.
+    fn clear_trigger(
+        &mut self,
+        window: TimeWindow,
+        told: &mut G::State,
+    ) -> Result<(), FunctionError> {
+        let times = (self.watermark, self.now);
+        let mut context = TriggerContext::new(told, window, times, &mut self.requests);
+        self.trigger.clear(&mut context);
+        self.heed(window)
+    }
+
+    /// Asks the trigger about a timer.
+    pub(super) fn ask_timer(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        call: Call,
+    ) -> Result<TriggerResult, FunctionError> {
+        let (trigger, times) = (&self.trigger, (self.watermark, self.now));
+        let requests = &mut self.requests;
+        let hash = self.current.hash;
+        let asked = self
+            .table
+            .update_in(hash, &self.current.key(), &state, |(told, _)| {
+                let context = TriggerContext::new(told, window, times, requests);
+                ask(trigger, call, context)
+            })?;
+        let result = match asked {
+            Some(result) => result,
+            None => self.ask_without_pane(window, state, call)?,
+        };
+        self.heed(window)?;
+        Ok(result)
+    }
+
+    /// Asks the trigger about a timer of a window of which nothing is kept.
+    #[cold]
+    fn ask_without_pane(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        call: Call,
+    ) -> Result<TriggerResult, FunctionError> {
+        let mut told = G::State::default();
+        let times = (self.watermark, self.now);
+        let context = TriggerContext::new(&mut told, window, times, &mut self.requests);
+        let result = ask(&self.trigger, call, context);
+        if !self.trigger.is_blank(&told) {
+            let hash = self.current.hash;
+            let insert = |told| (told, None);
+            let keep = |_: &mut Kept<G::State, L::Kept>, _| {};
+            self.table
+                .fold_in(hash, &self.current.key(), &state, told, insert, keep)?;
+        }
+        Ok(result)
+    }
+
+    /// Does what the trigger said of a window.
+    #[inline]
+    pub(super) fn speak<N: Push<L::Out>>(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        result: TriggerResult,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        if result.fires() {
+            self.emit(window, state, next)?;
+        }
+        if result.purges() {
+            self.purge(state)?;
+        }
+        Ok(())
+    }
+
+    /// Gives out the result of a window that has contents.
+    fn emit<N: Push<L::Out>>(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        let pane = Pane {
+            hash: self.current.hash,
+            key: self.current.stored(),
+            window,
+            watermark: self.watermark,
+            processing_time: self.now,
+        };
+        let (hash, logic) = (self.current.hash, &mut self.logic);
+        if L::EVICTS {
+            let emit =
+                |(_, kept): &mut Kept<G::State, L::Kept>| emit_kept(logic, &pane, kept, next);
+            return self
+                .table
+                .update_in(hash, &self.current.key(), &state, emit)?
+                .unwrap_or(Ok(()));
+        }
+        match self.table.get_in(hash, &self.current.key(), &state) {
+            Some((_, Some(kept))) => logic.emit(&pane, kept, next),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets the contents of a window.
+    fn purge(&mut self, state: TimeWindow) -> Result<(), FunctionError> {
+        let trigger = &self.trigger;
+        let hash = self.current.hash;
+        let blank = self
+            .table
+            .update_in(hash, &self.current.key(), &state, |(told, kept)| {
+                *kept = None;
+                trigger.is_blank(told)
+            })?;
+        if blank == Some(true) {
+            self.table.remove_in(hash, &self.current.key(), &state);
+        }
+        Ok(())
+    }
+
+    /// Asks the trigger a last time about a window, does what it says, and forgets the window.
+    pub(super) fn close<N: Push<L::Out>>(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        call: Call,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        let hash = self.current.hash;
+        let pane = self.table.remove_in(hash, &self.current.key(), &state);
+        let (mut told, mut kept) = pane.unwrap_or_default();
+        let times = (self.watermark, self.now);
+        let context = TriggerContext::new(&mut told, window, times, &mut self.requests);
+        let result = ask(&self.trigger, call, context);
+        self.heed(window)?;
+        let pane = Pane {
+            hash,
+            key: self.current.stored(),
+            window,
+            watermark: self.watermark,
+            processing_time: self.now,
+        };
+        if result.fires() {
+            emit_kept(&mut self.logic, &pane, &mut kept, next)?;
+        }
+        self.logic.clear(&pane)?;
+        self.clear_trigger(window, &mut told)
+    }
+}
+
+/// Gives out what is kept of a window, if anything is, and lets the evictor remove from it.
+fn emit_kept<K: Key, T: Item, L: WindowLogic<K, T>, N: Push<L::Out>>(
+    logic: &mut L,
+    pane: &Pane<'_, K>,
+    kept: &mut Option<L::Kept>,
+    next: &mut N,
+) -> Result<(), FunctionError> {
+    let Some(kept) = kept else {
+        return Ok(());
+    };
+    logic.evict_before(kept, pane.window);
+    logic.emit(pane, kept, next)?;
+    logic.evict_after(kept, pane.window);
+    Ok(())
+}
+
+/// Asks a trigger about a timer.
+fn ask<T: Item, G: Trigger<T>>(
+    trigger: &G,
+    call: Call,
+    mut context: TriggerContext<'_, G::State>,
+) -> TriggerResult {
+    match call {
+        Call::EventTime(at) => trigger.on_event_time(at, &mut context),
+        Call::ProcessingTime(at) => trigger.on_processing_time(at, &mut context),
+    }
+}
