@@ -149,17 +149,6 @@ impl<K: Key> KeyedBackend<K> {
         KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())
     }
 
-    /// An empty table in which the entries of one key spread over all of it, not over the part of their key
-    /// group alone: for states that keep many entries per key. A walk over it is in no order of key groups.
-    pub(super) fn new_spread_table<V: Record, N: Namespace>(
-        &self,
-    ) -> Result<KeyedTable<K, V, N>, StateError> {
-        let Ok(one) = MaxParallelism::new(1) else {
-            unreachable!("one key group is a number of key groups");
-        };
-        KeyedTable::new(0..1, one, self.budget.clone())
-    }
-
     /// Gives a state into the backend's care.
     pub(super) fn register(&mut self, table: Rc<dyn StateTable>) -> Result<(), StateError> {
         self.expires |= table.descriptor().ttl().is_some();

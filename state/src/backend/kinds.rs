@@ -49,11 +49,11 @@ impl<K: Key> KeyedBackend<K> {
     ) -> Result<ListState<K, V, N>, StateError> {
         let tables = match descriptor.ttl() {
             None => {
-                let chunks = ListChunks::new(self.new_spread_table()?, Lasting);
+                let chunks = ListChunks::new(self.new_table()?, Lasting);
                 Kept::Lasting(self.hold(descriptor, chunks)?)
             }
             Some(ttl) => {
-                let chunks = ListChunks::new(self.new_spread_table()?, self.expiring(ttl));
+                let chunks = ListChunks::new(self.new_table()?, self.expiring(ttl));
                 Kept::Expiring(self.hold(descriptor, chunks)?)
             }
         };
@@ -81,14 +81,12 @@ impl<K: Key> KeyedBackend<K> {
     ) -> Result<MapState<K, UK, UV, N>, StateError> {
         let tables = match descriptor.ttl() {
             None => {
-                let entries =
-                    MapEntries::new(self.new_spread_table()?, self.new_spread_table()?, Lasting);
+                let entries = MapEntries::new(self.new_table()?, self.new_table()?, Lasting);
                 Kept::Lasting(self.hold(descriptor, entries)?)
             }
             Some(ttl) => {
                 let aging = self.expiring(ttl);
-                let entries =
-                    MapEntries::new(self.new_spread_table()?, self.new_spread_table()?, aging);
+                let entries = MapEntries::new(self.new_table()?, self.new_table()?, aging);
                 Kept::Expiring(self.hold(descriptor, entries)?)
             }
         };
@@ -145,13 +143,7 @@ impl<K: Key> KeyedBackend<K> {
         &self,
         aging: A,
     ) -> Result<Cells<K, V, N, A>, StateError> {
-        // One value per key is spread by the key; with namespaces a key may have any number.
-        let table = if size_of::<N>() == 0 {
-            self.new_table()?
-        } else {
-            self.new_spread_table()?
-        };
-        Ok(Cells::new(table, aging))
+        Ok(Cells::new(self.new_table()?, aging))
     }
 
     fn expiring(&self, ttl: StateTtl) -> Expiring {

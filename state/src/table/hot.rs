@@ -297,7 +297,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Ok(self.buckets.put(place, tag, self.stamp.0, entry))
     }
 
-    /// Visits entries in the order of key groups from where `cursor` stands, at most `budget` of them
+    /// Visits entries in the order of key groups (what has a namespace: in any order) from where `cursor`
+    /// stands, at most `budget` of them
     /// (a vacant bucket counts as one, so that a slice is bounded), until `visit` breaks; the entry at
     /// which it broke counts as visited.
     ///

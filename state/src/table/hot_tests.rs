@@ -504,3 +504,27 @@ fn a_panic_in_a_closure_leaves_a_table_that_works() {
     );
     fill(&mut table, 77..78);
 }
+
+#[test]
+fn one_key_may_have_any_number_of_namespaces() {
+    // Within the run of one key group this takes minutes.
+    let budget = Budget::new("slot-0", ROOMY);
+    for groups_of_subtask in [0..128, 64..65] {
+        let max = MaxParallelism::default();
+        let Some(key) =
+            (0..).find(|key| groups_of_subtask.contains(&max.key_group(u64::hash(key)).0))
+        else {
+            unreachable!("every group has keys");
+        };
+        let mut table =
+            KeyedTable::<u64, u64, u64>::new(groups_of_subtask, max, budget.clone()).unwrap();
+        for name in 0..200_000 {
+            let counted = table.fold_in(u64::hash(&key), &key, &name, 1, |one| one, |_, _| {});
+            assert_eq!(counted, Ok(&1));
+        }
+        for name in 0..200_000 {
+            assert_eq!(table.remove_in(u64::hash(&key), &key, &name), Some(1));
+        }
+        assert!(table.is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! The second key of an entry, such as the window it belongs to.
 //!
 //! Part of the entry's place in the table but not of its key group: all namespaces of a key move
-//! together. Invariant: equal namespaces spread equally. Plain data, lives on any thread.
+//! together, though they lie apart. Invariant: equal namespaces spread equally. Plain data, lives on any thread.
 
 use thalweg_core::{KeyHash, Timestamp};
 

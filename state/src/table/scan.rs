@@ -2,7 +2,8 @@
 //!
 //! Entered by what the engine itself iterates (final results, copies of the state), a slice per turn.
 //! Invariant: over all slices of one walk every entry that was there all the time is visited exactly
-//! once, in about the order of key groups (an entry whose home was full stands a little later); when that
+//! once, in about the order of key groups (an entry whose home was full stands a little later), and what
+//! has a namespace in no such order; when that
 //! cannot be kept, because entries moved between two slices, the
 //! walk ends with an error instead. Lives on one shard's thread.
 
@@ -107,8 +108,7 @@ impl ScanCursor {
                     continue;
                 };
                 let key = K::lend(&entry.key);
-                let place = groups.place(K::hash(&key), entry.namespace.spread());
-                let group = groups.group_of(place);
+                let group = groups.group_of(K::hash(&key));
                 let changed = Stamp(bucket.stamp(slot)).changed_since(self.since, now);
                 if !changed || !self.groups.contains(&group.0) {
                     continue;
