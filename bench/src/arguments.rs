@@ -99,6 +99,12 @@ pub(crate) enum Run {
     Q1(Nexmark),
     /// Nexmark: the bids for some auctions.
     Q2(Nexmark),
+    /// Nexmark: the auctions with the most bids per sliding window.
+    Q5(Nexmark),
+    /// Nexmark: the highest bid per window.
+    Q7(Nexmark),
+    /// Nexmark: who registered and offered something in the same window.
+    Q8(Nexmark),
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -173,6 +179,12 @@ pub(crate) enum Workload {
     Q1,
     /// Nexmark: bids for some auctions.
     Q2,
+    /// Nexmark: auctions with the most bids.
+    Q5,
+    /// Nexmark: highest bids.
+    Q7,
+    /// Nexmark: new sellers.
+    Q8,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

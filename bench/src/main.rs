@@ -69,6 +69,9 @@ fn perform(command: Command) -> Result<(), Failure> {
                 Workload::Q0 => nexmark(Query::Q0),
                 Workload::Q1 => nexmark(Query::Q1),
                 Workload::Q2 => nexmark(Query::Q2),
+                Workload::Q5 => nexmark(Query::Q5),
+                Workload::Q7 => nexmark(Query::Q7),
+                Workload::Q8 => nexmark(Query::Q8),
             };
             let best = fastest(times, || Ok::<_, Failure>(limit::run(&work, threads)?))?;
             Ok(report::print(&best)?)
@@ -112,6 +115,9 @@ fn on_engine(run: Run) -> Result<(), Failure> {
         Run::Q0(what) => nexmark(Query::Q0, what),
         Run::Q1(what) => nexmark(Query::Q1, what),
         Run::Q2(what) => nexmark(Query::Q2, what),
+        Run::Q5(what) => nexmark(Query::Q5, what),
+        Run::Q7(what) => nexmark(Query::Q7, what),
+        Run::Q8(what) => nexmark(Query::Q8, what),
         Run::Lone {
             records,
             gap,

@@ -62,6 +62,9 @@ fn queries_equal_the_work_by_hand() {
         (Query::Q0, 276_003),
         (Query::Q1, 276_003),
         (Query::Q2, 1_859),
+        (Query::Q5, 29),
+        (Query::Q7, 5),
+        (Query::Q8, 2_225),
     ] {
         let work = Work::Nexmark {
             query,

@@ -251,6 +251,15 @@ mod tests {
             (Query::Q1, 300_007, 7, 276_003, 0xcbca_04f5_42cf_e946),
             (Query::Q2, 20_011, 1, 72, 0xbe2e_5c90_9f51_ee71),
             (Query::Q2, 300_007, 7, 1_859, 0x5e36_134e_6b4b_cffc),
+            (Query::Q5, 20_011, 1, 15, 0xfc9e_ba1a_791c_7712),
+            (Query::Q5, 300_007, 1, 158, 0x9629_5527_26f1_b001),
+            (Query::Q5, 300_007, 7, 29, 0xf061_3eff_279d_10c0),
+            (Query::Q7, 20_011, 1, 3, 0x8feb_915e_6e68_6991),
+            (Query::Q7, 300_007, 1, 31, 0x0ffd_fe7d_3ef8_f517),
+            (Query::Q7, 300_007, 7, 5, 0x8a83_19be_d771_8ef6),
+            (Query::Q8, 20_011, 1, 134, 0xce14_15bf_69c4_85ab),
+            (Query::Q8, 300_007, 1, 626, 0x5be4_ae6c_f36b_7eb3),
+            (Query::Q8, 300_007, 7, 2_225, 0xbb59_9ffc_0bf0_ccf5),
         ];
         for (query, events, per_ms, rows_out, checksum) in golden {
             let work = Work::Nexmark {

@@ -1,7 +1,11 @@
-//! The ceilings of `q0` to `q2`: make every event and take the terms of the bids.
+//! The ceilings of the queries: make every event, and do with it what the query asks.
 //!
-//! Each thread makes the events of its residue class; the threads share nothing until they end.
+//! Without windows each thread makes the events of its residue class. The threads share nothing until
+//! they end.
 
+mod windows;
+
+use self::windows::{highest_bids, hot_auctions, new_sellers};
 use super::level::{Level, per_level};
 use super::on_threads;
 use crate::engine::Query;
@@ -18,6 +22,9 @@ pub(super) fn run(level: Level, query: Query, events: u64, per_ms: u64, threads:
             Query::Q0 => all(level, from, threads, events, per_ms),
             Query::Q1 => converted(level, from, threads, events, per_ms),
             Query::Q2 => some(level, from, threads, events, per_ms),
+            Query::Q5 => hot(level, from, threads, events, per_ms),
+            Query::Q7 => highest(level, from, threads, events, per_ms),
+            Query::Q8 => sellers(level, from, threads, events, per_ms),
         }
     });
     let add = |sum: (u64, u64), part: (u64, u64)| (sum.0 + part.0, sum.1.wrapping_add(part.1));
@@ -40,6 +47,34 @@ per_level! {
 per_level! {
     /// Rows and terms of `q2`.
     fn some(from: u64, stride: u64, events: u64, per_ms: u64) -> (u64, u64) = some_body
+}
+
+per_level! {
+    /// Rows and terms of `q5`.
+    fn hot(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) = hot_body
+}
+per_level! {
+    /// Rows and terms of `q7`.
+    fn highest(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) = highest_body
+}
+per_level! {
+    /// Rows and terms of `q8`.
+    fn sellers(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) = sellers_body
+}
+
+#[inline(always)]
+fn hot_body<const WIDE: u8>(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) {
+    hot_auctions(thread, threads, events, per_ms)
+}
+
+#[inline(always)]
+fn highest_body<const WIDE: u8>(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) {
+    highest_bids(thread, threads, events, per_ms)
+}
+
+#[inline(always)]
+fn sellers_body<const WIDE: u8>(thread: u64, threads: u64, events: u64, per_ms: u64) -> (u64, u64) {
+    new_sellers(thread, threads, events, per_ms)
 }
 
 #[inline(always)]
