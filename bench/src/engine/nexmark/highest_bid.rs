@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use thalweg::prelude::*;
-use thalweg::window::{TimeWindow, TumblingWindows, WindowAggregate};
+use thalweg::window::assigner::TumblingWindows;
+use thalweg::window::{TimeWindow, WindowAggregate};
 
 use crate::workload::nexmark::Bid;
 
@@ -29,7 +30,10 @@ struct Highest;
 impl Highest {
     fn take(highest: &mut Option<Bid>, bid: Bid) {
         let rank = |bid: &Bid| (bid.price, Reverse((bid.time, bid.auction, bid.bidder)));
-        if highest.as_ref().is_none_or(|there| rank(&bid) > rank(there)) {
+        if highest
+            .as_ref()
+            .is_none_or(|there| rank(&bid) > rank(there))
+        {
             *highest = Some(bid);
         }
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use thalweg::prelude::*;
-use thalweg::window::{SlidingWindows, TimeWindow, TumblingWindows, WindowAggregate};
+use thalweg::window::assigner::{SlidingWindows, TumblingWindows};
+use thalweg::window::{TimeWindow, WindowAggregate};
 
 use crate::workload::nexmark::Bid;
 

@@ -52,7 +52,7 @@ impl fmt::Display for Query {
 }
 
 /// Builds the program of a query over `count` events, `per_ms` of them a millisecond.
-pub(super) fn program(environment: &Environment, query: Query, events: u64, per_ms: u64) -> Total {
+pub(super) fn program(environment: &Environment, query: Query, count: u64, per_ms: u64) -> Total {
     let total = Total::default();
     match query {
         Query::Q0 => {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use thalweg::prelude::*;
-use thalweg::window::{TimeWindow, TumblingWindows, WindowAggregate};
+use thalweg::window::assigner::TumblingWindows;
+use thalweg::window::{TimeWindow, WindowAggregate};
 
 use crate::workload::nexmark::Event;
 
