@@ -25,8 +25,8 @@ pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{
-    AggregatingState, Aggregation, KeyedContext, ListElements, ListState, MapState, ReducingState,
-    ValueState,
+    AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
+    ListElements, ListState, MapState, ReducingState, ValueState,
 };
 pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept};
 pub use timer::{Timer, TimerCursor, TimerQueue};

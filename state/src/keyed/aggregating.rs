@@ -81,7 +81,7 @@ impl<IN, ACC, OUT> Aggregation<IN, ACC, OUT> {
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct AggregatingState<K: Key, IN, ACC: Record, OUT, N: Namespace = ()> {
-    tables: Tables<K, ACC, N>,
+    pub(super) tables: Tables<K, ACC, N>,
     context: Rc<KeyedContext<K>>,
     functions: Aggregation<IN, ACC, OUT>,
 }

@@ -29,6 +29,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
         }
     }
 
+    pub(crate) fn table_mut(&mut self) -> &mut KeyedTable<K, A::Kept, N> {
+        &mut self.table
+    }
+
     /// Reads the value, and removes it if its time has passed.
     #[inline]
     pub(crate) fn read<R>(

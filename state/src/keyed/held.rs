@@ -59,6 +59,13 @@ impl<T: Tables> Held<T> {
     }
 }
 
+impl<T> Held<T> {
+    /// Works on the tables whichever key is current.
+    pub(crate) fn with_tables<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.tables.borrow_mut())
+    }
+}
+
 impl<T: Tables> StateTable for Held<T> {
     fn descriptor(&self) -> &StateDescriptor {
         &self.descriptor

@@ -10,6 +10,7 @@ mod cells;
 mod chunk;
 mod context;
 mod held;
+mod keys;
 mod list;
 mod map;
 mod reducing;
@@ -19,6 +20,7 @@ mod values;
 
 pub use aggregating::{AggregatingState, Aggregation};
 pub use context::KeyedContext;
+pub use keys::{FoundKey, KeyWalk, KeyedState, KeysOfState};
 pub use list::{ListElements, ListState};
 pub use map::MapState;
 pub use reducing::ReducingState;

@@ -14,7 +14,7 @@ use crate::error::StateError;
 /// A folded value of the current key. `F` makes the second value part of the first; a function pointer
 /// unless named otherwise, so that the type can be written in a struct.
 pub struct ReducingState<K: Key, V: Record, F: Fn(&mut V, V) = fn(&mut V, V)> {
-    values: Values<K, V>,
+    pub(super) values: Values<K, V>,
     context: Rc<KeyedContext<K>>,
     reduce: F,
 }

@@ -13,7 +13,7 @@ use crate::error::StateError;
 
 /// A value of the current key.
 pub struct ValueState<K: Key, V: Record> {
-    values: Values<K, V>,
+    pub(super) values: Values<K, V>,
     context: Rc<KeyedContext<K>>,
 }
 

@@ -46,6 +46,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         }
     }
 
+    pub(crate) fn table_mut(&mut self) -> &mut KeyedTable<K, Elements<A::Kept>, Chunk<N>> {
+        &mut self.table
+    }
+
     /// The numbers that are in a list.
     fn numbers(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<(u64, u64)> {
         let first = self.table.get_in(hash, key, &Chunk::first(namespace))?;

@@ -44,7 +44,7 @@ type Tables<K, V, N> = Kept<ListChunks<K, V, N, Lasting>, ListChunks<K, V, N, Ex
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct ListState<K: Key, V: Record, N: Namespace = ()> {
-    tables: Tables<K, V, N>,
+    pub(in crate::keyed) tables: Tables<K, V, N>,
     context: Rc<KeyedContext<K>>,
 }
 

@@ -62,6 +62,13 @@ where
         }
     }
 
+    /// Which entries there are, by chunks of their numbers.
+    pub(crate) fn index_mut(
+        &mut self,
+    ) -> &mut KeyedTable<K, (u64, Vec<u64>), super::super::chunk::Chunk<N>> {
+        &mut self.index.table
+    }
+
     /// Where the entry of a user key is or would be, and whether it is there.
     #[inline]
     fn locate(

@@ -46,7 +46,7 @@ type Tables<K, UK, UV, N> =
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct MapState<K: Key, UK: RecordKey + Eq, UV: Record, N: Namespace = ()> {
-    tables: Tables<K, UK, UV, N>,
+    pub(in crate::keyed) tables: Tables<K, UK, UV, N>,
     context: Rc<KeyedContext<K>>,
 }
 

@@ -3,12 +3,14 @@
 //! Invariant: a [`BroadcastContext`] exists only while a broadcast record is in work, and only it may
 //! change broadcast state. Lives on one shard.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{BroadcastState, MayWrite};
+use thalweg_state::{BroadcastState, KeyedState, KeysOfState, MayWrite};
 
 use crate::function::{OpenContext, ProcessContext};
 use crate::task::{BuildContext, SubtaskInfo};
@@ -65,15 +67,53 @@ impl<K: Key> DerefMut for BroadcastOpenContext<'_, K> {
     }
 }
 
+/// The states whose keys are to be visited, in the order in which that was asked for.
+pub(super) struct Visits<K: Key> {
+    budget: Budget,
+    states: RefCell<VecDeque<KeysOfState<K>>>,
+}
+
+impl<K: Key> Visits<K> {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            states: RefCell::default(),
+        }
+    }
+
+    /// Whether there is nothing to visit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.states.borrow().is_empty()
+    }
+
+    /// The states left to visit.
+    pub(super) fn states(&mut self) -> &mut VecDeque<KeysOfState<K>> {
+        self.states.get_mut()
+    }
+}
+
 /// What a function sees of a broadcast record. It has no key; it is what may change broadcast state:
 /// `rules.put(context, name, rule)?`.
 pub struct BroadcastContext<'c, K: Key = ()> {
     pub(super) view: &'c ProcessContext<K>,
+    pub(super) visits: Option<&'c Visits<K>>,
 }
 
 impl<K: Key> MayWrite for BroadcastContext<'_, K> {}
 
 impl<K: Key> BroadcastContext<'_, K> {
+    /// Has the function visit every key of this subtask that has something in `state`, each with that
+    /// key current: `apply_to_key` is called for them behind this call and before the next record of
+    /// either stream, or a timer, is looked at.
+    ///
+    /// Nothing happens where the stream beside the broadcast one has no key.
+    pub fn apply_to_each_key(&self, state: &impl KeyedState<K>) {
+        if let Some(visits) = self.visits {
+            let keys = KeysOfState::new(state, visits.budget.clone());
+            visits.states.borrow_mut().push_back(keys);
+        }
+    }
+
     /// The record's event time, [`Timestamp::NONE`] where none was assigned.
     pub fn timestamp(&self) -> Timestamp {
         self.view.timestamp()

@@ -8,6 +8,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
 
+use super::context::Visits;
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
 use crate::function::{Collector, FunctionError, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
@@ -102,6 +103,26 @@ pub trait KeyedBroadcastProcessFunction<K: Key, A: Item, R: Item, U: Item>: 'sta
         out: &mut Collector<'_, U>,
     ) -> Result<(), FunctionError>;
 
+    /// Called for each key that has something in a state given to
+    /// [`BroadcastContext::apply_to_each_key`], with that key current, behind the call that asked for
+    /// it and before any other. What it emits has the event time of the broadcast record.
+    ///
+    /// Several states are visited one after the other, in the order in which they were given; `state`
+    /// is the name of the one in work. Values that have expired may be visited too, and read as
+    /// nothing. Changes to the state are seen, but not which keys it has.
+    ///
+    /// # Errors
+    /// Whatever is to fail the job.
+    fn apply_to_key(
+        &mut self,
+        state: &str,
+        context: &ProcessContext<K>,
+        out: &mut Collector<'_, U>,
+    ) -> Result<(), FunctionError> {
+        let _ = (state, context, out);
+        Ok(())
+    }
+
     /// Called for each timer that has come due, with its key current. Broadcast states can be read.
     ///
     /// # Errors
@@ -182,11 +203,14 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let budget = BroadcastOpenContext::<K>::budget_of(context);
+        let visits = Visits::new(budget.clone());
         let (state, function) = KeyedFunctionState::open(name, context, |open| {
             (self.open)(&mut BroadcastOpenContext::new(open, budget))
         })?;
         Ok(KeyedBroadcast {
             state,
+            visits,
+            at: Timestamp::NONE,
             selector: self.selector,
             function,
             types: PhantomData,
@@ -196,9 +220,42 @@ where
 
 struct KeyedBroadcast<K: Key, A, R, S, G> {
     state: KeyedFunctionState<K>,
+    /// What the broadcast record applied last asked for.
+    visits: Visits<K>,
+    /// The time of that record.
+    at: Timestamp,
     selector: S,
     function: G,
     types: PhantomData<fn(A, R)>,
+}
+
+impl<K: Key, A: Item, R: Item, S, G> KeyedBroadcast<K, A, R, S, G> {
+    /// Visits up to `limit` keys while there is room; whether all were.
+    fn visit<U, N>(&mut self, next: &mut N, limit: usize) -> Result<bool, FunctionError>
+    where
+        U: Item,
+        G: KeyedBroadcastProcessFunction<K, A, R, U>,
+        N: Push<U>,
+    {
+        for _ in 0..limit {
+            let Some(keys) = self.visits.states().front_mut() else {
+                return Ok(true);
+            };
+            if !keys.gather(limit)? || !next.ready() {
+                return Ok(false);
+            }
+            let Some((hash, key)) = keys.next_key() else {
+                self.visits.states().pop_front();
+                continue;
+            };
+            self.state.enter(hash, &K::lend(&key), self.at);
+            let (function, name) = (&mut self.function, keys.name());
+            self.state.call(next, |context, out| {
+                function.apply_to_key(name, context, out)
+            })?;
+        }
+        Ok(self.visits.is_empty())
+    }
 }
 
 impl<K, A, R, U, S, G> Lifecycle<U> for KeyedBroadcast<K, A, R, S, G>
@@ -229,11 +286,18 @@ where
         self.state.next_processing_time()
     }
 
+    fn unfinished(&self) -> bool {
+        !self.visits.is_empty()
+    }
+
     fn watermark(&mut self, to: Timestamp) {
         self.state.watermark(to);
     }
 
     fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
+        if !self.visit(next, limit)? {
+            return Ok(Firing::More);
+        }
         let function = &mut self.function;
         self.state.fire(next, limit, |timer, context, out| {
             function.on_timer(timer, context, out)
@@ -286,9 +350,10 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         self.state.enter_without_key(at);
-        let function = &mut self.function;
+        self.at = at;
+        let (function, visits) = (&mut self.function, Some(&self.visits));
         self.state.call(next, |view, out| {
-            function.process_broadcast(item, &BroadcastContext { view }, out)
+            function.process_broadcast(item, &BroadcastContext { view, visits }, out)
         })
     }
 }

@@ -121,3 +121,81 @@ fn two_states_of_one_name_are_refused() {
         .and_then(|text| text.downcast::<String>().ok());
     assert!(message.is_some_and(|text| text.contains("'words'")));
 }
+
+/// Counts records per key; a broadcast record tells and forgets the counts it is below.
+struct Counts(ValueState<u64, u64>, u64);
+
+impl KeyedBroadcastProcessFunction<u64, u64, u64, (u64, u64)> for Counts {
+    fn process(
+        &mut self,
+        key: u64,
+        _context: &ProcessContext<u64>,
+        out: &mut Collector<'_, (u64, u64)>,
+    ) -> Result<(), FunctionError> {
+        self.0.update(|count| *count += 1)?;
+        if key == u64::MAX {
+            out.emit((key, 0));
+        }
+        Ok(())
+    }
+
+    fn process_broadcast(
+        &mut self,
+        below: u64,
+        context: &BroadcastContext<'_, u64>,
+        _out: &mut Collector<'_, (u64, u64)>,
+    ) -> Result<(), FunctionError> {
+        self.1 = below;
+        context.apply_to_each_key(&self.0);
+        Ok(())
+    }
+
+    fn apply_to_key(
+        &mut self,
+        state: &str,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, (u64, u64)>,
+    ) -> Result<(), FunctionError> {
+        assert_eq!((state, context.timestamp()), ("counts", Timestamp(50)));
+        let count = self.0.get()?.unwrap_or_default();
+        if count > self.1 {
+            out.emit((context.key().unwrap_or_default(), count));
+            self.0.clear()?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn every_key_is_visited_before_the_next_record_whether_there_is_room_or_not() {
+    const KEYS: u64 = 5_000;
+    let mut harness = TwoInputHarness::<u64, u64, (u64, u64)>::new(|keys, tells| {
+        let connected = keys
+            .key_by(|key: &u64| *key)
+            .connect(tells.broadcast_stream());
+        let counts = connected.process(|open: &mut BroadcastOpenContext<'_, u64>| {
+            Counts(open.value_state("counts"), 0)
+        });
+        counts.start_new_chain()
+    });
+    for key in 0..KEYS {
+        harness.push_first(key);
+        if key % 2 == 0 {
+            harness.push_first(key);
+        }
+    }
+    harness.push_second_at(1, Timestamp(50));
+    harness.push_first(u64::MAX);
+    let mut told = harness.output();
+    assert_eq!(
+        told.pop(),
+        Some((u64::MAX, 0)),
+        "the next record comes last"
+    );
+    told.sort_unstable();
+    let even: Vec<_> = (0..KEYS).step_by(2).map(|key| (key, 2)).collect();
+    assert_eq!(told, even);
+    harness.push_second_at(0, Timestamp(50));
+    assert_eq!(harness.output().len() as u64, KEYS / 2 + 1);
+    assert_eq!(harness.failure(), None);
+}

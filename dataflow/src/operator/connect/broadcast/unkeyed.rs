@@ -219,7 +219,10 @@ where
     ) -> Result<(), FunctionError> {
         self.view.at = at;
         let mut out = Collector::new(next, at, &self.side);
-        let context = BroadcastContext { view: &self.view };
+        let context = BroadcastContext {
+            view: &self.view,
+            visits: None,
+        };
         self.function.process_broadcast(item, &context, &mut out)
     }
 }
