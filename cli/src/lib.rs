@@ -60,7 +60,7 @@ pub use thalweg_core::event_time::{Timestamp, Watermark};
 pub use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 pub use thalweg_dataflow::harness;
 pub use thalweg_dataflow::operator::{
-    BroadcastProcessFunction, CoProcessFunction, JoinContext, KeyedBroadcastProcessFunction,
+    BroadcastProcessFunction, CoProcessFunction, Either, JoinContext, KeyedBroadcastProcessFunction,
 };
 pub use thalweg_dataflow::stream::{
     BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,

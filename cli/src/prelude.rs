@@ -12,7 +12,7 @@ pub use thalweg_dataflow::function::{
     StateTtl, TtlUpdate, TtlVisibility, ValueState,
 };
 pub use thalweg_dataflow::operator::{
-    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,
     JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
 };
 pub use thalweg_dataflow::stream::{

@@ -28,7 +28,7 @@ pub use executor::{Executor, JobError, JobResult, JobSummary};
 pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 pub use graph::{Job, JobGraph};
 pub use operator::{
-    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,
     JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
 };
 pub use sink::{Sink, SinkError, SinkWriter};

@@ -31,7 +31,10 @@ pub use connect::{
     ConnectWith, ConnectedBroadcast, KeyedBroadcastProcessFunction, KeyedFirst,
 };
 pub(crate) use frame::{Firing, Frame, Lifecycle};
-pub use join::{IntervalJoin, IntervalJoinBetween, JoinContext, TemporalJoin};
+pub use join::{
+    Either, EitherStream, IntervalJoin, IntervalJoinBetween, JoinContext, JoinStreams, JoinWhere,
+    JoinedStreams, SelectEither, TemporalJoin, WindowJoin,
+};
 pub(crate) use keyed::{KeyedOperator, KeyedPipe, OpenKeyed};
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
 pub use selection::{F0, F1, F2, F3, F4, F5, F6, F7, Field, Projection, SplitStream};

@@ -4,6 +4,7 @@
 //! users give them, `slices` how an interval join keeps records, `versions` how a temporal one does. Invariant: a record that comes in
 //! time meets every partner that comes in time, once; what the watermark has passed is forgotten.
 
+mod either;
 mod function;
 mod held_key;
 mod interval;
@@ -12,7 +13,10 @@ mod temporal;
 #[cfg(test)]
 mod testing;
 mod versions;
+mod window;
 
+pub use either::{Either, EitherStream, SelectEither};
 pub use function::JoinContext;
 pub use interval::{IntervalJoin, IntervalJoinBetween};
 pub use temporal::TemporalJoin;
+pub use window::{JoinStreams, JoinWhere, JoinedStreams, WindowJoin};
