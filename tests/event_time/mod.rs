@@ -11,4 +11,7 @@ mod broadcast;
 mod joins;
 mod on_time;
 mod script;
+mod split_script;
+mod timers;
 mod trial;
+mod watermarks;

@@ -31,6 +31,13 @@ impl<T> Clone for Script<T> {
     }
 }
 
+impl<T> Script<T> {
+    /// These splits.
+    pub(crate) fn of(splits: impl IntoIterator<Item = Vec<Event<T>>>) -> Self {
+        Self(splits.into_iter().collect())
+    }
+}
+
 impl<T: Clone> Script<T> {
     /// Deals timed records out over `splits` splits, each in the order of its records' times but for
     /// up to `disorder` ms, with watermarks between them.

@@ -96,7 +96,11 @@ impl Trial {
         ))
     }
 
-    fn run<T>(&self, build: impl FnOnce(&Environment) -> Collected<T>) -> Result<Vec<T>, String> {
+    /// Runs the program that `build` writes; answers what it gathers.
+    pub(crate) fn run<T>(
+        &self,
+        build: impl FnOnce(&Environment) -> Collected<T>,
+    ) -> Result<Vec<T>, String> {
         let settings: Vec<_> = (self.settings.iter())
             .map(|(key, value)| (*key, value.as_str()))
             .collect();

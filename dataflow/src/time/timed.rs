@@ -170,13 +170,15 @@ where
         }
     }
 
-    /// The first record after the input was idle: it counts again before anybody sees the record.
+    /// The first record after the input was idle: it counts again before anybody sees the record. What
+    /// its split promised before goes out behind it, so that it makes no record late that is not.
     #[cold]
     #[inline(never)]
     fn wake(&mut self) {
         let marks = &mut self.watermarks;
         marks.splits.touch(marks.schedule.quiet);
-        self.tell();
+        self.idle = false;
+        self.next.mark(Mark::Active);
     }
 
     /// Notes that records of the split in work have come.
