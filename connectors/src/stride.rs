@@ -55,17 +55,15 @@ impl Stride {
         let mut left = self.left.min(most);
         let kept = self.left - left;
         loop {
-            let burst = left.min(u64::from(out.room()));
+            let burst = left.min(u64::from(out.room())) as u32;
             if burst == 0 {
                 break;
             }
-            for number in 0..burst {
-                let number = next.wrapping_add(number.wrapping_mul(step));
-                let (record, at) = produce.produce(number);
-                out.emit(record, at);
-            }
-            next = next.wrapping_add(burst.wrapping_mul(step));
-            left -= burst;
+            out.emit_each(burst, |number| {
+                produce.produce(next.wrapping_add(u64::from(number).wrapping_mul(step)))
+            });
+            next = next.wrapping_add(u64::from(burst).wrapping_mul(step));
+            left -= u64::from(burst);
         }
         self.next = next;
         self.left = kept + left;

@@ -72,6 +72,23 @@ pub trait SourceOutput<I: Item> {
     /// Emits one record; `at` is its event time or [`Timestamp::NONE`].
     fn emit(&mut self, item: I::Of<'_>, at: Timestamp);
 
+    /// Emits `count` records, in order: record *i* is what `make` answers for *i*.
+    ///
+    /// Like as many calls of [`SourceOutput::emit`], but what is done for a record may be done for
+    /// several at once, with the vector instructions of the CPU: the form for sources that make or
+    /// decode many records in a row. `make` may be called for some records before the first of them
+    /// has been taken. Not more than [`SourceOutput::room`].
+    #[inline(always)]
+    fn emit_each<'a>(&mut self, count: u32, mut make: impl FnMut(u32) -> (I::Of<'a>, Timestamp))
+    where
+        Self: Sized,
+    {
+        for number in 0..count {
+            let (item, at) = make(number);
+            self.emit(item, at);
+        }
+    }
+
     /// Emits a watermark or idle mark, in order with the records. Where the source has a watermark
     /// strategy, an idle mark is that of the split in work, and a watermark is dropped.
     fn mark(&mut self, mark: Mark);

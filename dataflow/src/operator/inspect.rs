@@ -68,5 +68,20 @@ where
         self.next.push(item, at);
     }
 
+    #[inline(always)]
+    fn push_each<'a>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> (I::Of<'a>, Timestamp),
+    ) {
+        self.next.push_each(count, |number| {
+            let (item, at) = make(number);
+            let scope = OperatorScope::enter(&self.name);
+            (self.look)(&item);
+            scope.leave();
+            (item, at)
+        });
+    }
+
     pass_on!();
 }

@@ -92,5 +92,20 @@ where
         self.next.push(result, at);
     }
 
+    #[inline(always)]
+    fn push_each<'a>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> (I::Of<'a>, Timestamp),
+    ) {
+        self.next.push_each(count, |number| {
+            let (item, at) = make(number);
+            let scope = OperatorScope::enter(&self.name);
+            let result = (self.f)(item);
+            scope.leave();
+            (result, at)
+        });
+    }
+
     pass_on!();
 }

@@ -5,10 +5,10 @@
 
 use std::marker::PhantomData;
 
-use thalweg_core::key_group::KeyHash;
+use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Str};
 
-use super::{Route, Router};
+use super::{Route, Router, Routes};
 use crate::task::SubtaskInfo;
 
 /// Reads the key of a record: the same on both sides of an exchange.
@@ -51,32 +51,51 @@ where
 /// Which channel leads to the subtask that owns a hash.
 #[derive(Clone, Default)]
 struct Channels {
-    channel_of_group: Box<[u16]>,
     groups: u64,
+    /// Subtasks per key group, times 2^32, rounded up.
+    share: u64,
 }
 
 impl Channels {
     fn open(&mut self, channels: usize, subtask: &SubtaskInfo) {
-        let max = subtask.max_parallelism;
-        let parallelism = channels as u32;
+        *self = Self::of(subtask.max_parallelism, channels as u32);
+    }
+
+    fn of(max: MaxParallelism, parallelism: u32) -> Self {
         debug_assert!(
             parallelism <= max.get(),
             "checked when the job graph is made"
         );
-        self.groups = u64::from(max.get());
-        self.channel_of_group = (0..max.get())
-            .map(|group| {
-                let group = thalweg_core::key_group::KeyGroup(group as u16);
-                max.subtask(group, parallelism) as u16
-            })
-            .collect();
+        let groups = u64::from(max.get());
+        Self {
+            groups,
+            share: (u64::from(parallelism) << 32).div_ceil(groups),
+        }
+    }
+
+    /// The subtask that [`MaxParallelism::subtask`] answers for the group that
+    /// [`MaxParallelism::key_group`] answers.
+    ///
+    /// Two multiplications and no look-up: vector instructions do several hashes at once. That the
+    /// division by the number of groups is a multiplication is exact: rounding the share up adds less
+    /// than 2^-17 to the quotient (groups are below 2^15), whose fraction is at least 2^-15 short of
+    /// the next whole number.
+    #[inline(always)]
+    fn channel(&self, hash: KeyHash) -> u64 {
+        let group = ((hash.0 >> 32) * self.groups) >> 32;
+        (group * self.share) >> 32
     }
 
     #[inline(always)]
     fn route(&self, hash: KeyHash) -> Route {
-        let group = (((hash.0 >> 32) * self.groups) >> 32) as usize;
-        let channel = usize::from(self.channel_of_group[group]);
+        let channel = self.channel(hash) as usize;
         Route::One { channel, hash }
+    }
+
+    #[inline(always)]
+    fn route_each<const N: usize>(&self, hashes: [KeyHash; N]) -> Routes<N> {
+        let channels = std::array::from_fn(|at| self.channel(hashes[at]));
+        Routes { channels, hashes }
     }
 }
 
@@ -115,6 +134,12 @@ impl<I: Item, K: Key, S: Select<I, K>> Router<I> for Hash<K, S> {
     #[inline(always)]
     fn route(&mut self, item: &I::Of<'_>) -> Route {
         self.channels.route(K::hash(&self.selector.select(item)))
+    }
+
+    #[inline(always)]
+    fn route_each<const N: usize>(&mut self, items: &[I::Of<'_>; N]) -> Option<Routes<N>> {
+        let hashes = std::array::from_fn(|at| K::hash(&self.selector.select(&items[at])));
+        Some(self.channels.route_each(hashes))
     }
 }
 
@@ -156,5 +181,40 @@ impl<K: Key, V: Record> Router<KeyValue<K, V>> for HashOfKey<K> {
     #[inline(always)]
     fn route(&mut self, (key, _): &(K::Of<'_>, V)) -> Route {
         self.channels.route(K::hash(key))
+    }
+
+    #[inline(always)]
+    fn route_each<const N: usize>(&mut self, items: &[(K::Of<'_>, V); N]) -> Option<Routes<N>> {
+        let hashes = std::array::from_fn(|at| K::hash(&items[at].0));
+        Some(self.channels.route_each(hashes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::key_group::KeyGroup;
+
+    use super::*;
+
+    #[test]
+    fn channels_are_the_subtasks_that_own_the_groups() {
+        for max in [1_u32, 2, 3, 7, 100, 128, 1000, 4096, 32_767, 32_768] {
+            let Ok(groups) = MaxParallelism::new(max) else {
+                panic!("{max} is a number of key groups")
+            };
+            for parallelism in [1, 2, 3, 5, 64, 127, 999, 4095, 32_767, 32_768] {
+                if parallelism > max {
+                    continue;
+                }
+                let channels = Channels::of(groups, parallelism);
+                for group in 0..max {
+                    let first = (u64::from(group) << 32).div_ceil(u64::from(max)) << 32;
+                    let (hash, group) = (KeyHash(first), KeyGroup(group as u16));
+                    assert_eq!(groups.key_group(hash), group);
+                    let owner = u64::from(groups.subtask(group, parallelism));
+                    assert_eq!(channels.channel(hash), owner, "{max} over {parallelism}");
+                }
+            }
+        }
     }
 }

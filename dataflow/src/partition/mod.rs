@@ -52,10 +52,24 @@ impl Route {
     }
 }
 
+/// Where each of some records goes, every one to a single channel.
+pub struct Routes<const N: usize> {
+    /// Indices into the subtask's channels of the edge.
+    pub(crate) channels: [u64; N],
+    /// The hashes of the keys.
+    pub(crate) hashes: [KeyHash; N],
+}
+
 /// Chooses the channel of each record. One per producing subtask.
 pub trait Router<I: Item>: Clone + Send + 'static {
     /// Called once before the first record, with the number of channels.
     fn open(&mut self, channels: usize, subtask: &SubtaskInfo);
     /// The channel of this record.
     fn route(&mut self, item: &I::Of<'_>) -> Route;
+    /// The channels of several records, by a router that is better at many than at one.
+    #[inline(always)]
+    fn route_each<const N: usize>(&mut self, items: &[I::Of<'_>; N]) -> Option<Routes<N>> {
+        let _ = items;
+        None
+    }
 }

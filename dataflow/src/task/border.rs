@@ -17,8 +17,12 @@ use thalweg_network::Event;
 use thalweg_network::ResultPartition;
 
 use super::{BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage};
-use crate::partition::{HashOfKey, Route, Router};
+use crate::partition::{HashOfKey, Route, Router, Routes};
 use crate::sink::{Committable, SinkStatus, SinkWriter};
+
+/// Records that are made and routed together where they come in bursts: as many as a source's burst
+/// has, and too many for the compiler to unroll the loops over them before it turns them into vectors.
+const TOGETHER: usize = 64;
 
 /// What a border does with one outgoing edge, whatever its type.
 pub(crate) trait EdgeOutput {
@@ -67,6 +71,22 @@ impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
         let route = self.router.route(item);
         scope.leave();
         self.write_to(route, item, at);
+    }
+
+    /// Routes some records together, then writes each.
+    #[inline(always)]
+    fn route_each(&mut self, items: &[W::Of<'_>; TOGETHER], ats: &[Timestamp; TOGETHER]) {
+        let scope = OperatorScope::enter(&self.name);
+        let routes = self.router.route_each(items);
+        scope.leave();
+        let Some(Routes { channels, hashes }) = routes else {
+            for (item, at) in items.iter().zip(ats) {
+                self.route(item, *at);
+            }
+            return;
+        };
+        self.partition
+            .write_each::<W>(&channels, &hashes, ats, items);
     }
 
     #[inline(always)]
@@ -136,8 +156,8 @@ impl ChainEnd {
     }
 
     #[inline(always)]
-    fn count(&mut self) {
-        self.counted += 1;
+    fn count(&mut self, records: u64) {
+        self.counted += records;
     }
 
     /// The end of a turn over the given main outputs.
@@ -213,7 +233,7 @@ impl<K: Key + Wire, V: Record> Border<KeyValue<K, V>, HashOfKey<K>> {
     /// As [`Push::push`], with the hash of the key, which is known already.
     #[inline(always)]
     pub(crate) fn push_hashed(&mut self, hash: KeyHash, item: (K::Of<'_>, V), at: Timestamp) {
-        self.end.count();
+        self.end.count(1);
         let route = self.output.router.route_hash(hash);
         self.output.write_to(route, &item, at);
     }
@@ -222,9 +242,34 @@ impl<K: Key + Wire, V: Record> Border<KeyValue<K, V>, HashOfKey<K>> {
 impl<W: Wire, R: Router<W>> Push<W> for Border<W, R> {
     #[inline(always)]
     fn push(&mut self, item: W::Of<'_>, at: Timestamp) {
-        self.end.count();
+        self.end.count(1);
         self.output.route(&item, at);
     }
+
+    #[inline(always)]
+    fn push_each<'a>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> (W::Of<'a>, Timestamp),
+    ) {
+        self.end.count(count as u64);
+        let mut done = 0;
+        while count - done >= TOGETHER {
+            let mut ats = [Timestamp::NONE; TOGETHER];
+            let items = std::array::from_fn(|number| {
+                let (item, at) = make(done + number);
+                ats[number] = at;
+                item
+            });
+            self.output.route_each(&items, &ats);
+            done += TOGETHER;
+        }
+        for number in done..count {
+            let (item, at) = make(number);
+            self.output.route(&item, at);
+        }
+    }
+
     #[inline(always)]
     fn ready(&self) -> bool {
         self.output.ready() && !self.end.failure.is_set()
@@ -259,7 +304,7 @@ impl<W: Item> FanoutBorder<W> {
 
 impl<W: Wire> Push<W> for FanoutBorder<W> {
     fn push(&mut self, item: W::Of<'_>, at: Timestamp) {
-        self.end.count();
+        self.end.count(1);
         for output in &mut self.outputs {
             output.write(&item, at);
         }
@@ -329,7 +374,7 @@ impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
 impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
     #[inline(always)]
     fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
-        self.end.count();
+        self.end.count(1);
         let scope = OperatorScope::enter(&self.name);
         let outcome = self.writer.write(item, at);
         scope.leave();

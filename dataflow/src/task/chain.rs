@@ -76,6 +76,22 @@ pub trait Push<I: Item> {
     /// record may yield many, and those are overdrawn into a reserve charged to the slot.
     fn push(&mut self, item: I::Of<'_>, at: Timestamp);
 
+    /// Takes `count` records, in order: record *i* is what `make` answers for *i*.
+    ///
+    /// Like as many calls of [`Push::push`]; a stage that can do a step for several records at once
+    /// does so. `make` is called for every record once and in order, but maybe for some of them
+    /// before the first has been taken.
+    #[inline(always)]
+    fn push_each<'a>(&mut self, count: usize, mut make: impl FnMut(usize) -> (I::Of<'a>, Timestamp))
+    where
+        Self: Sized,
+    {
+        for number in 0..count {
+            let (item, at) = make(number);
+            self.push(item, at);
+        }
+    }
+
     /// Whether there is room for the results of one more input record. Cheap.
     fn ready(&self) -> bool;
 

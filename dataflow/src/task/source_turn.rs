@@ -57,6 +57,10 @@ impl<I: Item, N: Push<I>> Push<I> for Untimed<N> {
         self.0.push(item, at);
     }
     #[inline(always)]
+    fn push_each<'a>(&mut self, count: usize, make: impl FnMut(usize) -> (I::Of<'a>, Timestamp)) {
+        self.0.push_each(count, make);
+    }
+    #[inline(always)]
     fn ready(&self) -> bool {
         self.0.ready()
     }
@@ -205,6 +209,13 @@ impl<I: Item, N: Origin<I>> SourceOutput<I> for Emit<'_, I, N> {
     fn emit(&mut self, item: I::Of<'_>, at: Timestamp) {
         self.emitted = self.emitted.wrapping_add(1);
         self.next.push(item, at);
+    }
+
+    #[inline(always)]
+    fn emit_each<'a>(&mut self, count: u32, mut make: impl FnMut(u32) -> (I::Of<'a>, Timestamp)) {
+        self.emitted = self.emitted.wrapping_add(count);
+        self.next
+            .push_each(count as usize, |number| make(number as u32));
     }
 
     fn mark(&mut self, mark: Mark) {

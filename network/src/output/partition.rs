@@ -14,7 +14,7 @@ use thalweg_memory::{Buffer, BufferWriter, EntryLayout, Mark, TooLarge, Wire};
 
 use super::flush::FlushList;
 use super::outlet::{Blocked, Outlet, OutletRef};
-use super::writer::{ChannelWriter, HeldMarks};
+use super::writer::{ChannelWriter, HeldMarks, put_each};
 use crate::channel::ChannelId;
 use crate::error::NetworkError;
 use crate::event::Event;
@@ -125,6 +125,37 @@ impl ResultPartition {
     pub fn write<W: Wire>(&mut self, place: usize, hash: KeyHash, at: Timestamp, item: &W::Of<'_>) {
         if !self.writers[place].put::<W>(self.layout, hash, at, item) {
             self.write_to_fresh::<W>(place, hash, at, item);
+        }
+    }
+
+    /// Writes some records, each to a channel of its own, as as many calls of [`Self::write`] would.
+    ///
+    /// # Panics
+    /// If there is no such channel, or the slices differ in length.
+    #[inline(always)]
+    pub fn write_each<W: Wire>(
+        &mut self,
+        places: &[u64],
+        hashes: &[KeyHash],
+        ats: &[Timestamp],
+        items: &[W::Of<'_>],
+    ) {
+        let mut next = 0;
+        loop {
+            next += put_each::<W>(
+                &mut self.writers,
+                self.layout,
+                &places[next..],
+                &hashes[next..],
+                &ats[next..],
+                &items[next..],
+            );
+            if next >= items.len() {
+                return;
+            }
+            let (place, hash, at) = (places[next] as usize, hashes[next], ats[next]);
+            self.write_to_fresh::<W>(place, hash, at, &items[next]);
+            next += 1;
         }
     }
 

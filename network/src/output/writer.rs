@@ -53,6 +53,28 @@ impl ChannelWriter {
     }
 }
 
+/// Puts records into the open buffers of their channels, until one has no buffer or does not fit;
+/// answers how many.
+///
+/// Apart from the partition, so that what is the same for all records can stay in registers.
+#[inline(always)]
+pub(super) fn put_each<W: Wire>(
+    writers: &mut [ChannelWriter],
+    layout: EntryLayout,
+    places: &[u64],
+    hashes: &[KeyHash],
+    ats: &[Timestamp],
+    items: &[W::Of<'_>],
+) -> usize {
+    let beside = places.iter().zip(hashes).zip(ats);
+    for (number, (item, ((place, hash), at))) in items.iter().zip(beside).enumerate() {
+        if !writers[*place as usize].put::<W>(layout, *hash, *at, item) {
+            return number;
+        }
+    }
+    items.len()
+}
+
 /// Marks of a channel that has no open buffer: what they come to, until a record or a flush takes them
 /// along. A later watermark replaces an earlier one, and so does a later word on idleness, so that marks
 /// on a quiet channel need no memory and no credit.

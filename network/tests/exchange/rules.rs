@@ -569,3 +569,37 @@ fn a_gap_in_the_sequence_fails_the_gate_and_nothing_else() {
     );
     assert!(gate.borrow_mut().next().is_none());
 }
+
+#[test]
+fn records_written_together_are_those_written_one_by_one() {
+    const CHANNELS: u64 = 3;
+    let plan = Plan {
+        shards: 2,
+        exclusive: 64,
+        ..Plan::tight(0)
+    };
+    let read_of = |together: usize| {
+        let mut pair = pair(&plan, CHANNELS as u32);
+        let numbers: Vec<u64> = (0..200).collect();
+        for some in numbers.chunks(together) {
+            let places: Vec<u64> = some.iter().map(|n| n * n % CHANNELS).collect();
+            let hashes = vec![KeyHash(0); some.len()];
+            let ats = vec![Timestamp::NONE; some.len()];
+            pair.partition
+                .write_each::<u64>(&places, &hashes, &ats, some);
+        }
+        pair.partition.flush_all();
+        let mut read = pair.read();
+        assert!(pair.partition.take_error().is_none());
+        assert_eq!(pair.partition.sent().records, 200);
+        assert!(pair.partition.sent().buffers > CHANNELS, "segments fill");
+        // Which channel is read first is the gate's choice; within each the order is the writer's.
+        read.sort_by_key(|n| n * n % CHANNELS);
+        read
+    };
+    let one_by_one = read_of(1);
+    assert_eq!(one_by_one.len(), 200);
+    for together in [2, 7, 64, 200] {
+        assert_eq!(read_of(together), one_by_one, "{together} together");
+    }
+}
