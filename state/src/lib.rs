@@ -28,6 +28,8 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
-pub use table::{KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept};
+pub use table::{
+    KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,
+};
 pub use timer::{Timer, TimerCursor, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};

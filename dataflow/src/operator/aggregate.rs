@@ -99,9 +99,18 @@ struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
 }
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K, T, A> {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.table.prefetch_batch(hashes);
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.table.approach(from, hashes);
         Ok(())
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.table.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.table.turn_to(at);
     }
 
     fn finish<N: Push<A::Row>>(

@@ -10,8 +10,8 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
+use thalweg_memory::{Entry, Mark};
 use thalweg_network::Event;
 
 use crate::function::FunctionError;
@@ -31,13 +31,34 @@ pub(crate) enum Firing {
 
 /// The life of an operator between its records.
 pub(crate) trait Lifecycle<U: Item>: 'static {
-    /// The next records of this input have keys of these hashes.
+    /// Records of this input far ahead have keys of these hashes.
     ///
     /// # Errors
     /// State that cannot be brought near.
     fn prepare(&mut self, input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         let _ = (input, hashes);
         Ok(())
+    }
+
+    /// The same, for operators that find entries ahead: the first record has the place `from` in
+    /// the window of records ahead, the others stand behind it.
+    ///
+    /// # Errors
+    /// As [`Lifecycle::prepare`].
+    fn approach(&mut self, input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        let _ = from;
+        self.prepare(input, hashes)
+    }
+
+    /// So many of the records that were approached come soon: the time to find their entries.
+    fn locate(&mut self, input: u32, from: u8, records: usize) {
+        let _ = (input, from, records);
+    }
+
+    /// The record at this place of the window is applied next.
+    #[inline(always)]
+    fn turn_to(&mut self, input: u32, at: u8) {
+        let _ = (input, at);
     }
 
     /// Whether the operator wants to be told the processing time.
@@ -177,13 +198,13 @@ impl<O, N> Frame<O, N> {
 
     /// Brings near what records with these hashes will touch.
     #[inline(always)]
-    pub(crate) fn prepare<U: Item>(&mut self, input: u32, hashes: impl Iterator<Item = KeyHash>)
+    pub(crate) fn approach<U: Item>(&mut self, input: u32, from: u8, entries: &[Entry])
     where
         O: Lifecycle<U>,
     {
         self.hashes.clear();
-        self.hashes.extend(hashes);
-        if let Err(error) = self.operator.prepare(input, &self.hashes) {
+        self.hashes.extend(entries.iter().map(|entry| entry.hash));
+        if let Err(error) = self.operator.approach(input, from, &self.hashes) {
             self.fail(&error);
         }
     }

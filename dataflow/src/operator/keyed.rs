@@ -149,20 +149,27 @@ where
     }
 
     #[inline(always)]
-    fn prepare(&mut self, input: u32, entries: &[Entry]) {
-        let hashes = entries.iter().map(|entry| entry.hash);
-        self.frame.prepare(input, hashes);
+    fn approach(&mut self, input: u32, from: u8, entries: &[Entry]) {
+        self.frame.approach(input, from, entries);
     }
 
     #[inline(always)]
-    fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+    fn locate(&mut self, input: u32, from: u8, entries: usize) {
+        self.frame.operator.locate(input, from, entries);
+    }
+
+    #[inline(always)]
+    fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
+        if !frame.ready() {
+            return 0;
+        }
+        let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
-            if !frame.ready() {
-                return index;
-            }
             let item = buffer.item::<T>(entry);
-            let scope = OperatorScope::enter(&frame.name);
+            frame
+                .operator
+                .turn_to(input, from.wrapping_add(index as u8));
             debug_assert!(
                 K::hash(&self.selector.select(&item)) == entry.hash,
                 "{}: the key selector answers different keys for one record",
@@ -172,12 +179,13 @@ where
             let applied = frame
                 .operator
                 .apply(entry.hash, item, entry.at, &self.selector, next);
-            scope.leave();
             if let Err(error) = applied {
+                scope.leave();
                 frame.fail(&error);
                 return index;
             }
         }
+        scope.leave();
         entries.len()
     }
 

@@ -106,7 +106,6 @@ where
         };
         let keyed = Rc::clone(backend.context());
         Ok(KeyedProcess {
-            name: name.into(),
             view: ProcessContext::new(context, Some(keyed.clone())),
             keyed,
             backend,
@@ -117,7 +116,6 @@ where
 }
 
 struct KeyedProcess<K: Key, G> {
-    name: Rc<str>,
     backend: KeyedBackend<K>,
     keyed: Rc<KeyedContext<K>>,
     view: ProcessContext<K>,
@@ -130,16 +128,25 @@ impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
         self.view.watermark = to;
     }
 
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         self.backend
             .set_processing_time(self.view.processing_time());
         self.backend.clean_expired(2 * hashes.len())?;
-        match self.backend.residency(hashes)? {
+        match self.backend.residency(from, hashes)? {
             Residency::Ready => Ok(()),
             Residency::Pending => Err(FunctionError::new(
                 "the state backend answered that state is on its way, but it is all in memory",
             )),
         }
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.backend.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.keyed.turn_to(at);
     }
 }
 
@@ -167,10 +174,7 @@ where
         self.keyed.set_current(hash, &selector.select(&item));
         self.view.at = at;
         let mut out = Collector::new(next, at, &self.side);
-        let scope = OperatorScope::enter(&self.name);
-        let outcome = (self.function)(item, &self.view, &mut out);
-        scope.leave();
-        outcome
+        (self.function)(item, &self.view, &mut out)
     }
 }
 

@@ -127,15 +127,17 @@ where
     #[inline(always)]
     fn apply_each(
         frame: &mut Frame<O, N>,
+        from: u8,
         entries: &[Entry],
-        mut apply: impl FnMut(&mut O, &mut N, &Entry) -> Result<(), FunctionError>,
+        mut apply: impl FnMut(&mut O, &mut N, u8, &Entry) -> Result<(), FunctionError>,
     ) -> usize {
         for (index, entry) in entries.iter().enumerate() {
             if !frame.ready() {
                 return index;
             }
+            let at = from.wrapping_add(index as u8);
             let scope = OperatorScope::enter(&frame.name);
-            let applied = apply(&mut frame.operator, &mut frame.next, entry);
+            let applied = apply(&mut frame.operator, &mut frame.next, at, entry);
             scope.leave();
             if let Err(error) = applied {
                 frame.fail(&error);
@@ -166,19 +168,24 @@ where
         }
     }
 
-    fn prepare(&mut self, input: u32, entries: &[Entry]) {
-        let hashes = entries.iter().map(|entry| entry.hash);
-        self.frame.prepare(input, hashes);
+    fn approach(&mut self, input: u32, from: u8, entries: &[Entry]) {
+        self.frame.approach(input, from, entries);
     }
 
-    fn apply(&mut self, input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+    fn locate(&mut self, input: u32, from: u8, entries: usize) {
+        self.frame.operator.locate(input, from, entries);
+    }
+
+    fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
         if input == 0 {
-            Self::apply_each(frame, entries, |operator, next, entry| {
+            Self::apply_each(frame, from, entries, |operator, next, at, entry| {
+                operator.turn_to(input, at);
                 operator.first(entry.hash, buffer.item::<A>(entry), entry.at, next)
             })
         } else {
-            Self::apply_each(frame, entries, |operator, next, entry| {
+            Self::apply_each(frame, from, entries, |operator, next, at, entry| {
+                operator.turn_to(input, at);
                 operator.second(entry.hash, buffer.item::<B>(entry), entry.at, next)
             })
         }

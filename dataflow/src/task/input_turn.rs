@@ -1,33 +1,39 @@
 //! A consumer's turn: buffers from the gate, records read in place, results pushed on.
 //!
-//! Works per chunk of a segment: the entries of a chunk are scanned first, so that a keyed
-//! head can bring their state near some entries before it applies them. The place reached in the
-//! current buffer is kept between turns, because a push chain cannot be suspended but a
-//! head can: it stops before the record for whose results there is no room.
+//! Works in small steps through a window of entries: some are scanned far ahead, so that a keyed
+//! head can ask for their state, found a little ahead, when it has come, and then applied. The
+//! place reached in the current buffer is kept between turns, because a push chain cannot be
+//! suspended but a head can: it stops before the step for whose results there is no room.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
-use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::ChannelId;
 use thalweg_network::Event;
 use thalweg_network::GateRef;
+use thalweg_state::WINDOW;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
 use crate::time::{TaskClock, WatermarkCombiner};
 
-/// Entries scanned at once.
-const CHUNK: usize = 256;
-/// Entries applied between two steps of preparing those ahead.
-const STEP: usize = 8;
-/// How many entries ahead of the one applied the state is fetched: far enough that it has come
+/// Entries taken in one step: what vectors work on at once, and what is applied between two
+/// looks at the room. What their results need too much is overdrawn, as for a single record.
+const STEP: usize = 16;
+/// How many entries ahead of those applied the state is asked for: far enough that it has come
 /// when it is needed, near enough that it has not been pushed out again.
-const AHEAD: usize = 32;
+const FAR: usize = 48;
+/// How many entries ahead it is found.
+const NEAR: usize = 16;
 /// Entries applied between two looks at the clock.
 const LOOK: usize = 64;
+const _: () = assert!(
+    NEAR < FAR && FAR + 2 * STEP <= WINDOW && WINDOW.is_multiple_of(STEP),
+    "the entries ahead have places of their own in the window"
+);
 
 /// What stands at the head of a consuming chain and takes the records of its gate.
 pub(crate) trait Consume: 'static {
@@ -37,10 +43,17 @@ pub(crate) trait Consume: 'static {
     }
     /// Finds the next entries of a buffer, which holds the records of one input.
     fn scan(&self, input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize;
-    /// The next entries: bring near what they will touch.
-    fn prepare(&mut self, input: u32, entries: &[Entry]);
-    /// Applies entries in order; answers how many, fewer than all when room ran out.
-    fn apply(&mut self, input: u32, buffer: &Buffer, entries: &[Entry]) -> usize;
+    /// Entries far ahead, the first at the place `from` of the window: ask for what they will touch.
+    fn approach(&mut self, input: u32, from: u8, entries: &[Entry]) {
+        let _ = (input, from, entries);
+    }
+    /// So many entries a little ahead: find what was asked for.
+    fn locate(&mut self, input: u32, from: u8, entries: usize) {
+        let _ = (input, from, entries);
+    }
+    /// Applies entries in order, the first at the place `from` of the window; answers how many,
+    /// fewer than all when room ran out.
+    fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize;
     /// Whether there is room for the results of one more record.
     fn ready(&self) -> bool;
     /// A combined mark of all inputs.
@@ -65,9 +78,11 @@ pub(crate) struct InputHead<C> {
     gate: GateRef,
     consume: C,
     current: Option<Current>,
-    entries: [Entry; CHUNK],
+    /// The entry with a number lies at that number modulo [`WINDOW`].
+    entries: [Entry; WINDOW],
+    /// Entries of the buffer in work that were scanned and approached, located, applied.
     scanned: usize,
-    prepared: usize,
+    located: usize,
     applied: usize,
     watermarks: WatermarkCombiner,
     failure: Failure,
@@ -82,6 +97,24 @@ enum Pause {
     Expired,
 }
 
+/// Why a run of entries ended.
+enum Stop {
+    /// It is time to look at the clock.
+    Look,
+    /// There is no room for the results of one more.
+    Room,
+    /// A mark stands before the next entry, or there is none.
+    Mark,
+}
+
+/// The places in the window of the entries from number `from` up to `end`, as far as one step goes.
+#[inline(always)]
+fn piece(from: usize, end: usize) -> Range<usize> {
+    let place = from % WINDOW;
+    let room = STEP - place % STEP;
+    place..place + room.min(end - from)
+}
+
 impl<C: Consume> InputHead<C> {
     pub(crate) fn new(gate: GateRef, consume: C, context: &BuildContext) -> Self {
         let channels = gate.borrow().channels().collect();
@@ -89,9 +122,9 @@ impl<C: Consume> InputHead<C> {
             gate,
             consume,
             current: None,
-            entries: [Entry::default(); CHUNK],
+            entries: [Entry::default(); WINDOW],
             scanned: 0,
-            prepared: 0,
+            located: 0,
             applied: 0,
             watermarks: WatermarkCombiner::new(channels),
             failure: context.failure(),
@@ -108,18 +141,19 @@ impl<C: Consume> InputHead<C> {
                 return Ok((Pause::NoInput, made));
             }
             loop {
-                if self.scanned == self.applied && !self.scan() {
-                    self.finish_buffer();
-                    made = true;
-                    break;
-                }
                 let before = self.applied;
-                let end = self.scanned.min(before + LOOK);
-                on_this_cpu(|| self.apply_until(end));
+                let stop = self.apply_until(before + LOOK);
                 made |= self.applied > before;
                 self.failure.check()?;
-                if self.applied < end {
-                    return Ok((Pause::NoRoom, made));
+                match stop {
+                    Stop::Room => return Ok((Pause::NoRoom, made)),
+                    Stop::Mark if self.take_marks() => {}
+                    Stop::Mark => {
+                        self.finish_buffer();
+                        made = true;
+                        break;
+                    }
+                    Stop::Look => {}
                 }
                 if context.expired() {
                     return Ok((Pause::Expired, true));
@@ -128,33 +162,64 @@ impl<C: Consume> InputHead<C> {
         }
     }
 
-    /// Applies entries up to `end`, or until room runs out. State is fetched some entries ahead,
-    /// in small steps, so that memory is busy while records are worked on.
-    #[inline(always)]
-    fn apply_until(&mut self, end: usize) {
-        let Some(current) = &self.current else {
-            unreachable!("the buffer in work stays while it is scanned");
-        };
-        let (input, buffer) = (current.input, &current.buffer);
+    /// Applies entries up to number `end`, until room runs out or there is none before the next
+    /// mark. State is fetched some entries ahead, in small steps, so that memory is busy while
+    /// records are worked on.
+    fn apply_until(&mut self, end: usize) -> Stop {
         let before = self.applied;
-        while self.applied < end {
-            let ahead = self.scanned.min(self.applied + STEP + AHEAD);
-            if self.prepared < ahead {
-                self.consume
-                    .prepare(input, &self.entries[self.prepared..ahead]);
-                self.prepared = ahead;
+        let stop = loop {
+            self.look_ahead();
+            let Some(current) = &self.current else {
+                unreachable!("the buffer in work stays while its entries are applied");
+            };
+            let ahead = piece(self.applied, self.scanned);
+            if ahead.is_empty() {
+                break Stop::Mark;
             }
-            let step = end.min(self.applied + STEP);
-            let entries = &self.entries[self.applied..step];
-            let applied = self.consume.apply(input, buffer, entries);
+            let entries = &self.entries[ahead.clone()];
+            let (input, buffer) = (current.input, &current.buffer);
+            let from = ahead.start as u8;
+            let applied = self.consume.apply(input, from, buffer, entries);
             debug_assert!(applied <= entries.len());
             self.applied += applied;
-            if self.applied < step {
-                break;
+            if applied < entries.len() {
+                break Stop::Room;
             }
-        }
+            if self.applied >= end {
+                break Stop::Look;
+            }
+        };
         let records = (self.applied - before) as u64;
         self.records_in.set(self.records_in.get() + records);
+        stop
+    }
+
+    /// Scans and approaches far ahead, locates a little ahead of the next step.
+    #[inline(always)]
+    fn look_ahead(&mut self) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let input = current.input;
+        while self.scanned < self.applied + STEP + FAR {
+            let place = self.scanned % WINDOW;
+            let out = &mut self.entries[piece(place, usize::MAX)];
+            let found = self
+                .consume
+                .scan(input, &current.buffer, &mut current.cursor, out);
+            if found == 0 {
+                break;
+            }
+            let out = &out[..found];
+            self.consume.approach(input, place as u8, out);
+            self.scanned += found;
+        }
+        while self.located < self.scanned.min(self.applied + STEP + NEAR) {
+            let places = piece(self.located, self.scanned);
+            let (from, count) = (places.start as u8, places.len());
+            self.consume.locate(input, from, count);
+            self.located += count;
+        }
     }
 
     /// Takes the next buffer of the gate, in fair order.
@@ -167,6 +232,7 @@ impl<C: Consume> InputHead<C> {
             };
         };
         drop(gate);
+        (self.scanned, self.located, self.applied) = (0, 0, 0);
         self.current = Some(Current {
             input: arrival.input,
             channel: arrival.channel,
@@ -177,34 +243,19 @@ impl<C: Consume> InputHead<C> {
         Ok(true)
     }
 
-    /// Scans the next chunk; false at the end of the buffer. Marks stand
-    /// between records: a chunk ends before one, and it is passed on when it is reached.
-    fn scan(&mut self) -> bool {
+    /// Passes on the marks that stand behind the entry applied last; false at the end of the
+    /// buffer. No entry behind a mark was scanned yet.
+    fn take_marks(&mut self) -> bool {
+        debug_assert_eq!(self.applied, self.scanned, "marks stand between records");
         let Some(current) = &mut self.current else {
             return false;
         };
-        loop {
-            let found = self.consume.scan(
-                current.input,
-                &current.buffer,
-                &mut current.cursor,
-                &mut self.entries,
-            );
-            if found > 0 {
-                self.scanned = found;
-                self.prepared = 0;
-                self.applied = 0;
-                return true;
-            }
-            self.scanned = 0;
-            self.applied = 0;
-            let Some(mark) = current.buffer.take_mark(&mut current.cursor) else {
-                return false;
-            };
+        while let Some(mark) = current.buffer.take_mark(&mut current.cursor) {
             if let Some(combined) = self.watermarks.update(current.channel, mark) {
                 self.consume.mark(combined);
             }
         }
+        !current.buffer.is_read(&current.cursor)
     }
 
     /// Sends the buffer home and passes on the event behind it.
@@ -281,9 +332,8 @@ impl<W: Wire, N: Push<W> + 'static> Consume for PlainConsume<W, N> {
         buffer.scan::<W>(self.layout, cursor, out)
     }
 
-    fn prepare(&mut self, _input: u32, _entries: &[Entry]) {}
-
-    fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+    #[inline(always)]
+    fn apply(&mut self, _input: u32, _from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         for (index, entry) in entries.iter().enumerate() {
             if !self.next.ready() {
                 return index;

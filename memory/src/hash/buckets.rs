@@ -26,6 +26,7 @@ const MANY: u8 = u8::MAX;
 
 /// Seven bits of an entry's hash; never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
 pub struct Tag(u8);
 
 impl Tag {
@@ -58,14 +59,11 @@ impl<E> Bucket<E> {
     /// Which slot it is cannot be foretold, so the first candidate is found without a branch.
     #[inline(always)]
     pub fn find(&self, tag: Tag, mut same: impl FnMut(&E) -> bool) -> Option<usize> {
-        let [a, b, c] = self.tags;
-        let word = u32::from_le_bytes([a, b, c, 0]) ^ (u32::from(tag.0) * 0x01_01_01);
-        // The lowest bit set stands in the first byte that is 0: where the tag is.
-        let zero = word.wrapping_sub(0x01_01_01) & !word & 0x80_80_80;
-        if zero == 0 {
+        let with = self.slots_with(tag);
+        if with == 0 {
             return None;
         }
-        let first = (zero.trailing_zeros() >> 3) as usize;
+        let first = (with.trailing_zeros() >> 3) as usize;
         // SAFETY: a tag is never 0, so an equal one stands beside an entry.
         if same(unsafe { self.slots[first].assume_init_ref() }) {
             return Some(first);
@@ -87,10 +85,24 @@ impl<E> Bucket<E> {
         })
     }
 
-    /// The entry in a slot, if it is taken.
+    /// The first slot with this tag; [`SLOTS`] where none has it.
+    #[inline(always)]
+    pub fn candidate(&self, tag: Tag) -> u32 {
+        (self.slots_with(tag).trailing_zeros() >> 3).min(SLOTS as u32)
+    }
+
+    /// A word whose lowest bit set stands in the byte of the first slot with this tag; 0 where none has it.
+    #[inline(always)]
+    fn slots_with(&self, tag: Tag) -> u32 {
+        let [a, b, c] = self.tags;
+        let word = u32::from_le_bytes([a, b, c, 0]) ^ (u32::from(tag.0) * 0x01_01_01);
+        word.wrapping_sub(0x01_01_01) & !word & 0x80_80_80
+    }
+
+    /// The entry in a slot, if there is such a slot and it is taken.
     #[inline(always)]
     pub fn get(&self, slot: usize) -> Option<&E> {
-        if self.tags[slot] == 0 {
+        if *self.tags.get(slot)? == 0 {
             return None;
         }
         // SAFETY: the tag is not 0, so the slot holds an entry.
@@ -243,6 +255,16 @@ impl<E> BucketArray<E> {
         };
         let memory = Memory::Mapped { _pages: mapping };
         Ok(Self { start, len, memory })
+    }
+
+    /// Bytes of a bucket.
+    pub(super) const BUCKET_BYTES: usize = size_of::<Bucket<E>>();
+
+    /// Where a bucket lies, if it is one of the array's.
+    #[inline(always)]
+    pub(super) fn place(&self, bucket: u32) -> *const u8 {
+        let offset = (bucket as usize).wrapping_mul(Self::BUCKET_BYTES);
+        self.start.as_ptr().cast::<u8>().wrapping_add(offset)
     }
 
     /// Bytes of address space of so many buckets.

@@ -27,6 +27,21 @@ pub trait StateTable {
     /// Brings the places of all `hashes` near.
     fn prefetch_batch(&self, hashes: &[KeyHash]);
 
+    /// The same, by the first step of [`KeyedTable::approach`] where it is one table by key alone.
+    ///
+    /// [`KeyedTable::approach`]: crate::KeyedTable::approach
+    fn approach(&self, from: u8, hashes: &[KeyHash]) {
+        let _ = from;
+        self.prefetch_batch(hashes);
+    }
+
+    /// Finds the entries of records that were approached, as [`KeyedTable::locate`] does.
+    ///
+    /// [`KeyedTable::locate`]: crate::KeyedTable::locate
+    fn locate(&self, from: u8, records: usize) {
+        let _ = (from, records);
+    }
+
     /// Entries that change from now on are stamped with `epoch`.
     fn set_epoch(&self, epoch: Epoch);
 
@@ -55,11 +70,16 @@ pub trait Backend {
     /// When there is a state of that name.
     fn register(&mut self, table: Rc<dyn StateTable>) -> Result<(), StateError>;
 
-    /// Makes the entries of all `hashes` resident and near, or starts to.
+    /// Makes the entries of records with these hashes resident and near, or starts to. The first of
+    /// them has the place `from` in the window of records ahead (their number modulo
+    /// [`WINDOW`](crate::WINDOW)), the others those behind it.
     ///
     /// # Errors
     /// When there is no memory for them.
-    fn residency(&mut self, hashes: &[KeyHash]) -> Result<Residency, StateError>;
+    fn residency(&mut self, from: u8, hashes: &[KeyHash]) -> Result<Residency, StateError>;
+
+    /// Finds the entries of so many records that are resident, before they are applied.
+    fn locate(&mut self, from: u8, records: usize);
 
     /// Moves all tables on to `epoch`.
     fn set_epoch(&mut self, epoch: Epoch);

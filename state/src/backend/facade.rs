@@ -172,12 +172,18 @@ impl<K: Key> KeyedBackend<K> {
         self.backend.clean_expired(budget)
     }
 
-    /// Makes the entries of a batch resident and near.
+    /// Makes the entries of the records ahead resident and near: the first of `hashes` is that of the
+    /// record at the place `from` of the window, the others stand behind it.
     ///
     /// # Errors
     /// When there is no memory for them.
-    pub fn residency(&mut self, hashes: &[KeyHash]) -> Result<Residency, StateError> {
-        self.backend.residency(hashes)
+    pub fn residency(&mut self, from: u8, hashes: &[KeyHash]) -> Result<Residency, StateError> {
+        self.backend.residency(from, hashes)
+    }
+
+    /// Finds the entries of so many records that are resident, some records before each is applied.
+    pub fn locate(&mut self, from: u8, records: usize) {
+        self.backend.locate(from, records);
     }
 
     /// Moves all states on to `epoch`.

@@ -137,8 +137,14 @@ fn a_batch_is_always_resident_and_epochs_reach_every_table() {
         value.set(key).unwrap();
     }
     backend.set_epoch(Epoch(4));
-    let hashes: Vec<KeyHash> = (0..1_000).map(KeyHash::of_u64).collect();
-    assert_eq!(backend.residency(&hashes), Ok(Residency::Ready));
+    let hashes: Vec<KeyHash> = (0..200).map(KeyHash::of_u64).collect();
+    assert_eq!(backend.residency(50, &hashes), Ok(Residency::Ready));
+    backend.locate(50, 200);
+    for key in 0..200 {
+        backend.context().turn_to(50 + key as u8);
+        enter(&backend, key);
+        assert_eq!(value.get(), Ok(Some(key)));
+    }
     enter(&backend, 99_999);
     assert_eq!(value.get(), Ok(Some(99_999)));
 }

@@ -47,11 +47,17 @@ impl Backend for HashMapBackend {
         Ok(())
     }
 
-    fn residency(&mut self, hashes: &[KeyHash]) -> Result<Residency, StateError> {
+    fn residency(&mut self, from: u8, hashes: &[KeyHash]) -> Result<Residency, StateError> {
         for table in &self.tables {
-            table.prefetch_batch(hashes);
+            table.approach(from, hashes);
         }
         Ok(Residency::Ready)
+    }
+
+    fn locate(&mut self, from: u8, records: usize) {
+        for table in &self.tables {
+            table.locate(from, records);
+        }
     }
 
     fn set_epoch(&mut self, epoch: Epoch) {

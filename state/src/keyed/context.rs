@@ -3,7 +3,7 @@
 //! Entered by the operator per record, read by the handles. Invariant: hash and key belong together. The
 //! key is kept as a table keeps it, in memory that is reused. Lives on one shard's thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use thalweg_core::KeyHash;
 use thalweg_memory::Key;
@@ -11,6 +11,8 @@ use thalweg_memory::Key;
 /// The current key of one operator, shared by its handles.
 pub struct KeyedContext<K: Key> {
     current: RefCell<Option<Current<K::Stored>>>,
+    /// The place in the window of the record in work.
+    turn: Cell<u8>,
 }
 
 struct Current<S> {
@@ -24,6 +26,7 @@ impl<K: Key> KeyedContext<K> {
     pub fn new() -> KeyedContext<K> {
         KeyedContext {
             current: RefCell::new(None),
+            turn: Cell::new(0),
         }
     }
 
@@ -60,6 +63,19 @@ impl<K: Key> KeyedContext<K> {
     /// When called from inside a closure given to a state handle.
     pub fn leave_current(&self) {
         self.current.replace(None);
+    }
+
+    /// The next current key is that of the record at this place of the window, whose entries were
+    /// located.
+    #[inline(always)]
+    pub fn turn_to(&self, at: u8) {
+        self.turn.set(at);
+    }
+
+    /// The place in the window of the record in work.
+    #[inline(always)]
+    pub(crate) fn turn(&self) -> u8 {
+        self.turn.get()
     }
 
     /// Calls `with` with the current key, if there is one.

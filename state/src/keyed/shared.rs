@@ -33,6 +33,7 @@ impl<K: Key, V: Record> SharedTable<K, V> {
                 state: self.descriptor.name().to_owned(),
             });
         };
+        table.turn_to(context.turn());
         let answer = context.with_current(|hash, key| work(&mut table, hash, key));
         answer.ok_or_else(|| StateError::NoCurrentKey {
             state: self.descriptor.name().to_owned(),
@@ -47,6 +48,14 @@ impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
 
     fn prefetch_batch(&self, hashes: &[KeyHash]) {
         self.table.borrow().prefetch_batch(hashes);
+    }
+
+    fn approach(&self, from: u8, hashes: &[KeyHash]) {
+        self.table.borrow_mut().approach(from, hashes);
+    }
+
+    fn locate(&self, from: u8, records: usize) {
+        self.table.borrow_mut().locate(from, records);
     }
 
     fn set_epoch(&self, epoch: Epoch) {

@@ -76,6 +76,29 @@ impl<E> Buckets<E> {
         self.array.buckets().get(at)
     }
 
+    /// How places are scaled to the buckets.
+    pub(crate) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Asks for buckets by their numbers.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, homes: &[u32]) {
+        self.array.prefetch(homes);
+    }
+
+    /// Turns the numbers of buckets into four times that and the slot with the tag.
+    #[inline]
+    pub(crate) fn find_slots(&self, tags: &[Tag], homes: &mut [u32]) {
+        self.array.find_slots(tags, homes);
+    }
+
+    /// Looks for what has no slot after `find_slots` one bucket on.
+    #[inline]
+    pub(crate) fn find_beside(&self, tags: &[Tag], seats: &mut [u32]) {
+        self.array.find_beside(tags, seats);
+    }
+
     /// The bucket where a place belongs.
     #[inline(always)]
     pub(crate) fn home(&self, place: Place) -> usize {
@@ -122,6 +145,13 @@ impl<E> Buckets<E> {
             }
         }
         None
+    }
+
+    /// The seat itself, if there is an entry for which `same` holds.
+    #[inline(always)]
+    pub(crate) fn confirm(&self, seat: Seat, same: impl Fn(&E) -> bool) -> Option<Seat> {
+        let entry = self.array.buckets().get(seat.bucket)?.get(seat.slot)?;
+        same(entry).then_some(seat)
     }
 
     /// The entry at a seat that was just found.

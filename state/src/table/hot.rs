@@ -1,7 +1,7 @@
 //! The table: one native value per (key group, key, namespace), stamped and accounted.
 //!
-//! Entered once per record by keyed operators, in two passes over a chunk of 32 to 128 records: first
-//! [`KeyedTable::prefetch_batch`] with all hashes, then one [`KeyedTable::upsert`] or
+//! Entered once per record by keyed operators, after [`KeyedTable::approach`] and
+//! [`KeyedTable::locate`] have brought its entry near: one [`KeyedTable::upsert`] or
 //! [`KeyedTable::fold`] each. Nothing is allocated per record in steady state.
 //!
 //! Invariants: an entry is stamped with the epoch of its last change; memory is reserved before it is
@@ -19,13 +19,11 @@ use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
 use super::grow::{Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
+use super::near::{PREFETCH_FROM_BYTES, Seats};
 use super::place::{Groups, Place};
 use super::scan::{Scan, ScanCursor, ScanEntry};
 use super::stamp::Stamp;
 use crate::error::StateError;
-
-/// Tables smaller than this stay in the caches by themselves: prefetching would only cost.
-const PREFETCH_FROM_BYTES: u64 = 256 << 10;
 
 /// Keyed values of the key groups of one subtask.
 ///
@@ -53,6 +51,7 @@ pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) len: usize,
     epoch: Epoch,
     pub(super) stamp: Stamp,
+    pub(super) seats: Seats,
     /// Counts what moves entries, so that a scan notices.
     pub(super) shape: u64,
 }
@@ -80,6 +79,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             len: 0,
             epoch,
             stamp: Stamp::of(epoch),
+            seats: Seats::new(),
             shape: 0,
         })
     }
@@ -164,6 +164,24 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         key: &K::Of<'_>,
         namespace: &N,
     ) -> Option<Seat> {
+        if size_of::<N>() > 0 {
+            return self.search_mut(hash, key, namespace);
+        }
+        let same = |entry: &Entry<K::Stored, N, V>| K::same(&entry.key, key);
+        match self.buckets.confirm(self.seats.expected(), same) {
+            Some(seat) => Some(seat),
+            None => self.search_mut_far(hash, key, namespace),
+        }
+    }
+
+    /// The search for an entry that was not found ahead.
+    #[inline(never)]
+    fn search_mut_far(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<Seat> {
+        self.search_mut(hash, key, namespace)
+    }
+
+    #[inline(always)]
+    fn search_mut(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<Seat> {
         let (place, tag) = self.spot(hash, namespace);
         let same = |entry: &Entry<K::Stored, N, V>| {
             entry.namespace == *namespace && K::same(&entry.key, key)
@@ -201,10 +219,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     #[inline]
     #[must_use]
     pub fn get_in(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<&V> {
-        let (place, tag) = self.spot(hash, namespace);
         let same = |entry: &Entry<K::Stored, N, V>| {
             entry.namespace == *namespace && K::same(&entry.key, key)
         };
+        if size_of::<N>() == 0
+            && let Some(seat) = self.buckets.confirm(self.seats.expected(), same)
+        {
+            return Some(&self.buckets.at(seat).value);
+        }
+        let (place, tag) = self.spot(hash, namespace);
         if let Some(seat) = self.buckets.find(place, tag, same) {
             return Some(&self.buckets.at(seat).value);
         }

@@ -77,7 +77,13 @@ impl Scale {
     /// The bucket where a place belongs.
     #[inline(always)]
     pub(crate) fn home(self, place: Place) -> usize {
-        ((u128::from(place.0) * u128::from(self.0)) >> 64) as usize
+        // The high half of the product of both, from products of halves, of which vectors have many
+        // lanes. Nothing overflows: a place has 47 bits, and a scale less than 63.
+        let low = |word: u64| word & u64::from(u32::MAX);
+        let (group, within) = (place.0 >> 32, low(place.0));
+        let (whole, part) = (self.0 >> 32, low(self.0));
+        let middle = group * part + within * whole + ((within * part) >> 32);
+        (group * whole + (middle >> 32)) as usize
     }
 }
 

@@ -166,9 +166,18 @@ where
     R: Iterator<Item = U> + 'static,
     F: FnMut(Vec<T>) -> R + 'static,
 {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.kept.prefetch_batch(hashes);
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.kept.approach(from, hashes);
         Ok(())
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.kept.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.kept.turn_to(at);
     }
 
     fn finish<N: Push<U>>(

@@ -214,8 +214,8 @@ where
     R: 'static,
     G: CoProcessFunction<K, A, B, U>,
 {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.state.prepare(hashes)
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.state.approach(from, hashes)
     }
 
     fn wants_processing_time(&self) -> bool {
@@ -239,6 +239,15 @@ where
         self.state.fire(next, limit, |timer, context, out| {
             function.on_timer(timer, context, out)
         })
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.state.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.state.turn_to(at);
     }
 
     fn finish<N: Push<U>>(

@@ -188,8 +188,17 @@ where
     U: Item,
     P: KeyedProcessFunction<K, T, U>,
 {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.state.prepare(hashes)
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.state.approach(from, hashes)
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.state.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.state.turn_to(at);
     }
 
     fn wants_processing_time(&self) -> bool {

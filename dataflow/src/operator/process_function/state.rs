@@ -64,17 +64,29 @@ impl<K: Key> KeyedFunctionState<K> {
         Ok((state, function))
     }
 
-    /// Brings near the states of these keys.
-    pub(crate) fn prepare(&mut self, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+    /// Brings near the states of these keys, of records ahead of which the first has the place `from`
+    /// in the window.
+    pub(crate) fn approach(&mut self, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         self.backend
             .set_processing_time(self.view.processing_time());
         self.backend.clean_expired(2 * hashes.len())?;
-        match self.backend.residency(hashes)? {
+        match self.backend.residency(from, hashes)? {
             Residency::Ready => Ok(()),
             Residency::Pending => Err(FunctionError::new(
                 "the state backend answered that state is on its way, but it is all in memory",
             )),
         }
+    }
+
+    /// Finds the states of so many records that were approached.
+    pub(crate) fn locate(&mut self, from: u8, records: usize) {
+        self.backend.locate(from, records);
+    }
+
+    /// The record at this place of the window is next.
+    #[inline(always)]
+    pub(crate) fn turn_to(&mut self, at: u8) {
+        self.keyed.turn_to(at);
     }
 
     /// Makes the key of the next record current, and its event time.

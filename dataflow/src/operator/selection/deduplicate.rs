@@ -60,9 +60,18 @@ struct Deduplicate<K: Key> {
 }
 
 impl<K: Key, T: Item> Lifecycle<T> for Deduplicate<K> {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.seen.prefetch_batch(hashes);
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        self.seen.approach(from, hashes);
         Ok(())
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        self.seen.locate(from, records);
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.seen.turn_to(at);
     }
 }
 

@@ -222,13 +222,12 @@ where
     }
 
     #[inline(always)]
-    fn prepare(&mut self, input: u32, entries: &[Entry]) {
-        let hashes = entries.iter().map(|entry| entry.hash);
-        self.frame.prepare(input, hashes);
+    fn approach(&mut self, input: u32, from: u8, entries: &[Entry]) {
+        self.frame.approach(input, from, entries);
     }
 
     #[inline(always)]
-    fn apply(&mut self, _input: u32, buffer: &Buffer, entries: &[Entry]) -> usize {
+    fn apply(&mut self, _input: u32, _from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
         for (index, entry) in entries.iter().enumerate() {
             if !frame.ready() {

@@ -267,11 +267,22 @@ where
     S: 'static,
     G: KeyedBroadcastProcessFunction<K, A, R, U>,
 {
-    fn prepare(&mut self, input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+    fn approach(&mut self, input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         match input {
-            0 => self.state.prepare(hashes),
+            0 => self.state.approach(from, hashes),
             _ => Ok(()),
         }
+    }
+
+    fn locate(&mut self, input: u32, from: u8, records: usize) {
+        if input == 0 {
+            self.state.locate(from, records);
+        }
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.state.turn_to(at);
     }
 
     fn wants_processing_time(&self) -> bool {
