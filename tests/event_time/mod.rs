@@ -15,3 +15,4 @@ mod split_script;
 mod timers;
 mod trial;
 mod watermarks;
+mod window_joins;

@@ -164,6 +164,11 @@ type EitherWindows<K, A, B, S, R, W, G, E> =
 /// [`apply`](Self::apply) and [`process`](Self::process) are inner joins: a record without a partner
 /// in its window gives nothing. [`co_group`](Self::co_group) is called with all records of a window,
 /// also where one stream has none: left, right and full outer joins are written with it.
+///
+/// **Memory.** The records of both streams are kept until their window is forgotten. The pairs of one
+/// key and window are made in one go; what of them finds no room downstream waits in memory of the slot,
+/// and where that is used up the job fails and says so. Where one key may have very many pairs at once,
+/// [`interval_join`](KeyedStream::interval_join) gives out no more of them than there is room for.
 #[must_use = "a join does nothing until it has a function"]
 pub struct WindowJoin<K: Key, A: Record, B: Record, S, R, W, G, E = NoEvictor> {
     windows: EitherWindows<K, A, B, S, R, W, G, E>,
