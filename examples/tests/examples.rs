@@ -223,6 +223,20 @@ fn broadcast_rules_reach_every_subtask() {
 }
 
 #[test]
+fn orders_meet_the_shipments_of_their_day() {
+    let lines = shown(env!("CARGO_BIN_EXE_order_shipments"), &[]);
+    let shipped = lines
+        .iter()
+        .map(|line| line.split_once("> ").unwrap().1.to_owned());
+    let expected = [
+        "milk left after 1 h",
+        "tea left after 24 h",
+        "tea left after 5 h",
+    ];
+    assert_eq!(sorted(shipped.collect()), expected);
+}
+
+#[test]
 fn custom_source_reads_every_split_once() {
     let lines = shown(env!("CARGO_BIN_EXE_custom_source"), &[]);
     let expected = [(10, 0), (20, 1), (20, 4), (10, 5), (20, 6), (20, 9)];
