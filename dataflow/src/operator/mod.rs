@@ -21,7 +21,6 @@ mod selection;
 mod side_output;
 mod sum;
 mod two_inputs;
-mod union;
 
 pub use aggregate::KeyedAggregate;
 pub use async_io::{AsyncIo, Retry};

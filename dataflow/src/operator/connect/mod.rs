@@ -8,6 +8,7 @@ mod broadcast;
 mod co_flat_map;
 mod co_map;
 mod co_process;
+mod union;
 
 pub use broadcast::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, ConnectedBroadcast,
