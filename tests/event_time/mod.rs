@@ -16,3 +16,4 @@ mod timers;
 mod trial;
 mod watermarks;
 mod window_joins;
+mod windows;

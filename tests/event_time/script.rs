@@ -1,7 +1,7 @@
 //! A source that emits records and watermarks in a given order, one subtask for each of its splits.
 //!
-//! Invariant: a watermark is never at or after the time of a record that follows it in its split, so
-//! no record is late.
+//! Invariant of what is drawn here: a watermark is never at or after the time of a record that follows it
+//! in its split, so no record is late.
 
 use std::sync::Arc;
 

@@ -20,8 +20,6 @@ pub(crate) type Open = (TimeWindow, TimeWindow);
 /// The open windows of all keys.
 pub(crate) struct MergingWindows<K: Key> {
     open: KeyedTable<K, Vec<Open>>,
-    #[cfg(test)]
-    pub(crate) planted: Option<super::tests::Planted>,
 }
 
 /// What became of a window that was added.
@@ -43,8 +41,6 @@ impl<K: Key> MergingWindows<K> {
     ) -> Result<Self, StateError> {
         Ok(Self {
             open: KeyedTable::new(groups, max, budget)?,
-            #[cfg(test)]
-            planted: super::tests::planted(),
         })
     }
 
@@ -70,7 +66,7 @@ impl<K: Key> MergingWindows<K> {
         let entry = self.open.open(hash, key, Vec::new)?;
         entry.change(|open| added = add_to(open, window, met))?;
         #[cfg(test)]
-        if self.planted == Some(super::tests::Planted::PaneLost) && met.len() > 1 {
+        if super::tests::planted(super::tests::Planted::PaneLost) && met.len() > 1 {
             met.pop();
         }
         Ok(added)

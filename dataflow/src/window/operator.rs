@@ -209,7 +209,25 @@ where
         if new {
             self.register_cleanup(window)?;
         }
-        self.panes.speak(window, window, result, next)
+        self.speak(window, window, result, next)
+    }
+
+    /// Does what the trigger said of a window to which a record was added.
+    #[inline]
+    fn speak<N: Push<L::Out>>(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        result: TriggerResult,
+        next: &mut N,
+    ) -> Result<(), FunctionError> {
+        #[cfg(test)]
+        if super::tests::planted(super::tests::Planted::LateTwice)
+            && window.max_timestamp() <= self.panes.watermark
+        {
+            self.panes.speak(window, state, result, next)?;
+        }
+        self.panes.speak(window, state, result, next)
     }
 
     /// Adds a record to several windows: the trigger is asked of each, then what is kept of the
@@ -233,7 +251,7 @@ where
         let kept = self.panes.logic.keep(item, at);
         for (window, result) in windows.iter().zip(&results) {
             self.panes.merge_into(*window, &kept)?;
-            self.panes.speak(*window, *window, *result, next)?;
+            self.speak(*window, *window, *result, next)?;
         }
         self.windows = windows;
         self.results = results;
@@ -273,7 +291,7 @@ where
         if added.new {
             self.register_cleanup(added.window)?;
         }
-        self.panes.speak(added.window, added.state, result, next)
+        self.speak(added.window, added.state, result, next)
     }
 
     fn retire(&mut self, window: TimeWindow) -> Result<(), FunctionError> {

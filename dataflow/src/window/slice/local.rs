@@ -161,7 +161,13 @@ where
         }
         let slice = self.windows.slice_of(at);
         let Some(first_end) = self.windows.first_end(slice) else {
-            return Entered::Nowhere;
+            // Between two windows only a late record counts: as a late one.
+            let late = at <= self.watermark;
+            return if late {
+                Entered::Late
+            } else {
+                Entered::Nowhere
+            };
         };
         if first_end.plus_ms(-1) <= self.watermark {
             return Entered::Late;

@@ -234,7 +234,13 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
         let slice = self.windows.slice_of(at);
         let ends = (self.windows.first_end(slice), self.windows.last_end(slice));
         let (Some(first), Some(last)) = ends else {
-            return Ok(Found::NoWindow);
+            // Between two windows a record is late by its own time.
+            let late = at.plus_ms(self.lateness) <= self.watermark;
+            return Ok(if late {
+                Found::TooLate
+            } else {
+                Found::NoWindow
+            });
         };
         if self.is_gone(last) {
             return Ok(Found::TooLate);

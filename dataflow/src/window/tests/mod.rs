@@ -1,21 +1,15 @@
-//! Windows against a model, with planted mistakes that must be found.
+//! Windows in the harness: the rules one by one, and planted mistakes that a model must find.
 
-use std::cell::Cell;
+mod planted;
+mod processing;
+mod rules;
 
-/// A mistake that a test plants to see it found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Planted {
-    /// Sessions that meet: the contents of one of them are lost.
-    PaneLost,
-    /// A window that speaks because of a late record speaks twice.
-    LateTwice,
-}
+pub(super) use planted::{Planted, planted};
 
-thread_local! {
-    static PLANTED: Cell<Option<Planted>> = const { Cell::new(None) };
-}
+/// The model of the tests from outside, which knows nothing of the engine.
+#[path = "../../../../tests/event_time/windows/model.rs"]
+mod model;
 
-/// What is planted in operators opened now, on this thread.
-pub(super) fn planted() -> Option<Planted> {
-    PLANTED.get()
-}
+/// The drawing of its cases.
+#[path = "../../../../tests/event_time/windows/draw.rs"]
+mod draw;

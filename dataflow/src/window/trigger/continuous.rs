@@ -16,7 +16,8 @@ use crate::window::{milliseconds, window_start};
 ///
 /// It begins with the first multiple after the window's first record, and fires also when nothing
 /// has come since the last firing. In windows without an end the final watermark makes it fire
-/// once, for the interval in work, and not for every interval that is left of time.
+/// once, for the interval in work, and not for every interval that is left of time: how often such
+/// a window fires at the end of its input then depends on how finely watermarks came.
 ///
 /// ```
 /// use std::time::Duration;
@@ -112,10 +113,14 @@ impl<T: Item> Trigger<T> for ContinuousEventTimeTrigger {
     }
 
     fn on_merge(&self, context: &mut TriggerContext<'_, Option<i64>>) {
-        if let Some(next) = *context.state() {
-            let end = context.window().max_timestamp();
+        let Some(next) = *context.state() else {
+            return;
+        };
+        context.register_event_time(Timestamp(next));
+        // Where the watermark has passed the end, the record that caused the merge fires.
+        let end = context.window().max_timestamp();
+        if end > context.watermark() {
             context.register_event_time(end);
-            context.register_event_time(Timestamp(next));
         }
     }
 

@@ -1,0 +1,105 @@
+//! Windows by processing time.
+
+use std::time::Duration;
+
+use crate::harness::TestHarness;
+use crate::window::assigner::{GlobalWindows, SessionWindows, SlidingWindows, TumblingWindows};
+use crate::window::trigger::{ContinuousProcessingTimeTrigger, CountTrigger};
+
+type Counts = TestHarness<u64, (u64, u64)>;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Moves the time to the next whole minute.
+fn to_the_minute(harness: &mut Counts) {
+    let now = harness.processing_time().0;
+    let rest = 60_000 - now.rem_euclid(60_000);
+    harness.advance_processing_time(Duration::from_millis(rest.unsigned_abs()));
+}
+
+#[test]
+fn windows_end_with_the_clock_and_what_has_not_ended_with_the_input_is_dropped() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|record: &u64| record % 2);
+        let windows = keyed.window(TumblingWindows::processing_time(10 * SECOND));
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    to_the_minute(&mut harness);
+    harness.push(2);
+    harness.advance_processing_time(Duration::from_millis(9_999));
+    harness.push(4); // The last millisecond of the window is part of it.
+    assert_eq!(harness.output(), []);
+    harness.advance_processing_time(Duration::from_millis(1));
+    assert_eq!(harness.output(), [(0, 2)]);
+    harness.push(6);
+    harness.finish();
+    assert_eq!(harness.output(), []);
+    assert_eq!(harness.failure(), None);
+}
+
+#[test]
+fn a_record_is_in_several_sliding_windows() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|record: &u64| record % 2);
+        let windows = keyed.window(SlidingWindows::processing_time(10 * SECOND, 5 * SECOND));
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    to_the_minute(&mut harness);
+    harness.push(2);
+    harness.advance_processing_time(6 * SECOND);
+    harness.push(2);
+    harness.advance_processing_time(20 * SECOND);
+    assert_eq!(harness.output(), [(0, 1), (0, 2), (0, 1)]);
+}
+
+#[test]
+fn sessions_last_while_records_come() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|record: &u64| record % 2);
+        let windows = keyed.window(SessionWindows::processing_time(10 * SECOND));
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    for _ in 0..5 {
+        harness.push(3);
+        harness.advance_processing_time(9 * SECOND);
+    }
+    assert_eq!(harness.output(), []);
+    harness.advance_processing_time(SECOND);
+    assert_eq!(harness.output(), [(1, 5)]);
+    harness.push(3);
+    harness.advance_processing_time(10 * SECOND);
+    assert_eq!(harness.output(), [(1, 1)]);
+}
+
+#[test]
+fn a_continuous_trigger_fires_at_multiples_and_once_after_a_long_sleep() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|_: &u64| 0_u64);
+        let every = ContinuousProcessingTimeTrigger::new(10 * SECOND);
+        let windows = keyed.window(GlobalWindows::new()).trigger(every);
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    to_the_minute(&mut harness);
+    harness.push(1);
+    harness.advance_processing_time(10 * SECOND + Duration::from_millis(1));
+    assert_eq!(harness.output(), [(0, 1)]);
+    harness.push(1);
+    harness.push(1);
+    harness.advance_processing_time(10 * SECOND);
+    assert_eq!(harness.output(), [(0, 3)]);
+}
+
+#[test]
+fn counting_windows_of_processing_time_forget_what_is_left_at_their_end() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|_: &u64| 0_u64);
+        let windows = keyed.window(TumblingWindows::processing_time(10 * SECOND));
+        let windows = windows.trigger(CountTrigger::new(2)).discarding();
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    to_the_minute(&mut harness);
+    (0..3).for_each(|number| harness.push(number));
+    harness.advance_processing_time(20 * SECOND);
+    (0..3).for_each(|number| harness.push(number));
+    assert_eq!(harness.output(), [(0, 2), (0, 2)]);
+}
