@@ -267,7 +267,7 @@ impl Model<'_> {
                 Firing::End | Firing::Early(_) | Firing::Continuous(_) => true,
             };
             if end_speaks && self.watermark < last && last <= to {
-                self.panes[place].seen = 0;
+                (self.panes[place].seen, self.panes[place].next) = (0, None);
                 self.speak(place);
             }
         }

@@ -92,6 +92,8 @@ impl<T: Item> Trigger<T> for ContinuousEventTimeTrigger {
         context: &mut TriggerContext<'_, Option<i64>>,
     ) -> TriggerResult {
         if time == context.window().max_timestamp() {
+            // From now on late records speak, also where they make the window meet another.
+            *context.state() = None;
             return TriggerResult::Fire;
         }
         if *context.state() != Some(time.0) {
