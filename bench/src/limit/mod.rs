@@ -21,6 +21,7 @@ mod wake;
 mod wc;
 #[cfg(target_arch = "x86_64")]
 mod wide;
+mod win;
 mod words;
 
 use std::io;
@@ -47,6 +48,11 @@ pub enum Work {
     },
     /// Keep a running sum by key.
     Sum {
+        /// How many records.
+        records: u64,
+    },
+    /// Count by key and window of a second.
+    Win {
         /// How many records.
         records: u64,
     },
@@ -95,6 +101,7 @@ pub fn run(work: &Work, threads: u32) -> Result<Report, LimitError> {
     let name = match work {
         Work::Gen { .. } => "gen",
         Work::Sum { .. } => "sum",
+        Work::Win { .. } => "win",
         Work::Wc { .. } => "wc",
         Work::Nexmark { query, .. } => query.name(),
     };
@@ -119,6 +126,7 @@ fn totals(work: &Work, threads: u32, level: Level) -> Result<Totals, LimitError>
     match work {
         Work::Gen { records } => Ok(generate::run(level, *records, threads)),
         Work::Sum { records } => Ok(sum::run(level, *records, threads)),
+        Work::Win { records } => Ok(win::run(level, *records, threads)),
         Work::Wc { inputs } => wc::run(level, inputs, threads),
         Work::Nexmark {
             query,
@@ -154,7 +162,7 @@ fn on_threads<R: Send>(threads: usize, body: impl Fn(usize) -> R + Sync) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::definitions::{h2, step, sum_record};
+    use crate::workload::definitions::{WIN_MS, h2, h3, step, sum_record, win_record};
     use std::collections::BTreeMap;
     use std::fs;
 
@@ -273,6 +281,23 @@ mod tests {
                 checksum,
             };
             check(&work, expected);
+        }
+    }
+
+    #[test]
+    fn win_equals_a_plain_count() {
+        for records in [0, 1, 1_537, 100_003, 2_500_001] {
+            let mut counts = BTreeMap::new();
+            for (key, time) in (0..records).map(win_record) {
+                *counts.entry((key, time / WIN_MS * WIN_MS)).or_insert(0_u64) += 1;
+            }
+            let terms = counts.iter().map(|(&(key, start), &count)| h3(key, start, count));
+            let totals = Totals {
+                records,
+                rows_out: counts.len() as u64,
+                checksum: terms.fold(0, u64::wrapping_add),
+            };
+            check(&Work::Win { records }, totals);
         }
     }
 

@@ -100,6 +100,20 @@ impl SumTable {
         old
     }
 
+    /// Takes out every key with its sum.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(u64, u64)) {
+        for line in &mut *self.lines {
+            for slot in 0..SLOTS {
+                if line.keys[slot] != EMPTY {
+                    take(line.keys[slot], line.sums[slot]);
+                    line.keys[slot] = EMPTY;
+                    line.sums[slot] = 0;
+                }
+            }
+        }
+        self.keys = 0;
+    }
+
     /// The key is new or its home line is full of others.
     #[cold]
     #[inline(never)]

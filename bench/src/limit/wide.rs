@@ -12,7 +12,8 @@ use std::arch::x86_64::{
 
 use super::sum::Batch;
 use super::table::SPREAD;
-use crate::workload::definitions::{GOLDEN, SUM_KEYS};
+use super::win;
+use crate::workload::definitions::{GOLDEN, SUM_KEYS, WIN_KEYS, WIN_RECORDS_PER_MS};
 
 /// Parts `eights` times eight records, every second one from `from`; how many that were.
 ///
@@ -48,6 +49,68 @@ pub(super) unsafe fn part_eights(
 #[target_feature(enable = "avx512f")]
 fn all(value: u64) -> __m512i {
     _mm512_set1_epi64(value.cast_signed())
+}
+
+/// Parts `eights` times eight timed records, every second one from `from`; how many that were.
+///
+/// # Safety
+/// The CPU has AVX-512 F and DQ, and each batch has room for all the records and eight more.
+#[target_feature(enable = "avx512f,avx512dq,popcnt")]
+pub(super) unsafe fn part_timed_eights(
+    own: &mut win::Batch,
+    other: &mut win::Batch,
+    from: u64,
+    eights: usize,
+    thread: u64,
+) -> usize {
+    // A block is short: counted from a whole millisecond, its numbers divide in 32 bits.
+    let first_ms = from / WIN_RECORDS_PER_MS;
+    let behind = from % WIN_RECORDS_PER_MS;
+    assert!(
+        behind + 16 * (eights as u64) < MOST_DIVIDED,
+        "the block is short"
+    );
+    let numbers: [u64; 8] = std::array::from_fn(|lane| from.wrapping_add(2 * lane as u64));
+    let products = numbers.map(|number| number.wrapping_mul(GOLDEN));
+    let counted: [u64; 8] = std::array::from_fn(|lane| behind + 2 * lane as u64);
+    // SAFETY: the array is eight lanes of eight bytes.
+    let mut product = unsafe { _mm512_loadu_si512(products.as_ptr().cast()) };
+    // SAFETY: as above.
+    let mut counted = unsafe { _mm512_loadu_si512(counted.as_ptr().cast()) };
+    let flip = if thread == 1 { 0 } else { u8::MAX };
+    for _ in 0..eights {
+        let keys = _mm512_mul_epu32(_mm512_srli_epi64::<32>(mix(product)), all(WIN_KEYS));
+        let keys = _mm512_srli_epi64::<32>(keys);
+        let times = _mm512_srli_epi64::<32>(_mm512_mul_epu32(counted, all(PER_RECORD)));
+        let times = _mm512_add_epi64(times, all(first_ms));
+        product = _mm512_add_epi64(product, all(GOLDEN.wrapping_mul(16)));
+        counted = _mm512_add_epi64(counted, all(16));
+        let stays = _mm512_movepi64_mask(_mm512_mullo_epi64(keys, all(SPREAD))) ^ flip;
+        for (batch, mask) in [(&mut *own, stays), (&mut *other, !stays)] {
+            let len = batch.len;
+            // SAFETY: the caller vouches for the room of eight lanes behind `len`.
+            unsafe { store_chosen(&raw mut batch.keys[len], mask, keys) };
+            // SAFETY: as above.
+            unsafe { store_chosen(&raw mut batch.times[len], mask, times) };
+            batch.len += mask.count_ones() as usize;
+        }
+    }
+    8 * eights
+}
+
+/// One part in 1000 of 2^32, rounded up: exact for numbers below [`MOST_DIVIDED`].
+const PER_RECORD: u64 = (1 << 32) / WIN_RECORDS_PER_MS + 1;
+/// Up to here multiplying by [`PER_RECORD`] divides exactly: the excess of a product stays below a part.
+const MOST_DIVIDED: u64 = (1 << 32) / (WIN_RECORDS_PER_MS * WIN_RECORDS_PER_MS);
+
+/// Stores the lanes chosen by `mask` one behind the other.
+///
+/// # Safety
+/// `to` may be written for eight lanes.
+#[target_feature(enable = "avx512f")]
+unsafe fn store_chosen(to: *mut u64, mask: u8, lanes: __m512i) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi64(mask, lanes)) };
 }
 
 /// [`crate::workload::definitions::mix`] of eight lanes.

@@ -10,6 +10,15 @@ pub const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Number of distinct keys of the workloads `gen` and `sum`.
 pub const SUM_KEYS: u64 = 1_000_000;
 
+/// Number of distinct keys of the workload `win`.
+pub const WIN_KEYS: u64 = 10_000;
+
+/// Records of `win` per millisecond of event time.
+pub const WIN_RECORDS_PER_MS: u64 = 1_000;
+
+/// Length of a window of `win`, ms.
+pub const WIN_MS: u64 = 1_000;
+
 /// One output step of splitmix64 started at `x`.
 #[inline(always)]
 #[must_use]
@@ -68,6 +77,13 @@ pub const fn h4(a: u64, b: u64, c: u64, d: u64) -> u64 {
 pub const fn sum_record(i: u64) -> (u64, u64) {
     let value = sm(i);
     (pick(value, SUM_KEYS), value)
+}
+
+/// Record `i` of the workload `win`: its key and its event time in ms.
+#[inline(always)]
+#[must_use]
+pub const fn win_record(i: u64) -> (u64, u64) {
+    (pick(sm(i), WIN_KEYS), i / WIN_RECORDS_PER_MS)
 }
 
 /// What a running value of `key` that went from `old` to `new` adds to the checksum.
