@@ -82,6 +82,24 @@ pub(crate) enum Run {
         #[command(flatten)]
         how: How,
     },
+    /// Count by key and window of a second.
+    Win {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        local: Local,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Count by key and window of an hour, a new one every second.
+    Slide {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        local: Local,
+        #[command(flatten)]
+        how: How,
+    },
     /// Count by word.
     Wc {
         /// Text files or directories of them: UTF-8, lines that end in a newline.
@@ -138,6 +156,22 @@ pub(crate) struct Amount {
     pub(crate) records: u64,
 }
 
+/// Where records are gathered.
+#[derive(Args)]
+pub(crate) struct Local {
+    /// Gathers records by key before the exchange too.
+    #[arg(long, value_enum, default_value_t = Switch::On)]
+    pub(crate) local_aggregation: Switch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
 /// What every throughput workload takes.
 #[derive(Args)]
 pub(crate) struct How {
@@ -171,6 +205,8 @@ pub(crate) enum Workload {
     Gen,
     /// Running sum by key.
     Sum,
+    /// Count by key and window of a second.
+    Win,
     /// Running count by word.
     Wc,
     /// Nexmark: every bid.
@@ -283,6 +319,9 @@ mod tests {
             "limit sum",
             "run sum --records 100 --parallelism 2 --output json",
             "run gen --with-limit --times 3 -D thalweg.shard.pin=false",
+            "limit win --threads 1",
+            "run win --with-limit --local-aggregation off",
+            "run slide --records 100",
             "run wc --input a b --mode batch",
             "run q1 --records 100 --events-per-ms 7 --with-limit",
             "limit q2 --events-per-ms 7",
@@ -295,6 +334,7 @@ mod tests {
             "run",
             "run wc",
             "run sum --mode batch",
+            "run sum --local-aggregation off",
             "run sum --parallelism 0",
             "run gen -D thalweg.shard.pin",
             "run lone --with-limit",

@@ -53,10 +53,10 @@ fn of(report: &Report) -> String {
     )
 }
 
-/// The work by hand that is to be compared with `work`.
+/// The work by hand that is to be compared with `work`, if there is one.
 #[must_use]
-pub fn by_hand(work: &engine::Work) -> limit::Work {
-    match work {
+pub fn by_hand(work: &engine::Work) -> Option<limit::Work> {
+    Some(match work {
         engine::Work::Gen { records } => limit::Work::Gen { records: *records },
         engine::Work::Sum { records } => limit::Work::Sum { records: *records },
         engine::Work::Wc { inputs, .. } => limit::Work::Wc {
@@ -71,7 +71,9 @@ pub fn by_hand(work: &engine::Work) -> limit::Work {
             events: *events,
             per_ms: *per_ms,
         },
-    }
+        engine::Work::Win { records } => limit::Work::Win { records: *records },
+        engine::Work::Slide { .. } => return None,
+    })
 }
 
 impl Comparison {

@@ -16,7 +16,7 @@ use thalweg_bench::report::{self, Report};
 use thalweg_bench::text::{self, TextPlan};
 use thiserror::Error;
 
-use crate::arguments::{Arguments, Command, How, Nexmark, Output, Run, Workload};
+use crate::arguments::{Arguments, Command, How, Local, Nexmark, Output, Run, Switch, Workload};
 
 #[derive(Debug, Error)]
 enum Failure {
@@ -31,6 +31,8 @@ enum Failure {
         directory: PathBuf,
         source: io::Error,
     },
+    #[error("nobody has done this by hand: leave out --with-limit")]
+    NoLimit,
     #[error("cannot write the report to stdout: {0}")]
     Report(#[from] io::Error),
 }
@@ -65,6 +67,7 @@ fn perform(command: Command) -> Result<(), Failure> {
             let work = match workload {
                 Workload::Gen => limit::Work::Gen { records },
                 Workload::Sum => limit::Work::Sum { records },
+                Workload::Win => limit::Work::Win { records },
                 Workload::Wc => limit::Work::Wc { inputs: input },
                 Workload::Q0 => nexmark(Query::Q0),
                 Workload::Q1 => nexmark(Query::Q1),
@@ -108,6 +111,14 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             },
             how,
         ),
+        Run::Win { amount, local, how } => {
+            let records = amount.records;
+            (engine::Work::Win { records }, gathering(&local, how))
+        }
+        Run::Slide { amount, local, how } => {
+            let records = amount.records;
+            (engine::Work::Slide { records }, gathering(&local, how))
+        }
         Run::Wc { input, mode, how } => {
             let (inputs, mode) = (input, mode.into());
             (engine::Work::Wc { inputs, mode }, how)
@@ -144,6 +155,17 @@ fn nexmark(query: Query, what: Nexmark) -> (engine::Work, How) {
     (work, what.how)
 }
 
+/// Sets whether records are gathered before the exchange.
+fn gathering(local: &Local, mut how: How) -> How {
+    let on = local.local_aggregation == Switch::On;
+    let setting = (
+        "thalweg.execution.local-aggregation".to_owned(),
+        on.to_string(),
+    );
+    how.settings.overrides.insert(0, setting);
+    how
+}
+
 /// Runs a throughput workload, on request beside the work by hand.
 fn throughput(work: &engine::Work, how: How) -> Result<(), Failure> {
     let Output::Json = how.settings.output;
@@ -157,7 +179,9 @@ fn throughput(work: &engine::Work, how: How) -> Result<(), Failure> {
         })?;
         return Ok(report::print(&best)?);
     }
-    let by_hand = comparison::by_hand(work);
+    let Some(by_hand) = comparison::by_hand(work) else {
+        return Err(Failure::NoLimit);
+    };
     let threads = how.parallelism.min(2);
     let mut limits = Vec::new();
     // By turns, so that a slow moment of the machine hits both.

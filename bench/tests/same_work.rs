@@ -18,7 +18,7 @@ const PARALLELISMS: [u32; 3] = [1, 2, 3];
 
 /// Runs `work` at every parallelism and expects what the work by hand gives.
 fn check(work: &Work, rows_out: u64) {
-    let limit = limit::run(&by_hand(work), 2).unwrap();
+    let limit = limit::run(&by_hand(work).unwrap(), 2).unwrap();
     for parallelism in PARALLELISMS {
         let settings = Settings {
             parallelism,
@@ -72,6 +72,67 @@ fn queries_equal_the_work_by_hand() {
             per_ms: 7,
         };
         check(&work, rows_out);
+    }
+}
+
+/// Runs `win` with every parallelism, segment and way to gather; all must give what the work by hand
+/// gives.
+#[test]
+fn win_equals_the_work_by_hand() {
+    for records in [1, 20_011, 3_000_007] {
+        let work = Work::Win { records };
+        let limit = limit::run(&by_hand(&work).unwrap(), 2).unwrap();
+        for (parallelism, segment, local) in [
+            (1, "32kb", "true"),
+            (2, "512b", "true"),
+            (2, "32kb", "false"),
+            (5, "512b", "false"),
+            (5, "32kb", "true"),
+        ] {
+            let settings = [
+                ("thalweg.shard.pin", "false"),
+                ("taskmanager.memory.segment-size", segment),
+                ("thalweg.execution.local-aggregation", local),
+            ];
+            let overrides = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let settings = Settings {
+                parallelism,
+                overrides: overrides.to_vec(),
+            };
+            let run = engine::run(&work, &settings).unwrap();
+            let compared = Comparison::of(&work, run, limit.clone());
+            assert!(
+                compared.is_ok(),
+                "{records} at {parallelism}, {segment}: {compared:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn slide_gives_the_same_however_it_runs() {
+    let work = Work::Slide { records: 2_100_000 };
+    let run = |parallelism, local: &str| {
+        let settings = [
+            ("thalweg.shard.pin", "false"),
+            ("thalweg.execution.local-aggregation", local),
+        ];
+        let overrides = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = Settings {
+            parallelism,
+            overrides: overrides.to_vec(),
+        };
+        engine::run(&work, &settings).unwrap()
+    };
+    let first = run(1, "true");
+    // Every key has records in each of the first two seconds, and stays for an hour.
+    assert_eq!(first.rows_out, 10_000 * (3_600 + 2));
+    for (parallelism, local) in [(2, "true"), (3, "false")] {
+        let next = run(parallelism, local);
+        assert_eq!(
+            (next.rows_out, &next.checksum),
+            (first.rows_out, &first.checksum)
+        );
     }
 }
 

@@ -11,6 +11,7 @@ mod broadcast;
 mod joins;
 mod on_time;
 mod script;
+mod slices;
 mod split_script;
 mod timers;
 mod trial;

@@ -96,6 +96,11 @@ impl Trial {
         ))
     }
 
+    /// Changes a setting.
+    pub(crate) fn set(&mut self, key: &'static str, value: impl ToString) {
+        self.settings.push((key, value.to_string()));
+    }
+
     /// Runs the program that `build` writes; answers what it gathers.
     pub(crate) fn run<T>(
         &self,

@@ -7,6 +7,7 @@ mod checksum;
 mod generated;
 mod lone;
 mod nexmark;
+mod win;
 mod words;
 
 use std::path::PathBuf;
@@ -32,6 +33,16 @@ pub enum Work {
     },
     /// Running sum by key.
     Sum {
+        /// How many records.
+        records: u64,
+    },
+    /// Count by key and window of a second.
+    Win {
+        /// How many records.
+        records: u64,
+    },
+    /// Count by key and window of an hour, a new one every second.
+    Slide {
         /// How many records.
         records: u64,
     },
@@ -101,6 +112,8 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
     let (name, total) = match work {
         Work::Gen { records } => ("gen", generated::generate(&environment, *records)),
         Work::Sum { records } => ("sum", generated::sum(&environment, *records)),
+        Work::Win { records } => ("win", win::tumbling(&environment, *records)),
+        Work::Slide { records } => ("slide", win::sliding(&environment, *records)),
         Work::Wc { inputs, mode } => {
             let total = words::count(&environment, inputs, *mode);
             ("wc", total)
@@ -120,7 +133,10 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
     let cpu_seconds = process_cpu_seconds() - cpu_before;
     let (rows_out, checksum) = total.get();
     let records = match work {
-        Work::Gen { records } | Work::Sum { records } => *records,
+        Work::Gen { records }
+        | Work::Sum { records }
+        | Work::Win { records }
+        | Work::Slide { records } => *records,
         Work::Nexmark { events, .. } => *events,
         Work::Wc { .. } => words::words_in(&result).unwrap_or(rows_out),
     };

@@ -291,7 +291,9 @@ mod tests {
             for (key, time) in (0..records).map(win_record) {
                 *counts.entry((key, time / WIN_MS * WIN_MS)).or_insert(0_u64) += 1;
             }
-            let terms = counts.iter().map(|(&(key, start), &count)| h3(key, start, count));
+            let terms = counts
+                .iter()
+                .map(|(&(key, start), &count)| h3(key, start, count));
             let totals = Totals {
                 records,
                 rows_out: counts.len() as u64,

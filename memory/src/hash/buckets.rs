@@ -119,6 +119,17 @@ impl<E> Bucket<E> {
         Some(unsafe { self.slots[slot].assume_init_mut() })
     }
 
+    /// The entry in a slot with the stamp beside it, if it is taken, to change.
+    #[inline(always)]
+    pub fn get_stamped(&mut self, slot: usize) -> Option<(&mut E, &mut u32)> {
+        if self.tags[slot] == 0 {
+            return None;
+        }
+        // SAFETY: the tag is not 0, so the slot holds an entry.
+        let entry = unsafe { self.slots[slot].assume_init_mut() };
+        Some((entry, &mut self.stamps[slot]))
+    }
+
     /// The stamp beside a slot: what its owner last put there.
     #[inline(always)]
     pub fn stamp(&self, slot: usize) -> u32 {

@@ -3,7 +3,9 @@
 use thalweg_core::event_time::Timestamp;
 
 use super::{AlignedWindows, SliceOptions, aggregate_slices};
+use crate::function::Collector;
 use crate::harness::TestHarness;
+use crate::time::WatermarkStrategy;
 use crate::window::{TimeWindow, WindowAggregate};
 
 /// A record: its key and a number.
@@ -193,4 +195,103 @@ fn windows_further_apart_than_numbers_reach_are_kept_apart() {
         let expected = [(1, -far, 1 - far, 1), (1, 0, 1, 2), (1, far, far + 1, 1)];
         assert_eq!(rows(&mut harness), expected);
     });
+}
+
+/// A harness in which one record becomes many, with watermarks between them, in a single turn.
+fn burst(windows: AlignedWindows) -> TestHarness<u64, Row> {
+    TestHarness::new(move |counts| {
+        let pairs = counts.flat_map(|count: u64, out: &mut Collector<Pair>| {
+            (0..count).for_each(|number| out.emit((number % 7, number)));
+        });
+        let strategy =
+            WatermarkStrategy::<Pair>::for_punctuated(|pair, at| (pair.1 % 10 == 9).then_some(at));
+        let timed = pairs.assign_timestamps_and_watermarks(
+            strategy.with_timestamp_assigner(|pair, _| Timestamp(pair.1 as i64)),
+        );
+        let keyed = timed.key_by(|pair: &Pair| pair.0);
+        let sum = Sum { inverse: false };
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+    })
+}
+
+#[test]
+fn a_watermark_that_overtakes_what_is_gathered_is_found() {
+    let run = || {
+        let mut harness = burst(AlignedWindows::tumbling(5, 0));
+        harness.push(1_000);
+        harness.finish();
+        assert_eq!(harness.failure(), None);
+        harness.output().iter().map(|row| row.3).sum::<u64>()
+    };
+    let all = (0..1_000).sum();
+    assert_eq!(run(), all);
+    super::local::planted::OVERTAKE.set(true);
+    let arrived = run();
+    super::local::planted::OVERTAKE.set(false);
+    assert!(
+        arrived < all,
+        "{arrived}: nothing came behind its watermark"
+    );
+}
+
+#[test]
+fn one_record_may_yield_more_than_the_tables_hold() {
+    let mut harness = burst(AlignedWindows::sliding(60, 20, 0));
+    harness.push(300_000);
+    harness.finish();
+    assert_eq!(harness.failure(), None);
+    // Every number is in three windows.
+    let sum: u64 = harness.output().iter().map(|row| row.3).sum();
+    assert_eq!(sum, 3 * (0..300_000).sum::<u64>());
+}
+
+#[test]
+fn keys_that_never_repeat_pass_and_are_counted_all_the_same() {
+    let mut harness = TestHarness::<u64, Row>::new(|counts| {
+        let pairs = counts.flat_map(|count: u64, out: &mut Collector<Pair>| {
+            (0..count).for_each(|number| out.emit((number % 250_000, 1)));
+        });
+        let strategy = WatermarkStrategy::<Pair>::no_watermarks();
+        let timed = pairs.assign_timestamps_and_watermarks(
+            strategy.with_timestamp_assigner(|_, _| Timestamp(0)),
+        );
+        let keyed = timed.key_by(|pair: &Pair| pair.0);
+        let windows = AlignedWindows::tumbling(10, 0);
+        let sum = Sum { inverse: false };
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+    });
+    harness.push(500_000);
+    harness.finish();
+    assert_eq!(harness.failure(), None);
+    let mut rows = harness.output();
+    rows.sort_unstable();
+    let expected = (0..250_000).map(|key| (key, 0, 10, 2));
+    assert!(
+        rows.into_iter().eq(expected),
+        "each key once, with two records"
+    );
+}
+
+#[test]
+fn a_million_keys_and_windows_may_be_open() {
+    let mut harness = TestHarness::<u64, Row>::new(|counts| {
+        let pairs = counts.flat_map(|count: u64, out: &mut Collector<Pair>| {
+            (0..count).for_each(|number| out.emit((number % 1_000, number / 1_000)));
+        });
+        let strategy = WatermarkStrategy::<Pair>::no_watermarks();
+        let timed = pairs.assign_timestamps_and_watermarks(
+            strategy.with_timestamp_assigner(|pair, _| Timestamp(pair.1 as i64)),
+        );
+        let keyed = timed.key_by(|pair: &Pair| pair.0);
+        let windows = AlignedWindows::tumbling(1, 0);
+        let sum = Sum { inverse: false };
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+    });
+    harness.push(1_000_000);
+    assert_eq!(harness.output().len(), 0);
+    harness.finish();
+    assert_eq!(
+        (harness.failure(), harness.output().len()),
+        (None, 1_000_000)
+    );
 }

@@ -1,200 +1,292 @@
-//! A small table of partial results, made to stay in the cache.
+//! A small table of what was gathered of the keys of one slice, made to stay in the cache.
 //!
-//! Rows lie one behind the other, in the order in which their keys came; an index of two bytes per place
-//! finds them. So a table with few rows is given away at the cost of those few. Invariants: every row is
-//! in the index once; a full table takes no new row. Lives on one shard's thread.
+//! A key lies in the bucket its hash names, beside its tag and the number of its records: finding it
+//! touches one cache line, and no branch on the way has to be guessed. A list of the places taken lets a
+//! table with few keys be emptied at the cost of those few. Invariants: each key has one place; a full
+//! table takes no new key. Lives on one shard's thread.
+
+use std::io;
 
 use thalweg_core::key_group::KeyHash;
+use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
 use thalweg_memory::record::{Key, Record};
 
-/// Places of the index.
-const PLACES: usize = 1 << 15;
-/// Rows a table may have at most: the index stays half empty.
-const MOST_ROWS: usize = PLACES / 2;
-/// Bytes of rows a table may have; the second-level cache has to hold them beside all else.
-const MOST_BYTES: usize = 768 << 10;
+use crate::window::TimeWindow;
+
+/// Bytes of buckets; the second-level cache has to hold them beside all else.
+const BYTES: usize = 512 << 10;
+/// Keys per hundred slots at which a table is full.
+const FULL_PERCENT: usize = 60;
 /// Bytes that accumulators may have on the heap before a table counts as full.
 const MOST_HEAP: usize = 1 << 20;
-/// Of a table with fewer rows than this the index is cleared place by place.
-const FEW_ROWS: usize = PLACES / 16;
 
-/// What was gathered of one key in one slice.
-pub(super) struct Row<S, A> {
+/// A key with what was gathered of it.
+struct Entry<S, A> {
+    key: S,
+    held: A,
+}
+
+/// A place that is taken, and the hash of the key there.
+#[derive(Clone, Copy)]
+struct Taken {
+    hash: KeyHash,
+    seat: Seat,
+}
+
+/// A place of the table.
+#[derive(Clone, Copy)]
+pub(super) struct Seat {
+    bucket: u32,
+    slot: u32,
+}
+
+/// What was gathered of a key.
+pub(super) struct Part<S, A> {
+    pub(super) hash: KeyHash,
     pub(super) key: S,
-    /// Which slice, by the number its owner gave it.
-    pub(super) slice: u32,
     /// How many records.
     pub(super) records: u32,
     pub(super) held: A,
 }
 
-/// Rows with the hashes of their keys.
-pub(super) struct Rows<S, A> {
-    rows: Vec<Row<S, A>>,
-    hashes: Vec<KeyHash>,
-}
-
-impl<S, A> Rows<S, A> {
-    fn with_room_for(rows: usize) -> Self {
-        Self {
-            rows: Vec::with_capacity(rows),
-            hashes: Vec::with_capacity(rows),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// How many records the rows were gathered from.
-    pub(super) fn records(&self) -> u64 {
-        self.rows.iter().map(|row| u64::from(row.records)).sum()
-    }
-
-    pub(super) fn pop(&mut self) -> Option<(KeyHash, Row<S, A>)> {
-        Some((self.hashes.pop()?, self.rows.pop()?))
-    }
-}
-
-/// Partial results by key and slice.
+/// What was gathered of the keys of one slice.
 pub(super) struct Gathered<K: Key, A> {
-    /// One more than the number of the row; 0 is vacant.
-    index: Box<[u16; PLACES]>,
-    rows: Rows<K::Stored, A>,
-    /// Rows that were given away and came back empty.
-    spare: Option<Rows<K::Stored, A>>,
-    heap: usize,
+    /// The slice.
+    pub(super) span: TimeWindow,
+    buckets: BucketArray<Entry<K::Stored, A>>,
+    taken: Vec<Taken>,
     limit: usize,
+    heap: usize,
 }
 
 impl<K: Key, A: Record> Gathered<K, A> {
-    pub(super) fn new() -> Self {
-        let limit = Self::row_limit();
-        let Ok(index) = vec![0; PLACES].into_boxed_slice().try_into() else {
-            unreachable!("the slice is as long as the array");
-        };
-        Self {
-            index,
-            rows: Rows::with_room_for(limit),
-            spare: None,
-            heap: 0,
-            limit,
+    /// A table without room, for no slice.
+    pub(super) fn none(span: TimeWindow) -> Self {
+        match Self::with_buckets(span, 0) {
+            Ok(none) => none,
+            Err(error) => unreachable!("no buckets need no memory: {error}"),
         }
     }
 
-    fn row_limit() -> usize {
-        (MOST_BYTES / size_of::<Row<K::Stored, A>>().max(1)).clamp(16, MOST_ROWS)
+    /// An empty table.
+    ///
+    /// # Errors
+    /// If the system has no memory.
+    pub(super) fn new(span: TimeWindow) -> io::Result<Self> {
+        Self::with_buckets(span, Self::bucket_count())
     }
 
-    /// Bytes that a table and the rows it has given away take at most.
+    fn with_buckets(span: TimeWindow, buckets: usize) -> io::Result<Self> {
+        let limit = buckets * SLOTS * FULL_PERCENT / 100;
+        Ok(Self {
+            span,
+            buckets: BucketArray::new(buckets)?,
+            taken: Vec::with_capacity(limit),
+            limit,
+            heap: 0,
+        })
+    }
+
+    /// A power of two.
+    fn bucket_count() -> usize {
+        let most = BYTES / size_of::<Bucket<Entry<K::Stored, A>>>();
+        (most / 2 + 1).next_power_of_two().max(16)
+    }
+
+    /// Bytes that a table takes at most.
     pub(super) fn bytes() -> u64 {
-        let row = size_of::<Row<K::Stored, A>>() + size_of::<KeyHash>();
+        let buckets = Self::bucket_count();
+        let taken = buckets * SLOTS * FULL_PERCENT / 100 * size_of::<Taken>();
         let heap = if A::OUT_OF_LINE { MOST_HEAP } else { 0 };
-        (PLACES * size_of::<u16>() + 2 * (Self::row_limit() * row + heap)) as u64
+        BucketArray::<Entry<K::Stored, A>>::bytes_of(buckets) + (taken + heap) as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.len() == 0
+        self.taken.is_empty()
     }
 
-    /// Whether the rows have to be given away before another key comes.
+    /// Whether what is gathered has to go before another key comes.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= MOST_HEAP)
+        self.taken.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= MOST_HEAP)
     }
 
-    /// The row of a key and slice, made with `create` where there is none; `spread` belongs to the slice.
+    /// The place of a key, made with `create` where there is none.
     #[inline(always)]
-    pub(super) fn row(
+    pub(super) fn seat(
         &mut self,
         hash: KeyHash,
         key: &K::Of<'_>,
-        (slice, spread): (u32, u64),
         create: impl FnOnce() -> A,
-    ) -> usize {
-        let mut place = (hash.0 ^ spread) as usize % PLACES;
-        loop {
-            let number = usize::from(self.index[place]);
-            let Some(at) = number.checked_sub(1) else {
-                return self.insert(place, hash, K::store(key), slice, create());
+    ) -> Seat {
+        let buckets = self.buckets.buckets();
+        let home = hash.0 as usize & buckets.len().wrapping_sub(1);
+        if let Some(bucket) = buckets.get(home)
+            && let Some(slot) = bucket.find(tag_of(hash), |entry| K::same(&entry.key, key))
+        {
+            return Seat {
+                bucket: home as u32,
+                slot: slot as u32,
             };
-            if let Some(row) = self.rows.rows.get(at)
-                && row.slice == slice
-                && K::same(&row.key, key)
-            {
-                return at;
-            }
-            place = (place + 1) % PLACES;
         }
+        self.seat_further(hash, key, create)
     }
 
+    /// The key is not at home: it is further on or there is none yet.
     #[inline(never)]
-    fn insert(
-        &mut self,
-        place: usize,
-        hash: KeyHash,
-        key: K::Stored,
-        slice: u32,
-        held: A,
-    ) -> usize {
-        let at = self.rows.len();
-        assert!(at < MOST_ROWS, "a full table takes no new row");
-        self.index[place] = at as u16 + 1;
-        self.rows.rows.push(Row {
-            key,
-            slice,
-            records: 0,
-            held,
-        });
-        self.rows.hashes.push(hash);
-        at
-    }
-
-    /// Counts one record more in a row and lets `add` take it in.
-    #[inline(always)]
-    pub(super) fn change(&mut self, row: usize, add: impl FnOnce(&mut A)) {
-        let row = &mut self.rows.rows[row];
-        row.records = row.records.saturating_add(1);
-        if A::OUT_OF_LINE {
-            let before = row.held.heap_bytes();
-            add(&mut row.held);
-            self.heap += row.held.heap_bytes().saturating_sub(before);
-        } else {
-            add(&mut row.held);
-        }
-    }
-
-    /// Gives all rows away; the table is empty then. `spread_of` answers the spread of a slice.
-    pub(super) fn take(&mut self, spread_of: impl Fn(u32) -> u64) -> Rows<K::Stored, A> {
-        if self.rows.len() < FEW_ROWS {
-            self.clear_places(spread_of);
-        } else {
-            self.index.fill(0);
-        }
-        debug_assert!(self.index.iter().all(|number| *number == 0));
-        self.heap = 0;
-        let limit = self.limit;
-        let empty = self.spare.take();
-        let empty = empty.unwrap_or_else(|| Rows::with_room_for(limit));
-        std::mem::replace(&mut self.rows, empty)
-    }
-
-    /// Vacates the places of the rows: from each one's home, all up to the next vacant place belong to
-    /// rows of this table, and all rows go.
-    fn clear_places(&mut self, spread_of: impl Fn(u32) -> u64) {
-        let rows = self.rows.rows.iter().zip(&self.rows.hashes);
-        for (row, hash) in rows {
-            let mut place = (hash.0 ^ spread_of(row.slice)) as usize % PLACES;
-            while self.index[place] != 0 {
-                self.index[place] = 0;
-                place = (place + 1) % PLACES;
+    fn seat_further(&mut self, hash: KeyHash, key: &K::Of<'_>, create: impl FnOnce() -> A) -> Seat {
+        assert!(self.taken.len() < self.limit, "a full table takes no key");
+        let buckets = self.buckets.buckets();
+        let mut way = self.way(hash).take(buckets.len());
+        while let Some(at) = way.next()
+            && buckets[at].overflows()
+        {
+            let further = (at + 1) % buckets.len();
+            let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, key);
+            if let Some(slot) = buckets[further].find(tag_of(hash), same) {
+                return Seat {
+                    bucket: further as u32,
+                    slot: slot as u32,
+                };
             }
         }
+        self.insert(hash, K::store(key), create())
     }
 
-    /// Takes back rows that were given away and are used up.
-    pub(super) fn give_back(&mut self, rows: Rows<K::Stored, A>) {
-        debug_assert_eq!(rows.len(), 0, "every row was sent");
-        self.spare = Some(rows);
+    /// Buckets in the order in which they are looked at.
+    fn way(&self, hash: KeyHash) -> impl Iterator<Item = usize> + use<K, A> {
+        let mask = self.buckets.buckets().len() - 1;
+        (hash.0 as usize & mask..).map(move |at| at & mask)
+    }
+
+    fn insert(&mut self, hash: KeyHash, key: K::Stored, held: A) -> Seat {
+        let mut entry = Entry { key, held };
+        for at in self.way(hash) {
+            let bucket = &mut self.buckets.buckets_mut()[at];
+            match bucket.put(tag_of(hash), 0, entry) {
+                Ok(slot) => {
+                    let seat = Seat {
+                        bucket: at as u32,
+                        slot: slot as u32,
+                    };
+                    self.taken.push(Taken { hash, seat });
+                    return seat;
+                }
+                Err(back) => entry = back,
+            }
+            bucket.count_overflow();
+        }
+        unreachable!("a table that is not full has a vacant slot")
+    }
+
+    /// Counts one record more at a seat and lets `add` take it in.
+    #[inline(always)]
+    pub(super) fn change(&mut self, seat: Seat, add: impl FnOnce(&mut A)) {
+        let Some(bucket) = self.buckets.buckets_mut().get_mut(seat.bucket as usize) else {
+            unreachable!("a seat is a place of the table");
+        };
+        let Some((entry, records)) = bucket.get_stamped(seat.slot as usize) else {
+            unreachable!("a seat that was just found is taken");
+        };
+        // Four thousand million records of one key and slice are never late.
+        *records = records.wrapping_add(1);
+        if A::OUT_OF_LINE {
+            let before = entry.held.heap_bytes();
+            add(&mut entry.held);
+            self.heap += entry.held.heap_bytes().saturating_sub(before);
+        } else {
+            add(&mut entry.held);
+        }
+    }
+
+    /// Takes out what was gathered of one key.
+    pub(super) fn pop(&mut self) -> Option<Part<K::Stored, A>> {
+        let Taken { hash, seat } = self.taken.pop()?;
+        let at = seat.bucket as usize;
+        let Some((_, records, entry)) = self.buckets.buckets_mut()[at].take(seat.slot as usize)
+        else {
+            unreachable!("a place in the list is taken");
+        };
+        for passed in self.way(hash).take_while(|passed| *passed != at) {
+            self.buckets.buckets_mut()[passed].uncount_overflow();
+        }
+        if self.taken.is_empty() {
+            self.heap = 0;
+        }
+        let Entry { key, held } = entry;
+        Some(Part {
+            hash,
+            key,
+            records,
+            held,
+        })
+    }
+}
+
+#[inline(always)]
+fn tag_of(hash: KeyHash) -> Tag {
+    Tag::of(hash.0 >> 24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use thalweg_core::event_time::Timestamp;
+
+    const SPAN: TimeWindow = TimeWindow::new(Timestamp(0), Timestamp(1));
+
+    /// Gathers drawn numbers of `keys` keys and empties the table when `give_at` keys are there.
+    fn check(keys: u64, numbers: u64, give_at: usize, hash: impl Fn(u64) -> KeyHash) {
+        let mut table = Gathered::<u64, u64>::new(SPAN).unwrap();
+        let (mut plain, mut sent) = (BTreeMap::new(), BTreeMap::new());
+        let mut give = |table: &mut Gathered<u64, u64>| {
+            while let Some(part) = table.pop() {
+                assert_eq!(part.hash, hash(part.key));
+                let sum = sent.entry(part.key).or_insert((0, 0));
+                *sum = (sum.0 + part.records, sum.1 + part.held);
+            }
+            assert!(table.is_empty());
+        };
+        let mut dice = 7_u64;
+        for number in 0..numbers {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = (dice >> 33) % keys;
+            let seat = table.seat(hash(key), &key, || 0);
+            table.change(seat, |sum| *sum += number);
+            let sum = plain.entry(key).or_insert((0, 0));
+            *sum = (sum.0 + 1, sum.1 + number);
+            if table.is_full() || table.taken.len() >= give_at {
+                give(&mut table);
+            }
+        }
+        give(&mut table);
+        assert!(sent == plain, "every number went out once, with its key");
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_summed_by_key() {
+        for (keys, give_at) in [(1, 2), (100, 50), (2_000, 700), (50_000, usize::MAX)] {
+            check(keys, 100_000, give_at, KeyHash::of_u64);
+        }
+    }
+
+    #[test]
+    fn keys_whose_hashes_collide_are_kept_apart() {
+        check(50, 3_000, usize::MAX, |_| KeyHash(3));
+        check(50, 3_000, 7, |_| KeyHash(u64::MAX));
+        check(2_000, 20_000, 1_500, |key| KeyHash(key % 64 * 128));
+    }
+
+    #[test]
+    fn accumulators_on_the_heap_fill_the_table() {
+        let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
+        let seat = table.seat(KeyHash(1), &1, Vec::new);
+        table.change(seat, |bytes| bytes.reserve_exact(MOST_HEAP - 1));
+        assert!(!table.is_full());
+        table.change(seat, |bytes| bytes.reserve_exact(MOST_HEAP));
+        assert!(table.is_full());
+        assert_eq!(table.pop().map(|part| part.records), Some(2));
+        assert!(!table.is_full());
     }
 }

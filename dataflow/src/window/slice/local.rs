@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
@@ -20,7 +21,7 @@ use thalweg_memory::{Budget, Mark};
 use thalweg_network::Event;
 
 use super::aligned::AlignedWindows;
-use super::gathered::{Gathered, Rows};
+use super::gathered::Gathered;
 use super::operator::without_time;
 use super::pipe::Partial;
 use crate::partition::{HashOfKey, Select};
@@ -34,6 +35,11 @@ const JUDGED: u64 = 1 << 13;
 /// Records that pass before gathering is tried again.
 const PASSED: u64 = 1 << 18;
 
+/// Slices gathered at a time; with more, what was gathered of the earliest leaves.
+const MOST_SLICES: usize = 4;
+/// Tables of a stage: those in use and those on their way out.
+const MOST_TABLES: usize = 8;
+
 /// No time lies in it.
 const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
 
@@ -42,8 +48,8 @@ type PartialBorder<K, A> = Border<KeyValue<K, Partial<A>>, HashOfKey<K>>;
 
 /// What stands in line to leave.
 enum Held<K: Key, A> {
-    /// Partial results; slice number 0 ends at the time beside them.
-    Rows(Rows<K::Stored, A>, Timestamp),
+    /// What was gathered of a slice.
+    Slice(Gathered<K, A>),
     /// The partial result of one record.
     Single(KeyHash, K::Stored, A, Timestamp),
     Mark(Mark),
@@ -70,10 +76,11 @@ struct Judgement {
 }
 
 impl Judgement {
-    /// So many records went out as so many partial results.
-    fn add(&mut self, records: u64, partials: u64) {
-        self.records += records;
-        self.partials += partials;
+    /// So many records went out as one partial result.
+    #[inline]
+    fn add(&mut self, records: u32) {
+        self.records += u64::from(records);
+        self.partials += 1;
         if self.records < JUDGED {
             return;
         }
@@ -93,23 +100,19 @@ pub(super) struct LocalStage<K: Key + Wire, T: Item, S, G: WindowAggregate<K, T>
     aggregate: G,
     border: PartialBorder<K, G::Accumulator>,
     failure: Failure,
-    table: Gathered<K, G::Accumulator>,
-    /// The slice of the last record, with its number and spread.
-    current: (TimeWindow, (u32, u64)),
-    /// The end of slice number 0.
-    origin: Timestamp,
-    /// The earliest end of a slice in the table.
-    earliest: Timestamp,
+    /// The slice of the last record.
+    current: Gathered<K, G::Accumulator>,
+    /// Other slices with records.
+    others: Vec<Gathered<K, G::Accumulator>>,
+    /// Empty tables.
+    spare: Vec<Gathered<K, G::Accumulator>>,
+    /// How many tables there are.
+    tables: usize,
     watermark: Timestamp,
     line: VecDeque<Held<K, G::Accumulator>>,
     judgement: Judgement,
-    /// Holds the memory of the table.
-    _budget: Budget,
-}
-
-/// Spreads the slices of a key over the table.
-fn spread_of(slice: u32) -> u64 {
-    u64::from(slice).wrapping_mul(0x9E37_79B9)
+    /// Holds the memory of the tables.
+    budget: Budget,
 }
 
 impl<K, T, S, G> LocalStage<K, T, S, G>
@@ -127,27 +130,85 @@ where
         border: PartialBorder<K, G::Accumulator>,
         context: &BuildContext,
     ) -> Result<Self, BuildError> {
-        let bytes = Gathered::<K, G::Accumulator>::bytes();
-        let budget = context.budget().child("local aggregation", bytes);
-        budget
-            .reserve(bytes)
-            .map_err(|error| context.refused(name, error))?;
-        Ok(Self {
+        let bytes = MOST_TABLES as u64 * Gathered::<K, G::Accumulator>::bytes();
+        let mut stage = Self {
             name: name.into(),
             windows,
             selector,
             aggregate,
             border,
             failure: context.failure(),
-            table: Gathered::new(),
-            current: (NOWHERE, (0, 0)),
-            origin: Timestamp::MIN,
-            earliest: Timestamp::MAX,
+            current: Gathered::none(NOWHERE),
+            others: Vec::new(),
+            spare: Vec::new(),
+            tables: 0,
             watermark: Timestamp::MIN,
             line: VecDeque::new(),
             judgement: Judgement::default(),
-            _budget: budget,
-        })
+            budget: context.budget().child("local aggregation", bytes),
+        };
+        // Memory that is not there is told before the first record comes.
+        let table = stage.make_table(NOWHERE);
+        let table = table.map_err(|refused| context.refused(name, refused))?;
+        stage.spare.push(table);
+        Ok(stage)
+    }
+
+    /// A new table.
+    fn make_table(&mut self, span: TimeWindow) -> Result<Gathered<K, G::Accumulator>, String> {
+        let bytes = Gathered::<K, G::Accumulator>::bytes();
+        self.budget.reserve(bytes).map_err(|e| e.to_string())?;
+        let table = Gathered::new(span).map_err(|error| {
+            self.budget.release(bytes);
+            format!("no memory for {bytes} bytes of partial results: {error}")
+        })?;
+        self.tables += 1;
+        Ok(table)
+    }
+
+    /// An empty table: one used before, or a new one where that may be; otherwise others are emptied.
+    fn table(&mut self, span: TimeWindow) -> Option<Gathered<K, G::Accumulator>> {
+        if self.spare.is_empty() && self.tables < MOST_TABLES {
+            match self.make_table(span) {
+                Ok(table) => return Some(table),
+                Err(refused) if self.tables == 0 => {
+                    self.failure.set(&self.name, refused, ErrorKind::Resource);
+                    return None;
+                }
+                Err(_) => {}
+            }
+        }
+        if self.spare.is_empty() {
+            // What one record yields, or the budget, is more than the tables hold.
+            self.flush(|_| true);
+            self.drain(usize::MAX, true);
+        }
+        let mut table = self.spare.pop()?;
+        table.span = span;
+        Some(table)
+    }
+
+    /// Makes a record a part of what is gathered of its key.
+    #[inline(always)]
+    fn gather(&mut self, hash: KeyHash, item: T::Of<'_>, at: Timestamp) {
+        if !self.current.span.contains(at) {
+            match self.enter(at) {
+                Entered::Slice => {}
+                Entered::Late => return self.pass_late(item, at),
+                Entered::Nowhere => return,
+            }
+        }
+        let scope = OperatorScope::enter(&self.name);
+        let aggregate = &self.aggregate;
+        let seat = {
+            let key = self.selector.select(&item);
+            self.current.seat(hash, &key, || aggregate.create())
+        };
+        self.current.change(seat, |held| aggregate.add(held, item));
+        scope.leave();
+        if self.current.is_full() {
+            self.make_room();
+        }
     }
 
     /// Makes the slice of `at` the current one, if records of it are to be gathered.
@@ -172,21 +233,30 @@ where
         if first_end.plus_ms(-1) <= self.watermark {
             return Entered::Late;
         }
-        if self.table.is_empty() {
-            self.origin = slice.end;
+        if let Some(at) = self.others.iter().position(|table| table.span == slice) {
+            std::mem::swap(&mut self.current, &mut self.others[at]);
+            return Entered::Slice;
         }
-        let number = match self.windows.slice_number(self.origin, slice) {
-            Some(number) => number,
-            None => {
-                // Too far from all that has been gathered.
-                self.flush();
-                self.origin = slice.end;
-                0
-            }
+        if self.others.len() + 1 >= MOST_SLICES {
+            let open = self.others.iter().map(|table| table.span.end);
+            let earliest = open.min().unwrap_or(Timestamp::MAX);
+            self.flush(|span| span.end == earliest);
+        }
+        let Some(table) = self.table(slice) else {
+            return Entered::Nowhere;
         };
-        self.earliest = self.earliest.min(slice.end);
-        self.current = (slice, (number, spread_of(number)));
+        let last = std::mem::replace(&mut self.current, table);
+        self.put_aside(last);
         Entered::Slice
+    }
+
+    /// Keeps a table that is not the current one.
+    fn put_aside(&mut self, table: Gathered<K, G::Accumulator>) {
+        if !table.is_empty() {
+            self.others.push(table);
+        } else if table.span != NOWHERE {
+            self.spare.push(table);
+        }
     }
 
     /// Lets a record go out alone.
@@ -214,49 +284,51 @@ where
         self.pass(item, at);
     }
 
-    /// The table is full.
+    /// The current table is full.
     #[cold]
     #[inline(never)]
     fn make_room(&mut self) {
-        self.flush();
-        if self.line.len() > 2 {
-            // One record yielded more than the table holds: what it yields is overdrawn.
-            self.drain(usize::MAX, true);
-        } else {
-            self.drain(SLICE, false);
-        }
+        let full = self.current.span;
+        self.flush(|span| span == full);
+        self.drain(SLICE, false);
     }
 
-    /// Puts all that was gathered into line.
-    fn flush(&mut self) {
-        if self.table.is_empty() {
-            return;
+    /// Puts what was gathered of these slices into line.
+    fn flush(&mut self, which: impl Fn(TimeWindow) -> bool) {
+        if which(self.current.span) && self.current.span != NOWHERE {
+            let current = std::mem::replace(&mut self.current, Gathered::none(NOWHERE));
+            self.put_aside(current);
         }
-        let rows = self.table.take(spread_of);
-        self.judgement.add(rows.records(), rows.len() as u64);
-        self.line.push_back(Held::Rows(rows, self.origin));
-        self.earliest = Timestamp::MAX;
-        self.current.0 = NOWHERE;
+        let mut at = 0;
+        while let Some(table) = self.others.get(at) {
+            if which(table.span) {
+                let table = self.others.swap_remove(at);
+                self.line.push_back(Held::Slice(table));
+            } else {
+                at += 1;
+            }
+        }
     }
 
     /// Lets go what stands in line, at most so many partial results, while there is room (or
     /// `overdrawing`).
     fn drain(&mut self, mut limit: usize, overdrawing: bool) {
         while let Some(first) = self.line.front_mut() {
-            if let Held::Rows(rows, origin) = first {
+            if let Held::Slice(table) = first {
+                let at = table.span.max_timestamp();
                 while limit > 0 && (overdrawing || self.border.ready()) {
-                    let Some((hash, row)) = rows.pop() else { break };
-                    let end = self.windows.slice_end(*origin, row.slice);
-                    let partial = (K::lend(&row.key), (row.records, row.held));
-                    self.border.push_hashed(hash, partial, end.plus_ms(-1));
+                    let Some(part) = table.pop() else { break };
+                    self.judgement.add(part.records);
+                    let partial = (K::lend(&part.key), (part.records, part.held));
+                    self.border.push_hashed(part.hash, partial, at);
                     limit -= 1;
                 }
-                if rows.len() > 0 {
+                if !table.is_empty() {
                     return;
                 }
             }
             match self.line.pop_front() {
-                Some(Held::Rows(rows, _)) => self.table.give_back(rows),
+                Some(Held::Slice(table)) => self.spare.push(table),
                 Some(Held::Single(hash, key, held, at)) => {
                     let partial = (K::lend(&key), (1, held));
                     self.border.push_hashed(hash, partial, at);
@@ -293,26 +365,10 @@ where
             self.judgement.passing -= 1;
             return self.pass(item, at);
         }
-        if !self.current.0.contains(at) {
-            match self.enter(at) {
-                Entered::Slice => {}
-                Entered::Late => return self.pass_late(item, at),
-                Entered::Nowhere => return,
-            }
-        }
         let scope = OperatorScope::enter(&self.name);
-        let aggregate = &self.aggregate;
-        let row = {
-            let key = self.selector.select(&item);
-            let hash = K::hash(&key);
-            self.table
-                .row(hash, &key, self.current.1, || aggregate.create())
-        };
-        self.table.change(row, |held| aggregate.add(held, item));
+        let hash = K::hash(&self.selector.select(&item));
         scope.leave();
-        if self.table.is_full() {
-            self.make_room();
-        }
+        self.gather(hash, item, at);
     }
 
     #[inline(always)]
@@ -323,16 +379,17 @@ where
     }
 
     fn mark(&mut self, mark: Mark) {
+        #[cfg(test)]
+        if planted::OVERTAKE.get() {
+            return self.border.mark(mark);
+        }
         match mark {
             Mark::Watermark(Watermark(to)) => {
                 self.watermark = self.watermark.max(to);
-                if self.earliest.plus_ms(-1) <= to {
-                    self.flush();
-                }
-                self.current.0 = NOWHERE;
+                self.flush(|span| span.max_timestamp() <= to);
             }
             // The others go on without this subtask: what it holds would come too late.
-            Mark::Idle => self.flush(),
+            Mark::Idle => self.flush(|_| true),
             Mark::Active => {}
         }
         self.line.push_back(Held::Mark(mark));
@@ -340,7 +397,7 @@ where
     }
 
     fn event(&mut self, event: Event) {
-        self.flush();
+        self.flush(|_| true);
         self.line.push_back(Held::Event(event));
         self.drain(SLICE, false);
     }
@@ -348,7 +405,7 @@ where
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
         let mut emptied = self.drain_for(turn);
         if emptied && turn.input() != InputStatus::Available {
-            self.flush();
+            self.flush(|_| true);
             emptied = self.drain_for(turn);
         }
         if emptied {
@@ -365,5 +422,16 @@ where
         } else {
             Stage::Waiting
         }
+    }
+}
+
+/// A mistake planted on purpose, so that a test can show that it would be found.
+#[cfg(test)]
+pub(super) mod planted {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Marks overtake what is gathered.
+        pub(in crate::window::slice) static OVERTAKE: Cell<bool> = const { Cell::new(false) };
     }
 }
