@@ -97,20 +97,6 @@ impl AlignedWindows {
         TimeWindow::new(start, start.plus_ms(self.slice))
     }
 
-    /// The number of a slice, counted from the one that ends at `origin`, if it is not too far away.
-    pub(super) fn slice_number(&self, origin: Timestamp, slice: TimeWindow) -> Option<u32> {
-        let ms = slice.end.0.checked_sub(origin.0)?;
-        let number = i32::try_from(ms / self.slice).ok()?;
-        // At the ends of time a slice may be shorter.
-        (ms % self.slice == 0).then_some(number.cast_unsigned())
-    }
-
-    /// The end of the slice with this number.
-    pub(super) fn slice_end(&self, origin: Timestamp, number: u32) -> Timestamp {
-        let number = i64::from(number.cast_signed());
-        Timestamp(origin.0 + number * self.slice)
-    }
-
     /// The window that ends at `end`.
     pub(super) fn window_at(&self, end: Timestamp) -> TimeWindow {
         let start = match self.shape {
