@@ -235,6 +235,24 @@ fn a_watermark_that_overtakes_what_is_gathered_is_found() {
 }
 
 #[test]
+fn a_slice_that_was_put_aside_is_gone_on_with() {
+    both(AlignedWindows::tumbling(5, 0), 0, |mut harness| {
+        for round in 0..3 {
+            for at in [round * 20, round * 20 + 7, round * 20 + 1, round * 20 + 8] {
+                harness.push_at((1, 1), Timestamp(at));
+            }
+            harness.advance_watermark(Timestamp(round * 20 + 6));
+        }
+        harness.finish();
+        let expected = (0..3).flat_map(|round| {
+            let from = round * 20;
+            [(1, from, from + 5, 2), (1, from + 5, from + 10, 2)]
+        });
+        assert!(rows(&mut harness).into_iter().eq(expected));
+    });
+}
+
+#[test]
 fn one_record_may_yield_more_than_the_tables_hold() {
     let mut harness = burst(AlignedWindows::sliding(60, 20, 0));
     harness.push(300_000);

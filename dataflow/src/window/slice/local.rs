@@ -234,7 +234,9 @@ where
             return Entered::Late;
         }
         if let Some(at) = self.others.iter().position(|table| table.span == slice) {
-            std::mem::swap(&mut self.current, &mut self.others[at]);
+            let found = self.others.swap_remove(at);
+            let last = std::mem::replace(&mut self.current, found);
+            self.put_aside(last);
             return Entered::Slice;
         }
         if self.others.len() + 1 >= MOST_SLICES {
