@@ -21,6 +21,12 @@ use crate::window::pipe::WindowPipe;
 use crate::window::slice::{LateOutput, SliceOptions, aggregate_slices};
 use crate::window::trigger::{PurgingTrigger, Trigger};
 
+/// What a logic gives out of windows.
+type OutOf<K, T, L> = <<L as OpenLogic<K, T>>::Logic as WindowLogic<K, T>>::Out;
+/// The stream behind the window operator.
+type Windowed<K, T, S, A, G, L> =
+    DataStream<OutOf<K, T, L>, KeyedPipe<K, T, S, OpenWindows<T, A, G, L>>>;
+
 /// A keyed stream whose records are in the windows of `A`, which speak when the trigger `G` says so.
 ///
 /// Made by [`KeyedStream::window`] and [`DataStream::window_all`]. What windows give out has the
@@ -342,8 +348,7 @@ where
         self,
         name: &'static str,
         logic: L,
-    ) -> DataStream<<L::Logic as WindowLogic<K, T>>::Out, KeyedPipe<K, T, S, OpenWindows<T, A, G, L>>>
-    {
+    ) -> Windowed<K, T, S, A, G, L> {
         let refused = self.assigner.is_merging() && !self.trigger.can_merge();
         let open = OpenWindows {
             assigner: self.assigner,
