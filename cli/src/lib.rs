@@ -67,6 +67,7 @@ pub use thalweg_dataflow::stream::{
     WindowedStream,
 };
 /// Windows: assigners, triggers, evictors, and the functions on them.
+pub use thalweg_dataflow::operator;
 pub use thalweg_dataflow::window;
 /// What may travel: the attribute, the traits it implements, and what may be borrowed on the way.
 pub use thalweg_memory::record;
