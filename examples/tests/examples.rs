@@ -266,3 +266,104 @@ fn custom_partitioner_sends_large_files_to_the_first() {
         3
     );
 }
+
+#[test]
+fn last_hundred_sums_at_every_tenth() {
+    let sums = shown(env!("CARGO_BIN_EXE_last_hundred"), &[]);
+    let expected: Vec<String> = (1..=20)
+        .map(|tens| {
+            let last: u64 = tens * 10;
+            let first = last.saturating_sub(100) + 1;
+            (first..=last).sum::<u64>().to_string()
+        })
+        .collect();
+    assert_eq!(sums, expected);
+}
+
+#[test]
+fn last_five_minutes_counts_every_click_in_five_windows() {
+    let lines = sorted(shown(env!("CARGO_BIN_EXE_last_five_minutes"), &[]));
+    let home = [1, 2, 2, 2, 3, 2, 1, 1, 1].into_iter().zip(1..);
+    let home = home.map(|(clicks, minute)| format!("up to minute {minute}: {clicks} on home"));
+    let news = (2..=6).map(|minute| format!("up to minute {minute}: 1 on news"));
+    assert_eq!(lines, sorted(home.chain(news).collect()));
+}
+
+#[test]
+fn sessions_end_after_half_an_hour_of_silence() {
+    let lines = sorted(shown(env!("CARGO_BIN_EXE_sessions"), &[]));
+    let expected = ["ada: home", "ada: home, shop, cart", "bob: home, news"];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn top_items_are_those_sold_most() {
+    let lines = shown(env!("CARGO_BIN_EXE_top_items"), &[]);
+    assert_eq!(lines, ["hour 0: milk 7, tea 5", "hour 1: tea 2, bread 1"]);
+}
+
+#[test]
+fn fraud_rule_finds_one_card() {
+    let lines = shown(env!("CARGO_BIN_EXE_fraud_rule"), &[]);
+    assert_eq!(lines, ["card 1: 60000 EUR soon after a small payment"]);
+}
+
+#[test]
+fn orders_meet_the_shipments_of_their_four_hours() {
+    let lines = sorted(shown(env!("CARGO_BIN_EXE_orders_and_shipments"), &[]));
+    let expected = [
+        "bread went by train after 239 minutes",
+        "tea went by bike after 90 minutes",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn enrichment_answers_in_order_although_the_line_is_busy() {
+    let lines = shown(env!("CARGO_BIN_EXE_enrichment"), &[]);
+    let expected = [
+        "Basel is in Switzerland",
+        "Koblenz is in Germany",
+        "Köln is in Germany",
+        "Rotterdam is in the Netherlands",
+        "Atlantis is in nowhere we know of",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn late_data_is_told_again_or_kept_apart() {
+    let lines = sorted(shown(env!("CARGO_BIN_EXE_late_data"), &[]));
+    let expected = [
+        "sum 11",
+        "sum 16",
+        "sum 3",
+        "sum 4",
+        "too late: 32 of second 9",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn early_results_come_at_every_third_sale() {
+    let lines = shown(env!("CARGO_BIN_EXE_early_results"), &[]);
+    assert_eq!(lines, ["7 so far", "63 so far", "255 so far"]);
+}
+
+#[test]
+fn streaming_etl_writes_what_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("orders");
+    let path = output.to_str().unwrap();
+    let broken = sorted(shown(
+        env!("CARGO_BIN_EXE_streaming_etl"),
+        &["--output", path],
+    ));
+    let expected = [
+        "broken: 3;Bread;x (\"x\": invalid digit found in string)",
+        "broken: oops (no item)",
+    ];
+    assert_eq!(broken, expected);
+    let rows = sorted(rows_under(&output));
+    assert_eq!(rows, ["1,tea,2.50", "2,milk,0.99", "4,bread,3.10"]);
+}

@@ -14,7 +14,7 @@ const RECORDS: u64 = 5_000;
 
 /// A server that answers each number with its double, on a thread of its own.
 fn doubling_server() -> std::net::SocketAddr {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let serve = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
