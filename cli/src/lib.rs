@@ -59,6 +59,8 @@ pub use thalweg_core::error::ErrorKind;
 pub use thalweg_core::event_time::{Timestamp, Watermark};
 pub use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 pub use thalweg_dataflow::harness;
+/// Windows: assigners, triggers, evictors, and the functions on them.
+pub use thalweg_dataflow::operator;
 pub use thalweg_dataflow::operator::{
     BroadcastProcessFunction, CoProcessFunction, Either, JoinContext, KeyedBroadcastProcessFunction,
 };
@@ -66,8 +68,6 @@ pub use thalweg_dataflow::stream::{
     BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
     WindowedStream,
 };
-/// Windows: assigners, triggers, evictors, and the functions on them.
-pub use thalweg_dataflow::operator;
 pub use thalweg_dataflow::window;
 /// What may travel: the attribute, the traits it implements, and what may be borrowed on the way.
 pub use thalweg_memory::record;

@@ -109,8 +109,9 @@ const MOST_DIVIDED: u64 = (1 << 32) / (WIN_RECORDS_PER_MS * WIN_RECORDS_PER_MS);
 /// `to` may be written for eight lanes.
 #[target_feature(enable = "avx512f")]
 unsafe fn store_chosen(to: *mut u64, mask: u8, lanes: __m512i) {
+    let chosen = _mm512_maskz_compress_epi64(mask, lanes);
     // SAFETY: the caller's promise.
-    unsafe { _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi64(mask, lanes)) };
+    unsafe { _mm512_storeu_si512(to.cast(), chosen) };
 }
 
 /// [`crate::workload::definitions::mix`] of eight lanes.

@@ -120,7 +120,7 @@ pub fn event(n: u64, per_ms: u64) -> Event {
 #[inline(always)]
 #[must_use]
 pub fn person(n: u64, per_ms: u64) -> Person {
-    debug_assert!(n % EPOCH == 0);
+    debug_assert!(n.is_multiple_of(EPOCH));
     let (r0, r1) = draws(n);
     Person {
         id: FIRST_ID + n / EPOCH,

@@ -68,7 +68,7 @@ pub(super) fn program(environment: &Environment, query: Query, count: u64, per_m
         }
         Query::Q2 => {
             bids_of(events(environment, count, per_ms))
-                .filter(|bid: &Bid| bid.auction % 123 == 0)
+                .filter(|bid: &Bid| bid.auction.is_multiple_of(123))
                 .map(|bid: Bid| (bid.auction, bid.price))
                 .sink(Checksum::new(|row: &(u64, u64)| h2(row.0, row.1), &total));
         }

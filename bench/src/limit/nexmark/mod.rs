@@ -114,7 +114,7 @@ fn some_body<const WIDE: u8>(from: u64, stride: u64, events: u64, per_ms: u64) -
         .filter(|n| is_bid(*n))
     {
         let bid = bid(n, per_ms);
-        if bid.auction % 123 == 0 {
+        if bid.auction.is_multiple_of(123) {
             let term = h2(bid.auction, bid.price);
             total = (total.0 + 1, total.1.wrapping_add(term));
         }

@@ -19,6 +19,9 @@ use crate::window::function::{Eviction, NoEvictor, With};
 use crate::window::trigger::Trigger;
 use crate::window::{WindowContext, WindowElements, WindowFunction, WindowOpenContext};
 
+/// A stream keyed by the closure `F`.
+type KeyedBy<K, A, F, P> = KeyedStream<K, A, SelectOwned<F>, Grouping<A, P>>;
+
 impl<A: Record, P: Pipe<Out = A>> DataStream<A, P> {
     /// Joins this stream (the left one) with another (the right one) by key and window:
     /// `.where_key(of left).equal_to(of right).window(…).apply(…)`.
@@ -63,10 +66,7 @@ pub struct JoinStreams<A: Record, B: Record, P: Pipe<Out = A>, Q: Pipe<Out = B>>
 
 impl<A: Record, B: Record, P: Pipe<Out = A>, Q: Pipe<Out = B>> JoinStreams<A, B, P, Q> {
     /// The key of a left record.
-    pub fn where_key<K, F>(
-        self,
-        selector: F,
-    ) -> JoinWhere<B, KeyedStream<K, A, SelectOwned<F>, Grouping<A, P>>, Q>
+    pub fn where_key<K, F>(self, selector: F) -> JoinWhere<B, KeyedBy<K, A, F, P>, Q>
     where
         K: Key + Record,
         F: for<'b> Fn(&'b A) -> K + Clone + Send + 'static,

@@ -97,7 +97,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::harness::TestHarness;
     use proptest::prelude::*;
 

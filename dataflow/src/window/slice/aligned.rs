@@ -31,7 +31,7 @@ pub(super) enum Shape {
     Cumulating,
 }
 
-fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
+fn largest_divisor_of_both(mut a: i64, mut b: i64) -> i64 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -57,7 +57,7 @@ impl AlignedWindows {
         if size == slide {
             return Self::tumbling(size, offset);
         }
-        let slice = greatest_common_divisor(size, slide);
+        let slice = largest_divisor_of_both(size, slide);
         Self::new(Shape::Sliding, size, slide, offset, slice)
     }
 
