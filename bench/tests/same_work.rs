@@ -4,7 +4,7 @@
 //! boundary of segments, chunks or splits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +13,7 @@ use thalweg_bench::comparison::{Comparison, by_hand};
 use thalweg_bench::engine::{self, Query, Settings, Work};
 use thalweg_bench::limit;
 use thalweg_bench::text::{self, TextPlan};
+use thalweg_bench::workload::definitions::win_record;
 
 const PARALLELISMS: [u32; 3] = [1, 2, 3];
 
@@ -111,7 +112,8 @@ fn win_equals_the_work_by_hand() {
 
 #[test]
 fn slide_gives_the_same_however_it_runs() {
-    let work = Work::Slide { records: 2_100_000 };
+    let records = 2_100_000;
+    let work = Work::Slide { records };
     let run = |parallelism, local: &str| {
         let settings = [
             ("thalweg.shard.pin", "false"),
@@ -125,8 +127,15 @@ fn slide_gives_the_same_however_it_runs() {
         engine::run(&work, &settings).unwrap()
     };
     let first = run(1, "true");
-    // Every key has records in each of the first two seconds, and stays for an hour.
-    assert_eq!(first.rows_out, 10_000 * (3_600 + 2));
+    // A key is in an hour of windows from its first second on, and in one more for each second until
+    // its last.
+    let mut seconds = BTreeMap::new();
+    for (key, ms) in (0..records).map(win_record) {
+        let (first, last) = seconds.entry(key).or_insert((ms / 1_000, ms / 1_000));
+        (*first, *last) = ((ms / 1_000).min(*first), (ms / 1_000).max(*last));
+    }
+    let windows = seconds.values().map(|(first, last)| 3_600 + last - first);
+    assert_eq!(first.rows_out, windows.sum::<u64>());
     for (parallelism, local) in [(2, "true"), (3, "false")] {
         let next = run(parallelism, local);
         assert_eq!(
