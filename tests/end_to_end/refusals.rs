@@ -200,7 +200,7 @@ fn a_parallelism_in_the_middle_of_a_chain_is_refused() {
 
 #[test]
 fn two_parallelisms_of_one_union_are_refused() {
-    let words = ["union", "3", "4"];
+    let words = ["the same operator", "3", "4"];
     refused(ErrorKind::Invalid, &words, &[], |environment| {
         let left = environment.sequence(0..=9).rebalance().parallelism(3);
         let right = environment.sequence(0..=9).rebalance().parallelism(4);

@@ -161,11 +161,12 @@ where
     #[inline(always)]
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
-        if !frame.ready() {
-            return 0;
-        }
         let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
+            if !frame.ready() {
+                scope.leave();
+                return index;
+            }
             let item = buffer.item::<T>(entry);
             frame
                 .operator
