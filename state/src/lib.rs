@@ -16,6 +16,7 @@ pub mod broadcast;
 pub mod descriptor;
 pub mod error;
 pub mod keyed;
+pub mod snapshot;
 pub mod table;
 pub mod timer;
 pub mod ttl;
@@ -28,6 +29,7 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
+pub use snapshot::{Row, RowSink};
 pub use table::{
     KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,
 };

@@ -1,0 +1,8 @@
+//! Copies of the state that survive: what goes into them and comes out again.
+//!
+//! Entered at a barrier, when the state is cut, and when a job is restored. Invariant: a copy holds the
+//! state as it was at its barrier, whatever changes while it is written. Lives on one shard's thread.
+
+mod row;
+
+pub use row::{Row, RowSink};
