@@ -29,7 +29,10 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
-pub use snapshot::{Row, RowSink};
+pub use snapshot::{
+    OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, SnapshotEffort,
+    TaskSnapshot,
+};
 pub use table::{
     KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,
 };

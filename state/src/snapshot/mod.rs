@@ -1,8 +1,13 @@
 //! Copies of the state that survive: what goes into them and comes out again.
 //!
 //! Entered at a barrier, when the state is cut, and when a job is restored. Invariant: a copy holds the
-//! state as it was at its barrier, whatever changes while it is written. Lives on one shard's thread.
+//! state as it was at its barrier, whatever changes while it is written. Lives on one shard's thread, but
+//! for the plain data that crosses to the coordinator.
 
+mod handle;
 mod row;
 
+pub use handle::{
+    OperatorPart, OperatorSnapshot, Redistribution, RunHandle, SnapshotEffort, TaskSnapshot,
+};
 pub use row::{Row, RowSink};
