@@ -16,6 +16,7 @@ pub mod broadcast;
 pub mod descriptor;
 pub mod error;
 pub mod keyed;
+pub mod run;
 pub mod snapshot;
 pub mod table;
 pub mod timer;
