@@ -12,7 +12,7 @@ use super::file;
 use super::nearest::nearest;
 use super::option::{AnyOption, ConfigOption};
 use super::options;
-use super::value::{ConfigValue, IoDriver, Profile};
+use super::value::{CheckpointingMode, ConfigValue, IoDriver, Profile};
 use crate::error::ErrorKind;
 
 /// What environment variables for the engine start with; `__` in the rest stands for `.`, `_` for `-`.
@@ -259,12 +259,45 @@ impl Configuration {
                  taskmanager.memory.segment-size {segment}: raise the one or lower the other"
             )));
         }
+        self.check_checkpoints()?;
         let epoll = self.get(&options::IO_DRIVER) == IoDriver::Epoll;
         if epoll && self.get(&options::REQUIRE_IO_URING) {
             return Err(ConfigError::Contradiction(
                 "thalweg.io.require-io-uring excludes thalweg.io.driver: epoll; remove one of them"
                     .to_owned(),
             ));
+        }
+        Ok(())
+    }
+
+    fn check_checkpoints(&self) -> Result<(), ConfigError> {
+        let periodic = self.get(&options::CHECKPOINT_INTERVAL).is_some();
+        if periodic && self.get(&options::CHECKPOINT_DIRECTORY).is_none() {
+            return Err(ConfigError::Contradiction(
+                "execution.checkpointing.interval asks for checkpoints, but execution.checkpointing.dir does \
+                 not say where to keep them: set it"
+                    .to_owned(),
+            ));
+        }
+        if self.get(&options::UNALIGNED_CHECKPOINTS) {
+            let once = self.get(&options::CHECKPOINTING_MODE) == CheckpointingMode::ExactlyOnce;
+            if !once || self.get(&options::MAX_CONCURRENT_CHECKPOINTS) > 1 {
+                return Err(ConfigError::Contradiction(
+                    "execution.checkpointing.unaligned.enabled needs execution.checkpointing.mode: \
+                     EXACTLY_ONCE and execution.checkpointing.max-concurrent-checkpoints: 1"
+                        .to_owned(),
+                ));
+            }
+        }
+        let initial = self.get(&options::INITIAL_BACKOFF);
+        let longest = self.get(&options::MAX_BACKOFF);
+        if initial > longest {
+            return Err(ConfigError::Contradiction(format!(
+                "restart-strategy.exponential-delay.initial-backoff of {} is beyond max-backoff, which is {}: \
+                 lower the one or raise the other",
+                initial.show(),
+                longest.show()
+            )));
         }
         Ok(())
     }
@@ -592,6 +625,28 @@ mod tests {
             ],
         );
         assert!(fine.is_ok());
+    }
+
+    #[test]
+    fn checkpoints_want_a_place_and_unaligned_ones_exactly_once() {
+        let set = |pairs: &[(&str, &str)]| refusal("", &[], pairs);
+        let interval = ("execution.checkpointing.interval", "1s");
+        assert!(set(&[interval]).contains("execution.checkpointing.dir"));
+        let unaligned = ("execution.checkpointing.unaligned.enabled", "true");
+        let mode = ("execution.checkpointing.mode", "at_least_once");
+        assert!(set(&[unaligned, mode]).contains("EXACTLY_ONCE"));
+        let two = ("execution.checkpointing.max-concurrent-checkpoints", "2");
+        assert!(set(&[unaligned, two]).contains("max-concurrent-checkpoints: 1"));
+        let backoff = ("restart-strategy.exponential-delay.initial-backoff", "2min");
+        assert!(set(&[backoff]).contains("max-backoff, which is 1min"));
+        let place = (
+            "execution.checkpointing.dir".to_owned(),
+            "/tmp/x".to_owned(),
+        );
+        let both = [(interval.0.to_owned(), interval.1.to_owned()), place];
+        let configuration = Configuration::load(None, std::iter::empty(), &both).unwrap();
+        let every = configuration.get(&options::CHECKPOINT_INTERVAL);
+        assert_eq!(every, Some(std::time::Duration::from_secs(1)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! All settings of the engine. One constant each, and [`ALL`] lists them.
+//! All settings of the engine. One constant each, and [`ALL`] lists them; those of checkpoints and restarts
+//! are written down in `fault_tolerance`.
 //!
 //! Keys are Flink's where the meaning is the same, else they start with `thalweg.`. Lives on any thread.
 //! Invariant, held by tests: every constant is in [`ALL`], in the order of the keys' sections; no key is
@@ -8,6 +9,16 @@ use super::option::{AnyOption, ConfigOption};
 use super::value::{IoDriver, MemorySize, Profile, RuntimeMode};
 use crate::key_group::MaxParallelism;
 use std::time::Duration;
+
+pub use super::fault_tolerance::{
+    ALIGNED_CHECKPOINT_TIMEOUT, ATTEMPTS_BEFORE_RESET, BACKOFF_MULTIPLIER, CHECKPOINT_DIRECTORY,
+    CHECKPOINT_INTERVAL, CHECKPOINT_MIN_PAUSE, CHECKPOINT_RETENTION, CHECKPOINT_TIMEOUT,
+    CHECKPOINTING_MODE, CHECKPOINTS_AFTER_TASKS_FINISH, FAILURE_RATE_DELAY, FAILURE_RATE_INTERVAL,
+    FIXED_DELAY, FIXED_DELAY_ATTEMPTS, IGNORE_UNCLAIMED_STATE, INITIAL_BACKOFF, JITTER_FACTOR,
+    MAX_BACKOFF, MAX_CONCURRENT_CHECKPOINTS, MAX_FAILURES_PER_INTERVAL, RECOVERY_PATH,
+    RESET_BACKOFF_THRESHOLD, RESTART_STRATEGY, RETAINED_CHECKPOINTS, SAVEPOINT_DIRECTORY,
+    TOLERABLE_FAILED_CHECKPOINTS, UNALIGNED_CHECKPOINTS,
+};
 
 /// `parallelism.default`
 pub const PARALLELISM_DEFAULT: ConfigOption<u32> = ConfigOption::new(
@@ -226,6 +237,33 @@ pub const ALL: &[&dyn AnyOption] = &[
     &RUNTIME_MODE,
     &BUFFER_TIMEOUT,
     &AUTO_WATERMARK_INTERVAL,
+    &CHECKPOINT_INTERVAL,
+    &CHECKPOINT_MIN_PAUSE,
+    &CHECKPOINT_TIMEOUT,
+    &MAX_CONCURRENT_CHECKPOINTS,
+    &TOLERABLE_FAILED_CHECKPOINTS,
+    &CHECKPOINTING_MODE,
+    &CHECKPOINT_DIRECTORY,
+    &SAVEPOINT_DIRECTORY,
+    &RETAINED_CHECKPOINTS,
+    &CHECKPOINT_RETENTION,
+    &UNALIGNED_CHECKPOINTS,
+    &ALIGNED_CHECKPOINT_TIMEOUT,
+    &CHECKPOINTS_AFTER_TASKS_FINISH,
+    &RECOVERY_PATH,
+    &IGNORE_UNCLAIMED_STATE,
+    &RESTART_STRATEGY,
+    &FIXED_DELAY_ATTEMPTS,
+    &FIXED_DELAY,
+    &MAX_FAILURES_PER_INTERVAL,
+    &FAILURE_RATE_INTERVAL,
+    &FAILURE_RATE_DELAY,
+    &INITIAL_BACKOFF,
+    &MAX_BACKOFF,
+    &BACKOFF_MULTIPLIER,
+    &JITTER_FACTOR,
+    &RESET_BACKOFF_THRESHOLD,
+    &ATTEMPTS_BEFORE_RESET,
     &NUMBER_OF_TASK_SLOTS,
     &MANAGED_MEMORY_SIZE,
     &NETWORK_MEMORY_SIZE,
@@ -269,8 +307,13 @@ mod tests {
 
     #[test]
     fn every_constant_of_this_file_is_listed() {
-        let source = include_str!("options.rs");
-        let constants = source.matches(": ConfigOption<").count();
+        let files = [
+            include_str!("options.rs"),
+            include_str!("fault_tolerance.rs"),
+        ];
+        let constants: usize = (files.iter())
+            .map(|source| source.matches(": ConfigOption<").count())
+            .sum();
         // One match is this test's own pattern.
         assert_eq!(ALL.len(), constants - 1);
     }

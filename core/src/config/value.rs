@@ -272,9 +272,12 @@ impl ConfigValue for Duration {
     }
 }
 
-/// Defines a setting that is one of a few words, compared without regard to case.
+/// Defines a setting that is one of a few words, compared without regard to case. Other words may be read
+/// as one of them; it is always written as the first.
 macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident { $($(#[$word_doc:meta])* $variant:ident = $word:literal),* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$word_doc:meta])* $variant:ident = $word:literal $(| $alias:literal)*),*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
@@ -307,8 +310,9 @@ macro_rules! choice {
 
         impl ConfigValue for $name {
             fn parse(text: &str) -> Result<Self, String> {
-                let word = text.trim();
-                let known = $name::ALL.iter().find(|(_, name)| name.eq_ignore_ascii_case(word));
+                let word = text.trim().to_lowercase();
+                let known = [$(($name::$variant, $word) $(, ($name::$variant, $alias))*),*];
+                let known = known.iter().find(|(_, name)| name.to_lowercase() == word);
                 known.map(|(choice, _)| *choice).ok_or_else(|| {
                     format!("one of {}", $name::words(", "))
                 })
@@ -356,6 +360,44 @@ choice!(
         Default = "default",
         /// For latency; an idle shard spins before it sleeps.
         LowLatency = "low-latency"
+    }
+);
+
+choice!(
+    /// How often a record may be in the state after a failure.
+    CheckpointingMode {
+        /// Once: barriers are aligned.
+        ExactlyOnce = "EXACTLY_ONCE",
+        /// At least once: barriers are not waited for.
+        AtLeastOnce = "AT_LEAST_ONCE"
+    }
+);
+
+choice!(
+    /// What becomes of the checkpoints of a job that ends without having finished.
+    CheckpointRetention {
+        /// Deleted, however the job ends.
+        NoExternalizedCheckpoints = "NO_EXTERNALIZED_CHECKPOINTS",
+        /// Deleted when the job is cancelled, kept when it fails.
+        DeleteOnCancellation = "DELETE_ON_CANCELLATION",
+        /// Kept when the job is cancelled and when it fails.
+        RetainOnCancellation = "RETAIN_ON_CANCELLATION"
+    }
+);
+
+choice!(
+    /// Whether and when a failed job is started again.
+    RestartStrategyKind {
+        /// With growing delays if the job takes checkpoints, else never.
+        Auto = "auto",
+        /// Never.
+        None = "none" | "disable" | "off",
+        /// A number of times, each after the same delay.
+        FixedDelay = "fixed-delay" | "fixeddelay",
+        /// Until failures come too often.
+        FailureRate = "failure-rate" | "failurerate",
+        /// After delays that grow while it keeps failing.
+        ExponentialDelay = "exponential-delay" | "exponentialdelay"
     }
 );
 
@@ -442,6 +484,18 @@ mod tests {
             Profile::parse("low-latency").map(Profile::name),
             Ok("low-latency")
         );
+    }
+
+    #[test]
+    fn a_choice_is_read_by_any_of_its_words_and_written_as_the_first() {
+        for word in ["none", "disable", "OFF"] {
+            assert_eq!(
+                RestartStrategyKind::parse(word),
+                Ok(RestartStrategyKind::None)
+            );
+        }
+        let fixed = RestartStrategyKind::parse("fixedDelay");
+        assert_eq!(fixed.map(|kind| kind.show()), Ok("fixed-delay".to_owned()));
     }
 
     #[test]
