@@ -2,9 +2,12 @@
 //!
 //! Local mode is the same deployment as on many hosts, in one process: the plan of a job is
 //! laid out over slots and channels, each shard builds its subtasks, a control thread waits
-//! for their reports and publishes what their sinks prepared.
+//! for their reports and publishes what their sinks prepared. What must outlive a failure is
+//! decided by plain state machines: checkpoints in [`checkpoint`], restarts in [`job_manager`].
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod job_manager;
 pub mod local;
 
 pub use local::{CancelToken, LocalExecutor, SimulatedExecutor};
