@@ -1,0 +1,20 @@
+//! What a completed checkpoint is: the one file that says which files and small states belong together.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`model`] | the content |
+//! | [`format`] | its bytes, version 1, and what is checked when they are read |
+//! | `bytes` | numbers, texts and lists as bytes |
+//!
+//! Written last, read first. Pure functions over bytes; lives on any thread. Invariant: what
+//! [`decode`] accepts, [`encode`] writes as the same bytes; what was damaged is refused by name.
+
+mod bytes;
+pub mod format;
+pub mod model;
+
+pub use format::{FORMAT_VERSION, MetadataError, decode, encode};
+pub use model::{
+    CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
+    VertexState,
+};

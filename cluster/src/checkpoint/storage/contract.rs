@@ -1,0 +1,156 @@
+//! The contract of checkpoint storage.
+//!
+//! Implemented by [`DirectoryStorage`](super::DirectoryStorage) for directories, later by object stores. Calls
+//! block, on the control thread. Invariant: `Ok` means durable; after any error but
+//! [`StorageErrorKind::Uncertain`] nothing of what was asked for is there or will come back after a loss of
+//! power, except leftovers whose names begin with a dot.
+
+use std::fmt;
+use std::io;
+
+use thalweg_core::error::ErrorKind;
+
+use super::Location;
+use crate::checkpoint::metadata::model::FileFacts;
+
+/// What the caller can do about trouble with storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageErrorKind {
+    /// What was to be made is there already, perhaps by somebody else.
+    AlreadyThere,
+    /// What was to be read is not there.
+    Missing,
+    /// There is no room.
+    Full,
+    /// The bytes are not what they should be.
+    Damaged,
+    /// It was written and perhaps will last, perhaps not: nobody knows.
+    Uncertain,
+    /// Whatever else an operating system says.
+    Failed(ErrorKind),
+}
+
+/// Why storage did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StorageError {
+    /// What the caller can do.
+    pub kind: StorageErrorKind,
+    /// What happened, where, and how to mend it.
+    pub message: String,
+}
+
+impl StorageError {
+    /// Trouble of the operating system while doing `what` (a verb) at a place.
+    #[must_use]
+    pub fn of_io(what: &str, at: &impl fmt::Display, error: &io::Error) -> StorageError {
+        let kind = match error.kind() {
+            io::ErrorKind::AlreadyExists => StorageErrorKind::AlreadyThere,
+            io::ErrorKind::NotFound => StorageErrorKind::Missing,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageErrorKind::Full,
+            _ => StorageErrorKind::Failed(ErrorKind::of_io(error)),
+        };
+        let mend = match error.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::PermissionDenied => "let the user who runs the job read and write there",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
+            io::ErrorKind::ReadOnlyFilesystem => "use a file system that is not read-only",
+            io::ErrorKind::AlreadyExists => "see who else writes there",
+            _ => "check the disk it lies on",
+        };
+        StorageError {
+            kind,
+            message: format!("cannot {what} {at}: {error}; {mend}"),
+        }
+    }
+
+    /// The same trouble, but what was asked for may have happened all the same.
+    #[must_use]
+    pub fn uncertain(self) -> StorageError {
+        StorageError {
+            kind: StorageErrorKind::Uncertain,
+            ..self
+        }
+    }
+
+    /// What the user should do.
+    #[must_use]
+    pub fn error_kind(&self) -> ErrorKind {
+        match self.kind {
+            StorageErrorKind::AlreadyThere | StorageErrorKind::Missing => ErrorKind::Invalid,
+            StorageErrorKind::Full | StorageErrorKind::Uncertain => ErrorKind::Resource,
+            StorageErrorKind::Damaged => ErrorKind::Data,
+            StorageErrorKind::Failed(kind) => kind,
+        }
+    }
+}
+
+/// Something in a directory of storage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes; 0 for a directory.
+    pub bytes: u64,
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// Keeps the files of checkpoints. Directories on the way to a file are made as needed.
+pub trait CheckpointStorage: Send {
+    /// Writes a file that is not there yet, whole or not at all: nobody ever sees a part of it.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be made durable.
+    fn write_new(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Creates a file, of all who try at most one of them. Readers may see a part of it until it is
+    /// answered, and for ever if the writer dies: they need a checksum in its content.
+    ///
+    /// # Errors
+    /// [`StorageErrorKind::AlreadyThere`] when somebody was first.
+    fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Copies a file to a place where none is, whole or not at all, and checks on the way that it is what it
+    /// should be.
+    ///
+    /// # Errors
+    /// [`StorageErrorKind::Damaged`] when length or checksum are not as `facts` says.
+    fn copy_new(
+        &mut self,
+        from: &Location,
+        to: &Location,
+        facts: FileFacts,
+    ) -> Result<(), StorageError>;
+
+    /// Reads a file of at most `most` bytes.
+    ///
+    /// # Errors
+    /// When it is not there, longer, or cannot be read.
+    fn read(&mut self, at: &Location, most: u64) -> Result<Vec<u8>, StorageError>;
+
+    /// Length and checksum of a file, from all its bytes.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    fn examine(&mut self, at: &Location) -> Result<FileFacts, StorageError>;
+
+    /// What is in a directory, by name, without names that begin with a dot; nothing if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn list(&mut self, at: &Location) -> Result<Vec<Entry>, StorageError>;
+
+    /// Deletes a file; it may be gone already. The deletion need not survive a loss of power.
+    ///
+    /// # Errors
+    /// When it is still there.
+    fn delete(&mut self, at: &Location) -> Result<(), StorageError>;
+
+    /// Deletes a directory and the files in it, leftovers too; it may be gone already. Directories in it are
+    /// not looked into. The deletion need not survive a loss of power.
+    ///
+    /// # Errors
+    /// When something of it is still there.
+    fn delete_directory(&mut self, at: &Location) -> Result<(), StorageError>;
+}

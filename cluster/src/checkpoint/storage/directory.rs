@@ -1,0 +1,280 @@
+//! Checkpoint storage in a directory of a file system.
+//!
+//! Blocking, on the control thread. What makes an answer true after a loss of power is the order of calls:
+//!
+//! 1. a directory that was made is durable (its parent synced) before anything is written into it;
+//! 2. a whole file is written under another name, synced, renamed, and then its directory is synced: so the
+//!    name appears only with the content, and the answer is given only when both are durable;
+//! 3. a file that is created exclusively is written under its own name, since nothing else makes "of all who
+//!    try at most one" true on every file system; it is synced, then its directory;
+//! 4. an error of a sync is never answered by another sync of the same file: the kernel has dropped the pages
+//!    it could not write, and a second sync would succeed without them. The file is removed, the caller
+//!    starts over with another file or gives up;
+//! 5. an error after content was durable, before its name was known to be, is
+//!    [`Uncertain`](StorageErrorKind::Uncertain).
+//!
+//! Invariant: of [`CheckpointStorage`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crc32c::{crc32c, crc32c_append};
+
+use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
+use super::disk::{Disk, HostDisk};
+use super::location::Location;
+use crate::checkpoint::metadata::model::FileFacts;
+
+/// Bytes that are read at once when a file is copied or examined.
+const PIECE: usize = 256 << 10;
+
+/// Storage in directories.
+#[derive(Clone, Debug, Default)]
+pub struct DirectoryStorage<D = HostDisk> {
+    disk: D,
+}
+
+impl DirectoryStorage<HostDisk> {
+    /// Storage in the file system of this host.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<D: Disk> DirectoryStorage<D> {
+    /// Storage on a disk.
+    pub fn on(disk: D) -> Self {
+        Self { disk }
+    }
+
+    /// The disk.
+    pub fn disk(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    /// Gives the disk back.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+
+    /// Makes a directory and those it lies in, durably.
+    fn ensure_directory(&mut self, path: &Path) -> Result<(), StorageError> {
+        let failed = |at: &Path, error: &io::Error| {
+            StorageError::of_io("make directory", &at.display(), error)
+        };
+        let mut missing = Vec::new();
+        for ancestor in path.ancestors() {
+            match self.disk.exists(ancestor) {
+                Ok(true) => break,
+                Ok(false) => missing.push(ancestor),
+                Err(error) => return Err(failed(ancestor, &error)),
+            }
+        }
+        for directory in missing.into_iter().rev() {
+            match self.disk.make_directory(directory) {
+                // Somebody else was as quick; it must be durable all the same.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(directory, &error)),
+                Ok(()) => {}
+            }
+            if let Some(parent) = directory.parent() {
+                let synced = self.disk.sync_directory(parent);
+                synced.map_err(|error| failed(directory, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a file under another name, whole and durable, then gives it its name.
+    fn publish(
+        &mut self,
+        at: &Location,
+        fill: impl FnOnce(&mut D, &mut D::File) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let path = at.path();
+        let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
+        match self.disk.exists(path) {
+            Ok(false) => {}
+            Ok(true) => return Err(failed("write", &io::ErrorKind::AlreadyExists.into())),
+            Err(error) => return Err(failed("write", &error)),
+        }
+        let directory = directory_of(path);
+        self.ensure_directory(&directory)?;
+        let part = directory.join(format!(".{}.part", at.name()));
+        // A leftover is of no use: its content may never have been synced.
+        match self.disk.remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove what was left of", &error));
+            }
+            _ => {}
+        }
+        let written = self.fill_part(&part, at, fill);
+        let named = written.and_then(|()| {
+            let renamed = self.disk.rename(&part, path);
+            renamed.map_err(|error| failed("name", &error))
+        });
+        if let Err(error) = named {
+            // If it cannot be removed either, its name tells everybody to ignore it.
+            let _ = self.disk.remove_file(&part);
+            return Err(error);
+        }
+        let durable = self.disk.sync_directory(&directory);
+        durable.map_err(|error| failed("make durable", &error).uncertain())
+    }
+
+    fn fill_part(
+        &mut self,
+        part: &Path,
+        at: &Location,
+        fill: impl FnOnce(&mut D, &mut D::File) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let created = self.disk.create_new(part);
+        let mut file = created.map_err(|error| StorageError::of_io("create", at, &error))?;
+        fill(&mut self.disk, &mut file)?;
+        let synced = self.disk.sync(&mut file);
+        synced.map_err(|error| StorageError::of_io("make durable", at, &error))
+    }
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(path).to_owned()
+}
+
+/// Shows a file's bytes piece by piece.
+fn read_through<D: Disk>(
+    disk: &mut D,
+    from: &Location,
+    mut piece: impl FnMut(&mut D, &[u8]) -> Result<(), StorageError>,
+) -> Result<FileFacts, StorageError> {
+    let failed = |error: &io::Error| StorageError::of_io("read", from, error);
+    let mut file = disk.open(from.path()).map_err(|error| failed(&error))?;
+    let mut buffer = vec![0; PIECE];
+    let (mut bytes, mut checksum) = (0, 0);
+    loop {
+        let count = disk
+            .read(&mut file, &mut buffer)
+            .map_err(|error| failed(&error))?;
+        if count == 0 {
+            break;
+        }
+        bytes += count as u64;
+        checksum = crc32c_append(checksum, &buffer[..count]);
+        piece(disk, &buffer[..count])?;
+    }
+    Ok(FileFacts { bytes, checksum })
+}
+
+impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
+    fn write_new(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
+        self.publish(at, |disk, file| {
+            let written = disk.write(file, bytes);
+            written.map_err(|error| StorageError::of_io("write", at, &error))
+        })
+    }
+
+    fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
+        let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
+        let directory = directory_of(at.path());
+        self.ensure_directory(&directory)?;
+        let created = self.disk.create_new(at.path());
+        let mut file = created.map_err(|error| failed("create", &error))?;
+        if let Err(error) = self.disk.write(&mut file, bytes) {
+            // A part of it may be there, and must not keep others from going on with the next name.
+            let _ = self.disk.remove_file(at.path());
+            return Err(failed("write", &error));
+        }
+        let content = self.disk.sync(&mut file);
+        let durable = content.and_then(|()| self.disk.sync_directory(&directory));
+        durable.map_err(|error| failed("make durable", &error).uncertain())
+    }
+
+    fn copy_new(
+        &mut self,
+        from: &Location,
+        to: &Location,
+        facts: FileFacts,
+    ) -> Result<(), StorageError> {
+        self.publish(to, |disk, file| {
+            let found = read_through(disk, from, |disk, piece| {
+                let written = disk.write(file, piece);
+                written.map_err(|error| StorageError::of_io("write", to, &error))
+            })?;
+            if found == facts {
+                return Ok(());
+            }
+            Err(StorageError {
+                kind: StorageErrorKind::Damaged,
+                message: format!(
+                    "{from} has {} bytes with checksum {:08x}, it should have {} with {:08x}: it is damaged",
+                    found.bytes, found.checksum, facts.bytes, facts.checksum
+                ),
+            })
+        })
+    }
+
+    fn read(&mut self, at: &Location, most: u64) -> Result<Vec<u8>, StorageError> {
+        let mut content = Vec::new();
+        let facts = read_through(&mut self.disk, at, |_, piece| {
+            if content.len() as u64 + piece.len() as u64 > most {
+                return Err(StorageError {
+                    kind: StorageErrorKind::Damaged,
+                    message: format!("{at} is longer than the {most} bytes it may have"),
+                });
+            }
+            content.extend_from_slice(piece);
+            Ok(())
+        })?;
+        debug_assert_eq!(facts.checksum, crc32c(&content));
+        Ok(content)
+    }
+
+    fn examine(&mut self, at: &Location) -> Result<FileFacts, StorageError> {
+        read_through(&mut self.disk, at, |_, _| Ok(()))
+    }
+
+    fn list(&mut self, at: &Location) -> Result<Vec<Entry>, StorageError> {
+        let mut entries = match self.disk.list(at.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(StorageError::of_io("list", at, &error)),
+            Ok(entries) => entries,
+        };
+        entries.retain(|entry| !entry.name.starts_with('.'));
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    fn delete(&mut self, at: &Location) -> Result<(), StorageError> {
+        match self.disk.remove_file(at.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::of_io("delete", at, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn delete_directory(&mut self, at: &Location) -> Result<(), StorageError> {
+        let failed = |error: &io::Error| StorageError::of_io("delete", at, error);
+        let entries = match self.disk.list(at.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(&error)),
+            Ok(entries) => entries,
+        };
+        for entry in entries.iter().filter(|entry| !entry.directory) {
+            match self.disk.remove_file(&at.path().join(&entry.name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&error));
+                }
+                _ => {}
+            }
+        }
+        match self.disk.remove_directory(at.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

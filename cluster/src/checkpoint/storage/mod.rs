@@ -1,0 +1,26 @@
+//! Where checkpoints are kept.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`contract`] | what storage must do, and what its answers promise |
+//! | [`location`] | places, and the names that may be in them |
+//! | [`command`] | what the state machines ask for, and its outcome |
+//! | [`directory`] | a directory of a file system: which call comes before which, and why |
+//! | [`disk`] | the calls of a file system, of this host |
+//! | [`simulated`] | the same in memory, forgetful and faulty, for tests |
+//!
+//! Entered by the control thread, which may block. Invariant: what was answered as written survives the loss
+//! of power, whole.
+
+pub mod command;
+pub mod contract;
+pub mod directory;
+pub mod disk;
+pub mod location;
+pub mod simulated;
+
+pub use command::{StorageCommand, perform};
+pub use contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
+pub use directory::DirectoryStorage;
+pub use disk::{Disk, HostDisk};
+pub use location::{Location, LocationError, is_plain_name};

@@ -1,0 +1,116 @@
+//! Metadata of checkpoints. The fixtures were made by another program, from the description of the format.
+
+use crc32c::crc32c;
+use thalweg_cluster::checkpoint::metadata::model::FileFacts;
+use thalweg_cluster::checkpoint::metadata::{
+    CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
+    VertexState, decode, encode,
+};
+use thalweg_cluster::checkpoint::pointer::Pointer;
+use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
+use thalweg_state::snapshot::{OperatorPart, Redistribution, RunHandle};
+
+const METADATA_1: &[u8] = include_bytes!("fixtures/checkpoint-metadata-1.bin");
+const POINTER_1: &[u8] = include_bytes!("fixtures/checkpoint-pointer-1.bin");
+
+fn run(file: &str, bytes: u64, checksum: u32, rows: u64, first: u16, full: bool) -> RunHandle {
+    RunHandle {
+        file: file.to_owned(),
+        bytes,
+        checksum,
+        rows,
+        groups: first..first + 64,
+        full,
+    }
+}
+
+fn part(name: &str, redistribution: Redistribution, items: &[&[u8]]) -> OperatorPart {
+    OperatorPart {
+        name: name.to_owned(),
+        redistribution,
+        items: items.iter().map(|item| item.to_vec()).collect(),
+    }
+}
+
+fn state(subtask: u32, runs: Vec<RunHandle>, parts: Vec<OperatorPart>) -> SubtaskState {
+    SubtaskState {
+        subtask,
+        runs,
+        parts,
+    }
+}
+
+fn operator(id: u64, name: &str, subtasks: Vec<SubtaskState>) -> OperatorState {
+    OperatorState {
+        operator: OperatorId(id),
+        name: name.to_owned(),
+        subtasks,
+    }
+}
+
+fn vertex(id: u32, name: &str, finished: Vec<u32>, operators: Vec<OperatorState>) -> VertexState {
+    VertexState {
+        vertex: VertexId(id),
+        name: name.to_owned(),
+        parallelism: 2,
+        max_parallelism: 128,
+        finished,
+        operators,
+    }
+}
+
+fn content() -> CheckpointMetadata {
+    let splits = part("splits", Redistribution::Split, &[b"clicks.csv@4096", b""]);
+    let clicks = operator(0x1111, "clicks", vec![state(0, Vec::new(), vec![splits])]);
+    let rules = part("rules", Redistribution::Broadcast, &[b"r"]);
+    let all = part("all", Redistribution::Union, &[b"u"]);
+    let first = vec![
+        run("7-0.run", 900, 0xCAFE_F00D, 12, 0, false),
+        run("5-0.run", 70_000, 1, 1_500, 0, true),
+    ];
+    let second = vec![run("5-1.run", 65_000, 2, 1_400, 64, true)];
+    let count = vec![
+        state(0, first, Vec::new()),
+        state(1, second, vec![rules, all]),
+    ];
+    let count = operator(0x2222, "count", count);
+    let file = operator(0x3333, "file", Vec::new());
+    CheckpointMetadata {
+        job: JobId(0x0011_2233_4455_6677_8899_AABB_CCDD_EEFF),
+        job_name: "clicks per user".to_owned(),
+        checkpoint: CheckpointId(7),
+        kind: CheckpointKind::Checkpoint,
+        started_ms: 1_790_000_000_123,
+        vertices: vec![
+            vertex(0, "clicks", vec![1], vec![clicks]),
+            vertex(1, "count → file", Vec::new(), vec![count, file]),
+        ],
+        committables: vec![PendingCommittable {
+            checkpoint: CheckpointId(6),
+            operator: OperatorId(0x3333),
+            subtask: 1,
+            bytes: b"\x01.part-1.pending".to_vec(),
+        }],
+    }
+}
+
+#[test]
+fn metadata_of_version_1_is_read_and_written_as_ever() {
+    assert_eq!(decode(METADATA_1).unwrap(), content());
+    assert_eq!(encode(&content()).unwrap(), METADATA_1);
+}
+
+#[test]
+fn pointers_of_version_1_are_read_and_written_as_ever() {
+    let facts = FileFacts {
+        bytes: METADATA_1.len() as u64,
+        checksum: crc32c(METADATA_1),
+    };
+    let pointer = Pointer {
+        sequence: 9,
+        term: 2,
+        newest: Some((CheckpointId(7), facts)),
+    };
+    assert_eq!(Pointer::decode(POINTER_1), Some(pointer));
+    assert_eq!(pointer.encode(), POINTER_1);
+}
