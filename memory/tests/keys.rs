@@ -60,6 +60,37 @@ fn agree<K: RecordKey + Ord + Debug>(a: &K, b: &K) {
     }
     <K as Key>::assign(&mut stored, b);
     assert_eq!(&<K as Key>::lend(&stored), b);
+    comes_back(a, b);
+}
+
+/// Decoding answers the key, takes no byte too many, and nothing but what encoding gives.
+fn comes_back<K: RecordKey + Ord + Debug>(a: &K, b: &K) {
+    let mut both = encoded(a);
+    let first = both.len();
+    both.extend(encoded(b));
+    let mut rest = &both[..];
+    for key in [a, b] {
+        let stored = <K as Key>::decode(&mut rest).unwrap();
+        assert_eq!(&<K as Key>::lend(&stored), key);
+    }
+    assert!(rest.is_empty());
+    for end in 0..first {
+        let decoded = <K as Key>::decode(&mut &both[..end]);
+        assert!(decoded.is_err(), "{a:?} cut at {end}");
+    }
+    for at in 0..first {
+        for flip in [1, 0x80, 0xFF] {
+            let mut damaged = both[..first].to_vec();
+            damaged[at] ^= flip;
+            let mut rest = &damaged[..];
+            let Ok(stored) = <K as Key>::decode(&mut rest) else {
+                continue;
+            };
+            let other = <K as Key>::lend(&stored);
+            let taken = damaged.len() - rest.len();
+            assert_eq!(encoded(&other), damaged[..taken], "{a:?} damaged at {at}");
+        }
+    }
 }
 
 #[test]
@@ -166,6 +197,9 @@ fn text_is_one_key_in_every_form() {
         let mut bytes = Vec::new();
         <Str as Key>::encode(&borrowed, &mut bytes);
         assert_eq!(bytes, encoded(&owned));
+        let mut rest = &bytes[..];
+        let decoded = <Str as Key>::decode(&mut rest).unwrap();
+        assert_eq!((decoded.as_str(), rest.len()), (word, 0));
     }
 }
 

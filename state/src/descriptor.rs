@@ -1,11 +1,13 @@
 //! What a state is called and made of: name, kind, types, version.
 //!
 //! Made by the operator that declares the state, kept with every copy of it, compared when a copy is
-//! restored. Invariant: an operator has at most one state of a name. Plain data, lives on any thread.
+//! restored. The types of keys and namespaces are filled in by what keeps the state. Invariant: an
+//! operator has at most one state of a name. Plain data, lives on any thread.
 
 use std::any::type_name;
 use std::fmt;
 
+use crate::error::StateError;
 use crate::ttl::StateTtl;
 
 /// The shape of a state: what one key of it holds.
@@ -21,6 +23,10 @@ pub enum StateKind {
     Map,
     /// One accumulator into which every added value is folded, and of which a result is read.
     Aggregating,
+    /// Times at which a key is to be woken.
+    Timers,
+    /// A map that is the same in every subtask.
+    Broadcast,
 }
 
 impl fmt::Display for StateKind {
@@ -31,6 +37,8 @@ impl fmt::Display for StateKind {
             StateKind::List => "list",
             StateKind::Map => "map",
             StateKind::Aggregating => "aggregating",
+            StateKind::Timers => "timer",
+            StateKind::Broadcast => "broadcast",
         })
     }
 }
@@ -44,21 +52,25 @@ impl fmt::Display for StateKind {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDescriptor {
-    name: String,
-    kind: StateKind,
-    value_type: &'static str,
-    version: u32,
-    ttl: Option<StateTtl>,
+    pub(crate) name: String,
+    pub(crate) kind: StateKind,
+    pub(crate) key_type: String,
+    pub(crate) namespace_type: String,
+    pub(crate) value_type: String,
+    pub(crate) version: u32,
+    pub(crate) ttl: Option<StateTtl>,
 }
 
 impl StateDescriptor {
-    /// A state `name` that holds `V` per key, version 1.
+    /// A state `name` that holds `V` per key, version 1; of keys and namespaces `()` until they are named.
     #[must_use]
     pub fn new<V>(name: impl Into<String>, kind: StateKind) -> StateDescriptor {
         StateDescriptor {
             name: name.into(),
             kind,
-            value_type: type_name::<V>(),
+            key_type: type_name::<()>().to_owned(),
+            namespace_type: type_name::<()>().to_owned(),
+            value_type: type_name::<V>().to_owned(),
             version: 1,
             ttl: None,
         }
@@ -115,6 +127,26 @@ impl StateDescriptor {
         StateDescriptor::new::<ACC>(name, StateKind::Aggregating)
     }
 
+    /// The timers `name`.
+    #[must_use]
+    pub fn timers(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<()>(name, StateKind::Timers)
+    }
+
+    /// A state `name` that holds a map from `K` to `V` which is the same in every subtask.
+    #[must_use]
+    pub fn broadcast<K, V>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor::new::<V>(name, StateKind::Broadcast).of_keys::<K, ()>()
+    }
+
+    /// The same state with keys `K` and namespaces `N`.
+    #[must_use]
+    pub fn of_keys<K, N>(mut self) -> StateDescriptor {
+        self.key_type = type_name::<K>().to_owned();
+        self.namespace_type = type_name::<N>().to_owned();
+        self
+    }
+
     /// The same state under another name.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> StateDescriptor {
@@ -143,8 +175,51 @@ impl StateDescriptor {
 
     /// The Rust type of the values, as the compiler names it.
     #[must_use]
-    pub fn value_type(&self) -> &'static str {
-        self.value_type
+    pub fn value_type(&self) -> &str {
+        &self.value_type
+    }
+
+    /// The Rust type of the keys, as the compiler names it.
+    #[must_use]
+    pub fn key_type(&self) -> &str {
+        &self.key_type
+    }
+
+    /// The Rust type of what entries are kept under besides the key, as the compiler names it.
+    #[must_use]
+    pub fn namespace_type(&self) -> &str {
+        &self.namespace_type
+    }
+
+    /// Whether rows that were written under `self` can be taken back by the state `now` declares.
+    ///
+    /// # Errors
+    /// Names what has changed.
+    pub fn check_restore(&self, now: &StateDescriptor) -> Result<(), StateError> {
+        let ages = |ttl: Option<StateTtl>| if ttl.is_some() { "with" } else { "without" };
+        let (version, new_version) = (self.version.to_string(), now.version.to_string());
+        let (kind, new_kind) = (self.kind.to_string(), now.kind.to_string());
+        let parts = [
+            ("kind", kind.as_str(), new_kind.as_str()),
+            ("type of keys", &self.key_type, &now.key_type),
+            (
+                "type of namespaces",
+                &self.namespace_type,
+                &now.namespace_type,
+            ),
+            ("type of values", &self.value_type, &now.value_type),
+            ("version", &version, &new_version),
+            ("time to live", ages(self.ttl), ages(now.ttl)),
+        ];
+        match parts.into_iter().find(|(_, old, new)| old != new) {
+            None => Ok(()),
+            Some((what, old, new)) => Err(StateError::Changed {
+                state: now.name.clone(),
+                what,
+                old: old.to_owned(),
+                new: new.to_owned(),
+            }),
+        }
     }
 
     /// The version of the value type, raised by the user who changes it.
@@ -161,7 +236,7 @@ impl fmt::Display for StateDescriptor {
             kind,
             value_type,
             version,
-            ttl: _,
+            ..
         } = self;
         write!(
             f,

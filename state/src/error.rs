@@ -4,7 +4,7 @@
 //! has lost nothing that was in the state before it. Plain data, lives on any thread.
 
 use thalweg_core::ErrorKind;
-use thalweg_memory::BudgetExceeded;
+use thalweg_memory::{BudgetExceeded, Damaged, DamagedKey};
 
 /// An access to keyed state that could not be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,40 @@ pub enum StateError {
         "the table grew, shrank or lost entries between two slices of a scan: scan again from the start"
     )]
     ScanOvertaken,
+    /// The key or namespace of a row that is taken back is none.
+    #[error("a row of the state that is restored has no key of its type: {0}")]
+    DamagedKey(#[from] DamagedKey),
+    /// The value of a row that is taken back is none.
+    #[error("a row of the state that is restored has no value of its type: {0}")]
+    DamagedValue(#[from] Damaged),
+    /// A row that is taken back is for another subtask.
+    #[error(
+        "a row of key group {group} is restored into a state of the key groups {from} to {to}: the copy \
+         was written with another maximum of the parallelism, which must stay what it was"
+    )]
+    ForeignRow {
+        /// The group the row belongs to.
+        group: u16,
+        /// The first group of the state.
+        from: u16,
+        /// The group behind its last.
+        to: u16,
+    },
+    /// A copy was written under another declaration of the state.
+    #[error(
+        "the {what} of state '{state}' was {old} when the copy was written and is {new} now: declare it as \
+         it was, or give the state another name and begin with nothing"
+    )]
+    Changed {
+        /// The name of the state.
+        state: String,
+        /// Which part of the declaration.
+        what: &'static str,
+        /// What it was.
+        old: String,
+        /// What it is.
+        new: String,
+    },
 }
 
 impl StateError {
@@ -75,7 +109,10 @@ impl StateError {
             StateError::NoCurrentKey { .. }
             | StateError::Reentered { .. }
             | StateError::DeclaredTwice { .. }
-            | StateError::CannotMerge => ErrorKind::Invalid,
+            | StateError::CannotMerge
+            | StateError::ForeignRow { .. }
+            | StateError::Changed { .. } => ErrorKind::Invalid,
+            StateError::DamagedKey(_) | StateError::DamagedValue(_) => ErrorKind::Data,
             StateError::ScanOvertaken => ErrorKind::Internal,
         }
     }

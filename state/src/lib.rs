@@ -22,7 +22,7 @@ pub mod table;
 pub mod timer;
 pub mod ttl;
 
-pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, StateTable};
+pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, SnapshotWork, StateTable};
 pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
@@ -31,8 +31,8 @@ pub use keyed::{
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
 pub use snapshot::{
-    OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, SnapshotEffort,
-    TaskSnapshot,
+    CutKind, DamagedDescriptor, OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink,
+    RunHandle, Snapshot, SnapshotEffort, StateVisitor, TaskSnapshot,
 };
 pub use table::{
     KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,

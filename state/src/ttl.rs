@@ -70,6 +70,11 @@ impl StateTtl {
         self
     }
 
+    /// The same in milliseconds.
+    pub(crate) fn milliseconds(&self) -> i64 {
+        self.milliseconds
+    }
+
     /// How long it lives.
     #[must_use]
     pub fn time_to_live(&self) -> Duration {

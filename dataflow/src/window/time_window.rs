@@ -12,7 +12,7 @@ use thalweg_memory::record::rkyv::rancor::Panic;
 use thalweg_memory::record::rkyv::rend::i64_le;
 use thalweg_memory::record::rkyv::tuple::ArchivedTuple2;
 use thalweg_memory::record::rkyv::{Archive, Deserialize, Place, Resolver, Serialize};
-use thalweg_memory::record::{Archiver, Full, Record, Reviver};
+use thalweg_memory::record::{Archiver, DamagedKey, Full, Record, Reviver};
 use thalweg_state::Namespace;
 
 /// The times from `start` up to, and not including, `end`.
@@ -101,6 +101,15 @@ impl Namespace for TimeWindow {
     #[inline(always)]
     fn spread(&self) -> u64 {
         (self.start, self.end).spread()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        (self.start, self.end).encode(out);
+    }
+
+    fn decode(input: &mut &[u8]) -> Result<TimeWindow, DamagedKey> {
+        let (start, end) = Namespace::decode(input)?;
+        Ok(TimeWindow { start, end })
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Shape<'a> {
 
 /// A struct's fields, or an enum variant's.
 pub(crate) struct Variant<'a> {
+    /// Its name, to make one.
+    pub(crate) path: TokenStream,
     /// Matches the variant by reference and binds all fields.
     pub(crate) pattern: TokenStream,
     /// The fields in order.
@@ -97,6 +99,7 @@ impl<'a> Variant<'a> {
         let bindings = fields.iter().map(|field| &field.binding);
         // A tuple struct may be matched by its indices as well.
         Variant {
+            path: path.clone(),
             pattern: quote!(#path { #(#members: #bindings),* }),
             fields,
         }

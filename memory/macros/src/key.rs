@@ -1,8 +1,8 @@
 //! `#[record(key)]`: the implementation of `RecordKey`.
 //!
 //! A struct is stored as its fields' stored forms (nested pairs, so there is no limit to their number),
-//! an enum as itself. Both hash and encode their fields in order; an enum puts its variant's number
-//! first; a struct of one field hashes as that field.
+//! an enum as itself. Both hash, encode and decode their fields in order; an enum puts its variant's
+//! number first; a struct of one field hashes as that field.
 //!
 //! Invariant: a stored format: the order of fields and variants decides hash and encoding. Compile time
 //! only.
@@ -22,7 +22,7 @@ pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>)
     let (_, arguments, _) = input.generics.split_for_impl();
     let identity = identity(room, shape);
     let storage = if shape.is_enum {
-        enum_storage(room)
+        enum_storage(room, shape)
     } else {
         struct_storage(room, shape)
     };
@@ -76,7 +76,16 @@ fn identity(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
 }
 
 /// Kept as it is.
-fn enum_storage(room: &TokenStream) -> TokenStream {
+fn enum_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
+    let decodings = shape.variants.iter().enumerate().map(|(number, variant)| {
+        let (number, path) = (number as u32, &variant.path);
+        let fields = variant.fields.iter().map(|Field { member, ty, .. }| {
+            quote_spanned!(ty.span()=> #member: <#ty as #room::RecordKey>::from_stored(
+                &<#ty as #room::RecordKey>::decode_stored(input)?
+            ))
+        });
+        quote!(#number => ::std::result::Result::Ok(#path { #(#fields),* }))
+    });
     quote! {
         type Stored = Self;
 
@@ -98,6 +107,17 @@ fn enum_storage(room: &TokenStream) -> TokenStream {
         #[inline]
         fn stored_heap_bytes(stored: &Self) -> usize {
             #room::Record::heap_bytes(stored)
+        }
+
+        fn decode_stored(
+            input: &mut &[u8],
+        ) -> ::std::result::Result<Self, #room::order::DamagedKey> {
+            match #room::order::decode_u32(input)? {
+                #(#decodings,)*
+                _ => ::std::result::Result::Err(
+                    #room::order::DamagedKey::new("an enum has no variant of its number")
+                ),
+            }
         }
     }
 }
@@ -147,6 +167,13 @@ fn struct_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
              ty,
          }| { quote!(#member: <#ty as #room::RecordKey>::from_stored(#binding)) },
     );
+    let decoded = if fields.is_empty() {
+        quote!(::std::default::Default::default())
+    } else {
+        nest(
+            &|Field { ty, .. }| quote_spanned!(ty.span()=> <#ty as #room::RecordKey>::decode_stored(input)?),
+        )
+    };
     let sizes = fields.iter().map(|Field { binding, ty, .. }| {
         quote!(+ <#ty as #room::RecordKey>::stored_heap_bytes(#binding))
     });
@@ -176,6 +203,14 @@ fn struct_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
         #[inline]
         fn stored_heap_bytes(#stored_pattern: &Self::Stored) -> usize {
             0usize #(#sizes)*
+        }
+
+        #[inline]
+        #[allow(unused_variables, reason = "a type without fields decodes from nothing")]
+        fn decode_stored(
+            input: &mut &[u8],
+        ) -> ::std::result::Result<Self::Stored, #room::order::DamagedKey> {
+            ::std::result::Result::Ok(#decoded)
         }
     }
 }

@@ -12,7 +12,7 @@ use compact_str::CompactString;
 use thalweg_core::key_group::KeyHash;
 
 use super::Record;
-use super::order;
+use super::order::{self, DamagedKey};
 use super::view::{Item, Str};
 
 /// An item by which a stream is partitioned and state is found.
@@ -45,6 +45,12 @@ pub trait Key: Item {
 
     /// Appends the canonical bytes, which compare as the keys do (see [`order`]).
     fn encode(key: &Self::Of<'_>, out: &mut Vec<u8>);
+
+    /// Takes canonical bytes off the front of `input` and answers what a table keeps of their key.
+    ///
+    /// # Errors
+    /// When they are not what [`Key::encode`] writes for any key.
+    fn decode(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey>;
 }
 
 /// A record that is a key. Get it by `#[record(key)]`; what the methods promise stands at [`Key`].
@@ -83,6 +89,12 @@ pub trait RecordKey: Record {
 
     /// See [`Key::encode`].
     fn encode_key(&self, out: &mut Vec<u8>);
+
+    /// See [`Key::decode`].
+    ///
+    /// # Errors
+    /// When the bytes are not those of a key.
+    fn decode_stored(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey>;
 }
 
 impl<T: RecordKey> Key for T {
@@ -121,6 +133,11 @@ impl<T: RecordKey> Key for T {
     #[inline]
     fn encode(key: &T, out: &mut Vec<u8>) {
         key.encode_key(out);
+    }
+
+    #[inline]
+    fn decode(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey> {
+        T::decode_stored(input)
     }
 }
 
@@ -166,6 +183,11 @@ impl Key for Str {
     fn encode(key: &&str, out: &mut Vec<u8>) {
         order::encode_bytes(key.as_bytes(), out);
     }
+
+    fn decode(input: &mut &[u8]) -> Result<CompactString, DamagedKey> {
+        CompactString::from_utf8(order::decode_bytes(input)?)
+            .map_err(|_| DamagedKey::new("a text is not UTF-8"))
+    }
 }
 
 /// The methods of a key that is kept as it is.
@@ -191,7 +213,7 @@ macro_rules! kept_as_is {
 }
 
 macro_rules! integer_keys {
-    ($($type:ty, $encode:ident, $hash:ident as $wide:ty;)*) => {$(
+    ($($type:ty, $encode:ident, $decode:ident, $hash:ident as $wide:ty;)*) => {$(
         impl RecordKey for $type {
             kept_as_is!();
 
@@ -204,22 +226,27 @@ macro_rules! integer_keys {
             fn encode_key(&self, out: &mut Vec<u8>) {
                 order::$encode(*self, out);
             }
+
+            #[inline]
+            fn decode_stored(input: &mut &[u8]) -> Result<Self, DamagedKey> {
+                order::$decode(input)
+            }
         }
     )*};
 }
 
 // Signed numbers are extended with their sign: equal numbers of any width up to 64 bits hash equally.
 integer_keys! {
-    u8, encode_u8, of_u64 as u64;
-    u16, encode_u16, of_u64 as u64;
-    u32, encode_u32, of_u64 as u64;
-    u64, encode_u64, of_u64 as u64;
-    u128, encode_u128, of_u128 as u128;
-    i8, encode_i8, of_u64 as u64;
-    i16, encode_i16, of_u64 as u64;
-    i32, encode_i32, of_u64 as u64;
-    i64, encode_i64, of_u64 as u64;
-    i128, encode_i128, of_u128 as u128;
+    u8, encode_u8, decode_u8, of_u64 as u64;
+    u16, encode_u16, decode_u16, of_u64 as u64;
+    u32, encode_u32, decode_u32, of_u64 as u64;
+    u64, encode_u64, decode_u64, of_u64 as u64;
+    u128, encode_u128, decode_u128, of_u128 as u128;
+    i8, encode_i8, decode_i8, of_u64 as u64;
+    i16, encode_i16, decode_i16, of_u64 as u64;
+    i32, encode_i32, decode_i32, of_u64 as u64;
+    i64, encode_i64, decode_i64, of_u64 as u64;
+    i128, encode_i128, decode_i128, of_u128 as u128;
 }
 
 impl RecordKey for bool {
@@ -233,6 +260,11 @@ impl RecordKey for bool {
     #[inline]
     fn encode_key(&self, out: &mut Vec<u8>) {
         order::encode_u8((*self).into(), out);
+    }
+
+    #[inline]
+    fn decode_stored(input: &mut &[u8]) -> Result<bool, DamagedKey> {
+        order::decode_presence(input)
     }
 }
 
@@ -248,6 +280,11 @@ impl RecordKey for char {
     fn encode_key(&self, out: &mut Vec<u8>) {
         order::encode_u32((*self).into(), out);
     }
+
+    #[inline]
+    fn decode_stored(input: &mut &[u8]) -> Result<char, DamagedKey> {
+        char::from_u32(order::decode_u32(input)?).ok_or(DamagedKey::new("a character is none"))
+    }
 }
 
 impl RecordKey for () {
@@ -260,6 +297,11 @@ impl RecordKey for () {
 
     #[inline]
     fn encode_key(&self, _: &mut Vec<u8>) {}
+
+    #[inline]
+    fn decode_stored(_: &mut &[u8]) -> Result<(), DamagedKey> {
+        Ok(())
+    }
 }
 
 impl RecordKey for String {
@@ -298,6 +340,11 @@ impl RecordKey for String {
     #[inline]
     fn encode_key(&self, out: &mut Vec<u8>) {
         Str::encode(&self.as_str(), out);
+    }
+
+    #[inline]
+    fn decode_stored(input: &mut &[u8]) -> Result<CompactString, DamagedKey> {
+        Str::decode(input)
     }
 }
 
@@ -351,6 +398,13 @@ impl<K: RecordKey> RecordKey for Option<K> {
             key.encode_key(out);
         }
     }
+
+    #[inline]
+    fn decode_stored(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey> {
+        order::decode_presence(input)?
+            .then(|| K::decode_stored(input))
+            .transpose()
+    }
 }
 
 macro_rules! tuple_keys {
@@ -393,6 +447,11 @@ macro_rules! tuple_keys {
             fn encode_key(&self, out: &mut Vec<u8>) {
                 self.0.encode_key(out);
                 $(self.$index.encode_key(out);)+
+            }
+
+            #[inline]
+            fn decode_stored(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey> {
+                Ok(($first::decode_stored(input)?, $($name::decode_stored(input)?,)+))
             }
         }
     )*};

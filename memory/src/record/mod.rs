@@ -2,7 +2,7 @@
 //!
 //! [`Record`] is the owned value users see; [`Item`] adds what may be borrowed on the way ([`Str`],
 //! [`View`], [`KeyValue`]); [`Wire`] is an item that can be written and read; [`Key`] one that state can
-//! be kept under. The only room of the engine that knows rkyv.
+//! be kept under; [`SavedRecord`] keeps a record as bytes. The only room of the engine that knows rkyv.
 //!
 //! Invariant: an item and the record it borrows from have the same archive (`Wire::Form`), so what was
 //! written as `&str` may be read as `String`, and the other way round. Nothing here holds state; usable
@@ -45,6 +45,7 @@ mod archive;
 mod key;
 pub mod order;
 mod provided;
+mod saved;
 mod view;
 
 #[doc(hidden)]
@@ -54,6 +55,8 @@ pub use thalweg_macros::record;
 
 pub use archive::{Archiver, Checker, Damaged, Full, Reviver};
 pub use key::{Key, RecordKey};
+pub use order::DamagedKey;
+pub use saved::SavedRecord;
 #[doc(hidden)]
 pub use thalweg_core::key_group::KeyHash;
 pub(crate) use view::ArchivedOf;

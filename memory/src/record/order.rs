@@ -59,3 +59,96 @@ pub fn encode_bytes(value: &[u8], out: &mut Vec<u8>) {
 pub fn encode_presence(some: bool, out: &mut Vec<u8>) {
     out.push(some.into());
 }
+
+/// Bytes that are no canonical key of the type they should be of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the bytes are not the canonical bytes of a key ({what}): they were damaged, or written for another \
+     type of key; restore from a copy that is whole, with the job's own types"
+)]
+pub struct DamagedKey {
+    what: &'static str,
+}
+
+impl DamagedKey {
+    /// Damage described by `what`.
+    #[must_use]
+    pub fn new(what: &'static str) -> DamagedKey {
+        DamagedKey { what }
+    }
+}
+
+/// Takes the next `N` bytes off the front.
+#[inline]
+fn take<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], DamagedKey> {
+    let Some((taken, rest)) = input.split_first_chunk() else {
+        return Err(DamagedKey::new("it ends too early"));
+    };
+    *input = rest;
+    Ok(*taken)
+}
+
+macro_rules! decode_unsigned {
+    ($($name:ident $type:ty;)*) => {$(
+        #[doc = concat!("Takes a `", stringify!($type), "` off the front.")]
+        ///
+        /// # Errors
+        /// When there are too few bytes.
+        #[inline]
+        pub fn $name(input: &mut &[u8]) -> Result<$type, DamagedKey> {
+            take(input).map(<$type>::from_be_bytes)
+        }
+    )*};
+}
+
+macro_rules! decode_signed {
+    ($($name:ident $type:ty;)*) => {$(
+        #[doc = concat!("Takes an `", stringify!($type), "` off the front.")]
+        ///
+        /// # Errors
+        /// When there are too few bytes.
+        #[inline]
+        pub fn $name(input: &mut &[u8]) -> Result<$type, DamagedKey> {
+            take(input).map(|bytes| <$type>::from_be_bytes(bytes) ^ <$type>::MIN)
+        }
+    )*};
+}
+
+decode_unsigned! { decode_u8 u8; decode_u16 u16; decode_u32 u32; decode_u64 u64; decode_u128 u128; }
+decode_signed! { decode_i8 i8; decode_i16 i16; decode_i32 i32; decode_i64 i64; decode_i128 i128; }
+
+/// Takes a byte string off the front.
+///
+/// # Errors
+/// When it has no end, or a 0 in it that means nothing.
+pub fn decode_bytes(input: &mut &[u8]) -> Result<Vec<u8>, DamagedKey> {
+    let mut value = Vec::new();
+    loop {
+        let Some(zero) = input.iter().position(|byte| *byte == 0) else {
+            return Err(DamagedKey::new("a text has no end"));
+        };
+        let Some(after) = input.get(zero + 1) else {
+            return Err(DamagedKey::new("a text has no end"));
+        };
+        value.extend_from_slice(&input[..zero]);
+        *input = &input[zero + 2..];
+        match after {
+            1 => return Ok(value),
+            0xFF => value.push(0),
+            _ => return Err(DamagedKey::new("a text has a 0 that means nothing")),
+        }
+    }
+}
+
+/// Takes off the front whether an option holds a value.
+///
+/// # Errors
+/// When it says neither.
+#[inline]
+pub fn decode_presence(input: &mut &[u8]) -> Result<bool, DamagedKey> {
+    match decode_u8(input)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(DamagedKey::new("a yes or no is neither")),
+    }
+}

@@ -5,10 +5,14 @@
 
 use std::rc::Rc;
 
-use thalweg_core::{Epoch, KeyHash};
+use thalweg_core::KeyHash;
 
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
+use crate::snapshot::{Snapshot, StateVisitor};
+
+/// What is done with the copying of a state.
+pub type SnapshotWork<'a> = dyn FnMut(&mut dyn Snapshot) -> Result<(), StateError> + 'a;
 
 /// Whether the entries of a batch are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +46,11 @@ pub trait StateTable {
         let _ = (from, records);
     }
 
-    /// Entries that change from now on are stamped with `epoch`.
-    fn set_epoch(&self, epoch: Epoch);
+    /// Does what copies are for: cuts, slices of their rows, rows taken back.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    fn snapshot(&self, work: &mut SnapshotWork<'_>) -> Result<(), StateError>;
 
     /// The number of entries.
     fn entries(&self) -> usize;
@@ -81,8 +88,11 @@ pub trait Backend {
     /// Finds the entries of so many records that are resident, before they are applied.
     fn locate(&mut self, from: u8, records: usize);
 
-    /// Moves all tables on to `epoch`.
-    fn set_epoch(&mut self, epoch: Epoch);
+    /// Shows all states, in the order of registration.
+    ///
+    /// # Errors
+    /// That of the visitor; no further state is shown.
+    fn visit(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
 
     /// Bytes held by all tables.
     fn memory_bytes(&self) -> u64;

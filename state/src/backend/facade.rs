@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
-use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
+use thalweg_core::{KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::{Budget, Key, Record};
 
 use super::contract::{Backend, Residency, StateTable};
@@ -15,6 +15,7 @@ use super::hashmap::HashMapBackend;
 use crate::descriptor::{StateDescriptor, StateKind};
 use crate::error::StateError;
 use crate::keyed::{KeyedContext, ProcessingClock, ReducingState, SharedTable, ValueState, Values};
+use crate::snapshot::StateVisitor;
 use crate::table::{KeyedTable, Namespace};
 
 /// The keyed states of one operator of one subtask.
@@ -135,7 +136,7 @@ impl<K: Key> KeyedBackend<K> {
         }
         let table = self.new_table()?;
         let shared = Rc::new(SharedTable {
-            descriptor,
+            descriptor: descriptor.of_keys::<K, ()>(),
             table: RefCell::new(table),
         });
         self.register(Rc::clone(&shared) as _)?;
@@ -186,9 +187,35 @@ impl<K: Key> KeyedBackend<K> {
         self.backend.locate(from, records);
     }
 
-    /// Moves all states on to `epoch`.
-    pub fn set_epoch(&mut self, epoch: Epoch) {
-        self.backend.set_epoch(epoch);
+    /// Shows every state, in the order of declaration, to what cuts, copies or restores them.
+    ///
+    /// # Errors
+    /// That of the visitor; no further state is shown.
+    ///
+    /// ```
+    /// use thalweg_core::{Epoch, MaxParallelism};
+    /// use thalweg_memory::{Budget, Key};
+    /// use thalweg_state::{CutKind, KeyedBackend, Row, Scan, Snapshot, StateDescriptor};
+    ///
+    /// let slot = Budget::new("slot-0", 1 << 20);
+    /// let max = MaxParallelism::default();
+    /// let mut backend = KeyedBackend::<u64>::in_memory(0..128, max, slot);
+    /// let mut seen = backend.value_state::<u64>("seen")?;
+    /// backend.context().set_current(u64::hash(&7), &7);
+    /// seen.set(1)?;
+    /// let mut rows = 0;
+    /// backend.visit_states(&mut |state: &StateDescriptor, snapshot: &mut dyn Snapshot| {
+    ///     assert_eq!((state.name(), state.key_type()), ("seen", "u64"));
+    ///     let kind = snapshot.freeze(Epoch(1), CutKind::Changes);
+    ///     assert_eq!(kind, CutKind::Everything, "the first cut writes all");
+    ///     while snapshot.emit(100, &mut |_: Row<'_>| rows += 1)? == Scan::More {}
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(rows, 1);
+    /// # Ok::<(), thalweg_state::StateError>(())
+    /// ```
+    pub fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.backend.visit(visitor)
     }
 
     /// Bytes held by all states.

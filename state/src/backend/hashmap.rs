@@ -5,17 +5,17 @@
 
 use std::rc::Rc;
 
-use thalweg_core::{Epoch, KeyHash};
+use thalweg_core::KeyHash;
 
 use super::contract::{Backend, Residency, StateTable};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
+use crate::snapshot::StateVisitor;
 
 /// Tables that never leave memory.
 #[derive(Default)]
 pub struct HashMapBackend {
     tables: Vec<Rc<dyn StateTable>>,
-    epoch: Option<Epoch>,
 }
 
 impl HashMapBackend {
@@ -40,9 +40,6 @@ impl Backend for HashMapBackend {
                 second: new.to_string(),
             });
         }
-        if let Some(epoch) = self.epoch {
-            table.set_epoch(epoch);
-        }
         self.tables.push(table);
         Ok(())
     }
@@ -60,11 +57,10 @@ impl Backend for HashMapBackend {
         }
     }
 
-    fn set_epoch(&mut self, epoch: Epoch) {
-        self.epoch = Some(epoch);
-        for table in &self.tables {
-            table.set_epoch(epoch);
-        }
+    fn visit(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.tables.iter().try_for_each(|table| {
+            table.snapshot(&mut |state| visitor.visit(table.descriptor(), state))
+        })
     }
 
     fn memory_bytes(&self) -> u64 {

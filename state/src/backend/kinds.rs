@@ -50,11 +50,11 @@ impl<K: Key> KeyedBackend<K> {
         let tables = match descriptor.ttl() {
             None => {
                 let chunks = ListChunks::new(self.new_table()?, Lasting);
-                Kept::Lasting(self.hold(descriptor, chunks)?)
+                Kept::Lasting(self.hold::<N, _>(descriptor, chunks)?)
             }
             Some(ttl) => {
                 let chunks = ListChunks::new(self.new_table()?, self.expiring(ttl));
-                Kept::Expiring(self.hold(descriptor, chunks)?)
+                Kept::Expiring(self.hold::<N, _>(descriptor, chunks)?)
             }
         };
         Ok(ListState::new(tables, Rc::clone(self.context())))
@@ -82,12 +82,12 @@ impl<K: Key> KeyedBackend<K> {
         let tables = match descriptor.ttl() {
             None => {
                 let entries = MapEntries::new(self.new_table()?, self.new_table()?, Lasting);
-                Kept::Lasting(self.hold(descriptor, entries)?)
+                Kept::Lasting(self.hold::<N, _>(descriptor, entries)?)
             }
             Some(ttl) => {
                 let aging = self.expiring(ttl);
                 let entries = MapEntries::new(self.new_table()?, self.new_table()?, aging);
-                Kept::Expiring(self.hold(descriptor, entries)?)
+                Kept::Expiring(self.hold::<N, _>(descriptor, entries)?)
             }
         };
         Ok(MapState::new(tables, Rc::clone(self.context())))
@@ -118,7 +118,7 @@ impl<K: Key> KeyedBackend<K> {
         let tables = match descriptor.ttl() {
             None => {
                 let cells = self.cells(Lasting)?;
-                Kept::Lasting(self.hold(descriptor, cells)?)
+                Kept::Lasting(self.hold::<N, _>(descriptor, cells)?)
             }
             Some(ttl) => Kept::Expiring(self.expiring_cells(descriptor, ttl)?),
         };
@@ -136,7 +136,7 @@ impl<K: Key> KeyedBackend<K> {
         ttl: StateTtl,
     ) -> Result<ExpiringCells<K, V, N>, StateError> {
         let cells = self.cells(self.expiring(ttl))?;
-        self.hold(descriptor, cells)
+        self.hold::<N, _>(descriptor, cells)
     }
 
     fn cells<V: Record, N: Namespace, A: Aging<V>>(
@@ -150,12 +150,12 @@ impl<K: Key> KeyedBackend<K> {
         Expiring::new(ttl, Rc::clone(self.clock()))
     }
 
-    fn hold<T: Tables + 'static>(
+    fn hold<N, T: Tables + 'static>(
         &mut self,
         descriptor: StateDescriptor,
         tables: T,
     ) -> Result<Rc<Held<T>>, StateError> {
-        let held = Held::new(descriptor, tables);
+        let held = Held::new(descriptor.of_keys::<K, N>(), tables);
         self.register(Rc::clone(&held) as _)?;
         Ok(held)
     }

@@ -9,6 +9,6 @@ mod facade;
 mod hashmap;
 mod kinds;
 
-pub use contract::{Backend, Residency, StateTable};
+pub use contract::{Backend, Residency, SnapshotWork, StateTable};
 pub use facade::KeyedBackend;
 pub use hashmap::HashMapBackend;

@@ -11,6 +11,7 @@ use thalweg_memory::{Key, Record};
 use super::aging::Aging;
 use super::held::Tables;
 use crate::error::StateError;
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// A table of values.
@@ -104,10 +105,6 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> 
         self.table.prefetch_batch(hashes);
     }
 
-    fn set_epoch(&mut self, epoch: Epoch) {
-        self.table.set_epoch(epoch);
-    }
-
     fn entries(&self) -> usize {
         self.table.len()
     }
@@ -129,6 +126,35 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> 
             self.table.remove_in(K::hash(&key), &key, namespace);
         }
         Ok(expired.len())
+    }
+}
+
+/// The rows of its cuts hold what is alive when they are written.
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A> {
+    fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
+        self.table.freeze(epoch, kind)
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.table.is_cutting()
+    }
+
+    fn emit(&mut self, budget: usize, out: &mut dyn RowSink) -> Result<Scan, StateError> {
+        let aging = &self.aging;
+        let alive = |kept: &A::Kept| !A::AGES || !aging.is_expired(kept);
+        self.table.emit_kept(budget, alive, out)
+    }
+
+    fn cut_failed(&mut self) {
+        self.table.cut_failed();
+    }
+
+    fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
+        self.table.restore(row)
+    }
+
+    fn forget_base(&mut self) {
+        self.table.forget_base();
     }
 }
 

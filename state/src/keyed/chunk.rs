@@ -5,6 +5,7 @@
 //! data, lives on any thread.
 
 use thalweg_core::KeyHash;
+use thalweg_memory::DamagedKey;
 
 use crate::table::Namespace;
 
@@ -40,5 +41,17 @@ impl<N: Namespace> Namespace for Chunk<N> {
         } else {
             KeyHash(namespace).combine(KeyHash::of_u64(self.number)).0
         }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.namespace.encode(out);
+        self.number.encode(out);
+    }
+
+    fn decode(input: &mut &[u8]) -> Result<Self, DamagedKey> {
+        Ok(Chunk {
+            namespace: N::decode(input)?,
+            number: u64::decode(input)?,
+        })
     }
 }

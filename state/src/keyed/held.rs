@@ -6,20 +6,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use thalweg_core::{Epoch, KeyHash};
+use thalweg_core::KeyHash;
 use thalweg_memory::Key;
 
 use super::context::KeyedContext;
-use crate::backend::StateTable;
+use crate::backend::{SnapshotWork, StateTable};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
+use crate::snapshot::Snapshot;
 
 /// One table or several that make up a state.
-pub(crate) trait Tables {
+pub(crate) trait Tables: Snapshot {
     /// Brings near what is touched first for each of `hashes`.
     fn prefetch_batch(&self, hashes: &[KeyHash]);
-    /// Entries that change from now on are stamped with `epoch`.
-    fn set_epoch(&mut self, epoch: Epoch);
     /// Entries of all tables.
     fn entries(&self) -> usize;
     /// Bytes held by all tables.
@@ -75,8 +74,8 @@ impl<T: Tables> StateTable for Held<T> {
         self.tables.borrow().prefetch_batch(hashes);
     }
 
-    fn set_epoch(&self, epoch: Epoch) {
-        self.tables.borrow_mut().set_epoch(epoch);
+    fn snapshot(&self, work: &mut SnapshotWork<'_>) -> Result<(), StateError> {
+        work(&mut *self.tables.borrow_mut())
     }
 
     fn entries(&self) -> usize {

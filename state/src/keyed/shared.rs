@@ -5,11 +5,11 @@
 
 use std::cell::RefCell;
 
-use thalweg_core::{Epoch, KeyHash};
+use thalweg_core::KeyHash;
 use thalweg_memory::{Key, Record};
 
 use super::context::KeyedContext;
-use crate::backend::StateTable;
+use crate::backend::{SnapshotWork, StateTable};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::table::KeyedTable;
@@ -58,8 +58,8 @@ impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
         self.table.borrow_mut().locate(from, records);
     }
 
-    fn set_epoch(&self, epoch: Epoch) {
-        self.table.borrow_mut().set_epoch(epoch);
+    fn snapshot(&self, work: &mut SnapshotWork<'_>) -> Result<(), StateError> {
+        work(&mut *self.table.borrow_mut())
     }
 
     fn entries(&self) -> usize {

@@ -4,10 +4,20 @@
 //! state as it was at its barrier, whatever changes while it is written. Lives on one shard's thread, but
 //! for the plain data that crosses to the coordinator.
 
+mod contract;
+mod declared;
 mod handle;
+mod log;
+#[cfg(test)]
+pub(crate) mod planted;
+#[cfg(test)]
+pub(crate) mod reading;
 mod row;
 
+pub use contract::{CutKind, Snapshot, StateVisitor};
+pub use declared::DamagedDescriptor;
 pub use handle::{
     OperatorPart, OperatorSnapshot, Redistribution, RunHandle, SnapshotEffort, TaskSnapshot,
 };
+pub(crate) use log::{LogCursor, RowLog};
 pub use row::{Row, RowSink};

@@ -23,6 +23,17 @@ impl Account {
         }
     }
 
+    /// The budget it takes from.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Makes all that `other` holds and owes its own. Both take from one budget.
+    pub(crate) fn take_over(&mut self, other: &mut Account) {
+        self.held += std::mem::take(&mut other.held);
+        self.owed += std::mem::take(&mut other.owed);
+    }
+
     /// Bytes in use, owed ones included.
     pub(crate) fn bytes(&self) -> u64 {
         self.held + self.owed

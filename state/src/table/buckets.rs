@@ -10,6 +10,7 @@ use std::io;
 use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
 
 use super::place::{Place, Scale};
+use super::stamp::Stamp;
 
 /// Entries per hundred slots at which an array is full.
 const FULL_PERCENT: usize = 60;
@@ -165,17 +166,40 @@ impl<E> Buckets<E> {
 
     /// The same, to change, with its stamp set.
     #[inline(always)]
-    pub(crate) fn at_mut(&mut self, seat: Seat, stamp: u32) -> &mut E {
+    pub(crate) fn at_mut(&mut self, seat: Seat, stamp: Stamp) -> &mut E {
         let bucket = &mut self.array.buckets_mut()[seat.bucket];
-        bucket.set_stamp(seat.slot, stamp);
+        let over = stamp.over(bucket.stamp(seat.slot));
+        bucket.set_stamp(seat.slot, over);
         match bucket.get_mut(seat.slot) {
             Some(entry) => entry,
             None => unreachable!("a seat that was just found is taken"),
         }
     }
 
+    /// The stamp beside an entry.
+    #[inline(always)]
+    pub(crate) fn stamp(&self, seat: Seat) -> Stamp {
+        Stamp(self.array.buckets()[seat.bucket].stamp(seat.slot))
+    }
+
+    /// Puts another stamp beside an entry.
+    #[inline(always)]
+    pub(crate) fn set_stamp(&mut self, seat: Seat, stamp: Stamp) {
+        self.array.buckets_mut()[seat.bucket].set_stamp(seat.slot, stamp.0);
+    }
+
+    /// Changes the stamps of all entries.
+    pub(crate) fn restamp_all(&mut self, change: impl Fn(Stamp) -> Stamp) {
+        for bucket in self.array.buckets_mut() {
+            for slot in 0..SLOTS {
+                let stamp = Stamp(bucket.stamp(slot));
+                bucket.set_stamp(slot, change(stamp).0);
+            }
+        }
+    }
+
     /// Puts a new entry where its place belongs.
-    pub(crate) fn put(&mut self, place: Place, tag: Tag, stamp: u32, entry: E) -> Seat {
+    pub(crate) fn put(&mut self, place: Place, tag: Tag, stamp: Stamp, entry: E) -> Seat {
         assert!(self.entries < self.len() * SLOTS, "there is a vacant slot");
         let mut entry = entry;
         let home = self.home(place);
@@ -183,7 +207,7 @@ impl<E> Buckets<E> {
         loop {
             let bucket = self.on_the_way(home, steps);
             let here = &mut self.array.buckets_mut()[bucket];
-            match here.put(tag, stamp, entry) {
+            match here.put(tag, stamp.0, entry) {
                 Ok(slot) => {
                     self.entries += 1;
                     return Seat { bucket, slot };
@@ -216,11 +240,11 @@ impl<E> Buckets<E> {
     }
 
     /// Takes everything out of one bucket. Overflow counts stay, so that probes still pass.
-    pub(crate) fn empty(&mut self, bucket: usize, mut moved: impl FnMut(Tag, u32, E)) {
+    pub(crate) fn empty(&mut self, bucket: usize, mut moved: impl FnMut(Tag, Stamp, E)) {
         for slot in 0..SLOTS {
             if let Some((tag, stamp, entry)) = self.array.buckets_mut()[bucket].take(slot) {
                 self.entries -= 1;
-                moved(tag, stamp, entry);
+                moved(tag, Stamp(stamp), entry);
             }
         }
     }

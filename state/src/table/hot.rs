@@ -4,25 +4,26 @@
 //! [`KeyedTable::locate`] have brought its entry near: one [`KeyedTable::upsert`] or
 //! [`KeyedTable::fold`] each. Nothing is allocated per record in steady state.
 //!
-//! Invariants: an entry is stamped with the epoch of its last change; memory is reserved before it is
+//! Invariants: an entry is stamped when it changes, after a cut that still needs it has written it; memory is reserved before it is
 //! taken, so a refusal leaves the table as it was; `len` is the number of entries in all pages. Lives on
 //! one shard's thread.
 
 use std::ops::Range;
 
 use thalweg_core::simd::prefetch_write;
-use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_core::{KeyHash, MaxParallelism};
 use thalweg_memory::hash::{Bucket, Tag};
 use thalweg_memory::{Budget, Key, Record};
 
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
+use super::cut::Cut;
 use super::grow::{Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::near::{PREFETCH_FROM_BYTES, Seats};
 use super::place::{Groups, Place};
 use super::scan::{Scan, ScanCursor, ScanEntry};
-use super::stamp::Stamp;
+use super::stamp::{Generation, Stamp};
 use crate::error::StateError;
 
 /// Keyed values of the key groups of one subtask.
@@ -49,8 +50,12 @@ pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) groups: Groups,
     pub(super) account: Account,
     pub(super) len: usize,
-    epoch: Epoch,
+    /// The stamp of changes.
     pub(super) stamp: Stamp,
+    /// Whether a cut is being written: then entries are looked at before they are changed.
+    pub(super) cutting: bool,
+    /// What is known of copies, once there was a cut or something was restored.
+    pub(super) cut: Option<Box<Cut<Entry<K::Stored, N, V>>>>,
     pub(super) seats: Seats,
     /// Counts what moves entries, so that a scan notices.
     pub(super) shape: u64,
@@ -70,15 +75,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         budget: Budget,
     ) -> Result<Self, StateError> {
         let groups = Groups::new(groups, max);
-        let epoch = Epoch(0);
         Ok(KeyedTable {
             buckets: Self::nothing(&groups),
             leaving: None,
             groups,
             account: Account::new(budget),
             len: 0,
-            epoch,
-            stamp: Stamp::of(epoch),
+            stamp: Stamp::of(Generation::FIRST, 0),
+            cutting: false,
+            cut: None,
             seats: Seats::new(),
             shape: 0,
         })
@@ -90,16 +95,6 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             Ok(buckets) => buckets,
             Err(error) => unreachable!("no buckets need no memory: {error}"),
         }
-    }
-
-    /// Entries that change from now on are stamped with `epoch`.
-    ///
-    /// # Panics
-    /// In debug builds, when epochs go backwards.
-    pub fn set_epoch(&mut self, epoch: Epoch) {
-        debug_assert!(epoch >= self.epoch, "epochs only count up");
-        self.epoch = epoch;
-        self.stamp = Stamp::of(epoch);
     }
 
     /// The number of entries.
@@ -114,10 +109,11 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         self.len == 0
     }
 
-    /// Bytes held: pages, and what keys and values have on the heap.
+    /// Bytes held: pages, what keys and values have on the heap, and rows kept for cuts.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.account.bytes()
+        let kept_for_cuts = self.cut.as_ref().map_or(0, |cut| cut.account.bytes());
+        self.account.bytes() + kept_for_cuts
     }
 
     /// Brings the places of all `hashes` near, for calls with no namespace beside the key.
@@ -209,7 +205,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let seat = leaving.buckets.find(place, tag, |entry| {
             entry.namespace == *namespace && K::same(&entry.key, key)
         })?;
-        let stamp = leaving.buckets.bucket(seat.bucket)?.stamp(seat.slot);
+        let stamp = leaving.buckets.stamp(seat);
         let entry = leaving.buckets.take(place, seat)?;
         self.shape += 1;
         Some(self.buckets.put(place, tag, stamp, entry))
@@ -256,7 +252,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             let seat = self.insert(hash, K::store(key), *namespace, insert(item))?;
             return Ok(&self.buckets.at(seat).value);
         };
-        let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
+        self.before_change(seat);
+        let value = &mut self.buckets.at_mut(seat, self.stamp).value;
         let before = value.heap_bytes();
         update(value, item);
         self.account.follow(before, value.heap_bytes())?;
@@ -278,23 +275,45 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let Some(seat) = self.find_mut(hash, key, namespace) else {
             return Ok(None);
         };
-        let value = &mut self.buckets.at_mut(seat, self.stamp.0).value;
+        self.before_change(seat);
+        let value = &mut self.buckets.at_mut(seat, self.stamp).value;
         let before = value.heap_bytes();
         let answer = change(value);
         self.account.follow(before, value.heap_bytes())?;
         Ok(Some(answer))
     }
 
+    /// To be called before an entry is changed: a cut may need it as it is.
+    #[inline(always)]
+    pub(super) fn before_change(&mut self, seat: Seat) {
+        if self.cutting {
+            self.write_aside(seat);
+        }
+    }
+
     /// Takes out the value of `key` in `namespace`.
     pub fn remove_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
         let seat = self.find_mut(hash, key, namespace)?;
-        let (place, _) = self.spot(hash, namespace);
-        let entry = self.buckets.take(place, seat)?;
-        let heap = heap_bytes::<K, V>(&entry.key, &entry.value);
-        self.account.release(heap);
-        self.len -= 1;
+        if self.cut.is_some() {
+            self.bury(seat);
+        }
+        let value = self.take_out(seat);
         self.clear_if_empty();
-        Some(entry.value)
+        Some(value)
+    }
+
+    /// Takes out the entry at a taken seat.
+    pub(super) fn take_out(&mut self, seat: Seat) -> V {
+        let entry = self.buckets.at(seat);
+        let hash = K::hash(&K::lend(&entry.key));
+        let place = self.groups.place(hash, entry.namespace.spread());
+        let Some(entry) = self.buckets.take(place, seat) else {
+            unreachable!("the seat was taken a moment ago");
+        };
+        self.account
+            .release(heap_bytes::<K, V>(&entry.key, &entry.value));
+        self.len -= 1;
+        entry.value
     }
 
     #[cold]
@@ -317,7 +336,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             value,
         };
         self.len += 1;
-        Ok(self.buckets.put(place, tag, self.stamp.0, entry))
+        Ok(self.buckets.put(place, tag, self.stamp.made_new(), entry))
     }
 
     /// Visits entries in the order of key groups (what has a namespace: in any order) from where `cursor`
@@ -341,8 +360,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             self.move_some(budget);
             return Ok(Scan::More);
         }
-        let (shape, epoch) = (self.shape, self.epoch);
-        cursor.advance::<K, V, N>(&self.buckets, &self.groups, shape, epoch, budget, visit)
+        cursor.advance::<K, V, N>(&self.buckets, &self.groups, self.shape, budget, visit)
     }
 
     /// The key groups this table is for.

@@ -1,10 +1,10 @@
-//! Tests of the table: against an ordered map, over growth, collisions, scans, epochs and budgets.
+//! Tests of the table: against an ordered map, over growth, collisions, scans and budgets.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use thalweg_memory::{Item, Str};
+use thalweg_memory::{DamagedKey, Item, Str};
 
 use super::*;
 
@@ -66,6 +66,9 @@ impl<const HASHING: u8> Key for Odd<HASHING> {
     fn encode(key: &u64, out: &mut Vec<u8>) {
         out.extend_from_slice(&key.to_be_bytes());
     }
+    fn decode(input: &mut &[u8]) -> Result<u64, DamagedKey> {
+        <u64 as Key>::decode(input)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -75,9 +78,7 @@ enum Op {
     Update(u64, u64),
     Remove(u64, u64),
     RemoveMany(u64, u64),
-    NextEpoch,
     Scan(usize),
-    ScanSince(u64, usize),
 }
 
 fn ops(many: u64) -> impl Strategy<Value = Vec<Op>> {
@@ -88,19 +89,16 @@ fn ops(many: u64) -> impl Strategy<Value = Vec<Op>> {
         2 => (key.clone(), namespace.clone()).prop_map(|(k, n)| Op::Update(k, n)),
         4 => (key, namespace).prop_map(|(k, n)| Op::Remove(k, n)),
         1 => (0..10_000u64, 1..=many).prop_map(|(from, count)| Op::RemoveMany(from, count)),
-        2 => Just(Op::NextEpoch),
         1 => (1..500usize).prop_map(Op::Scan),
-        1 => (0..4u64, 1..500usize).prop_map(|(back, budget)| Op::ScanSince(back, budget)),
     ];
     prop::collection::vec(op, 1..60)
 }
 
-/// The table beside what it should hold: (key, namespace) to (value, epoch of the last change).
+/// The table beside what it should hold: (key, namespace) to value.
 struct Twin<const HASHING: u8> {
     table: KeyedTable<Odd<HASHING>, u64, u64>,
-    model: BTreeMap<(u64, u64), (u64, Epoch)>,
+    model: BTreeMap<(u64, u64), u64>,
     max: MaxParallelism,
-    epoch: Epoch,
 }
 
 impl<const HASHING: u8> Twin<HASHING> {
@@ -109,22 +107,16 @@ impl<const HASHING: u8> Twin<HASHING> {
         let got = self
             .table
             .fold_in(hash, &key, &namespace, item, |v| v, |old, v| *old += v);
-        let entry = self
-            .model
-            .entry((key, namespace))
-            .or_insert((0, self.epoch));
-        *entry = (entry.0 + item, self.epoch);
-        assert_eq!(got, Ok(&entry.0));
+        let entry = self.model.entry((key, namespace)).or_insert(0);
+        *entry += item;
+        assert_eq!(got, Ok(&*entry));
     }
 
     fn remove(&mut self, key: u64, namespace: u64) {
         let got = self
             .table
             .remove_in(Odd::<HASHING>::hash(&key), &key, &namespace);
-        assert_eq!(
-            got,
-            self.model.remove(&(key, namespace)).map(|(value, _)| value)
-        );
+        assert_eq!(got, self.model.remove(&(key, namespace)));
     }
 
     fn update(&mut self, key: u64, namespace: u64) {
@@ -132,16 +124,12 @@ impl<const HASHING: u8> Twin<HASHING> {
         let got = self
             .table
             .update_in(Odd::<HASHING>::hash(&key), &key, &namespace, change);
-        let expected = self.model.get_mut(&(key, namespace)).map(|entry| {
-            let before = entry.0;
-            *entry = (before ^ 7, self.epoch);
-            before
-        });
+        let expected = self.model.get_mut(&(key, namespace)).map(change);
         assert_eq!(got, Ok(expected));
     }
 
-    fn scan(&mut self, since: Epoch, budget: usize) {
-        let mut cursor = ScanCursor::new().since(since);
+    fn scan(&mut self, budget: usize) {
+        let mut cursor = ScanCursor::new();
         let mut seen = BTreeMap::new();
         loop {
             let mut in_slice = 0;
@@ -160,9 +148,7 @@ impl<const HASHING: u8> Twin<HASHING> {
                 break;
             }
         }
-        let changed = self.model.iter().filter(|(_, (_, epoch))| *epoch >= since);
-        let expected: BTreeMap<_, _> = changed.map(|(at, (value, _))| (*at, *value)).collect();
-        assert_eq!(seen, expected);
+        assert_eq!(seen, self.model);
     }
 
     fn run(&mut self, op: &Op) {
@@ -172,20 +158,13 @@ impl<const HASHING: u8> Twin<HASHING> {
             Op::Update(key, namespace) => self.update(key, namespace),
             Op::Remove(key, namespace) => self.remove(key, namespace),
             Op::RemoveMany(from, count) => (from..from + count).for_each(|key| self.remove(key, 0)),
-            Op::NextEpoch => {
-                self.epoch = self.epoch.next();
-                self.table.set_epoch(self.epoch);
-            }
-            Op::Scan(budget) => self.scan(Epoch(0), budget),
-            Op::ScanSince(back, budget) => {
-                self.scan(Epoch(self.epoch.0.saturating_sub(back)), budget);
-            }
+            Op::Scan(budget) => self.scan(budget),
         }
         assert_eq!(self.table.len(), self.model.len());
     }
 
     fn check_every_lookup(&self) {
-        for ((key, namespace), (value, _)) in &self.model {
+        for ((key, namespace), value) in &self.model {
             let hash = Odd::<HASHING>::hash(key);
             assert_eq!(self.table.get_in(hash, key, namespace), Some(value));
             assert_eq!(self.table.get_in(hash, key, &(namespace + 100)), None);
@@ -196,19 +175,17 @@ impl<const HASHING: u8> Twin<HASHING> {
 fn run<const HASHING: u8>(ops: &[Op], max: u32) {
     let budget = Budget::new("slot-0", ROOMY);
     let table = KeyedTable::new(0..max as u16, groups(max), budget.clone()).unwrap();
-    let (model, epoch) = (BTreeMap::new(), Epoch(0));
     let mut twin = Twin::<HASHING> {
         table,
-        model,
+        model: BTreeMap::new(),
         max: groups(max),
-        epoch,
     };
     for op in ops {
         twin.run(op);
         assert_eq!(twin.table.memory_bytes(), budget.used());
     }
     twin.check_every_lookup();
-    twin.scan(Epoch(0), 64);
+    twin.scan(64);
     for (key, namespace) in twin.model.keys().copied().collect::<Vec<_>>() {
         twin.remove(key, namespace);
     }
@@ -401,23 +378,6 @@ fn a_scan_that_growth_overtook_says_so() {
     count(&mut table, ScanCursor::new());
     let overtaken = table.scan(&mut cursor, 10, |_| ControlFlow::Continue(()));
     assert_eq!(overtaken, Err(StateError::ScanOvertaken));
-}
-
-#[test]
-fn only_what_changed_is_dirty() {
-    let mut table = table(128);
-    fill(&mut table, 0..10_000);
-    table.set_epoch(Epoch(5));
-    for key in 0..100 {
-        table
-            .update(KeyHash::of_u64(key), &key, |value| *value += 1)
-            .unwrap();
-    }
-    table.set_epoch(Epoch(6));
-    fill(&mut table, 10_000..10_050);
-    let _ = table.get(KeyHash::of_u64(500), &500);
-    let dirty = |since| count(&mut table, ScanCursor::new().since(Epoch(since)));
-    assert_eq!([0, 1, 5, 6, 7].map(dirty), [10_050, 150, 150, 50, 0]);
 }
 
 #[test]

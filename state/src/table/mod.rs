@@ -2,8 +2,10 @@
 //!
 //! Entered through [`KeyedTable`]. `hot` is the table, `place` says where a key belongs, `buckets` is
 //! one array of buckets and the probing in it, `grow` moves entries to a larger array a few at a time,
-//! `stamp` tells when an entry last changed, `open` holds an entry open, `scan` is the resumable walk,
-//! `sweep` one that changes and removes, `account` the memory.
+//! `open` holds an entry open, `scan` is the resumable walk, `sweep` one that changes and removes,
+//! `account` the memory. For copies of the table, `stamp` tells when an entry last changed and whether a
+//! cut has written it, `cut` is what a cut keeps, `emit` writes it and takes rows back, `rows` makes rows
+//! of entries.
 //!
 //! The way of a lookup: the high half of the key hash, scaled by the number of key groups, is one number
 //! whose upper part is the key group and whose lower part places the key *within* the group. That number,
@@ -18,12 +20,15 @@
 
 mod account;
 mod buckets;
+mod cut;
+mod emit;
 mod grow;
 mod hot;
 mod namespace;
 mod near;
 mod open;
 mod place;
+mod rows;
 mod scan;
 mod stamp;
 mod sweep;

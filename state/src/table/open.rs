@@ -46,10 +46,13 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         create: impl FnOnce() -> V,
     ) -> Result<OpenEntry<'_, K, V>, StateError> {
         let seat = match self.find_mut(hash, key, &()) {
-            Some(found) => found,
+            Some(found) => {
+                self.before_change(found);
+                found
+            }
             None => self.insert(hash, K::store(key), (), create())?,
         };
-        let entry = self.buckets.at_mut(seat, self.stamp.0);
+        let entry = self.buckets.at_mut(seat, self.stamp);
         let account = &mut self.account;
         Ok(OpenEntry { entry, account })
     }

@@ -9,14 +9,13 @@
 
 use std::ops::{ControlFlow, Range};
 
-use thalweg_core::{Epoch, KeyGroup};
+use thalweg_core::KeyGroup;
 use thalweg_memory::hash::SLOTS;
 use thalweg_memory::{Key, Record};
 
 use super::buckets::{Buckets, Entry};
 use super::namespace::Namespace;
 use super::place::Groups;
-use super::stamp::Stamp;
 use crate::error::StateError;
 
 /// Whether a walk has ended.
@@ -44,7 +43,6 @@ pub struct ScanEntry<'a, K: Key, V: Record, N: Namespace> {
 #[derive(Clone, Debug)]
 pub struct ScanCursor {
     groups: Range<u16>,
-    since: Epoch,
     pub(super) at: Option<Standing>,
 }
 
@@ -61,16 +59,8 @@ impl ScanCursor {
     pub fn new() -> ScanCursor {
         ScanCursor {
             groups: 0..u16::MAX,
-            since: Epoch(0),
             at: None,
         }
-    }
-
-    /// Only the entries that changed in `epoch` or later.
-    #[must_use]
-    pub fn since(mut self, epoch: Epoch) -> ScanCursor {
-        self.since = epoch;
-        self
     }
 
     /// Only the entries of `groups`.
@@ -85,7 +75,6 @@ impl ScanCursor {
         buckets: &Buckets<Entry<K::Stored, N, V>>,
         groups: &Groups,
         shape: u64,
-        now: Epoch,
         mut budget: usize,
         mut visit: impl FnMut(ScanEntry<'_, K, V, N>) -> ControlFlow<()>,
     ) -> Result<Scan, StateError> {
@@ -94,9 +83,6 @@ impl ScanCursor {
             bucket: 0,
             slot: 0,
         });
-        if self.since > now {
-            return Ok(Scan::Done);
-        }
         if at.shape != shape {
             return Err(StateError::ScanOvertaken);
         }
@@ -109,8 +95,7 @@ impl ScanCursor {
                 };
                 let key = K::lend(&entry.key);
                 let group = groups.group_of(K::hash(&key));
-                let changed = Stamp(bucket.stamp(slot)).changed_since(self.since, now);
-                if !changed || !self.groups.contains(&group.0) {
+                if !self.groups.contains(&group.0) {
                     continue;
                 }
                 let namespace = &entry.namespace;

@@ -88,7 +88,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         seat: Seat,
         visit: &mut impl FnMut(SweepEntry<'_, K, V, N>) -> ControlFlow<Swept, Swept>,
     ) -> Result<bool, StateError> {
-        let entry = self.buckets.at_mut(seat, self.stamp.0);
+        self.before_change(seat);
+        let entry = self.buckets.at_mut(seat, self.stamp);
         let before = entry.value.heap_bytes();
         let told = visit(SweepEntry {
             key: K::lend(&entry.key),
@@ -102,25 +103,21 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             ControlFlow::Break(swept) => (swept, true),
         };
         if swept == Swept::Removed {
-            self.take_out(seat);
+            if self.cut.is_some() {
+                self.bury(seat);
+            }
+            drop(self.take_out(seat));
         }
         Ok(ended)
     }
 
-    fn take_out(&mut self, seat: Seat) {
-        let entry = self.buckets.at(seat);
-        let hash = K::hash(&K::lend(&entry.key));
-        let place = self.groups.place(hash, entry.namespace.spread());
-        let Some(entry) = self.buckets.take(place, seat) else {
-            unreachable!("the seat was taken a moment ago");
-        };
-        let heap = K::stored_heap_bytes(&entry.key) + entry.value.heap_bytes();
-        self.account.release(heap as u64);
-        self.len -= 1;
-    }
-
-    /// Drops every entry and keeps the memory of the table for new ones.
+    /// Drops every entry and keeps the memory of the table for new ones, unless a cut needs it.
     pub fn clear(&mut self) {
+        self.shape += 1;
+        if self.bury_all() {
+            self.len = 0;
+            return;
+        }
         if let Some(leaving) = self.leaving.take() {
             self.account.release(leaving.buckets.bytes());
         }
@@ -128,7 +125,6 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let heap = self.account.bytes() - self.buckets.bytes();
         self.account.release(heap);
         self.len = 0;
-        self.shape += 1;
     }
 }
 

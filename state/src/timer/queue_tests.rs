@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
-use thalweg_memory::Str;
+use thalweg_memory::{DamagedKey, Str};
 
 use super::*;
 use crate::table::Scan;
@@ -227,7 +227,10 @@ impl Key for Colliding {
         0
     }
     fn encode(key: &u64, out: &mut Vec<u8>) {
-        u64::encode(key, out);
+        <u64 as Key>::encode(key, out);
+    }
+    fn decode(input: &mut &[u8]) -> Result<u64, DamagedKey> {
+        <u64 as Key>::decode(input)
     }
 }
 

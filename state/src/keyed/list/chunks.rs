@@ -15,7 +15,8 @@ use super::super::cells::find_in_slice;
 use super::super::chunk::Chunk;
 use super::super::held::Tables;
 use crate::error::StateError;
-use crate::table::{KeyedTable, Namespace, ScanCursor};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// Bytes of the elements of a full chunk, about.
 const CHUNK_BYTES: usize = 4 << 10;
@@ -280,10 +281,6 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N
         self.table.prefetch_batch(hashes);
     }
 
-    fn set_epoch(&mut self, epoch: Epoch) {
-        self.table.set_epoch(epoch);
-    }
-
     fn entries(&self) -> usize {
         self.table.len()
     }
@@ -305,5 +302,31 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N
             removed += self.remove_expired(K::hash(&key), &key, &chunk.namespace)?;
         }
         Ok(removed as usize)
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V, N, A> {
+    fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
+        self.table.freeze(epoch, kind)
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.table.is_cutting()
+    }
+
+    fn emit(&mut self, budget: usize, out: &mut dyn RowSink) -> Result<Scan, StateError> {
+        self.table.emit(budget, out)
+    }
+
+    fn cut_failed(&mut self) {
+        self.table.cut_failed();
+    }
+
+    fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
+        self.table.restore(row)
+    }
+
+    fn forget_base(&mut self) {
+        self.table.forget_base();
     }
 }

@@ -6,8 +6,8 @@
 //! is found from the hash of its user key on without a gap; entries and index have the same ids. Lives on
 //! one shard's thread.
 
-use thalweg_core::{Epoch, KeyHash};
-use thalweg_memory::{Key, Record, RecordKey};
+use thalweg_core::KeyHash;
+use thalweg_memory::{DamagedKey, Key, Record, RecordKey};
 
 use super::super::aging::Aging;
 use super::super::cells::find_in_slice;
@@ -19,14 +19,26 @@ use crate::table::{KeyedTable, Namespace, ScanCursor};
 /// A namespace and the id of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryOf<N> {
-    namespace: N,
-    id: u64,
+    pub(super) namespace: N,
+    pub(super) id: u64,
 }
 
 impl<N: Namespace> Namespace for EntryOf<N> {
     #[inline(always)]
     fn spread(&self) -> u64 {
         KeyHash(self.namespace.spread()).combine(KeyHash(self.id)).0
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.namespace.encode(out);
+        self.id.encode(out);
+    }
+
+    fn decode(input: &mut &[u8]) -> Result<Self, DamagedKey> {
+        Ok(EntryOf {
+            namespace: N::decode(input)?,
+            id: Namespace::decode(input)?,
+        })
     }
 }
 
@@ -35,8 +47,8 @@ type Entry<UK, E> = (UK, E, u64);
 
 /// The maps of one state.
 pub(crate) struct MapEntries<K: Key, UK: RecordKey, UV: Record, N: Namespace, A: Aging<UV>> {
-    table: KeyedTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
-    index: Index<K, N>,
+    pub(super) table: KeyedTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
+    pub(super) index: Index<K, N>,
     pub(super) aging: A,
     cleaning: ScanCursor,
 }
@@ -337,11 +349,6 @@ where
 {
     fn prefetch_batch(&self, hashes: &[KeyHash]) {
         self.index.table.prefetch_batch(hashes);
-    }
-
-    fn set_epoch(&mut self, epoch: Epoch) {
-        self.table.set_epoch(epoch);
-        self.index.set_epoch(epoch);
     }
 
     fn entries(&self) -> usize {

@@ -5,7 +5,7 @@
 //! also says how many there are. Invariant: a map without entries has no chunks. Lives on one shard's
 //! thread.
 
-use thalweg_core::{Epoch, KeyHash};
+use thalweg_core::KeyHash;
 use thalweg_memory::Key;
 
 use super::super::chunk::Chunk;
@@ -68,6 +68,41 @@ impl<K: Key, N: Namespace> Index<K, N> {
         )?;
         self.set_len(hash, key, namespace, number + 1)?;
         Ok(number)
+    }
+
+    /// Puts an id at its number, whichever of the others are there already. When all numbers have one, the
+    /// index is whole.
+    pub(super) fn put_back(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        number: u64,
+        id: u64,
+    ) -> Result<(), StateError> {
+        let place = (number % FULL) as usize;
+        let chunk = Chunk::of(namespace, number / FULL);
+        let put = |ids: &mut Ids| {
+            ids.1.resize(ids.1.len().max(place + 1), 0);
+            ids.1[place] = id;
+        };
+        let create = |()| {
+            let mut ids = (0, Vec::new());
+            put(&mut ids);
+            ids
+        };
+        self.table
+            .fold_in(hash, key, &chunk, (), create, |ids, ()| put(ids))?;
+        let first = Chunk::first(namespace);
+        self.table.fold_in(
+            hash,
+            key,
+            &first,
+            (),
+            |()| (1, Vec::new()),
+            |ids, ()| ids.0 += 1,
+        )?;
+        Ok(())
     }
 
     /// Puts another id where one stands.
@@ -144,9 +179,5 @@ impl<K: Key, N: Namespace> Index<K, N> {
             self.table
                 .remove_in(hash, key, &Chunk::of(namespace, number));
         }
-    }
-
-    pub(super) fn set_epoch(&mut self, epoch: Epoch) {
-        self.table.set_epoch(epoch);
     }
 }

@@ -1,9 +1,11 @@
 //! A map per key.
 //!
 //! Entered by user functions while a key is current. `entries` keeps each user key apart, so that a map of
-//! millions costs no more per access than a small one; `index` is what makes it possible to walk over one.
+//! millions costs no more per access than a small one; `index` is what makes it possible to walk over one;
+//! `copies` writes the entries into copies of the state, and makes the index anew of what comes back.
 //! Invariant: a user key has at most one value. Lives on one shard's thread.
 
+mod copies;
 mod entries;
 mod index;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use thalweg_core::{MaxParallelism, Timestamp};
-use thalweg_memory::{Budget, Key, record};
+use thalweg_memory::{Budget, DamagedKey, Key, record};
 
 use super::*;
 use crate::{KeyedBackend, StateDescriptor, StateKind, StateTtl, TtlUpdate, TtlVisibility};
@@ -43,6 +43,9 @@ impl RecordKey for Colliding {
     }
     fn encode_key(&self, out: &mut Vec<u8>) {
         self.0.encode_key(out);
+    }
+    fn decode_stored(input: &mut &[u8]) -> Result<u64, DamagedKey> {
+        u64::decode_stored(input)
     }
 }
 
