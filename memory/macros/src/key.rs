@@ -21,16 +21,17 @@ pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>)
     let (parameters, _, bounds) = generics.split_for_impl();
     let (_, arguments, _) = input.generics.split_for_impl();
     let identity = identity(room, shape);
-    let storage = if shape.is_enum {
-        enum_storage(room, shape)
+    let (storage, decoding) = if shape.is_enum {
+        (enum_storage(room), enum_decoding(room, shape))
     } else {
-        struct_storage(room, shape)
+        (struct_storage(room, shape), struct_decoding(room, shape))
     };
     quote! {
         #[automatically_derived]
         impl #parameters #room::RecordKey for #name #arguments #bounds {
             #identity
             #storage
+            #decoding
         }
     }
 }
@@ -76,16 +77,7 @@ fn identity(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
 }
 
 /// Kept as it is.
-fn enum_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
-    let decodings = shape.variants.iter().enumerate().map(|(number, variant)| {
-        let (number, path) = (number as u32, &variant.path);
-        let fields = variant.fields.iter().map(|Field { member, ty, .. }| {
-            quote_spanned!(ty.span()=> #member: <#ty as #room::RecordKey>::from_stored(
-                &<#ty as #room::RecordKey>::decode_stored(input)?
-            ))
-        });
-        quote!(#number => ::std::result::Result::Ok(#path { #(#fields),* }))
-    });
+fn enum_storage(room: &TokenStream) -> TokenStream {
     quote! {
         type Stored = Self;
 
@@ -107,17 +99,6 @@ fn enum_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
         #[inline]
         fn stored_heap_bytes(stored: &Self) -> usize {
             #room::Record::heap_bytes(stored)
-        }
-
-        fn decode_stored(
-            input: &mut &[u8],
-        ) -> ::std::result::Result<Self, #room::order::DamagedKey> {
-            match #room::order::decode_u32(input)? {
-                #(#decodings,)*
-                _ => ::std::result::Result::Err(
-                    #room::order::DamagedKey::new("an enum has no variant of its number")
-                ),
-            }
         }
     }
 }
@@ -167,13 +148,6 @@ fn struct_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
              ty,
          }| { quote!(#member: <#ty as #room::RecordKey>::from_stored(#binding)) },
     );
-    let decoded = if fields.is_empty() {
-        quote!(::std::default::Default::default())
-    } else {
-        nest(
-            &|Field { ty, .. }| quote_spanned!(ty.span()=> <#ty as #room::RecordKey>::decode_stored(input)?),
-        )
-    };
     let sizes = fields.iter().map(|Field { binding, ty, .. }| {
         quote!(+ <#ty as #room::RecordKey>::stored_heap_bytes(#binding))
     });
@@ -204,7 +178,49 @@ fn struct_storage(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
         fn stored_heap_bytes(#stored_pattern: &Self::Stored) -> usize {
             0usize #(#sizes)*
         }
+    }
+}
 
+/// The variant's number, then its fields.
+fn enum_decoding(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
+    let decodings = shape.variants.iter().enumerate().map(|(number, variant)| {
+        let (number, path) = (number as u32, &variant.path);
+        let fields = variant.fields.iter().map(|Field { member, ty, .. }| {
+            quote_spanned!(ty.span()=> #member: <#ty as #room::RecordKey>::from_stored(
+                &<#ty as #room::RecordKey>::decode_stored(input)?
+            ))
+        });
+        quote!(#number => ::std::result::Result::Ok(#path { #(#fields),* }))
+    });
+    quote! {
+        fn decode_stored(
+            input: &mut &[u8],
+        ) -> ::std::result::Result<Self, #room::order::DamagedKey> {
+            match #room::order::decode_u32(input)? {
+                #(#decodings,)*
+                _ => ::std::result::Result::Err(
+                    #room::order::DamagedKey::new("an enum has no variant of its number")
+                ),
+            }
+        }
+    }
+}
+
+/// The fields' stored forms, as they are kept.
+fn struct_decoding(room: &TokenStream, shape: &Shape<'_>) -> TokenStream {
+    let fields = shape
+        .variants
+        .iter()
+        .flat_map(|variant| &variant.fields)
+        .rev();
+    let decoded = fields.fold(None, |rest: Option<TokenStream>, Field { ty, .. }| {
+        let field = quote_spanned!(ty.span()=> <#ty as #room::RecordKey>::decode_stored(input)?);
+        let rest = rest.unwrap_or_else(|| quote!(()));
+        Some(quote!((#field, #rest)))
+    });
+    // Not a bare `()`, which lints of the user's crate may dislike.
+    let decoded = decoded.unwrap_or_else(|| quote!(::std::default::Default::default()));
+    quote! {
         #[inline]
         #[allow(unused_variables, reason = "a type without fields decodes from nothing")]
         fn decode_stored(

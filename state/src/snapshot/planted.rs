@@ -11,6 +11,8 @@ pub(crate) enum Bug {
     NothingWrittenAside,
     /// A removed entry leaves no tombstone.
     TombstonesLost,
+    /// A timer registered during a cut is written.
+    NewTimersWritten,
 }
 
 thread_local! {

@@ -27,6 +27,9 @@ const MARKS: u8 = 250;
 /// Bytes of tombstones any table may keep; more only where it holds twice as much itself.
 const FEW_GRAVES: u64 = 64 << 10;
 
+/// What a table knows of its copies, out of the way of those that have none.
+pub(super) type CutOf<K, V, N> = Box<Cut<Entry<<K as Key>::Stored, N, V>>>;
+
 /// What a table that was cut or restored knows of its copies.
 pub(super) struct Cut<E> {
     epoch: Option<Epoch>,

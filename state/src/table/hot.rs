@@ -17,7 +17,7 @@ use thalweg_memory::{Budget, Key, Record};
 
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
-use super::cut::Cut;
+use super::cut::CutOf;
 use super::grow::{Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::near::{PREFETCH_FROM_BYTES, Seats};
@@ -55,7 +55,7 @@ pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     /// Whether a cut is being written: then entries are looked at before they are changed.
     pub(super) cutting: bool,
     /// What is known of copies, once there was a cut or something was restored.
-    pub(super) cut: Option<Box<Cut<Entry<K::Stored, N, V>>>>,
+    pub(super) cut: Option<CutOf<K, V, N>>,
     pub(super) seats: Seats,
     /// Counts what moves entries, so that a scan notices.
     pub(super) shape: u64,

@@ -18,6 +18,7 @@ use std::ops::{Bound, Range};
 use thalweg_core::{KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::{Budget, Key};
 
+use super::cut::TimerCut;
 use super::due::Due;
 use super::order::{Order, Timer};
 use super::stretch::{FULL, Stretch};
@@ -54,9 +55,11 @@ pub struct TimerQueue<K: Key, N: Namespace = ()> {
     due: Due<K, N>,
     stretches: BTreeMap<Order, Stretch<K, N>>,
     len: usize,
-    account: Account,
+    pub(super) account: Account,
     groups: Range<u16>,
     max: MaxParallelism,
+    /// The cut that is being written.
+    pub(super) cut: Option<Box<TimerCut<K, N>>>,
 }
 
 impl<K: Key, N: Namespace> TimerQueue<K, N> {
@@ -77,6 +80,7 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
             account: Account::new(budget),
             groups,
             max,
+            cut: None,
         }
     }
 
@@ -92,10 +96,11 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         self.len == 0
     }
 
-    /// Bytes held: tables, directory, and what keys have on the heap.
+    /// Bytes held: tables, directory, what keys have on the heap, and rows kept for a cut.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        self.account.bytes()
+        let kept_for_cut = self.cut.as_ref().map_or(0, |cut| cut.account.bytes());
+        self.account.bytes() + kept_for_cut
     }
 
     /// The key groups this queue is for.
@@ -111,7 +116,7 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
     }
 
     /// Registers a timer for `key`, whose hash is `hash`, in `namespace` at `at`. Answers false if it was
-    /// registered already. A time that has passed is due at once. This is also how timers are restored.
+    /// registered already. A time that has passed is due at once.
     ///
     /// # Errors
     /// When the budget has no room: nothing is registered.
@@ -139,6 +144,11 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         }
         let new = stretch.insert(&mut self.account, hash, key, namespace, at)?;
         self.len += usize::from(new);
+        if let Some(cut) = &mut self.cut
+            && new
+        {
+            cut.came(hash, key, namespace, at);
+        }
         Ok(new)
     }
 
@@ -159,6 +169,16 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
             deleted
         };
         self.len -= usize::from(deleted);
+        if let Some(cut) = &mut self.cut
+            && deleted
+        {
+            cut.went(&Timer {
+                at,
+                hash,
+                key: K::store(key),
+                namespace: *namespace,
+            });
+        }
         deleted
     }
 
@@ -179,6 +199,9 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         }
         let timer = self.due.pop(&mut self.account, upto)?;
         self.len -= 1;
+        if let Some(cut) = &mut self.cut {
+            cut.went(&timer);
+        }
         Some(timer)
     }
 
@@ -222,6 +245,11 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
             .due
             .insert(&mut self.account, hash, key, namespace, at)?;
         self.len += usize::from(new);
+        if let Some(cut) = &mut self.cut
+            && new
+        {
+            cut.came(hash, key, namespace, at);
+        }
         if self.due.len() > 2 * FULL {
             let put_back = self.put_later_half_back();
             // Without memory for it the row goes on to serve.

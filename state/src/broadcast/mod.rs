@@ -4,15 +4,21 @@
 //! Invariant: only what reaches every subtask changes the map (a writer shows that it [`MayWrite`]), so
 //! that all subtasks that have seen the same changes have the same map. Entries are ordered by key, so
 //! walking over them gives the same order everywhere. Memory is reserved from the slot's budget before
-//! it is taken. Lives on one shard's thread.
+//! it is taken. `cut` writes the map of one moment while it changes. Lives on one shard's thread.
 
+mod cut;
+
+use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::rc::Rc;
 
 use thalweg_memory::{Budget, Record};
 
 use crate::error::StateError;
+use crate::snapshot::Snapshot;
 use crate::table::Account;
+use cut::BroadcastCut;
 
 /// Bytes of a node of the map for each entry beside key and value: nodes of eleven places are on average
 /// two thirds full, and point to each other.
@@ -40,18 +46,35 @@ pub trait MayWrite {}
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct BroadcastState<K: Record + Ord, V: Record> {
+    map: Rc<RefCell<BroadcastMap<K, V>>>,
+}
+
+/// The map, held by the function that uses it and by the operator that copies it.
+struct BroadcastMap<K: Record + Ord, V: Record> {
     entries: BTreeMap<K, V>,
     account: Account,
+    /// The cut that is being written.
+    cut: Option<Box<BroadcastCut<K, V>>>,
 }
 
 impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
     /// An empty map whose memory counts in `budget`.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
-        Self {
+        let map = BroadcastMap {
             entries: BTreeMap::new(),
             account: Account::new(budget),
+            cut: None,
+        };
+        Self {
+            map: Rc::new(RefCell::new(map)),
         }
+    }
+
+    /// The same map, for what copies it: to be used between records only.
+    #[must_use]
+    pub fn snapshot(&self) -> Rc<RefCell<dyn Snapshot>> {
+        Rc::clone(&self.map) as _
     }
 
     /// A copy of the value of a key, if there is one.
@@ -60,35 +83,35 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
     where
         V: Clone,
     {
-        self.entries.get(key).cloned()
+        self.map.borrow().entries.get(key).cloned()
     }
 
     /// Calls `read` with the value of a key, if there is one.
     pub fn with<R>(&self, key: &K, read: impl FnOnce(Option<&V>) -> R) -> R {
-        read(self.entries.get(key))
+        read(self.map.borrow().entries.get(key))
     }
 
     /// Whether the key has a value.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {
-        self.entries.contains_key(key)
+        self.map.borrow().entries.contains_key(key)
     }
 
     /// All entries, in the order of their keys.
     pub fn entries(&self) -> impl Deref<Target = BTreeMap<K, V>> {
-        &self.entries
+        Ref::map(self.map.borrow(), |map| &map.entries)
     }
 
     /// The number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.map.borrow().entries.len()
     }
 
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Makes `value` the value of `key`; answers the one before.
@@ -102,14 +125,7 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
         value: V,
     ) -> Result<Option<V>, StateError> {
         let _shown = writer;
-        self.account.reserve(bytes(&key, &value))?;
-        let Some((old_key, old)) = self.entries.remove_entry(&key) else {
-            self.entries.insert(key, value);
-            return Ok(None);
-        };
-        self.account.release(bytes(&old_key, &old));
-        self.entries.insert(key, value);
-        Ok(Some(old))
+        self.map.borrow_mut().put(key, value)
     }
 
     /// Changes the value of `key`, starting from the default where there is none.
@@ -132,10 +148,12 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
             self.put(writer, key, value)?;
             return Ok(());
         }
-        if let Some(value) = self.entries.get_mut(&key) {
+        let map = &mut *self.map.borrow_mut();
+        map.before_change(&key);
+        if let Some(value) = map.entries.get_mut(&key) {
             let before = value.heap_bytes();
             change(value);
-            self.account.follow(before, value.heap_bytes())?;
+            map.account.follow(before, value.heap_bytes())?;
         }
         Ok(())
     }
@@ -143,16 +161,49 @@ impl<K: Record + Ord, V: Record> BroadcastState<K, V> {
     /// Takes out the value of `key`.
     pub fn remove(&mut self, writer: &impl MayWrite, key: &K) -> Option<V> {
         let _shown = writer;
-        let (key, value) = self.entries.remove_entry(key)?;
-        self.account.release(bytes(&key, &value));
-        Some(value)
+        self.map.borrow_mut().remove(key)
     }
 
     /// Forgets all entries.
     pub fn clear(&mut self, writer: &impl MayWrite) {
         let _shown = writer;
-        self.entries.clear();
-        self.account.release(self.account.bytes());
+        self.map.borrow_mut().clear();
+    }
+}
+
+impl<K: Record + Ord, V: Record> BroadcastMap<K, V> {
+    fn put(&mut self, key: K, value: V) -> Result<Option<V>, StateError> {
+        self.account.reserve(bytes(&key, &value))?;
+        self.before_change(&key);
+        let Some((old_key, old)) = self.entries.remove_entry(&key) else {
+            self.entries.insert(key, value);
+            return Ok(None);
+        };
+        self.account.release(bytes(&old_key, &old));
+        self.entries.insert(key, value);
+        Ok(Some(old))
+    }
+
+    fn remove(&mut self, key: &K) -> Option<V> {
+        self.before_change(key);
+        let (key, value) = self.entries.remove_entry(key)?;
+        self.account.release(bytes(&key, &value));
+        Some(value)
+    }
+
+    fn clear(&mut self) {
+        let entries = std::mem::take(&mut self.entries);
+        match &mut self.cut {
+            Some(cut) => cut.cleared(entries, &mut self.account),
+            None => self.account.release(self.account.bytes()),
+        }
+    }
+
+    /// To be called before an entry comes, changes or goes: a cut may need it as it is.
+    fn before_change(&mut self, key: &K) {
+        if let Some(cut) = &mut self.cut {
+            cut.before_change(key, self.entries.get(key));
+        }
     }
 }
 
