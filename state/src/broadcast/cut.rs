@@ -168,7 +168,7 @@ impl<K: Record + Ord, V: Record> Snapshot for BroadcastMap<K, V> {
         Ok(())
     }
 
-    fn forget_base(&mut self) {}
+    fn forget_copies(&mut self) {}
 }
 
 #[cfg(test)]

@@ -153,8 +153,8 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.restore(row)
     }
 
-    fn forget_base(&mut self) {
-        self.table.forget_base();
+    fn forget_copies(&mut self) {
+        self.table.forget_copies();
     }
 }
 

@@ -87,7 +87,7 @@ pub trait Snapshot {
     }
 
     /// The copy that rows were taken back from will not be kept: the next cut writes everything.
-    fn forget_base(&mut self);
+    fn forget_copies(&mut self);
 }
 
 /// Shown every state of an operator, in the order of declaration.

@@ -4,8 +4,7 @@
 //! one array of buckets and the probing in it, `grow` moves entries to a larger array a few at a time,
 //! `open` holds an entry open, `scan` is the resumable walk, `sweep` one that changes and removes,
 //! `account` the memory. For copies of the table, `stamp` tells when an entry last changed and whether a
-//! cut has written it, `cut` is what a cut keeps, `emit` writes it and takes rows back, `rows` makes rows
-//! of entries.
+//! cut has written it, and `cut` writes one and takes rows back.
 //!
 //! The way of a lookup: the high half of the key hash, scaled by the number of key groups, is one number
 //! whose upper part is the key group and whose lower part places the key *within* the group. That number,
@@ -21,14 +20,12 @@
 mod account;
 mod buckets;
 mod cut;
-mod emit;
 mod grow;
 mod hot;
 mod namespace;
 mod near;
 mod open;
 mod place;
-mod rows;
 mod scan;
 mod stamp;
 mod sweep;

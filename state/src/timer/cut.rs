@@ -221,7 +221,7 @@ impl<K: Key, N: Namespace> Snapshot for TimerQueue<K, N> {
         self.register(hash, &key, &namespace, at).map(|_| ())
     }
 
-    fn forget_base(&mut self) {}
+    fn forget_copies(&mut self) {}
 }
 
 #[cfg(test)]

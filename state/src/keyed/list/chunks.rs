@@ -326,7 +326,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
         self.table.restore(row)
     }
 
-    fn forget_base(&mut self) {
-        self.table.forget_base();
+    fn forget_copies(&mut self) {
+        self.table.forget_copies();
     }
 }

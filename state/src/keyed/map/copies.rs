@@ -66,7 +66,7 @@ where
         }
     }
 
-    fn forget_base(&mut self) {
-        self.table.forget_base();
+    fn forget_copies(&mut self) {
+        self.table.forget_copies();
     }
 }

@@ -327,7 +327,7 @@ impl<N: Drawn> World<N> {
             }
             new.kept = new.own(&self.model);
             if forget {
-                new.table.forget_base();
+                new.table.forget_copies();
                 new.base_forgotten = true;
             }
             self.subtasks.push(new);
@@ -452,7 +452,7 @@ fn a_state_that_is_never_cut_keeps_nothing_for_cuts() {
         Ok(Scan::Done)
     );
     table.cut_failed();
-    table.forget_base();
+    table.forget_copies();
     assert!(table.cut.is_none());
 }
 

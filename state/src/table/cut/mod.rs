@@ -7,7 +7,13 @@
 //!
 //! Invariants: an entry is written at most once per cut, with the value it had at `freeze`; which those
 //! are is told from the stamps alone, so entries may move meanwhile; where tombstones would take too much
-//! memory they are forgotten and the next cut writes everything. Lives on one shard's thread.
+//! memory they are forgotten and the next cut writes everything. `emit` writes a cut and takes its rows
+//! back, `rows` makes rows of entries. Lives on one shard's thread.
+
+mod emit;
+mod rows;
+#[cfg(test)]
+mod tests;
 
 use thalweg_core::Epoch;
 use thalweg_memory::{Budget, Key, Record};
@@ -16,11 +22,11 @@ use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
 use super::hot::KeyedTable;
 use super::namespace::Namespace;
-use super::rows::RowWriter;
 use super::stamp::{Generation, Stamp, Wanted};
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
 use crate::snapshot::{CutKind, LogCursor, RowLog};
+use rows::RowWriter;
 
 /// Full cuts given up one after the other at which marks are made equal again: marks have 8 bits.
 const MARKS: u8 = 250;
@@ -42,31 +48,31 @@ pub(super) struct Cut<E> {
     /// What `since` was before the last cut that was no copy.
     before: Option<Option<Generation>>,
     kind: CutKind,
-    pub(super) wanted: Wanted,
-    pub(super) walk: Walk,
+    wanted: Wanted,
+    walk: Walk,
     /// What was removed since the last cut, and whether some of it was forgotten.
     graves: RowLog,
     graves_lost: bool,
     /// What was removed before the last cut.
-    pub(super) buried: RowLog,
+    buried: RowLog,
     buried_lost: bool,
     /// Rows of entries that were changed before the walk came to them.
-    pub(super) aside: RowLog,
+    aside: RowLog,
     /// Arrays of entries that were cleared before the walk came to them.
-    pub(super) cleared: Vec<Buckets<E>>,
+    cleared: Vec<Buckets<E>>,
     /// Memory of what is kept here: what a table owes for its cut does not keep it from growing.
     pub(super) account: Account,
-    pub(super) rows: RowWriter,
+    rows: RowWriter,
 }
 
 /// Where the writing of a cut stands.
 #[derive(Default)]
-pub(super) struct Walk {
-    pub(super) buried: LogCursor,
+struct Walk {
+    buried: LogCursor,
     /// A bucket of the array that is walked over, and the shape of the table it belongs to.
-    pub(super) bucket: usize,
-    pub(super) slot: usize,
-    pub(super) shape: Option<u64>,
+    bucket: usize,
+    slot: usize,
+    shape: Option<u64>,
 }
 
 impl Walk {
@@ -249,8 +255,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         }
     }
 
-    /// See [`Snapshot::forget_base`](crate::Snapshot::forget_base).
-    pub(super) fn forget_copies(&mut self) {
+    /// See [`Snapshot::forget_copies`](crate::Snapshot::forget_copies).
+    pub(super) fn lose_copies(&mut self) {
         if let Some(cut) = &mut self.cut {
             cut.since = None;
             cut.before = cut.before.map(|_| None);
@@ -348,7 +354,3 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         true
     }
 }
-
-#[cfg(test)]
-#[path = "cut_tests.rs"]
-mod tests;

@@ -8,14 +8,14 @@ use thalweg_core::Epoch;
 use thalweg_memory::hash::SLOTS;
 use thalweg_memory::{Key, Record};
 
-use super::buckets::{Buckets, Entry, Seat};
-use super::cut::Cut;
-use super::hot::KeyedTable;
-use super::namespace::Namespace;
-use super::place::Groups;
+use super::super::buckets::{Buckets, Entry, Seat};
+use super::super::hot::KeyedTable;
+use super::super::namespace::Namespace;
+use super::super::place::Groups;
+use super::super::scan::Scan;
+use super::super::stamp::Stamp;
+use super::Cut;
 use super::rows::{RowWriter, place_of};
-use super::scan::Scan;
-use super::stamp::Stamp;
 use crate::error::StateError;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 
@@ -256,7 +256,7 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for KeyedTable<K, V, N> {
         self.take_back_row(&row)
     }
 
-    fn forget_base(&mut self) {
-        self.forget_copies();
+    fn forget_copies(&mut self) {
+        self.lose_copies();
     }
 }

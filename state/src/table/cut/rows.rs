@@ -6,9 +6,9 @@
 use thalweg_core::KeyHash;
 use thalweg_memory::{DamagedKey, Key, Record, SavedRecord};
 
-use super::buckets::Entry;
-use super::namespace::Namespace;
-use super::place::Groups;
+use super::super::buckets::Entry;
+use super::super::namespace::Namespace;
+use super::super::place::Groups;
 use crate::error::StateError;
 use crate::snapshot::Row;
 
