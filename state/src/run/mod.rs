@@ -13,6 +13,9 @@
 //! Invariant: damage is noticed and named, never read as rows. The format is versioned; its bytes are
 //! described in `docs/reference/formats.md`. Lives on one shard's thread.
 
+mod compact;
+#[cfg(test)]
+mod crafted_tests;
 mod error;
 mod format;
 mod merge;
@@ -28,6 +31,7 @@ mod verify;
 mod walk;
 mod writer;
 
+pub use compact::{ChainRun, CompactionPlan, CompactionPolicy};
 pub use error::RunError;
 pub use format::footer::StateHeader;
 pub use merge::{Below, Merge};

@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 
-use crc32c::crc32c;
 use thalweg_core::ErrorKind;
 
 use super::error::RunError;
 use super::format::VERSION;
+use super::format::checksum::checksum;
 use super::format::envelope::{HEADER_BYTES, Header, TRAILER_BYTES, Trailer, read_header};
 use super::format::footer::{Footer, SectionEntry, StateHeader};
 use super::format::index::SectionIndex;
@@ -56,7 +56,7 @@ impl<R: ReadAt> RunReader<R> {
         };
         let mut bytes = Vec::new();
         run.read(footer_at, trailer.footer_bytes, &mut bytes)?;
-        if crc32c(&bytes) != trailer.footer_checksum {
+        if checksum(&bytes) != trailer.footer_checksum {
             return Err(run.damaged(footer_at, "the footer has another checksum"));
         }
         run.footer = Footer::read(&bytes).map_err(|what| run.damaged(footer_at, what))?;
@@ -193,7 +193,7 @@ impl<R: ReadAt> RunReader<R> {
     ) -> Result<SectionIndex, RunError> {
         let offset = section.index_offset();
         self.read(offset, u64::from(section.index_bytes), bytes)?;
-        if crc32c(bytes) != section.index_checksum {
+        if checksum(bytes) != section.index_checksum {
             return Err(self.damaged(offset, "the index of a section has another checksum"));
         }
         let Some(index) = SectionIndex::read(bytes) else {
@@ -216,7 +216,7 @@ impl<R: ReadAt> RunReader<R> {
         let entry = &index.blocks[block];
         let offset = section.offset + entry.offset;
         self.read(offset, u64::from(entry.length), bytes)?;
-        if crc32c(bytes) != entry.checksum {
+        if checksum(bytes) != entry.checksum {
             return Err(self.damaged(offset, "a block has another checksum"));
         }
         Ok(offset)

@@ -5,10 +5,9 @@
 //! filter that denies none of them. Goes section by section, so that it can be spread over turns. Lives
 //! where its reader lives.
 
-use crc32c::{crc32c, crc32c_append};
-
 use super::error::RunError;
 use super::format::block::RowCursor;
+use super::format::checksum::{checksum, checksum_onward};
 use super::format::envelope::{HEADER_BYTES, Trailer, header};
 use super::format::filter::filter_hash;
 use super::format::footer::{Extent, SectionEntry};
@@ -44,7 +43,7 @@ impl<R: ReadAt> RunReader<R> {
         Verification {
             run: self,
             next: 0,
-            checksum: crc32c(&header()),
+            checksum: checksum(&header()),
         }
     }
 }
@@ -69,15 +68,15 @@ impl<R: ReadAt> Verification<'_, R> {
         self.run.read(start, self.run.length() - start, &mut rest)?;
         let footer = rest.split_last_chunk();
         let same = footer.is_some_and(|(footer, trailer)| {
-            let checksum = Trailer::read(trailer).map(|trailer| trailer.footer_checksum);
-            checksum == Some(crc32c(footer))
+            let trailer = Trailer::read(trailer);
+            trailer.is_some_and(|trailer| trailer.footer_checksum == checksum(footer))
         });
         if !same {
             return Err(self
                 .run
                 .damaged(start, "the footer is not what it was when it was opened"));
         }
-        Ok(Some(crc32c_append(self.checksum, &rest)))
+        Ok(Some(checksum_onward(self.checksum, &rest)))
     }
 
     fn section(&mut self, section: &SectionEntry) -> Result<(), RunError> {
@@ -91,13 +90,13 @@ impl<R: ReadAt> Verification<'_, R> {
             let wrong = |(at, what)| run.damaged(offset + at as u64, what);
             seen.block(run.states().len(), &index, at, &block)
                 .map_err(wrong)?;
-            self.checksum = crc32c_append(self.checksum, &block);
+            self.checksum = checksum_onward(self.checksum, &block);
         }
         if !seen.is_all_of(section) {
             let what = "a section does not hold what the footer says";
             return Err(run.damaged(section.offset, what));
         }
-        self.checksum = crc32c_append(self.checksum, &index_bytes);
+        self.checksum = checksum_onward(self.checksum, &index_bytes);
         Ok(())
     }
 }

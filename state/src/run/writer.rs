@@ -6,12 +6,12 @@
 //! writer holds one section, what was not taken out, and a line for each section. Lives on one shard's
 //! thread.
 
-use crc32c::{crc32c, crc32c_append};
 use thalweg_core::{KeyGroup, MaxParallelism};
 
 use super::error::RunError;
 use super::format::MOST_STATES;
 use super::format::block::{ROW_OVERHEAD, RowEncoder};
+use super::format::checksum::{checksum, checksum_onward};
 use super::format::envelope::{Trailer, header};
 use super::format::filter::{Filter, filter_hash};
 use super::format::footer::{EndOfSection, Extent, Footer, SectionEntry, StateHeader};
@@ -221,7 +221,7 @@ impl RunWriter {
             offset: self.taken + start as u64,
             blocks_bytes,
             index_bytes: index.len() as u32,
-            index_checksum: crc32c(index),
+            index_checksum: checksum(index),
             ..describe(&self.section)
         };
         for Extent {
@@ -251,7 +251,7 @@ impl RunWriter {
             let start = self.output.len();
             let taken = write_block(&mut self.output, rest, bytes, self.options.block_bytes);
             let block = &self.output[start..];
-            let size = (block.len() as u32, crc32c(block), taken as u32);
+            let size = (block.len() as u32, checksum(block), taken as u32);
             put_block(&mut self.index, size, first.address(bytes));
             if self.options.filter_bits > 0 {
                 for row in &rest[..taken] {
@@ -273,7 +273,7 @@ impl RunWriter {
 
     /// Brings the checksum of the file up to the end of the output.
     fn sum(&mut self) {
-        self.checksum = crc32c_append(self.checksum, &self.output[self.summed..]);
+        self.checksum = checksum_onward(self.checksum, &self.output[self.summed..]);
         self.summed = self.output.len();
     }
 
@@ -311,7 +311,7 @@ impl RunWriter {
         let start = self.output.len();
         self.footer.write(&mut self.output);
         let footer = &self.output[start..];
-        let (footer_bytes, footer_checksum) = (footer.len() as u64, crc32c(footer));
+        let (footer_bytes, footer_checksum) = (footer.len() as u64, checksum(footer));
         let trailer = Trailer {
             footer_bytes,
             footer_checksum,

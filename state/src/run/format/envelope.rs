@@ -3,9 +3,8 @@
 //! Written first and last, read before anything else. Invariant: a release that does not know a version
 //! recognises it by these bytes, which stay as they are in every version. Plain data, lives on any thread.
 
-use crc32c::crc32c;
-
 use super::VERSION;
+use super::checksum::checksum;
 use super::fields::Fields;
 
 const MARK: [u8; 8] = *b"THALWRUN";
@@ -32,16 +31,16 @@ pub(crate) fn header() -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(&MARK);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    let checksum = crc32c(&bytes[..12]);
-    bytes[12..].copy_from_slice(&checksum.to_le_bytes());
+    let sum = checksum(&bytes[..12]);
+    bytes[12..].copy_from_slice(&sum.to_le_bytes());
     bytes
 }
 
 /// Reads the first bytes of a file.
 pub(crate) fn read_header(bytes: &[u8; HEADER_BYTES]) -> Header {
     let mut fields = Fields::new(bytes);
-    let (mark, version, checksum) = (fields.bytes(8), fields.u32(), fields.u32());
-    let whole = checksum == Some(crc32c(&bytes[..12]));
+    let (mark, version, sum) = (fields.bytes(8), fields.u32(), fields.u32());
+    let whole = sum == Some(checksum(&bytes[..12]));
     match version {
         Some(version) if whole && mark == Some(&MARK) => Header::Run(version),
         _ if mark == Some(&MARK) => Header::Damaged,
@@ -65,8 +64,8 @@ impl Trailer {
         bytes[..8].copy_from_slice(&self.footer_bytes.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.footer_checksum.to_le_bytes());
         bytes[12..16].copy_from_slice(&VERSION.to_le_bytes());
-        let checksum = crc32c(&bytes[..16]);
-        bytes[16..20].copy_from_slice(&checksum.to_le_bytes());
+        let sum = checksum(&bytes[..16]);
+        bytes[16..20].copy_from_slice(&sum.to_le_bytes());
         bytes[20..].copy_from_slice(&END_MARK);
         bytes
     }
@@ -77,8 +76,8 @@ impl Trailer {
         let footer_bytes = fields.u64()?;
         let footer_checksum = fields.u32()?;
         let version = fields.u32()?;
-        let checksum = fields.u32()?;
-        let whole = checksum == crc32c(&bytes[..16]) && fields.bytes(8)? == END_MARK;
+        let sum = fields.u32()?;
+        let whole = sum == checksum(&bytes[..16]) && fields.bytes(8)? == END_MARK;
         (whole && version == VERSION).then_some(Trailer {
             footer_bytes,
             footer_checksum,
@@ -122,8 +121,8 @@ mod tests {
         let mut bytes = header();
         bytes[8..12].copy_from_slice(&9_u32.to_le_bytes());
         assert_eq!(read_header(&bytes), Header::Damaged);
-        let checksum = crc32c(&bytes[..12]);
-        bytes[12..].copy_from_slice(&checksum.to_le_bytes());
+        let sum = checksum(&bytes[..12]);
+        bytes[12..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(read_header(&bytes), Header::Run(9));
     }
 }

@@ -25,6 +25,7 @@
 //! have been checked, and must fill the file without a gap. Plain data, lives on any thread.
 
 pub(crate) mod block;
+pub(crate) mod checksum;
 pub(crate) mod envelope;
 pub(crate) mod fields;
 pub(crate) mod filter;
