@@ -234,3 +234,7 @@ impl<K: Key> KeyedBackend<K> {
 #[cfg(test)]
 #[path = "facade_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "copies_tests.rs"]
+mod copies_tests;

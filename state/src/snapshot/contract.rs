@@ -78,7 +78,7 @@ pub trait Snapshot {
     /// no memory for it.
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError>;
 
-    /// All rows are back: to be called once after the last `restore`, and where there was none.
+    /// All rows are back: to be called after the last `restore`, and where there was none.
     ///
     /// # Errors
     /// When there is no memory for what is made out of the rows.

@@ -48,6 +48,7 @@ where
 
     fn restored(&mut self) -> Result<(), StateError> {
         let (index, mut cursor) = (&mut self.index, ScanCursor::new());
+        index.table.clear();
         loop {
             let mut refused = Ok(());
             let scanned = self.table.scan(&mut cursor, STEP, |entry| {
