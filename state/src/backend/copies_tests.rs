@@ -22,6 +22,9 @@ const TIME_TO_LIVE: i64 = 1_000;
 /// A value and when it was touched.
 type Aged<T> = (T, i64);
 
+/// User keys with their values.
+type Entries = Vec<(String, Aged<u64>)>;
+
 /// What the states should hold; keys and namespaces without anything have no entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Model {
@@ -30,7 +33,7 @@ struct Model {
     mean: BTreeMap<u64, Aged<(u64, u64)>>,
     list: BTreeMap<(u64, u64), Vec<Aged<u64>>>,
     /// In the order in which a walk shows them, where nothing expires.
-    map: BTreeMap<(u64, u64), Vec<(String, Aged<u64>)>>,
+    map: BTreeMap<(u64, u64), Entries>,
 }
 
 impl Model {
@@ -169,6 +172,108 @@ impl Subtask {
     }
 }
 
+/// A change of the states of one key and of the model.
+struct Change<'m> {
+    at: (u64, u64),
+    item: u64,
+    now: i64,
+    ages: bool,
+    model: &'m mut Model,
+}
+
+impl Change<'_> {
+    fn is_alive(&self, at: i64) -> bool {
+        !self.ages || self.now - at < TIME_TO_LIVE
+    }
+
+    fn values(&mut self, subtask: &mut Subtask, what: u64) {
+        let (key, item, now) = (self.at.0, self.item, self.now);
+        match what {
+            0..2 => {
+                let value = format!("a value that is long enough for the heap: {item}");
+                self.model.value.insert(key, (value.clone(), now));
+                subtask.value.set(value).unwrap();
+            }
+            2 => {
+                self.model.value.remove(&key);
+                subtask.value.clear().unwrap();
+            }
+            3..5 => {
+                let before = self.model.sum.get(&key).filter(|sum| self.is_alive(sum.1));
+                let sum = before.map_or(0, |sum| sum.0) + item;
+                self.model.sum.insert(key, (sum, now));
+                subtask.sum.add(item).unwrap();
+            }
+            5 => {
+                self.model.sum.remove(&key);
+                subtask.sum.clear().unwrap();
+            }
+            _ => {
+                let before = self
+                    .model
+                    .mean
+                    .get(&key)
+                    .filter(|mean| self.is_alive(mean.1));
+                let (sum, count) = before.map_or((0, 0), |mean| mean.0);
+                self.model.mean.insert(key, ((sum + item, count + 1), now));
+                subtask.mean.add(item).unwrap();
+            }
+        }
+    }
+
+    fn list(&mut self, subtask: &mut Subtask, what: u64) {
+        let (namespace, item, now) = (self.at.1, self.item, self.now);
+        let mut list = self.model.list.remove(&self.at).unwrap_or_default();
+        match what {
+            8..11 => {
+                let items: Vec<u64> = (0..item % 300).collect();
+                list.extend(items.iter().map(|item| (*item, now)));
+                subtask.list.add_all_in(&namespace, items).unwrap();
+            }
+            11 => {
+                // What has expired is not counted among the first.
+                list.retain(|element| self.is_alive(element.1));
+                subtask.list.len_in(&namespace).unwrap();
+                let count = (item as usize).min(list.len());
+                list.drain(..count);
+                subtask.list.remove_first_in(&namespace, item).unwrap();
+            }
+            _ => {
+                list.clear();
+                subtask.list.clear_in(&namespace).unwrap();
+            }
+        }
+        self.model.list.insert(self.at, list);
+    }
+
+    fn map(&mut self, subtask: &mut Subtask, what: u64) {
+        let (namespace, item, now) = (self.at.1, self.item, self.now);
+        let (map, user) = (
+            self.model.map.entry(self.at).or_default(),
+            (item % 50).to_string(),
+        );
+        match what {
+            13..17 => {
+                match map.iter_mut().find(|(there, _)| *there == user) {
+                    Some(there) => there.1 = (item, now),
+                    None => map.push((user.clone(), (item, now))),
+                }
+                subtask.map.put_in(&namespace, user, item).unwrap();
+            }
+            17..19 => {
+                if let Some(at) = map.iter().position(|(there, _)| *there == user) {
+                    map.swap_remove(at);
+                }
+                subtask.map.remove_in(&namespace, &user).unwrap();
+            }
+            _ => {
+                map.clear();
+                subtask.map.clear_in(&namespace).unwrap();
+            }
+        }
+    }
+}
+
 /// What a subtask has besides its states.
 struct Subtaskless<'a> {
     cut: &'a mut Vec<Level>,
@@ -215,77 +320,17 @@ impl World {
             .backend
             .context()
             .set_current(KeyHash::of_u64(key), &key);
-        let (now, ages, model) = (self.now, self.ages, &mut self.model);
-        let alive = |at: i64| !ages || now - at < TIME_TO_LIVE;
+        let mut change = Change {
+            at: (key, namespace),
+            item,
+            now: self.now,
+            ages: self.ages,
+            model: &mut self.model,
+        };
         match what {
-            0..2 => {
-                let value = format!("a value that is long enough for the heap: {item}");
-                model.value.insert(key, (value.clone(), now));
-                subtask.value.set(value).unwrap();
-            }
-            2 => {
-                model.value.remove(&key);
-                subtask.value.clear().unwrap();
-            }
-            3..5 => {
-                let before = model
-                    .sum
-                    .get(&key)
-                    .filter(|sum| alive(sum.1))
-                    .map_or(0, |sum| sum.0);
-                model.sum.insert(key, (before + item, now));
-                subtask.sum.add(item).unwrap();
-            }
-            5 => {
-                model.sum.remove(&key);
-                subtask.sum.clear().unwrap();
-            }
-            6..8 => {
-                let before = model.mean.get(&key).filter(|mean| alive(mean.1));
-                let (sum, count) = before.map_or((0, 0), |mean| mean.0);
-                model.mean.insert(key, ((sum + item, count + 1), now));
-                subtask.mean.add(item).unwrap();
-            }
-            8..11 => {
-                let items: Vec<u64> = (0..item % 300).collect();
-                let list = model.list.entry((key, namespace)).or_default();
-                list.extend(items.iter().map(|item| (*item, now)));
-                subtask.list.add_all_in(&namespace, items).unwrap();
-            }
-            11 => {
-                let list = model.list.entry((key, namespace)).or_default();
-                list.retain(|element| alive(element.1));
-                let count = (item as usize).min(list.len());
-                list.drain(..count);
-                // What has expired is not counted among the first.
-                subtask.list.len_in(&namespace).unwrap();
-                subtask.list.remove_first_in(&namespace, item).unwrap();
-            }
-            12 => {
-                model.list.remove(&(key, namespace));
-                subtask.list.clear_in(&namespace).unwrap();
-            }
-            13..17 => {
-                let map = model.map.entry((key, namespace)).or_default();
-                let user = (item % 50).to_string();
-                match map.iter_mut().find(|(there, _)| *there == user) {
-                    Some(there) => there.1 = (item, now),
-                    None => map.push((user.clone(), (item, now))),
-                }
-                subtask.map.put_in(&namespace, user, item).unwrap();
-            }
-            17..19 => {
-                let map = model.map.entry((key, namespace)).or_default();
-                let user = (item % 50).to_string();
-                if let Some(at) = map.iter().position(|(there, _)| *there == user) {
-                    map.swap_remove(at);
-                }
-                subtask.map.remove_in(&namespace, &user).unwrap();
-            }
-            _ => {
-                model.map.remove(&(key, namespace));
-                subtask.map.clear_in(&namespace).unwrap();
-            }
+            0..8 => change.values(subtask, what),
+            8..13 => change.list(subtask, what),
+            _ => change.map(subtask, what),
         }
     }
 
