@@ -1,12 +1,12 @@
 //! Metadata of checkpoints. The fixtures were made by another program, from the description of the format.
 
 use crc32c::crc32c;
+use thalweg_cluster::checkpoint::home::pointer::Pointer;
 use thalweg_cluster::checkpoint::metadata::model::FileFacts;
 use thalweg_cluster::checkpoint::metadata::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
     VertexState, decode, encode,
 };
-use thalweg_cluster::checkpoint::pointer::Pointer;
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
 use thalweg_state::snapshot::{OperatorPart, Redistribution, RunHandle};
 

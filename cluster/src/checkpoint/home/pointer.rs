@@ -21,7 +21,7 @@
 use crc32c::crc32c;
 use thalweg_core::ids::CheckpointId;
 
-use super::metadata::model::FileFacts;
+use crate::checkpoint::metadata::model::FileFacts;
 
 const MAGIC: &[u8; 8] = b"THALWEGP";
 const VERSION: u32 = 1;

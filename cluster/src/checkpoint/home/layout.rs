@@ -11,8 +11,8 @@
 
 use thalweg_core::ids::{CheckpointId, JobId};
 
-use super::metadata::CheckpointKind;
-use super::storage::Location;
+use crate::checkpoint::metadata::CheckpointKind;
+use crate::checkpoint::storage::Location;
 
 /// The file that makes a directory a checkpoint.
 pub const METADATA: &str = "_metadata";

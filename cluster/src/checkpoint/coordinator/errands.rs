@@ -1,0 +1,49 @@
+//! What storage was asked for, and what its outcome is for.
+//!
+//! A part of the coordinator. Invariant: every command has a ticket of its own, and an outcome counts once.
+
+use super::CheckpointCoordinator;
+use crate::checkpoint::protocol::{Output, Ticket};
+use crate::checkpoint::storage::{StorageCommand, StorageError};
+use crate::checkpoint::trigger::Now;
+
+/// What a storage command was for.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// The next step of making a checkpoint true.
+    Completion,
+    /// Deleting something; whether it was tried before.
+    Garbage(StorageCommand, bool),
+}
+
+impl CheckpointCoordinator {
+    pub(super) fn store(&mut self, errand: Errand, command: StorageCommand, out: &mut Vec<Output>) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.errands.insert(ticket, errand);
+        out.push(Output::Store { ticket, command });
+    }
+
+    pub(super) fn dispose(&mut self, command: StorageCommand, again: bool, out: &mut Vec<Output>) {
+        self.store(Errand::Garbage(command.clone(), again), command, out);
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        ticket: Ticket,
+        outcome: Result<(), StorageError>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        match (self.errands.remove(&ticket), outcome) {
+            (Some(Errand::Completion), outcome) => self.completion_moved(outcome, now, out),
+            (Some(Errand::Garbage(command, again)), Err(error)) => {
+                out.push(Output::Leftover(error));
+                if !again {
+                    self.garbage.push(command);
+                }
+            }
+            (Some(Errand::Garbage(..)) | None, _) => {}
+        }
+    }
+}

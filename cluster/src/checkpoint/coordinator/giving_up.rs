@@ -1,0 +1,173 @@
+//! Checkpoints that fail, attempts that are over, the end of the job.
+//!
+//! A part of the coordinator. Invariant: who waits for a checkpoint is told what became of it, once; nothing
+//! a completed checkpoint needs is removed while the job may start again.
+
+use thalweg_core::config::CheckpointRetention;
+use thalweg_core::ids::CheckpointId;
+
+use super::{CheckpointCoordinator, Phase};
+use crate::checkpoint::protocol::{JobEnd, Output};
+use crate::checkpoint::storage::{Location, StorageCommand};
+use crate::checkpoint::trigger::{Now, Purpose};
+
+/// Of how many checkpoints given up in a row late answers are waited for.
+const MOST_LATE: usize = 1_000;
+
+impl CheckpointCoordinator {
+    /// Gives a checkpoint up.
+    pub(super) fn fail(
+        &mut self,
+        checkpoint: CheckpointId,
+        reason: &str,
+        counts: bool,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        let pending = self.pending.remove(&checkpoint);
+        let Some(pending) = pending.or_else(|| self.ready.remove(&checkpoint)) else {
+            return;
+        };
+        self.late.insert(checkpoint, pending.awaited().clone());
+        self.given_up(&pending.purpose, checkpoint, reason, counts, now, out);
+        if self.late.len() > MOST_LATE && matches!(self.phase, Phase::Running(_)) {
+            let reason = format!("{MOST_LATE} checkpoints were given up and none completed");
+            self.fail_job(reason, true, now, out);
+        }
+    }
+
+    /// What follows from giving a checkpoint up.
+    pub(super) fn given_up(
+        &mut self,
+        purpose: &Purpose,
+        checkpoint: CheckpointId,
+        reason: &str,
+        counts: bool,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        self.schedule.ended(now.ms);
+        let reason = reason.to_owned();
+        out.push(Output::Aborted {
+            checkpoint,
+            reason: reason.clone(),
+        });
+        if let Some(request) = purpose.request() {
+            let answer = Err(format!("{checkpoint} failed: {reason}"));
+            out.push(Output::Answer { request, answer });
+        }
+        if !counts || !matches!(self.phase, Phase::Running(_)) {
+            return;
+        }
+        if purpose.is_stop() {
+            // Its sources have stopped: only a restart lets them go on.
+            let reason = format!("the savepoint to stop with failed: {reason}");
+            self.fail_job(reason, true, now, out);
+        } else if !purpose.is_savepoint() {
+            self.failures += 1;
+            if self.failures > self.tolerable_failures {
+                let reason = format!(
+                    "{} checkpoints in a row failed, execution.checkpointing.tolerable-failed-checkpoints \
+                     is {}; the last, {checkpoint}: {reason}",
+                    self.failures, self.tolerable_failures
+                );
+                self.fail_job(reason, true, now, out);
+            }
+        }
+    }
+
+    /// The job must fail.
+    pub(super) fn fail_job(
+        &mut self,
+        reason: String,
+        restart: bool,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
+        self.stand_still(&reason, now, out);
+        if !restart {
+            self.phase = Phase::Over;
+        }
+        out.push(Output::FailJob { reason, restart });
+    }
+
+    /// The attempt is over: all that waits for answers is given up. What is being made true still may be.
+    pub(super) fn stand_still(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
+        self.phase = Phase::Failing;
+        self.schedule.stand_still();
+        let open: Vec<CheckpointId> = self
+            .pending
+            .keys()
+            .chain(self.ready.keys())
+            .copied()
+            .collect();
+        for checkpoint in open {
+            self.fail(checkpoint, reason, false, now, out);
+        }
+        self.late.clear();
+        for (request, _) in std::mem::take(&mut self.wanted) {
+            let answer = Err(reason.to_owned());
+            out.push(Output::Answer { request, answer });
+        }
+    }
+
+    /// No task runs: what no completed checkpoint lists will never be committed, files nobody holds will never
+    /// be named.
+    pub(super) fn clear_away(&mut self, out: &mut Vec<Output>) {
+        if self.phase != Phase::Still || self.completing.is_some() {
+            return;
+        }
+        let newest = self
+            .store
+            .newest()
+            .map_or(CheckpointId(0), |kept| kept.checkpoint);
+        let foreign = self
+            .foreign
+            .as_ref()
+            .map_or(newest, |point| point.metadata.checkpoint);
+        let listed = newest.max(foreign).max(self.last_savepoint);
+        let discarded = self.ledger.discard_after(listed);
+        if !discarded.is_empty() {
+            out.push(Output::Discard(discarded));
+        }
+        self.store.files().forget_unheld();
+        let sweep = StorageCommand::Sweep {
+            directory: self.layout.shared(),
+            keep: self.store.needed_files(),
+        };
+        // Not to be repeated later: what must stay then is another matter. The next restart sweeps again.
+        self.dispose(sweep, true, out);
+    }
+
+    /// The job is over.
+    pub(super) fn end(&mut self, end: JobEnd, now: Now, out: &mut Vec<Output>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.stand_still("the job has ended", now, out);
+        self.phase = Phase::Still;
+        // One that is just being made true is of no use any more, unless it is the user's.
+        let unfinished = self
+            .completing
+            .take_if(|it| !it.pending.purpose.is_savepoint());
+        self.clear_away(out);
+        self.phase = Phase::Over;
+        let keep = match self.retention {
+            CheckpointRetention::NoExternalizedCheckpoints => false,
+            CheckpointRetention::DeleteOnCancellation => end == JobEnd::Failed,
+            CheckpointRetention::RetainOnCancellation => end != JobEnd::Finished,
+        };
+        if keep {
+            return;
+        }
+        let home = self.layout.home().clone();
+        let mut directories: Vec<Location> = (self.store.kept())
+            .map(|kept| self.layout.checkpoint(kept.checkpoint))
+            .chain(unfinished.map(|completion| completion.directory))
+            .collect();
+        directories.extend([self.layout.shared(), home]);
+        for directory in directories {
+            self.dispose(StorageCommand::DeleteDirectory(directory), true, out);
+        }
+    }
+}

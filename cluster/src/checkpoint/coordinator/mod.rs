@@ -1,0 +1,254 @@
+//! The checkpoints of one job: everything of this room behind one `step`.
+//!
+//! Owned by the control thread of the job, which drives it:
+//!
+//! 1. [`take_over`](super::home::takeover::take_over) the job's directory, make the coordinator;
+//! 2. [`CheckpointCoordinator::restore_point`] says what to start from; deal its state out with
+//!    [`assign`](super::restore::assign), commit what the plan says must be, start the tasks, and feed
+//!    [`Input::Running`];
+//! 3. for everything that happens, and at [`CheckpointCoordinator::wake_ms`] if nothing does, call
+//!    [`CheckpointCoordinator::step`] and carry its outputs out in order; storage commands with
+//!    [`perform`](super::storage::perform), feeding each outcome back at once;
+//! 4. when a task fails, and after [`Output::FailJob`]: [`Input::Failing`], cancel the others, [`Input::Stopped`]
+//!    when all are gone, ask the restart strategy, go on at 2 with the next attempt;
+//! 5. at the end of the job: [`Input::Ended`].
+//!
+//! A plain state machine: no I/O, no clock. Invariant: numbers only go up; at any time at most one checkpoint
+//! is being made true; what is once complete is never taken back; nothing of an attempt that is over counts.
+
+mod answers;
+mod completing;
+mod errands;
+mod giving_up;
+mod starting;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use thalweg_core::config::CheckpointRetention;
+use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
+
+use self::errands::Errand;
+use super::commits::CommitLedger;
+use super::complete::{Completion, Leadership};
+use super::home::find::Found;
+use super::home::layout::JobLayout;
+use super::home::takeover::Takeover;
+use super::metadata::CheckpointMetadata;
+use super::pending::PendingCheckpoint;
+use super::protocol::{Input, Output, Ticket, Wanted};
+use super::schedule::Schedule;
+use super::settings::CheckpointSettings;
+use super::storage::{Location, StorageCommand};
+use super::store::CheckpointStore;
+use super::tasks::JobTasks;
+use super::trigger::{Now, RequestId, Trigger};
+
+/// What a job starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePoint {
+    /// The checkpoint or savepoint.
+    pub metadata: Arc<CheckpointMetadata>,
+    /// Where its run files lie.
+    pub runs: Location,
+}
+
+/// Where the job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No task runs.
+    Still,
+    /// All tasks run or have finished.
+    Running(AttemptId),
+    /// Tasks are being cancelled.
+    Failing,
+    /// It leads the job no more, or the job is over.
+    Over,
+}
+
+/// The coordinator of one job.
+#[derive(Clone, Debug)]
+pub struct CheckpointCoordinator {
+    job: (JobId, String),
+    layout: JobLayout,
+    retention: CheckpointRetention,
+    tolerable_failures: u32,
+    max_concurrent: usize,
+    phase: Phase,
+    stopping: bool,
+    schedule: Schedule,
+    trigger: Trigger,
+    tasks: JobTasks,
+    wanted: VecDeque<(RequestId, Wanted)>,
+    pending: BTreeMap<CheckpointId, PendingCheckpoint>,
+    /// Answered by all, waiting for those before to be made true.
+    ready: BTreeMap<CheckpointId, PendingCheckpoint>,
+    completing: Option<Completion>,
+    /// Of checkpoints given up: who may still answer. Such an answer counts for nothing but what it prepared.
+    late: BTreeMap<CheckpointId, BTreeSet<SubtaskId>>,
+    ledger: CommitLedger,
+    store: CheckpointStore,
+    /// What the job started from, until its own first checkpoint is true; or the savepoint it was stopped by.
+    foreign: Option<RestorePoint>,
+    /// The newest savepoint: what it lists is not discarded.
+    last_savepoint: CheckpointId,
+    leadership: Leadership,
+    /// The lowest pointer that has not been deleted.
+    oldest_pointer: u64,
+    failures: u32,
+    errands: BTreeMap<Ticket, Errand>,
+    garbage: Vec<StorageCommand>,
+    next_ticket: u64,
+}
+
+impl CheckpointCoordinator {
+    /// The coordinator of a job. `restored` is what the user asked to start from: it counts if the job has no
+    /// checkpoint of its own.
+    #[must_use]
+    pub fn new(
+        settings: &CheckpointSettings,
+        job: (JobId, String),
+        layout: JobLayout,
+        takeover: Takeover,
+        restored: Option<Found>,
+    ) -> CheckpointCoordinator {
+        let restored = restored.filter(|_| takeover.kept.is_empty());
+        let base = restored
+            .as_ref()
+            .map(|found| found.metadata.checkpoint.0 + 1);
+        let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
+        let listed = takeover.kept.last().map(|kept| kept.committables.clone());
+        CheckpointCoordinator {
+            job,
+            layout,
+            retention: settings.retention,
+            tolerable_failures: settings.tolerable_failures,
+            max_concurrent: settings.max_concurrent,
+            phase: Phase::Still,
+            stopping: false,
+            schedule: Schedule::new(settings),
+            trigger: Trigger::new(settings, next),
+            tasks: JobTasks::of(Vec::new()),
+            wanted: VecDeque::new(),
+            pending: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            completing: None,
+            late: BTreeMap::new(),
+            ledger: CommitLedger::with(match &restored {
+                Some(found) => found.metadata.committables.clone(),
+                None => listed.unwrap_or_default(),
+            }),
+            store: CheckpointStore::new(settings.retained, takeover.kept),
+            foreign: restored.map(|found| RestorePoint {
+                metadata: Arc::new(found.metadata),
+                runs: found.runs,
+            }),
+            last_savepoint: CheckpointId(0),
+            leadership: takeover.leadership,
+            oldest_pointer: takeover.leadership.sequence,
+            failures: 0,
+            errands: BTreeMap::new(),
+            garbage: Vec::new(),
+            next_ticket: 0,
+        }
+    }
+
+    /// What the job starts from; `None` for nothing. Only to be asked while no storage command is being
+    /// performed: one may be making a newer checkpoint true.
+    #[must_use]
+    pub fn restore_point(&self) -> Option<RestorePoint> {
+        debug_assert!(self.completing.is_none(), "a checkpoint is being made true");
+        let own = self.store.newest().map(|metadata| RestorePoint {
+            metadata: Arc::clone(metadata),
+            runs: self.layout.shared(),
+        });
+        let points = own.into_iter().chain(self.foreign.clone());
+        points.max_by_key(|point| point.metadata.checkpoint)
+    }
+
+    /// When to call [`CheckpointCoordinator::step`] with [`Input::Tick`] if nothing happens before: ms of the
+    /// monotonic clock.
+    #[must_use]
+    pub fn wake_ms(&self) -> Option<u64> {
+        let deadlines = self.pending.values().map(|pending| pending.deadline_ms);
+        let due = self
+            .schedule
+            .wake_ms(self.under_way())
+            .filter(|_| self.may_start());
+        deadlines.chain(due).min()
+    }
+
+    /// How many checkpoints have not ended.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.pending.len() + self.ready.len() + usize::from(self.completing.is_some())
+    }
+
+    /// The completed checkpoints that are kept, oldest first.
+    pub fn kept(&self) -> impl Iterator<Item = &Arc<CheckpointMetadata>> {
+        self.store.kept()
+    }
+
+    /// Takes in what happened and answers what is to be done, in order.
+    pub fn step(&mut self, input: Input, now: Now) -> Vec<Output> {
+        let mut out = Vec::new();
+        match input {
+            Input::Tick => {}
+            Input::Running { attempt, vertices } => self.run(attempt, vertices, now),
+            Input::Receipt { attempt, snapshot } => self.receipt(attempt, snapshot, now, &mut out),
+            Input::Declined {
+                attempt,
+                task,
+                checkpoint,
+                reason,
+            } => self.declined(attempt, task, checkpoint, &reason, now, &mut out),
+            Input::TaskFinished {
+                attempt,
+                task,
+                last,
+            } => self.task_finished(attempt, task, last, &mut out),
+            Input::Failing { attempt, reason } => {
+                if self.phase == Phase::Running(attempt) {
+                    self.stand_still(&reason, now, &mut out);
+                }
+            }
+            Input::Stopped => {
+                if matches!(self.phase, Phase::Running(_)) {
+                    self.stand_still("the job stopped", now, &mut out);
+                }
+                if self.phase == Phase::Failing {
+                    self.phase = Phase::Still;
+                }
+                self.clear_away(&mut out);
+            }
+            Input::Wanted { request, wanted } => self.wanted.push_back((request, wanted)),
+            Input::Stored { ticket, outcome } => self.stored(ticket, outcome, now, &mut out),
+            Input::Committed { checkpoint } => self.ledger.committed(checkpoint),
+            Input::Ended(end) => self.end(end, now, &mut out),
+        }
+        self.advance(now, &mut out);
+        out
+    }
+
+    /// All that follows without anything further happening.
+    fn advance(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.expire(now, out);
+        loop {
+            let answered: Vec<CheckpointId> = (self.pending.values())
+                .filter(|pending| pending.is_answered())
+                .map(|pending| pending.checkpoint)
+                .collect();
+            for checkpoint in answered {
+                let pending = self.pending.remove(&checkpoint);
+                self.ready
+                    .extend(pending.map(|pending| (checkpoint, pending)));
+            }
+            self.begin_completion(now, out);
+            if !self.start_next(now, out) {
+                break;
+            }
+        }
+    }
+}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Attempts that run, and checkpoints that start in them.
+//!
+//! A part of the coordinator. Invariant: what somebody asked for goes before what the interval asks for;
+//! never are more under way than allowed; after a savepoint to stop with none starts.
+
+use thalweg_core::ids::AttemptId;
+
+use super::{CheckpointCoordinator, Phase};
+use crate::checkpoint::protocol::{Output, Wanted};
+use crate::checkpoint::tasks::{JobTasks, VertexShape};
+use crate::checkpoint::trigger::{Now, Purpose};
+
+impl CheckpointCoordinator {
+    pub(super) fn run(&mut self, attempt: AttemptId, vertices: Vec<VertexShape>, now: Now) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Running(attempt);
+        self.stopping = false;
+        self.failures = 0;
+        self.tasks = JobTasks::of(vertices);
+        self.schedule.run(now.ms);
+    }
+
+    pub(super) fn may_start(&self) -> bool {
+        matches!(self.phase, Phase::Running(_)) && !self.stopping
+    }
+
+    /// Starts what is wanted or due; whether it did.
+    pub(super) fn start_next(&mut self, now: Now, out: &mut Vec<Output>) -> bool {
+        if !self.may_start() || self.under_way() >= self.max_concurrent {
+            return false;
+        }
+        let mut full = self.foreign.is_some();
+        let purpose = match self.wanted.front() {
+            // The job goes on after none of those that are under way.
+            Some((_, Wanted::Stop { .. })) if self.under_way() > 0 => return false,
+            Some(_) => match self.wanted.pop_front() {
+                Some((request, Wanted::Checkpoint { full: asked })) => {
+                    full |= asked;
+                    Purpose::Asked(request)
+                }
+                Some((request, Wanted::Savepoint { directory })) => {
+                    Purpose::Savepoint { request, directory }
+                }
+                Some((request, Wanted::Stop { directory, drain })) => Purpose::Stop {
+                    request,
+                    directory,
+                    drain,
+                },
+                None => return false,
+            },
+            None if self.schedule.is_due(now.ms, self.under_way()) => {
+                self.schedule.started(now.ms);
+                Purpose::Periodic
+            }
+            None => return false,
+        };
+        self.start(purpose, full, now, out)
+    }
+
+    pub(super) fn start(
+        &mut self,
+        purpose: Purpose,
+        full: bool,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let request = purpose.request();
+        let stop = match &purpose {
+            Purpose::Stop { drain, .. } => Some(*drain),
+            _ => None,
+        };
+        match self.trigger.start(&self.tasks, purpose, full, now) {
+            Ok(pending) => {
+                self.stopping |= stop.is_some();
+                out.push(Output::Trigger {
+                    checkpoint: pending.checkpoint,
+                    full: pending.full,
+                    stop,
+                    tasks: pending.awaited().clone(),
+                });
+                self.pending.insert(pending.checkpoint, pending);
+                true
+            }
+            Err(not_started) => {
+                if let Some(request) = request {
+                    let answer = Err(not_started.to_string());
+                    out.push(Output::Answer { request, answer });
+                }
+                request.is_some()
+            }
+        }
+    }
+}

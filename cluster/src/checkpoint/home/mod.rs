@@ -1,0 +1,21 @@
+//! The directory of one job's checkpoints.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`layout`] | the names in it |
+//! | [`pointer`] | which checkpoint is the newest |
+//! | [`find`] | reading a checkpoint |
+//! | [`takeover`] | becoming the one who leads the job's checkpoints |
+//!
+//! Entered by the control thread, which may block in [`find`] and [`takeover`]. Invariant: what is the newest is
+//! said by one file that is created and never changed.
+
+pub mod find;
+pub mod layout;
+pub mod pointer;
+pub mod takeover;
+
+pub use find::{FindError, Found, find, read};
+pub use layout::JobLayout;
+pub use pointer::Pointer;
+pub use takeover::{Takeover, take_over};

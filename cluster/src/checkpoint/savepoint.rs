@@ -1,0 +1,25 @@
+//! How a savepoint comes to hold all it needs.
+//!
+//! Tasks write its runs where they write all runs, since later checkpoints build on them; when all have
+//! answered, the runs are copied beside the savepoint's metadata, so that its directory can be moved, copied
+//! and kept without the job. Plain functions. Invariant: a savepoint names nothing outside its directory.
+
+use std::collections::VecDeque;
+
+use super::metadata::CheckpointMetadata;
+use super::storage::{Location, StorageCommand};
+
+/// The copies that make the savepoint whole, each file once.
+pub(super) fn copies(
+    metadata: &CheckpointMetadata,
+    shared: &Location,
+    savepoint: &Location,
+) -> VecDeque<StorageCommand> {
+    let files = metadata.files().into_iter();
+    let copy = |(file, facts): (&str, _)| StorageCommand::CopyNew {
+        from: shared.child(file),
+        to: savepoint.child(file),
+        facts,
+    };
+    files.map(copy).collect()
+}
