@@ -6,7 +6,9 @@
 
 pub(crate) mod bell;
 pub mod clock;
+pub mod directory;
 pub(crate) mod epoll;
+pub(crate) mod file_thread;
 pub(crate) mod glommio;
 pub mod io_buffer;
 pub(crate) mod pending;

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use crate::seam::directory::{DirectoryEntry, FileAbout, FileIdentity, FileKind};
 pub use crate::seam::io_buffer::IoBuffer;
 use crate::shard::step::TaskWaker;
 
@@ -151,6 +152,28 @@ pub enum Op {
         /// Which directory.
         path: PathBuf,
     },
+    /// Cuts a file off, or fills it up with zeroes: [`Outcome::Done`].
+    SetLength {
+        /// Which file.
+        file: FileId,
+        /// To so many bytes.
+        len: u64,
+    },
+    /// Asks about an open file: [`Outcome::About`].
+    About {
+        /// Which file.
+        file: FileId,
+    },
+    /// Asks what has a name in a directory, not in those within: [`Outcome::Listed`].
+    List {
+        /// Which directory.
+        path: PathBuf,
+    },
+    /// Makes a directory, and those above it that are missing; it may be there: [`Outcome::Done`].
+    CreateDirectory {
+        /// Which.
+        path: PathBuf,
+    },
     /// Connects over TCP, no delay: [`Outcome::Connected`].
     Connect {
         /// To whom.
@@ -211,7 +234,11 @@ impl Op {
             | Op::Close { .. }
             | Op::Rename { .. }
             | Op::Remove { .. }
-            | Op::SyncDirectory { .. } => false,
+            | Op::SyncDirectory { .. }
+            | Op::SetLength { .. }
+            | Op::About { .. }
+            | Op::List { .. }
+            | Op::CreateDirectory { .. } => false,
         }
     }
 }
@@ -235,6 +262,10 @@ pub enum Outcome {
     },
     /// It is done.
     Done,
+    /// What the file is.
+    About(FileAbout),
+    /// What is in the directory, sorted by name.
+    Listed(Vec<DirectoryEntry>),
     /// The connection stands.
     Connected {
         /// Its name from now on.

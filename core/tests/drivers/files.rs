@@ -9,7 +9,7 @@ use thalweg_core::shard::executor::Shard;
 
 use crate::rig::{DONE, Exits, NONE, Rig, assert_all_done, chain, end_after, step};
 
-fn opened(result: Option<OpResult>) -> (FileId, u64) {
+pub(crate) fn opened(result: Option<OpResult>) -> (FileId, u64) {
     match result {
         Some(Ok(Outcome::Opened { file, len })) => (file, len),
         other => panic!("{other:?}"),
@@ -23,7 +23,7 @@ fn bytes(result: Option<OpResult>) -> (IoBuffer, usize) {
     }
 }
 
-fn done(result: Option<OpResult>) {
+pub(crate) fn done(result: Option<OpResult>) {
     assert!(matches!(result, Some(Ok(Outcome::Done))), "{result:?}");
 }
 

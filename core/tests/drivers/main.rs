@@ -9,6 +9,7 @@
     reason = "what a test does not expect may panic, in its tools as well"
 )]
 
+mod directories;
 mod files;
 mod isolation;
 mod rig;
@@ -34,6 +35,7 @@ macro_rules! suite {
                 files::failures_are_told_with_the_buffer,
                 files::many_operations_at_once,
                 files::a_shutdown_with_files_in_flight_ends,
+                directories::directories_are_made_and_listed,
                 sockets::a_megabyte_is_echoed,
                 sockets::sockets_move_beside_a_busy_task,
                 sockets::a_refused_connection_is_told,
@@ -81,7 +83,7 @@ fn the_default_driver_passes_where_io_uring_is_denied() {
         "{said}\n{}",
         String::from_utf8_lossy(&child.stderr)
     );
-    assert!(said.contains("20 passed"), "{said}");
+    assert!(said.contains("21 passed"), "{said}");
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! doorbell (by `Poller::notify`), a ready socket, an answer of the file thread (which rings the
 //! doorbell) and the next timer each wake it. Lives on the shard's thread.
 
-mod file_thread;
 mod sockets;
 
 use std::cell::RefCell;
@@ -17,9 +16,9 @@ use std::time::Duration;
 
 use polling::{Events, Poller};
 
-use self::file_thread::FileThread;
 use self::sockets::Sockets;
 use crate::seam::clock::{self, Random};
+use crate::seam::file_thread::FileThread;
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
 use crate::shard::doorbell::Doorbell;

@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 use io_uring::{IoUring, opcode, squeue, types};
 
 use crate::seam::bell::Bell;
+use crate::seam::directory;
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome};
 
@@ -106,12 +107,27 @@ impl FileRing {
             pending.finish(id, closed.ok_or_else(|| unknown_file(None)));
             return;
         }
+        if let Op::About { file } = op {
+            let told = self
+                .lend(file)
+                .and_then(|file| Ok(directory::about(&file)?));
+            pending.finish(id, told.map(Outcome::About));
+            return;
+        }
         match self
             .prepare(id, op)
             .and_then(|op| self.make_ring().map(|()| op).map_err(Into::into))
         {
             Ok(op) => self.waiting.push_back(op),
             Err(failure) => pending.finish(id, Err(failure)),
+        }
+    }
+
+    /// Another descriptor of an open file, for what the ring cannot do with it.
+    pub(super) fn lend(&self, file: FileId) -> Result<File, IoFailure> {
+        match self.files.get(&file) {
+            Some(fd) => Ok(File::from(fd.try_clone()?)),
+            None => Err(unknown_file(None)),
         }
     }
 

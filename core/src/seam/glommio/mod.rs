@@ -1,4 +1,5 @@
-//! The default driver: glommio for executor, timers and sockets, a ring of our own for files.
+//! The default driver: glommio for executor, timers and sockets, a ring of our own for files, and a
+//! thread for what a ring cannot do with files (listing directories).
 //!
 //! Entered by `shard::start` only. The shard's loop is one glommio task that polls lanes itself, so the
 //! latency of a lane does not depend on glommio's reactor; it lets glommio in when socket operations
@@ -34,6 +35,7 @@ use self::park::Beds;
 use self::sockets::Sockets;
 use crate::seam::bell::{Bell, sleep_precisely};
 use crate::seam::clock::{self, Random};
+use crate::seam::file_thread::FileThread;
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
 use crate::shard::doorbell::Doorbell;
@@ -55,6 +57,8 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 struct Shared {
     pending: RefCell<Pending>,
     files: RefCell<FileRing>,
+    /// Does what the ring of files cannot.
+    thread: RefCell<FileThread>,
     sockets: RefCell<Sockets>,
     /// Socket tasks that have not ended.
     tasks: Cell<usize>,
@@ -76,11 +80,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn new() -> io::Result<Rc<Shared>> {
+    fn new(name: String, doorbell: Arc<Doorbell>) -> io::Result<Rc<Shared>> {
         let bell = Arc::new(Bell::new()?);
         Ok(Rc::new(Shared {
             pending: RefCell::new(Pending::new()),
             files: RefCell::new(FileRing::new(Arc::clone(&bell))),
+            thread: RefCell::new(FileThread::new(name, doorbell)),
             sockets: RefCell::new(Sockets::new()),
             tasks: Cell::new(0),
             spawned: Cell::new(false),
@@ -135,9 +140,22 @@ impl Reactor for GlommioReactor {
         let id = self.shared.pending.borrow_mut().begin(waker);
         if op.is_socket() {
             sockets::submit(&self.shared, id, op);
-        } else {
-            let mut pending = self.shared.pending.borrow_mut();
-            self.shared.files.borrow_mut().submit(id, op, &mut pending);
+            return id;
+        }
+        let mut pending = self.shared.pending.borrow_mut();
+        let mut files = self.shared.files.borrow_mut();
+        match op {
+            Op::List { .. } | Op::CreateDirectory { .. } => {
+                self.shared.thread.borrow_mut().submit(id, op, &mut pending);
+            }
+            Op::SetLength { file, len } => match files.lend(file) {
+                Ok(file) => {
+                    let mut thread = self.shared.thread.borrow_mut();
+                    thread.set_length(id, file, len, &mut pending);
+                }
+                Err(failure) => pending.finish(id, Err(failure)),
+            },
+            op => files.submit(id, op, &mut pending),
         }
         id
     }
@@ -160,6 +178,7 @@ impl Reactor for GlommioReactor {
         if files.busy() > 0 {
             files.poll(&mut pending);
         }
+        self.shared.thread.borrow_mut().poll(&mut pending);
         pending.count_landed()
     }
 
@@ -181,7 +200,7 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         .preempt_timer(PREEMPT)
         .make()
         .map_err(io::Error::from)?;
-    let shared = Shared::new()?;
+    let shared = Shared::new(launch.config.id.to_string(), launch.doorbell())?;
     executor.run(async move {
         let random = Random::new(clock::entropy());
         let reactor = GlommioReactor {

@@ -84,7 +84,7 @@ impl Beds {
     ) -> io::Result<()> {
         self.own.make()?;
         doorbell.set_sleeper(&self.own_sleeper);
-        if !doorbell.try_park(|| shard.quiet()) {
+        if !doorbell.try_park(|| shard.quiet() && !shared.thread.borrow().has_answers()) {
             return Ok(());
         }
         let slept = self.own.sleep(shared.files.borrow().completions(), wait);
@@ -103,7 +103,7 @@ impl Beds {
         let mut timer = Timer::new(wait);
         shared.landed.set(false);
         doorbell.set_sleeper(&self.ring_sleeper);
-        if !doorbell.try_park(|| shard.quiet()) {
+        if !doorbell.try_park(|| shard.quiet() && !shared.thread.borrow().has_answers()) {
             return;
         }
         poll_fn(|cx| poll_parked(shared, doorbell, &mut timer, cx)).await;

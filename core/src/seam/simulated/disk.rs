@@ -5,7 +5,7 @@
 //! in which they were made, at least up to the last sync of a directory they touched. One disk per
 //! simulation, on its thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,13 @@ use crate::seam::reactor::{FileId, IoBuffer, IoFailure, OpResult, OpenOptions, O
 
 const SECTOR: usize = 512;
 
-type InodeId = u64;
+pub(super) type InodeId = u64;
 
 #[derive(Default)]
-struct Inode {
+pub(super) struct Inode {
     durable: Vec<u8>,
-    current: Vec<u8>,
+    pub(super) current: Vec<u8>,
+    pub(super) modified_ns: u64,
     /// Writes since the last sync, in order.
     unsynced: Vec<(usize, Vec<u8>)>,
 }
@@ -70,13 +71,17 @@ impl DiskFaults {
 
 /// Files by path.
 pub(super) struct Disk {
-    inodes: BTreeMap<InodeId, Inode>,
-    names: Names,
+    pub(super) inodes: BTreeMap<InodeId, Inode>,
+    pub(super) names: Names,
     durable_names: Names,
     /// Changes of names that are not durable yet.
     journal: Vec<NameChange>,
-    open: BTreeMap<FileId, (InodeId, bool)>,
+    /// Directories that were made.
+    pub(super) directories: BTreeSet<PathBuf>,
+    pub(super) open: BTreeMap<FileId, (InodeId, bool)>,
     next: u64,
+    /// The virtual clock when the operation in work happens.
+    pub(super) now: u64,
     pub(super) faults: DiskFaults,
 }
 
@@ -87,8 +92,10 @@ impl Disk {
             names: Names::new(),
             durable_names: Names::new(),
             journal: Vec::new(),
+            directories: BTreeSet::new(),
             open: BTreeMap::new(),
             next: 0,
+            now: 0,
             faults,
         }
     }
@@ -113,6 +120,7 @@ impl Disk {
         if options.truncate && !content.current.is_empty() {
             content.current.clear();
             content.unsynced.clear();
+            content.modified_ns = self.now;
             self.journal.push(NameChange::Truncate(inode));
         }
         let len = content.current.len() as u64;
@@ -167,7 +175,7 @@ impl Disk {
         offset: u64,
         random: &mut Random,
     ) -> OpResult {
-        let faults = self.faults;
+        let (faults, now) = (self.faults, self.now);
         let used: u64 = self
             .inodes
             .values()
@@ -186,6 +194,7 @@ impl Disk {
                     let bytes = &buffer.as_slice()[..count];
                     overwrite(&mut inode.current, at, bytes);
                     inode.unsynced.push((at, bytes.to_vec()));
+                    inode.modified_ns = now;
                     Ok(count)
                 }
             }
@@ -209,6 +218,20 @@ impl Disk {
         };
         self.journal
             .retain(|change| !matches!(change, NameChange::Truncate(id) if *id == synced));
+        Ok(Outcome::Done)
+    }
+
+    /// Takes effect for good at the next sync, as what is written does.
+    pub(super) fn set_length(&mut self, file: FileId, len: u64) -> OpResult {
+        let now = self.now;
+        let inode = self.inode(file, true)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        inode.current.resize(len, 0);
+        inode.unsynced.retain_mut(|(at, bytes)| {
+            bytes.truncate(len.saturating_sub(*at));
+            !bytes.is_empty()
+        });
+        inode.modified_ns = now;
         Ok(Outcome::Done)
     }
 
@@ -330,7 +353,7 @@ fn os(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }
 
-fn failed(code: i32) -> OpResult {
+pub(super) fn failed(code: i32) -> OpResult {
     Err(os(code).into())
 }
 

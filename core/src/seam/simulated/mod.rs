@@ -5,6 +5,7 @@
 //! so a run takes no time of its own. What crosses between shards is delayed by simply not running the
 //! receiver's round.
 
+mod directories;
 mod disk;
 mod network;
 mod world;

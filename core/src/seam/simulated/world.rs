@@ -146,6 +146,7 @@ impl World {
         let answer = {
             let mut random = self.random.borrow_mut();
             let mut disk = self.disk.borrow_mut();
+            disk.now = self.now.get();
             match op {
                 Op::Open { path, options } => disk.open(path, options),
                 Op::Read {
@@ -163,6 +164,10 @@ impl World {
                 Op::Rename { from, to } => disk.rename(from, to),
                 Op::Remove { path } => disk.remove(path),
                 Op::SyncDirectory { path } => disk.sync_directory(&path, &mut random),
+                Op::SetLength { file, len } => disk.set_length(file, len),
+                Op::About { file } => disk.about(file),
+                Op::List { path } => disk.list(&path),
+                Op::CreateDirectory { path } => disk.create_directory(path),
                 _ => unreachable!("sockets were sent to the network"),
             }
         };

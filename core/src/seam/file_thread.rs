@@ -1,6 +1,7 @@
-//! The one thread that does a shard's file operations where there is no io_uring.
+//! The one thread that does a shard's file operations which no ring does: all of them where there is no
+//! io_uring, else those on names that io_uring has no word for.
 //!
-//! Entered by the epoll driver's reactor, which sends requests and drains answers. Invariant: requests
+//! Entered by the drivers' reactors, which send requests and drain answers. Invariant: requests
 //! are done one after the other in the order in which they came, each is answered once, and the thread
 //! ends with its shard. The requests cross by a lock that neither side holds while it works.
 
@@ -15,6 +16,7 @@ use std::thread::JoinHandle;
 
 use hashbrown::HashMap;
 
+use crate::seam::directory;
 use crate::seam::pending::Pending;
 use crate::seam::reactor::{FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome};
 use crate::shard::doorbell::Doorbell;
@@ -50,6 +52,19 @@ enum Work {
     SyncDirectory {
         path: PathBuf,
     },
+    SetLength {
+        file: Arc<File>,
+        len: u64,
+    },
+    About {
+        file: Arc<File>,
+    },
+    List {
+        path: PathBuf,
+    },
+    CreateDirectory {
+        path: PathBuf,
+    },
 }
 
 enum Answer {
@@ -78,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The shard's side: its open files and the way to the thread.
-pub(super) struct FileThread {
+pub(crate) struct FileThread {
     desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
     name: String,
@@ -88,7 +103,7 @@ pub(super) struct FileThread {
 
 impl FileThread {
     /// No thread yet: it is started with the first operation.
-    pub(super) fn new(name: String, doorbell: Arc<Doorbell>) -> FileThread {
+    pub(crate) fn new(name: String, doorbell: Arc<Doorbell>) -> FileThread {
         let desk = Desk {
             requests: Mutex::default(),
             arrived: Condvar::new(),
@@ -106,22 +121,24 @@ impl FileThread {
     }
 
     /// Whether an answer waits. One atomic read.
-    pub(super) fn has_answers(&self) -> bool {
+    pub(crate) fn has_answers(&self) -> bool {
         self.desk.answered.load(Ordering::SeqCst) > 0
     }
 
     /// Hands an operation over; what fails at once is told at once.
-    pub(super) fn submit(&mut self, id: OpId, op: Op, pending: &mut Pending) {
-        let prepared = self
-            .prepare(op)
-            .and_then(|work| self.make_thread().map(|()| work));
-        match prepared {
-            Ok(work) => {
-                lock(&self.desk.requests).waiting.push_back((id, work));
-                self.desk.arrived.notify_one();
-            }
+    pub(crate) fn submit(&mut self, id: OpId, op: Op, pending: &mut Pending) {
+        match self.prepare(op) {
+            Ok(work) => self.hand_over(id, work, pending),
             Err(failure) => pending.finish(id, Err(failure)),
         }
+    }
+
+    fn hand_over(&mut self, id: OpId, work: Work, pending: &mut Pending) {
+        if let Err(failure) = self.make_thread() {
+            return pending.finish(id, Err(failure));
+        }
+        lock(&self.desk.requests).waiting.push_back((id, work));
+        self.desk.arrived.notify_one();
     }
 
     fn make_thread(&mut self) -> Result<(), IoFailure> {
@@ -139,7 +156,16 @@ impl FileThread {
             Op::Rename { from, to } => Work::Rename { from, to },
             Op::Remove { path } => Work::Remove { path },
             Op::SyncDirectory { path } => Work::SyncDirectory { path },
+            Op::List { path } => Work::List { path },
+            Op::CreateDirectory { path } => Work::CreateDirectory { path },
             Op::Sync { file } => Work::Sync {
+                file: self.file(file)?,
+            },
+            Op::SetLength { file, len } => Work::SetLength {
+                file: self.file(file)?,
+                len,
+            },
+            Op::About { file } => Work::About {
                 file: self.file(file)?,
             },
             Op::Close { file } => {
@@ -186,12 +212,18 @@ impl FileThread {
         })
     }
 
+    /// Hands over what is to be done with a file that somebody else has opened.
+    pub(crate) fn set_length(&mut self, id: OpId, file: File, len: u64, pending: &mut Pending) {
+        let file = Arc::new(file);
+        self.hand_over(id, Work::SetLength { file, len }, pending);
+    }
+
     fn file(&self, id: FileId) -> Result<Arc<File>, IoFailure> {
         self.files.get(&id).map(Arc::clone).ok_or_else(unknown)
     }
 
     /// Takes the answers in.
-    pub(super) fn poll(&mut self, pending: &mut Pending) {
+    pub(crate) fn poll(&mut self, pending: &mut Pending) {
         if !self.has_answers() {
             return;
         }
@@ -264,8 +296,8 @@ fn next(desk: &Desk) -> Option<(OpId, Work)> {
 }
 
 fn perform(work: Work) -> Answer {
-    let done =
-        |answer: io::Result<()>| Answer::Ready(answer.map(|()| Outcome::Done).map_err(Into::into));
+    let told = |answer: io::Result<Outcome>| Answer::Ready(answer.map_err(Into::into));
+    let done = |answer: io::Result<()>| told(answer.map(|()| Outcome::Done));
     match work {
         Work::Open { path, options } => match open(&path, options) {
             Ok((file, len)) => Answer::Opened(file, len),
@@ -297,6 +329,10 @@ fn perform(work: Work) -> Answer {
         Work::SyncDirectory { path } => {
             done(File::open(path).and_then(|directory| directory.sync_all()))
         }
+        Work::SetLength { file, len } => done(file.set_len(len)),
+        Work::About { file } => told(directory::about(&file).map(Outcome::About)),
+        Work::List { path } => told(directory::list(&path).map(Outcome::Listed)),
+        Work::CreateDirectory { path } => done(std::fs::create_dir_all(path)),
     }
 }
 
