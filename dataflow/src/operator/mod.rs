@@ -16,6 +16,7 @@ mod keyed;
 mod map;
 mod process;
 mod process_function;
+mod read_splits;
 mod reduce;
 mod selection;
 mod side_output;
@@ -36,6 +37,7 @@ pub use join::{
 };
 pub(crate) use keyed::{KeyedOperator, KeyedPipe, OpenKeyed};
 pub use process_function::{KeyedProcessFunction, ProcessFunction};
+pub use read_splits::SplitReader;
 pub use selection::{F0, F1, F2, F3, F4, F5, F6, F7, Field, Projection, SplitStream};
 
 /// The calls an operator without results of its own passes on to the stage behind it.

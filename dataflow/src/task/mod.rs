@@ -25,6 +25,6 @@ pub use chain::{ChainTurn, Head, InputStatus, Push, Stage};
 pub use failure::{Failure, TaskFailure};
 pub(crate) use input_turn::{Consume, InputHead, PlainConsume};
 pub(crate) use side::{SideOutputs, SideWriter};
-pub(crate) use source_turn::{Origin, SourceHead, Untimed};
+pub(crate) use source_turn::{Emit, Origin, SourceHead, Untimed};
 pub use states::TaskState;
 pub use turn::{Task, TaskEnd, TaskReport};

@@ -118,11 +118,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(InputStatus, bool), StepError> {
         let mut made = false;
         while self.next.may_poll() {
-            let mut output = Emit {
-                next: &mut self.next,
-                emitted: 0,
-                item: PhantomData,
-            };
+            let mut output = Emit::new(&mut self.next);
             let scope = OperatorScope::enter(&self.name);
             let reader = &mut self.reader;
             let status = on_this_cpu(
@@ -181,11 +177,21 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
 }
 
 /// The reader's view of the chain: so many records, as long as there is room.
-struct Emit<'a, I, N> {
+pub(crate) struct Emit<'a, I, N> {
     next: &'a mut N,
     /// Counts up and wraps: a loop in which a number saturates is not vectorised.
     emitted: u32,
     item: PhantomData<fn(I)>,
+}
+
+impl<'a, I, N> Emit<'a, I, N> {
+    pub(crate) fn new(next: &'a mut N) -> Self {
+        Self {
+            next,
+            emitted: 0,
+            item: PhantomData,
+        }
+    }
 }
 
 impl<I: Item, N: Origin<I>> SourceOutput<I> for Emit<'_, I, N> {
