@@ -11,7 +11,7 @@ use thalweg_dataflow::source::{
     Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus,
 };
 use thalweg_dataflow::task::SubtaskInfo;
-use thalweg_memory::record::Record;
+use thalweg_memory::record::{Record, record};
 
 /// Emits the given values once, in order, in one subtask.
 pub struct Collection<T> {
@@ -36,9 +36,10 @@ impl<T> Clone for Collection<T> {
 }
 
 /// How far a collection was read: the index of the next value.
+#[record(crate = thalweg_memory)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CollectionSplit {
-    next: usize,
+    next: u64,
 }
 
 impl<T: Record + Clone + Sync> Source for Collection<T> {
@@ -68,10 +69,12 @@ impl<T: Record + Clone + Sync> Source for Collection<T> {
         _subtask: &SubtaskInfo,
     ) -> Result<CollectionReader<T>, SourceError> {
         debug_assert!(splits.len() <= 1, "a collection has one split");
+        // No split: nothing is left to this subtask.
+        let next = splits.first().map_or(u64::MAX, |split| split.next);
+        let next = usize::try_from(next).unwrap_or(usize::MAX);
         Ok(CollectionReader {
             items: Arc::clone(&self.items),
-            // No split: nothing is left to this subtask.
-            next: splits.first().map_or(self.items.len(), |split| split.next),
+            next: next.min(self.items.len()),
         })
     }
 }
@@ -106,6 +109,7 @@ impl<T: Record + Clone + Sync> SourceReader for CollectionReader<T> {
         if self.next == self.items.len() {
             return Vec::new();
         }
-        vec![CollectionSplit { next: self.next }]
+        let next = self.next as u64;
+        vec![CollectionSplit { next }]
     }
 }

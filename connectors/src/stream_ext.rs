@@ -17,11 +17,12 @@ use crate::collection::Collection;
 use crate::discard::{Discard, ForEach};
 use crate::format::{Debugged, Formatted};
 use crate::generator::{Generator, Plain};
+use crate::monitor::{DirectoryMonitor, FileProcessing};
 use crate::print::Print;
 use crate::sequence::Sequence;
 use crate::show::Show;
 use crate::socket::{SocketSink, SocketText};
-use crate::text::{TextFile, TextFiles};
+use crate::text::{TextFile, TextFiles, TextSplit};
 
 /// A stream straight from a source.
 pub type SourceStream<S> = DataStream<<S as thalweg_dataflow::Source>::Item, SourcePipe<S>>;
@@ -55,6 +56,45 @@ pub trait Sources {
     /// A stream of the lines of a text file, or of all in a directory; in parallel.
     fn read_text(&self, path: impl AsRef<Path>) -> SourceStream<TextFiles>;
 
+    /// A stream of the lines of the text files in directories, which are looked at once, or again and
+    /// again: see [`DirectoryMonitor`].
+    ///
+    /// ```no_run
+    /// # use thalweg_connectors::{FileProcessing, Sinks, Sources, TextFiles};
+    /// # fn program(environment: &thalweg_dataflow::Environment) {
+    /// let interval = std::time::Duration::from_secs(1);
+    /// let logs = TextFiles::new("logs").include("*.log").recursive();
+    /// let lines = environment.monitor_text(logs, FileProcessing::Continuously { interval });
+    /// lines.print();
+    /// # }
+    /// ```
+    ///
+    /// One task lists the directories; the files are read in parallel, each by one subtask and in order.
+    /// What is appended to a file is read from where the file was left, by whole lines: a last line
+    /// without a newline waits for it, or for a minute in which the file does not change. A file that was
+    /// renamed, as logs are when they are rotated, goes on under its new name, as long as it stays in its
+    /// directory. Packed files are read whole, one look after they have stopped growing.
+    ///
+    /// A file is known by its inode and when that was born, not by its name. One that was replaced by
+    /// another of its name, or cut off, fails the job, or is read again or passed over: see
+    /// [`TextFiles::on_change`]. A change that leaves the length of a file as it was is not noticed.
+    ///
+    /// Watermarks are made behind the readers, not at the source.
+    fn monitor_text(
+        &self,
+        files: TextFiles,
+        processing: FileProcessing,
+    ) -> DataStream<Str, impl Pipe<Out = Str>> {
+        self.read_found(DirectoryMonitor::new(files.clone(), processing), files)
+    }
+
+    /// As [`Sources::monitor_text`], with a monitor that was set up by hand.
+    fn read_found(
+        &self,
+        monitor: DirectoryMonitor,
+        files: TextFiles,
+    ) -> DataStream<Str, impl Pipe<Out = Str>>;
+
     /// A stream of the lines a TCP server at `host:port` sends.
     fn socket_text(&self, peer: impl Into<String>) -> SourceStream<SocketText>;
 }
@@ -85,6 +125,16 @@ impl Sources for Environment {
 
     fn read_text(&self, path: impl AsRef<Path>) -> SourceStream<TextFiles> {
         self.source(TextFiles::new(path))
+    }
+
+    fn read_found(
+        &self,
+        monitor: DirectoryMonitor,
+        files: TextFiles,
+    ) -> DataStream<Str, impl Pipe<Out = Str>> {
+        let found = self.source(monitor);
+        let dealt = found.partition_custom(|split: &TextSplit, subtasks| split.reader(subtasks));
+        dealt.read_splits(files)
     }
 
     fn socket_text(&self, peer: impl Into<String>) -> SourceStream<SocketText> {

@@ -10,12 +10,13 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_core::shard::timer::TimerId;
 use thalweg_dataflow::source::{SourceError, SourceOutput, SourceReader, SourceStatus};
-use thalweg_memory::record::Record;
+use thalweg_memory::record::{Record, record};
 
 /// How many records a stride without an end is said to have: at a billion a second, 584 years' worth.
 const ENDLESS: u64 = u64::MAX;
 
 /// The numbers `next`, `next + step`, … of which `left` are left.
+#[record(crate = thalweg_memory)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stride {
     next: u64,

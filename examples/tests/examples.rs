@@ -356,3 +356,81 @@ fn streaming_etl_writes_what_is_whole() {
     let rows = sorted(rows_under(&output));
     assert_eq!(rows, ["1,tea,2.50", "2,milk,0.99", "4,bread,3.10"]);
 }
+
+const WATCH_LOGS: &str = env!("CARGO_BIN_EXE_watch_logs");
+
+#[test]
+fn watch_logs_reads_once_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("web")).unwrap();
+    fs::write(at("a.log"), "INFO 1\nERROR 1\n").unwrap();
+    fs::write(at("web/b.log.1"), "ERROR 2").unwrap();
+    fs::write(at("debug.log"), "ERROR 3\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    for parallelism in ["1", "3"] {
+        let arguments = ["--directory", path, "--once", "--parallelism", parallelism];
+        let lines = shown(WATCH_LOGS, &arguments);
+        let errors: Vec<&str> = lines.iter().map(|line| unnumbered(line)).collect();
+        assert_eq!(
+            sorted(errors.into_iter().map(str::to_owned).collect()),
+            ["ERROR 1", "ERROR 2"]
+        );
+    }
+}
+
+/// A line without the number of the subtask that printed it.
+fn unnumbered(line: &str) -> &str {
+    line.split_once("> ").map_or(line, |(_, line)| line)
+}
+
+#[test]
+fn watch_logs_follows_a_log_that_grows_and_is_rotated() {
+    use std::io::{BufRead, BufReader};
+
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("app.log");
+    fs::write(&log, "ERROR 1\n").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let mut command = example(WATCH_LOGS, &["--directory", path]);
+    let mut job = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(job.stdout.take().unwrap()).lines();
+    let mut next = || unnumbered(&lines.next().unwrap().unwrap()).to_owned();
+    assert_eq!(next(), "ERROR 1");
+    let append = |text: &str| {
+        use std::io::Write;
+        let file = fs::File::options().append(true).open(&log);
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    append("INFO 2\nERROR 2\n");
+    assert_eq!(next(), "ERROR 2");
+    append("ERROR 3\n");
+    fs::rename(&log, folder.path().join("app.log.1")).unwrap();
+    fs::write(&log, "ERROR 4\n").unwrap();
+    assert_eq!(sorted(vec![next(), next()]), ["ERROR 3", "ERROR 4"]);
+    job.kill().unwrap();
+    job.wait().unwrap();
+}
+
+#[test]
+fn rolling_files_are_of_one_hour_and_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("readings");
+    shown(
+        env!("CARGO_BIN_EXE_rolling_files"),
+        &["--output", output.to_str().unwrap()],
+    );
+    let mut rows = 0;
+    for hour in 12..18 {
+        let bucket = output.join(format!("2024-02-29--{hour}"));
+        for file in fs::read_dir(bucket).unwrap() {
+            let path = file.unwrap().path();
+            assert!(path.to_str().unwrap().ends_with(".csv"), "{path:?}");
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.len() < (64 << 10) + 16);
+            assert!(text.starts_with("sensor;celsius\n"));
+            rows += text.lines().count() - 1;
+        }
+    }
+    assert_eq!(rows, 20_000);
+}

@@ -16,7 +16,7 @@ use thalweg_dataflow::source::{
     Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus,
 };
 use thalweg_dataflow::task::SubtaskInfo;
-use thalweg_memory::record::Str;
+use thalweg_memory::record::{Str, record};
 
 use super::{error_of, look_up, mend};
 use crate::text::lines::{HEADROOM, Lines};
@@ -57,10 +57,11 @@ impl SocketText {
     }
 }
 
-/// The server a subtask reads from.
+/// The server a subtask reads from: the addresses its name stood for when the job was submitted.
+#[record(crate = thalweg_memory)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketSplit {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<String>,
 }
 
 impl Source for SocketText {
@@ -83,6 +84,7 @@ impl Source for SocketText {
     fn splits(&self, _parallelism: u32) -> Result<Vec<SocketSplit>, SourceError> {
         let addresses =
             look_up(&self.peer).map_err(|message| SourceError::new(ErrorKind::Invalid, message))?;
+        let addresses = addresses.iter().map(SocketAddr::to_string).collect();
         Ok(vec![SocketSplit { addresses }])
     }
 
@@ -102,7 +104,7 @@ impl Source for SocketText {
                 true => State::Finished,
                 false => State::Closed { tried: 0 },
             },
-            addresses: splits.into_iter().flat_map(|s| s.addresses).collect(),
+            addresses: addresses(&splits)?,
             lines: Lines::new(0, true, limit, self.lossy),
             spare: None,
         })
@@ -171,9 +173,23 @@ impl SourceReader for SocketReader {
             return Vec::new();
         }
         vec![SocketSplit {
-            addresses: self.addresses.clone(),
+            addresses: self.addresses.iter().map(SocketAddr::to_string).collect(),
         }]
     }
+}
+
+/// The addresses in splits.
+fn addresses(splits: &[SocketSplit]) -> Result<Vec<SocketAddr>, SourceError> {
+    let named = splits.iter().flat_map(|split| &split.addresses);
+    named
+        .map(|address| {
+            address.parse().map_err(|_| {
+                let message =
+                    format!("a socket's split names the address `{address}`, which is none");
+                SourceError::new(ErrorKind::Internal, message)
+            })
+        })
+        .collect()
 }
 
 impl SocketReader {

@@ -2,15 +2,17 @@
 //!
 //! Entered by a text reader; every operation wakes its task. One block is read ahead: while the lines of
 //! a block are emitted, the next one is on its way. Invariant: at most one read is in flight, blocks
-//! come in the order of the file, and a block is what the file held when it was read.
+//! come in the order of the file, and a block is what the file held when it was read. A file that must be
+//! a certain one is found under another name of the same directory, too.
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thalweg_core::seam::reactor::{
-    FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome,
+    DirectoryEntry, FileId, FileIdentity, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions,
+    Outcome,
 };
 use thalweg_core::shard::step::TurnContext;
 
@@ -33,16 +35,43 @@ pub(crate) enum Fed {
     Waiting,
 }
 
+/// How often a file that is not where it was is looked for: it may be renamed again meanwhile.
+const MOST_SEARCHES: u32 = 4;
+
 enum State {
     Closed,
     Opening(OpId),
-    Open { file: FileId, len: u64 },
+    /// Is it the file that is wanted?
+    Checking {
+        file: FileId,
+        len: u64,
+        op: OpId,
+    },
+    /// Is the file that is wanted under another name in the same directory?
+    Searching(OpId),
+    Open {
+        file: FileId,
+        len: u64,
+    },
+}
+
+/// What a feed may and must know about its file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// Which file it must be; any if none.
+    pub(crate) identity: Option<FileIdentity>,
+    /// Bytes from here on are never read.
+    pub(crate) limit: Option<u64>,
 }
 
 /// Reads one file from a place on.
 pub(crate) struct FileFeed {
     path: Arc<Path>,
+    wanted: Wanted,
+    searches: u32,
     state: State,
+    /// Files that turned out to be others, being closed.
+    others: Vec<OpId>,
     /// The next byte to ask for.
     offset: u64,
     /// Bytes from here on are asked for only when the ones before did not do.
@@ -59,14 +88,19 @@ pub(crate) struct FeedFault {
     what: &'static str,
     path: String,
     error: io::Error,
+    /// The file that was wanted is no longer there.
+    pub(crate) gone: bool,
 }
 
 impl FileFeed {
     /// Reads from `offset` on; reading ahead stops at `end`.
-    pub(crate) fn new(path: Arc<Path>, offset: u64, end: u64) -> Self {
+    pub(crate) fn new(path: Arc<Path>, offset: u64, end: u64, wanted: Wanted) -> Self {
         Self {
             path,
+            wanted,
+            searches: 0,
             state: State::Closed,
+            others: Vec::new(),
             offset,
             end,
             reading: None,
@@ -116,12 +150,71 @@ impl FileFeed {
                 }
                 State::Opening(op) => match context.reactor().take(op) {
                     None => return Ok(Fed::Waiting),
-                    Some(Ok(Outcome::Opened { file, len })) => {
-                        self.state = State::Open { file, len };
-                    }
+                    Some(Ok(Outcome::Opened { file, len })) => self.opened(file, len, context),
+                    Some(Err(failure)) if self.may_search(&failure.error) => self.search(context),
                     Some(other) => return Err(self.failed("open", other)),
                 },
+                State::Checking { file, len, op } => match context.reactor().take(op) {
+                    None => return Ok(Fed::Waiting),
+                    Some(Ok(Outcome::About(about))) => {
+                        if self.wanted.identity == Some(about.identity) {
+                            self.state = State::Open { file, len };
+                        } else {
+                            self.others.push(context.submit(Op::Close { file }));
+                            self.search(context);
+                        }
+                    }
+                    Some(other) => return Err(self.failed("look at", other)),
+                },
+                State::Searching(op) => match context.reactor().take(op) {
+                    None => return Ok(Fed::Waiting),
+                    Some(Ok(Outcome::Listed(entries))) => self.found(&entries)?,
+                    Some(other) => return Err(self.failed("look for", other)),
+                },
                 State::Open { file, len } => return self.poll_open(file, len, context),
+            }
+        }
+    }
+
+    fn opened(&mut self, file: FileId, len: u64, context: &mut TurnContext<'_>) {
+        let len = len.min(self.wanted.limit.unwrap_or(u64::MAX));
+        self.state = match self.wanted.identity {
+            None => State::Open { file, len },
+            Some(_) => {
+                let op = context.submit(Op::About { file });
+                context.reactor().poll();
+                State::Checking { file, len, op }
+            }
+        };
+    }
+
+    fn may_search(&self, error: &io::Error) -> bool {
+        self.wanted.identity.is_some() && error.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Looks for the file where it was, under another name.
+    fn search(&mut self, context: &mut TurnContext<'_>) {
+        let path = match self.path.parent() {
+            Some(above) if above != Path::new("") => above.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        self.searches += 1;
+        self.state = State::Searching(context.submit(Op::List { path }));
+    }
+
+    fn found(&mut self, entries: &[DirectoryEntry]) -> Result<(), FeedFault> {
+        let wanted = |entry: &&DirectoryEntry| Some(entry.about.identity) == self.wanted.identity;
+        match entries.iter().find(wanted) {
+            Some(entry) if self.searches < MOST_SEARCHES => {
+                self.path = Arc::from(self.path.with_file_name(&entry.name));
+                self.state = State::Closed;
+                Ok(())
+            }
+            _ => {
+                let error = io::Error::from(io::ErrorKind::NotFound);
+                let mut fault = self.failed("find", Err(error.into()));
+                fault.gone = true;
+                Err(fault)
             }
         }
     }
@@ -187,24 +280,28 @@ impl FileFeed {
         self.reading = Some(op);
     }
 
-    /// Gives up the read in flight and closes the file; the answer is to be taken once it is there.
-    pub(crate) fn close(self, context: &mut TurnContext<'_>) -> Option<OpId> {
+    /// Gives up the read in flight and closes the file; the answers are to be taken once they are there.
+    pub(crate) fn close(mut self, context: &mut TurnContext<'_>) -> Vec<OpId> {
         if let Some(op) = self.reading {
             context.reactor().cancel(op);
         }
         match self.state {
-            State::Closed => None,
-            State::Opening(op) => {
+            State::Closed => {}
+            State::Opening(op) | State::Searching(op) => context.reactor().cancel(op),
+            State::Checking { file, op, .. } => {
                 context.reactor().cancel(op);
-                None
+                self.others.push(context.submit(Op::Close { file }));
             }
-            State::Open { file, .. } => Some(context.submit(Op::Close { file })),
+            State::Open { file, .. } => self.others.push(context.submit(Op::Close { file })),
         }
+        self.others
     }
 
     /// Whether the file is open and nothing is in flight, so that [`FileFeed::restart`] may be called.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.state, State::Open { .. }) && self.reading.is_none()
+        // A file that is followed may have grown since it was opened: it is opened again.
+        let open = matches!(self.state, State::Open { .. });
+        open && self.reading.is_none() && self.wanted.identity.is_none()
     }
 
     fn failed(&self, what: &'static str, result: OpResult) -> FeedFault {
@@ -216,6 +313,7 @@ impl FileFeed {
             what,
             path: self.path.display().to_string(),
             error,
+            gone: false,
         }
     }
 }

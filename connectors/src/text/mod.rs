@@ -5,8 +5,9 @@
 //! | `source` | [`TextFiles`] and the reader that brings the other rooms together |
 //! | `split` | which bytes of which file a subtask reads |
 //! | `feed` | bytes of a file through the shard's reactor, one read ahead |
-//! | `decompress` | the same for packed files |
+//! | `decompress`, `unpacking` | the same for packed files |
 //! | `lines` | from blocks of bytes to checked lines |
+//! | `trouble` | what is said when a file cannot be read on |
 //! | `sink`, `commit` | pending files, and how they become visible |
 //!
 //! Entered by programs through [`TextFiles`] and [`TextFile`]. Readers and writers live on the shard of
@@ -19,8 +20,11 @@ pub(crate) mod lines;
 mod sink;
 mod source;
 mod split;
+mod trouble;
+mod unpacking;
 
 pub use commit::TextCommitter;
 pub use sink::{TextFile, TextFileWriter};
 pub use source::{TextFiles, TextReader};
 pub use split::{Packing, TextSplit};
+pub(crate) use split::{Search, unreadable};

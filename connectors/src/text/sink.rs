@@ -2,33 +2,27 @@
 //!
 //! A [`TextFile`] is checked on the submitting thread, which also finds a name for this attempt's
 //! pending files; a [`TextFileWriter`] on each subtask's shard fills a buffer while the one before is
-//! being written, and says it is not ready when both are full. Invariants: one write is in flight at
-//! most; `prepared` is answered after everything was written and synced; the final name is touched by
-//! the committer only.
+//! being written, and says it is not ready when both are full. Invariants: `prepared` is answered after
+//! everything was written and synced; the final name is touched by the committer only.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions as FileOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::seam::reactor::{
-    FileId, IoBuffer, IoFailure, Op, OpId, OpResult, OpenOptions, Outcome,
-};
 use thalweg_core::shard::step::TurnContext;
 use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 use thalweg_memory::record::Item;
 
-use super::commit::{Prepared, TextCommitter, failed};
+use super::commit::TextCommitter;
+use crate::file::part::{BLOCK_BYTES, Part, PartStatus};
+use crate::file::pending::{entries, failed, invalid, parent};
 use crate::format::{Format, Shown};
-
-/// Bytes written at once.
-const BLOCK_BYTES: usize = 256 << 10;
-/// A buffer that overdrafts have grown beyond this is not kept.
-const LARGEST_KEPT: usize = 4 * BLOCK_BYTES;
 
 /// Where a sink writes, shared by its clones: template, writers, committer.
 pub(crate) struct Target {
@@ -83,12 +77,10 @@ impl Target {
     }
 
     /// The directories whose entries a commit changes.
-    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+    pub(crate) fn directories(&self) -> BTreeSet<PathBuf> {
         let above = parent(&self.path).to_owned();
-        match self.is_directory() {
-            true => vec![self.path.clone(), above],
-            false => vec![above],
-        }
+        let own = self.is_directory().then(|| self.path.clone());
+        own.into_iter().chain([above]).collect()
     }
 
     /// The parts that lie in the directory.
@@ -181,24 +173,9 @@ impl Target {
     }
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, SinkError> {
-    let failed = |error: io::Error| failed("look into", directory, &error);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        paths.push(entry.map_err(failed)?.path());
-    }
-    Ok(paths)
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(above) if above != Path::new("") => above,
-        _ => Path::new("."),
-    }
-}
-
-fn invalid(path: &Path, what: &str) -> SinkError {
-    SinkError::new(ErrorKind::Invalid, format!("`{}` {what}", path.display()))
+/// Whoever commits a file may have been started in another directory.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// Writes every record on a line of its own.
@@ -264,13 +241,12 @@ impl<I: Item, F: Format<I>> Sink<I> for TextFile<F> {
         let (index, parallelism) = (subtask.index, subtask.parallelism);
         Ok(TextFileWriter {
             format: self.format.clone(),
-            pending: self.target.pending(index, parallelism, attempt),
-            last: self.target.last(index, parallelism),
             lines: String::with_capacity(BLOCK_BYTES),
-            state: State::New,
-            writing: None,
-            written: 0,
-            spare: None,
+            part: Part::new(
+                absolute(self.target.pending(index, parallelism, attempt)),
+                absolute(self.target.last(index, parallelism)),
+            ),
+            told: false,
         })
     }
 
@@ -281,29 +257,13 @@ impl<I: Item, F: Format<I>> Sink<I> for TextFile<F> {
     }
 }
 
-#[derive(Clone, Copy)]
-enum State {
-    New,
-    Opening(OpId),
-    Open(FileId),
-    Syncing(FileId, OpId),
-    Closing(OpId),
-    Prepared,
-    Told,
-}
-
 /// Writes one subtask's file.
 pub struct TextFileWriter<F> {
     format: F,
-    pending: PathBuf,
-    last: PathBuf,
     /// What is next to be written, in whole lines.
     lines: String,
-    state: State,
-    writing: Option<OpId>,
-    /// Bytes that are in the file.
-    written: u64,
-    spare: Option<Vec<u8>>,
+    part: Part,
+    told: bool,
 }
 
 impl<I: Item, F: Format<I>> SinkWriter<I> for TextFileWriter<F> {
@@ -324,164 +284,28 @@ impl<I: Item, F: Format<I>> SinkWriter<I> for TextFileWriter<F> {
         context: &mut TurnContext<'_>,
         input: InputStatus,
     ) -> Result<SinkStatus, SinkError> {
+        let ended = input == InputStatus::Ended;
         loop {
-            if let Some(status) = self.step(context, input)? {
-                return Ok(status);
+            match self.part.drive(self.lines.len(), context)? {
+                PartStatus::Waiting => return Ok(SinkStatus::Waiting),
+                PartStatus::Durable => return Ok(SinkStatus::Done),
+                PartStatus::Free if ended && self.lines.is_empty() => self.part.finish(context),
+                PartStatus::Free if ended || self.lines.len() >= BLOCK_BYTES => {
+                    let next = self.part.take_spare();
+                    debug_assert!(next.is_empty());
+                    let next = String::from_utf8(next).unwrap_or_default();
+                    let block = std::mem::replace(&mut self.lines, next).into_bytes();
+                    self.part.put(block, context);
+                }
+                PartStatus::Free => return Ok(SinkStatus::Done),
             }
         }
     }
 
     fn prepared(&mut self) -> Vec<Committable> {
-        if !matches!(self.state, State::Prepared) {
+        if std::mem::replace(&mut self.told, true) {
             return Vec::new();
         }
-        debug_assert!(self.lines.is_empty() && self.writing.is_none());
-        self.state = State::Told;
-        let prepared = Prepared {
-            pending: self.pending.clone(),
-            last: self.last.clone(),
-            len: self.written,
-        };
-        vec![prepared.encode()]
-    }
-}
-
-impl<F> TextFileWriter<F> {
-    /// One step towards the end of the file; `None` if another may follow at once.
-    fn step(
-        &mut self,
-        context: &mut TurnContext<'_>,
-        input: InputStatus,
-    ) -> Result<Option<SinkStatus>, SinkError> {
-        match self.state {
-            State::New => {
-                let op = context.submit(Op::Open {
-                    path: self.pending.clone(),
-                    options: OpenOptions::WRITE_NEW,
-                });
-                self.state = State::Opening(op);
-            }
-            State::Opening(op) => match context.reactor().take(op) {
-                None => return Ok(Some(SinkStatus::Waiting)),
-                Some(Ok(Outcome::Opened { file, .. })) => self.state = State::Open(file),
-                Some(other) => return Err(self.failed("open", other)),
-            },
-            State::Open(file) => return self.step_open(file, context, input),
-            State::Syncing(file, op) => match context.reactor().take(op) {
-                None => return Ok(Some(SinkStatus::Waiting)),
-                Some(Ok(Outcome::Done)) => {
-                    self.state = State::Closing(context.submit(Op::Close { file }));
-                }
-                Some(other) => return Err(self.failed("make durable", other)),
-            },
-            State::Closing(op) => match context.reactor().take(op) {
-                None => return Ok(Some(SinkStatus::Waiting)),
-                Some(Ok(Outcome::Done)) => self.state = State::Prepared,
-                Some(other) => return Err(self.failed("close", other)),
-            },
-            State::Prepared | State::Told => return Ok(Some(SinkStatus::Done)),
-        }
-        Ok(None)
-    }
-
-    fn step_open(
-        &mut self,
-        file: FileId,
-        context: &mut TurnContext<'_>,
-        input: InputStatus,
-    ) -> Result<Option<SinkStatus>, SinkError> {
-        if let Some(op) = self.writing {
-            let Some(result) = context.reactor().take(op) else {
-                return Ok(Some(SinkStatus::Waiting));
-            };
-            self.writing = None;
-            self.settle(file, result, context)?;
-            return Ok(None);
-        }
-        let ended = input == InputStatus::Ended;
-        if self.lines.len() >= BLOCK_BYTES || (ended && !self.lines.is_empty()) {
-            let next = self
-                .spare
-                .take()
-                .unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
-            debug_assert!(next.is_empty());
-            let next = String::from_utf8(next).unwrap_or_default();
-            let block = std::mem::replace(&mut self.lines, next).into_bytes();
-            self.submit(file, IoBuffer::from(block), context);
-            return Ok(None);
-        }
-        if ended {
-            self.state = State::Syncing(file, context.submit(Op::Sync { file }));
-            return Ok(None);
-        }
-        Ok(Some(SinkStatus::Done))
-    }
-
-    fn submit(&mut self, file: FileId, buffer: IoBuffer, context: &mut TurnContext<'_>) {
-        debug_assert!(self.writing.is_none(), "one write at a time");
-        self.writing = Some(context.submit(Op::Write {
-            file,
-            buffer,
-            offset: self.written,
-        }));
-    }
-
-    /// A write has ended, perhaps before the end of its buffer.
-    fn settle(
-        &mut self,
-        file: FileId,
-        result: OpResult,
-        context: &mut TurnContext<'_>,
-    ) -> Result<(), SinkError> {
-        let (mut buffer, count) = match result {
-            Ok(Outcome::Bytes { buffer, count }) if count > 0 => (buffer, count),
-            Ok(Outcome::Bytes { .. }) => {
-                let error = io::Error::from(io::ErrorKind::WriteZero);
-                return Err(self.failed("write", Err(IoFailure::from(error))));
-            }
-            other => return Err(self.failed("write", other)),
-        };
-        self.written += count as u64;
-        buffer.advance(count);
-        if buffer.as_slice().is_empty() {
-            let mut block = buffer.into_vec();
-            block.clear();
-            self.spare = (block.capacity() <= LARGEST_KEPT).then_some(block);
-        } else {
-            self.submit(file, buffer, context);
-        }
-        Ok(())
-    }
-
-    fn failed(&self, what: &str, result: OpResult) -> SinkError {
-        let error = match result {
-            Err(IoFailure { error, .. }) => error,
-            Ok(outcome) => io::Error::other(format!("the driver answered {outcome:?}")),
-        };
-        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        if !full.contains(&error.kind()) {
-            return failed(what, &self.pending, &error);
-        }
-        let message = format!(
-            "cannot write `{}` for `{}`: {error}, after {} bytes and with {} more to write; {}free space \
-             there or write to another disk. The unfinished file is removed",
-            self.pending.display(),
-            self.last.display(),
-            self.written,
-            self.lines.len(),
-            free_space(&self.pending),
-        );
-        SinkError::new(ErrorKind::Resource, message)
-    }
-}
-
-/// `N bytes are free; ` of the file system the path lies on, if it says so.
-fn free_space(path: &Path) -> String {
-    match rustix::fs::statvfs(parent(path)) {
-        Ok(about) => {
-            let free = about.f_bavail.saturating_mul(about.f_frsize);
-            format!("{free} bytes are free there; ")
-        }
-        Err(_) => String::new(),
+        vec![self.part.prepared().encode()]
     }
 }

@@ -6,24 +6,26 @@
 //! line; a reader never waits, its reads wake the task.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thalweg_core::config::options;
-use thalweg_core::error::ErrorKind;
 use thalweg_core::seam::reactor::OpId;
 use thalweg_core::shard::step::TurnContext;
+use thalweg_dataflow::operator::SplitReader;
 use thalweg_dataflow::source::{
     Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus,
 };
 use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::record::Str;
 
-use super::decompress::{Step, Unpacker};
-use super::feed::{Fed, FeedFault, FileFeed};
-use super::lines::{HEADROOM, LineFault, Lines};
-use super::split::{self, Packing, TextSplit};
+use super::decompress::Unpacker;
+use super::feed::{Fed, FeedFault, FileFeed, Wanted};
+use super::lines::Lines;
+use super::split::{self, Packing, Search, TextSplit};
+use super::trouble::{self, RefillFault, refused, shrunk};
+use super::unpacking::Unpacking;
+use crate::monitor::OnChange;
 
 /// Files are not cut into smaller pieces, unless asked to, in bytes.
 const LEAST_SPLIT: u64 = 1 << 20;
@@ -39,7 +41,8 @@ const LEAST_SPLIT: u64 = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct TextFiles {
     paths: Vec<PathBuf>,
-    recursive: bool,
+    search: Search,
+    on_change: OnChange,
     lossy: bool,
     least_split: u64,
 }
@@ -55,7 +58,8 @@ impl TextFiles {
         let paths = paths.into_iter();
         Self {
             paths: paths.map(|path| path.as_ref().to_owned()).collect(),
-            recursive: false,
+            search: Search::default(),
+            on_change: OnChange::default(),
             lossy: false,
             least_split: LEAST_SPLIT,
         }
@@ -63,8 +67,41 @@ impl TextFiles {
 
     /// Reads the directories within directories too.
     pub fn recursive(mut self) -> Self {
-        self.recursive = true;
+        self.search.recursive = true;
         self
+    }
+
+    /// Reads those files of directories only that this pattern means; several are alternatives.
+    ///
+    /// `*` is any part of a name and `**` of a path, `?` one byte, `[a-z]` one of a set. A pattern with a
+    /// `/` is about the path below the directory, one without about the name: `*.log`, `2024/**/*.csv`.
+    pub fn include(mut self, pattern: impl Into<String>) -> Self {
+        self.search.filter.include(pattern.into());
+        self
+    }
+
+    /// Does not read the files of directories that this pattern means, see [`TextFiles::include`].
+    pub fn exclude(mut self, pattern: impl Into<String>) -> Self {
+        self.search.filter.exclude(pattern.into());
+        self
+    }
+
+    /// Reads those files of directories only for which this answers yes; it is given the path below the
+    /// directory.
+    pub fn filter(mut self, wanted: impl Fn(&Path) -> bool + Send + Sync + 'static) -> Self {
+        self.search.filter.wanted(wanted);
+        self
+    }
+
+    /// What to do about a file that was changed other than by appending to it, when directories are
+    /// monitored: see [`Sources::monitor_text`](crate::Sources::monitor_text).
+    pub fn on_change(mut self, policy: OnChange) -> Self {
+        self.on_change = policy;
+        self
+    }
+
+    pub(crate) fn parts(&self) -> (&[PathBuf], &Search, OnChange) {
+        (&self.paths, &self.search, self.on_change)
     }
 
     /// Replaces what is not UTF-8 by U+FFFD instead of failing.
@@ -97,7 +134,7 @@ impl Source for TextFiles {
     }
 
     fn splits(&self, parallelism: u32) -> Result<Vec<TextSplit>, SourceError> {
-        split::cut(&self.paths, self.recursive, parallelism, self.least_split)
+        split::cut(&self.paths, &self.search, parallelism, self.least_split)
     }
 
     fn open(
@@ -110,6 +147,7 @@ impl Source for TextFiles {
             splits: splits.into(),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
             lossy: self.lossy,
+            on_change: self.on_change,
             current: None,
             idle: None,
             closing: Vec::new(),
@@ -126,19 +164,12 @@ struct Current {
     ended: bool,
 }
 
-/// What stands between the blocks of a packed file and its lines.
-struct Unpacking {
-    unpacker: Unpacker,
-    /// Unpacked bytes still to pass over: a position is found again only from the beginning.
-    before: u64,
-    spare: Vec<u8>,
-}
-
 /// Reads the splits of one subtask.
 pub struct TextReader {
     splits: VecDeque<TextSplit>,
     limit: usize,
     lossy: bool,
+    on_change: OnChange,
     current: Option<Current>,
     /// The open file of the last split: the next one is often of the same.
     idle: Option<FileFeed>,
@@ -188,8 +219,17 @@ impl SourceReader for TextReader {
             if !current.lines.is_exhausted() || !out.wanted() {
                 return Ok(SourceStatus::More);
             }
-            if !current.refill(split, context)? {
-                return Ok(SourceStatus::Waiting);
+            match current.refill(split, context) {
+                Ok(true) => {}
+                Ok(false) => return Ok(SourceStatus::Waiting),
+                Err(RefillFault::Failed(error)) => return Err(error),
+                Err(RefillFault::Gone(fault)) => {
+                    self.let_go(&fault)?;
+                    out.end_split(self.ended);
+                    self.ended += 1;
+                    self.leave(context);
+                    continue;
+                }
             }
             if context.expired() {
                 return Ok(SourceStatus::More);
@@ -231,28 +271,48 @@ fn enter(
         Packing::Zstd => (0, Some(Unpacker::zstd())),
     };
     let feed = match idle {
-        Some(mut feed) if *feed.path() == split.path => {
+        Some(mut feed) if &**feed.path() == split.path() && split.identity().is_none() => {
             feed.restart(offset, split.end);
             feed
         }
         other => {
-            closing.extend(other.and_then(|feed| feed.close(context)));
-            FileFeed::new(Arc::clone(&split.path), offset, split.end)
+            closing.extend(other.into_iter().flat_map(|feed| feed.close(context)));
+            let wanted = Wanted {
+                identity: split.identity(),
+                limit: split.closed.then_some(split.end),
+            };
+            FileFeed::new(Arc::from(split.path()), offset, split.end, wanted)
         }
     };
     Current {
         feed,
-        unpacking: unpacker.map(|unpacker| Unpacking {
-            unpacker,
-            before: from,
-            spare: Vec::new(),
-        }),
+        unpacking: unpacker.map(|unpacker| Unpacking::new(unpacker, from)),
         lines: Lines::new(from, split.at_line, limit, lossy),
         ended: false,
     }
 }
 
+impl SplitReader for TextReader {
+    fn add(&mut self, split: TextSplit) {
+        self.splits.push_back(split);
+    }
+
+    fn unread(&self) -> usize {
+        self.splits.len()
+    }
+}
+
 impl TextReader {
+    /// A file is gone before it was read.
+    #[cold]
+    fn let_go(&self, fault: &FeedFault) -> Result<(), SourceError> {
+        if self.on_change == OnChange::Fail {
+            return Err(trouble::gone(fault));
+        }
+        tracing::warn!(%fault, "a file was removed before all that was found in it was read");
+        Ok(())
+    }
+
     /// Ends the front split; its file may serve the next one.
     #[inline(never)]
     fn leave(&mut self, context: &mut TurnContext<'_>) {
@@ -295,11 +355,11 @@ impl Current {
         &mut self,
         split: &TextSplit,
         context: &mut TurnContext<'_>,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<bool, RefillFault> {
         debug_assert!(!self.ended, "an ended file was asked for more");
         while let Some(block) = self.lines.take_spent() {
             match &mut self.unpacking {
-                Some(unpacking) => unpacking.spare = block,
+                Some(unpacking) => unpacking.recycle(block),
                 None => self.feed.recycle(block),
             }
         }
@@ -307,14 +367,15 @@ impl Current {
             None => self.feed.poll(context),
             Some(unpacking) => {
                 let fed = unpacking.poll(&mut self.feed, context);
-                return self.load(fed.map_err(|fault| fault.told(split))?, split);
+                let fed = fed.map_err(|fault| fault.told(split))?;
+                return Ok(self.load(fed, split)?);
             }
         };
-        let fed = fed.map_err(|fault| unreadable(&fault))?;
+        let fed = fed?;
         if matches!(fed, Fed::End) && self.feed.offset() < split.end {
-            return Err(shrunk(split, self.feed.offset()));
+            return Err(shrunk(split, self.feed.offset()).into());
         }
-        self.load(fed, split)
+        Ok(self.load(fed, split)?)
     }
 
     fn load(&mut self, fed: Fed, split: &TextSplit) -> Result<bool, SourceError> {
@@ -329,108 +390,4 @@ impl Current {
         loaded.map_err(|fault| refused(split, fault))?;
         Ok(true)
     }
-}
-
-/// Why there is no unpacked block.
-enum UnpackFault {
-    Feed(FeedFault),
-    Packed(io::Error),
-}
-
-impl From<FeedFault> for UnpackFault {
-    fn from(fault: FeedFault) -> Self {
-        UnpackFault::Feed(fault)
-    }
-}
-
-impl From<io::Error> for UnpackFault {
-    fn from(error: io::Error) -> Self {
-        UnpackFault::Packed(error)
-    }
-}
-
-impl UnpackFault {
-    fn told(&self, split: &TextSplit) -> SourceError {
-        match self {
-            UnpackFault::Feed(fault) => unreadable(fault),
-            UnpackFault::Packed(error) => damaged(split, error),
-        }
-    }
-}
-
-impl Unpacking {
-    /// The next unpacked block.
-    fn poll(
-        &mut self,
-        feed: &mut FileFeed,
-        context: &mut TurnContext<'_>,
-    ) -> Result<Fed, UnpackFault> {
-        let mut out = std::mem::take(&mut self.spare);
-        out.clear();
-        out.resize(HEADROOM, 0);
-        loop {
-            let step = self.unpacker.step(&mut out)?;
-            let there = out.len() - HEADROOM;
-            let passed = self.before.min(there as u64);
-            if passed < there as u64 {
-                self.before -= passed;
-                let data = HEADROOM + passed as usize..out.len();
-                return Ok(Fed::Block(out, data));
-            }
-            self.before -= passed;
-            out.truncate(HEADROOM);
-            match step {
-                // Passing over takes time too: give the turn back.
-                Step::More if context.expired() => {
-                    context.waker().wake();
-                    break;
-                }
-                Step::More => {}
-                Step::End => return Ok(Fed::End),
-                Step::Hungry => match feed.poll(context)? {
-                    Fed::Waiting => break,
-                    Fed::End => self.unpacker.end(),
-                    Fed::Block(block, data) => {
-                        self.unpacker.feed(&block[data]);
-                        feed.recycle(block);
-                    }
-                },
-            }
-        }
-        self.spare = out;
-        Ok(Fed::Waiting)
-    }
-}
-
-fn refused(split: &TextSplit, fault: LineFault) -> SourceError {
-    let unpacked = match split.packing {
-        Packing::Plain => "",
-        Packing::Gzip | Packing::Zstd => " (unpacked)",
-    };
-    let message = format!("`{}`{unpacked}: {fault}", split.path.display());
-    SourceError::new(ErrorKind::Data, message)
-}
-
-fn unreadable(fault: &FeedFault) -> SourceError {
-    let message = format!(
-        "{fault}; check that the file is still there, its disk, and the limit of open files"
-    );
-    SourceError::new(ErrorKind::Resource, message)
-}
-
-fn damaged(split: &TextSplit, error: &io::Error) -> SourceError {
-    let message = format!(
-        "cannot unpack `{}`: {error}; make the file anew or take it out of the input",
-        split.path.display()
-    );
-    SourceError::new(ErrorKind::Data, message)
-}
-
-fn shrunk(split: &TextSplit, len: u64) -> SourceError {
-    let message = format!(
-        "`{}` ended at byte {len} though it was longer when the job started: something changed it \
-         while it was read; run the job again on a file that stays as it is",
-        split.path.display()
-    );
-    SourceError::new(ErrorKind::Data, message)
 }

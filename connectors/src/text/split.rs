@@ -5,18 +5,25 @@
 //! amid a line goes on to the next one, and reads the line that straddles its end to that line's end.
 //! Invariant: the splits of a file cover its bytes once, in order.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::reactor::FileIdentity;
 use thalweg_dataflow::source::SourceError;
+use thalweg_memory::record::record;
+
+use crate::monitor::filter::{PathFilter, is_hidden};
 
 /// Splits per subtask, so that a slow one does not hold up the job with one large piece.
 const SPLITS_PER_SUBTASK: u64 = 4;
 
 /// How a file is packed, by the end of its name.
+#[record(crate = thalweg_memory)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// Not packed: any part of it can be read by itself.
@@ -28,7 +35,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    fn of(path: &Path) -> Packing {
+    pub(crate) fn of(path: &Path) -> Packing {
         match path.extension().and_then(|end| end.to_str()) {
             Some("gz") => Packing::Gzip,
             Some("zst") => Packing::Zstd,
@@ -38,10 +45,11 @@ impl Packing {
 }
 
 /// A range of one text file and how far it was read.
+#[record(crate = thalweg_memory)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextSplit {
-    /// The file.
-    pub(crate) path: Arc<Path>,
+    /// The file, as the bytes of its name: not all names are text.
+    path: Vec<u8>,
     pub(crate) packing: Packing,
     /// The next byte to be read; of a packed file, a byte of its unpacked text.
     pub(crate) position: u64,
@@ -49,24 +57,74 @@ pub struct TextSplit {
     pub(crate) at_line: bool,
     /// Lines that begin here or later belong to others.
     pub(crate) end: u64,
+    /// Nothing from `end` on belongs to it, even where a line goes on.
+    pub(crate) closed: bool,
+    /// Which file it was, if it may be called otherwise by now: its inode and when that was born.
+    identity: Option<(u64, u64)>,
+}
+
+impl TextSplit {
+    /// What a monitor has found: the bytes `range` of this very file, in whole lines.
+    pub(crate) fn found(path: &Path, identity: FileIdentity, range: Range<u64>) -> Self {
+        let packing = Packing::of(path);
+        let (position, end) = match packing {
+            Packing::Plain => (range.start, range.end),
+            // Positions are in the unpacked text.
+            Packing::Gzip | Packing::Zstd => (0, u64::MAX),
+        };
+        Self {
+            path: path.as_os_str().as_bytes().to_vec(),
+            packing,
+            position,
+            at_line: true,
+            end,
+            closed: packing == Packing::Plain,
+            identity: Some((identity.inode, identity.born_ns)),
+        }
+    }
+
+    /// Which of so many readers reads it: all splits of a file have the same one.
+    pub(crate) fn reader(&self, readers: usize) -> usize {
+        let (inode, born_ns) = self.identity.unwrap_or_default();
+        // Inodes are mostly given out one after the other: that deals them evenly.
+        inode.wrapping_add(born_ns) as usize % readers.max(1)
+    }
+
+    /// Which file it is, if that is known.
+    pub(crate) fn identity(&self) -> Option<FileIdentity> {
+        let (inode, born_ns) = self.identity?;
+        Some(FileIdentity { inode, born_ns })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
 }
 
 /// A file to be read.
 struct Found {
-    path: Arc<Path>,
+    path: PathBuf,
     len: u64,
+}
+
+/// Which files of a directory are read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search {
+    pub(crate) recursive: bool,
+    pub(crate) filter: PathFilter,
 }
 
 /// Cuts files for so many subtasks, into pieces of at least `least` bytes.
 pub(crate) fn cut(
     paths: &[PathBuf],
-    recursive: bool,
+    search: &Search,
     parallelism: u32,
     least: u64,
 ) -> Result<Vec<TextSplit>, SourceError> {
     let mut files = Vec::new();
     for path in paths {
-        find(path, recursive, &mut files)?;
+        find(path, path, search, &mut files)?;
     }
     if files.is_empty() {
         tracing::warn!(?paths, "no file to read: the text source is empty");
@@ -85,11 +143,13 @@ pub(crate) fn cut(
 fn cut_file(file: &Found, piece: u64) -> Vec<TextSplit> {
     let packing = Packing::of(&file.path);
     let split = |position: u64, end: u64| TextSplit {
-        path: Arc::clone(&file.path),
+        path: file.path.clone().into_os_string().into_vec(),
         packing,
         position,
         at_line: position == 0,
         end,
+        closed: false,
+        identity: None,
     };
     if packing != Packing::Plain {
         return vec![split(0, u64::MAX)];
@@ -105,11 +165,20 @@ fn cut_file(file: &Found, piece: u64) -> Vec<TextSplit> {
         .collect()
 }
 
-/// Adds the file, or the files of the directory by name.
-fn find(path: &Path, recursive: bool, files: &mut Vec<Found>) -> Result<(), SourceError> {
+/// Adds the file, or the files of the directory by name. `root` is the path the program has named.
+fn find(
+    root: &Path,
+    path: &Path,
+    search: &Search,
+    files: &mut Vec<Found>,
+) -> Result<(), SourceError> {
     let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if about.is_dir() {
-        return find_in_directory(path, recursive, files);
+        return find_in_directory(root, path, search, files);
+    }
+    let below = path.strip_prefix(root).unwrap_or(path);
+    if path != root && !search.filter.admits(below) {
+        return Ok(());
     }
     if !about.is_file() {
         let message = format!(
@@ -120,16 +189,17 @@ fn find(path: &Path, recursive: bool, files: &mut Vec<Found>) -> Result<(), Sour
         return Err(SourceError::new(ErrorKind::Invalid, message));
     }
     File::open(path).map_err(|error| unreadable(path, &error))?;
-    files.push(Found {
-        path: Arc::from(path),
-        len: about.len(),
-    });
+    // A split may be read again by a process that was started in another directory.
+    let path = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+    let len = about.len();
+    files.push(Found { path, len });
     Ok(())
 }
 
 fn find_in_directory(
+    root: &Path,
     directory: &Path,
-    recursive: bool,
+    search: &Search,
     files: &mut Vec<Found>,
 ) -> Result<(), SourceError> {
     let failed = |error: io::Error| unreadable(directory, &error);
@@ -139,20 +209,14 @@ fn find_in_directory(
     }
     entries.sort();
     for entry in entries.iter().filter(|entry| !is_hidden(entry)) {
-        if recursive || !entry.is_dir() {
-            find(entry, recursive, files)?;
+        if search.recursive || !entry.is_dir() {
+            find(root, entry, search, files)?;
         }
     }
     Ok(())
 }
 
-/// Names that begin with `.` or `_` are not data: pending files, markers.
-fn is_hidden(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.as_encoded_bytes());
-    matches!(name, Some([b'.' | b'_', ..]))
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> SourceError {
     let mend = match error.kind() {
         io::ErrorKind::NotFound => {
             "check the path; it is looked up in the directory the job is started in"
@@ -170,7 +234,7 @@ mod tests {
 
     fn found(len: u64) -> Found {
         Found {
-            path: Arc::from(Path::new("text")),
+            path: PathBuf::from("text"),
             len,
         }
     }
@@ -196,7 +260,7 @@ mod tests {
     #[test]
     fn packed_files_are_one_piece() {
         let mut file = found(1 << 30);
-        file.path = Arc::from(Path::new("dir/text.gz"));
+        file.path = PathBuf::from("dir/text.gz");
         let splits = cut_file(&file, 10);
         assert_eq!(splits.len(), 1);
         assert_eq!(

@@ -21,7 +21,7 @@ use thalweg_memory::record::Item;
 use crate::reactor::{Dice, LocalReactor};
 
 /// Turns after which something that has not ended is stuck.
-const MOST_TURNS: usize = 200_000;
+pub(crate) const MOST_TURNS: usize = 200_000;
 
 /// One shard's surroundings.
 pub(crate) struct Surroundings {

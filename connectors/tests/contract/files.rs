@@ -12,11 +12,11 @@ use thalweg_dataflow::source::{Source, SourceError};
 
 use crate::drive::{Reading, holds, read};
 
-fn line(line: &str, _: Timestamp) -> String {
+pub(crate) fn line(line: &str, _: Timestamp) -> String {
     line.to_owned()
 }
 
-fn text(lines: usize) -> String {
+pub(crate) fn text(lines: usize) -> String {
     (0..lines)
         .map(|i| match i % 7 {
             0 => "\n".to_owned(),
@@ -28,18 +28,18 @@ fn text(lines: usize) -> String {
         .collect()
 }
 
-fn lines_of(text: &str) -> Vec<String> {
+pub(crate) fn lines_of(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+pub(crate) fn gzip(text: &str) -> Vec<u8> {
     let level = flate2::Compression::fast();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
     encoder.write_all(text.as_bytes()).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(text: &str) -> Vec<u8> {
+pub(crate) fn zstd(text: &str) -> Vec<u8> {
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     compress_to_vec(text.as_bytes(), CompressionLevel::Fastest)
 }

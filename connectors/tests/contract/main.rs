@@ -10,14 +10,20 @@ mod drive;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]
 mod reactor;
 #[cfg(test)]
+mod rolling;
+#[cfg(test)]
 mod sinks;
 #[cfg(test)]
 mod sockets;
 #[cfg(test)]
 mod sources;
+#[cfg(test)]
+mod stops;

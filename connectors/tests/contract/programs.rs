@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use thalweg_connectors::{Collects, CollectsText, Sinks, Sources, TextFile};
+use thalweg_connectors::{
+    Collects, CollectsText, FileProcessing, FileSink, Sinks, Sources, TextFile, TextFiles,
+};
 use thalweg_core::config::Configuration;
 use thalweg_dataflow::executor::{Executor, JobError, JobResult};
 use thalweg_dataflow::graph::Job;
@@ -42,13 +44,19 @@ fn every_source_and_sink_is_a_method() {
     env.sequence(1..=2)
         .write_text_with("out", |i, out| out.push_str(&i.to_string()));
     env.sequence(1..=2).sink(TextFile::new("out").overwrite());
+    env.monitor_text(TextFiles::new("text"), FileProcessing::Once)
+        .print();
+    let parts = FileSink::new("out").bucket_by(|(word, _): &(String, u64), bucket| {
+        bucket.push_str(&word[..1]);
+    });
+    env.from_collection([("a".to_owned(), 1_u64)]).sink(parts);
     let numbers = env.sequence(1..=2).collect();
     let lines = env.read_text("text").collect();
     let lengths = env.read_text("text").collect_with(|line: &str| line.len());
     let plan = env.plan("all of them").unwrap();
     assert_eq!(
         plan.vertices.iter().filter(|vertex| vertex.sink).count(),
-        14
+        16
     );
     let empty: (Vec<u64>, Vec<String>, Vec<usize>) = (numbers.take(), lines.take(), lengths.take());
     assert_eq!(empty, Default::default());

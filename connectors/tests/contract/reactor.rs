@@ -9,9 +9,11 @@ use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use thalweg_core::seam::reactor::{
-    DriverKind, FileId, IoBuffer, IoFailure, Op, OpId, OpResult, Outcome, Reactor, SocketId,
+    DirectoryEntry, DriverKind, FileAbout, FileId, IoBuffer, IoFailure, Op, OpId, OpResult,
+    Outcome, Reactor, SocketId,
 };
 use thalweg_core::shard::step::TaskWaker;
 
@@ -43,6 +45,8 @@ pub(crate) struct LocalReactor {
     pub(crate) clock: Cell<u64>,
     /// How often the clock was read.
     pub(crate) readings: Cell<u64>,
+    /// What nobody may open or list.
+    pub(crate) refused: Option<PathBuf>,
     /// The disk is full after so many bytes.
     pub(crate) room: Option<u64>,
     /// The most bytes one read or write does.
@@ -60,6 +64,7 @@ impl LocalReactor {
             sockets: BTreeMap::new(),
             clock: Cell::new(1_000_000_007),
             readings: Cell::new(0),
+            refused: None,
             room: None,
             portion: 1 << 20,
         }
@@ -68,6 +73,15 @@ impl LocalReactor {
     /// Files and sockets that are still open.
     pub(crate) fn open_handles(&self) -> usize {
         self.files.len() + self.sockets.len()
+    }
+
+    /// Lets everything in flight happen; whether anything did.
+    pub(crate) fn poll_all(&mut self) -> bool {
+        let flying = self.waiting.len();
+        (0..8).for_each(|_| {
+            self.poll();
+        });
+        flying > 0
     }
 
     fn id(&mut self) -> u64 {
@@ -87,6 +101,9 @@ impl LocalReactor {
     /// Does an operation; `Err` gives it back because it would block.
     fn perform(&mut self, op: Op) -> Result<OpResult, Op> {
         Ok(match op {
+            Op::Open { path, .. } | Op::List { path } if self.refused.as_ref() == Some(&path) => {
+                Err(io::Error::from(io::ErrorKind::PermissionDenied).into())
+            }
             Op::Open { path, options } => {
                 let opened = FileOptions::new()
                     .read(true)
@@ -136,6 +153,13 @@ impl LocalReactor {
             Op::Rename { from, to } => done(fs::rename(from, to)),
             Op::Remove { path } => done(fs::remove_file(path)),
             Op::SyncDirectory { path } => done(File::open(path).and_then(|d| d.sync_all())),
+            Op::SetLength { file, len } => done(self.files[&file].set_len(len)),
+            Op::CreateDirectory { path } => done(fs::create_dir_all(path)),
+            Op::About { file } => {
+                let about = self.files[&file].metadata().map(|told| (&told).into());
+                about.map(Outcome::About).map_err(IoFailure::from)
+            }
+            Op::List { path } => list(&path).map(Outcome::Listed).map_err(IoFailure::from),
             other => return self.perform_socket(other),
         })
     }
@@ -190,6 +214,24 @@ fn bytes(count: io::Result<usize>, buffer: IoBuffer) -> OpResult {
             buffer: Some(buffer),
         }),
     }
+}
+
+fn list(directory: &Path) -> io::Result<Vec<DirectoryEntry>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        match fs::metadata(entry.path()) {
+            Ok(told) => entries.push(DirectoryEntry {
+                name,
+                about: FileAbout::from(&told),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
 }
 
 fn done(result: io::Result<()>) -> OpResult {

@@ -15,17 +15,17 @@ use thalweg_memory::record::Str;
 
 use crate::drive::{Surroundings, subtask, write};
 
-type Pair = (String, u64);
+pub(crate) type Pair = (String, u64);
 
-fn pairs(count: u64) -> Vec<Pair> {
+pub(crate) fn pairs(count: u64) -> Vec<Pair> {
     (0..count).map(|i| (format!("word{i}"), i)).collect()
 }
 
-fn lines(count: u64) -> String {
+pub(crate) fn lines(count: u64) -> String {
     (0..count).map(|i| format!("(word{i},{i})\n")).collect()
 }
 
-fn all_names(directory: &Path) -> Vec<String> {
+pub(crate) fn all_names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -61,6 +61,19 @@ fn lines_until_the_server_closes() {
 }
 
 #[test]
+fn a_split_travels_and_names_the_server() {
+    let (listener, address) = listen();
+    let server = serve(listener, &["one\n"]);
+    let source = SocketText::new(address);
+    let splits: Vec<_> = source.splits(1).unwrap();
+    let splits = splits.into_iter().map(crate::stops::travelled);
+    let reader = source.open(splits.collect(), &subtask(0, 1, 1000)).unwrap();
+    assert_eq!(reader.snapshot(), source.splits(1).unwrap());
+    assert_eq!(read(&source, usize::MAX).unwrap(), ["one"]);
+    server.join().unwrap();
+}
+
+#[test]
 fn reconnecting_goes_on_with_the_next_connection() {
     let (listener, address) = listen();
     let server = serve(listener, &["one\ntwo", "three\n", "four\n"]);
