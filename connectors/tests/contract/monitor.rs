@@ -314,8 +314,8 @@ fn a_file_that_was_replaced_or_cut_off_between_two_looks_is_up_to_the_policy() {
         fs::rename(watch.path("new"), watch.path("log")).unwrap();
     };
     let cut_off = |watch: &Watch| watch.write("log", "three\n");
-    let troubles: [(&dyn Fn(&Watch), &str); 2] = [(&replace, "replaced"), (&cut_off, "shorter")];
-    for (trouble, what) in troubles {
+    let troubles: [&dyn Fn(&Watch); 2] = [&replace, &cut_off];
+    for (trouble, what) in troubles.into_iter().zip(["replaced", "shorter"]) {
         let after = |policy| {
             let mut watch = Watch::new(|files| files.on_change(policy));
             watch.write("log", "one\ntwo\n");
