@@ -545,3 +545,56 @@ fn what_has_expired_is_not_written() {
     });
     assert_eq!(rows, 0);
 }
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn rows_are_the_stored_ones() {
+    let budget = Budget::new("slot", 1 << 30);
+    let mut subtask = Subtask::new(0..MAX, false, &budget);
+    subtask
+        .backend
+        .context()
+        .set_current(KeyHash::of_u64(5), &5);
+    subtask.value.set("five".to_owned()).unwrap();
+    subtask.sum.add(6).unwrap();
+    subtask.mean.add(7).unwrap();
+    subtask.list.add_all_in(&3, [8, 9]).unwrap();
+    subtask.map.put_in(&4, "u".to_owned(), 10).unwrap();
+    let mut rows = Vec::new();
+    subtask.each(|_, state, _| {
+        let mut level = Level::new(state.freeze(Epoch(1), CutKind::Changes));
+        finish(state, 10, &mut level);
+        for (group, key, namespace, value) in level.rows {
+            let value = hex(&value.unwrap());
+            rows.push(format!("{group} {} {} {value}", hex(&key), hex(&namespace)));
+        }
+    });
+    let golden = [
+        "3 0000000000000005  66697665ffffffff",
+        "3 0000000000000005  0600000000000000",
+        "3 0000000000000005  07000000000000000100000000000000",
+        "3 0000000000000005 00000000000000030000000000000000 \
+         0800000000000000090000000000000000000000000000000200000000000000e0ffffff02000000",
+        "3 0000000000000005 0000000000000004de101753ed181b9b \
+         75ffffffffffffff0a000000000000000000000000000000",
+    ];
+    assert_eq!(
+        rows, golden,
+        "other bytes need another version of the format"
+    );
+    let mut descriptor = Vec::new();
+    subtask.backend.states()[1].encode(&mut descriptor);
+    let golden = [
+        &[1, 1][..],
+        b"sum\0\x01u64\0\x01()\0\x01u64\0\x01",
+        &[0, 0, 0, 1, 0],
+    ];
+    assert_eq!(
+        descriptor,
+        golden.concat(),
+        "other bytes need another version of the format"
+    );
+}
