@@ -297,7 +297,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         if self.cut.is_some() {
             self.bury(seat);
         }
-        let value = self.take_out(seat);
+        let (place, _) = self.spot(hash, namespace);
+        let value = self.take_from(place, seat);
         self.clear_if_empty();
         Some(value)
     }
@@ -307,6 +308,11 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let entry = self.buckets.at(seat);
         let hash = K::hash(&K::lend(&entry.key));
         let place = self.groups.place(hash, entry.namespace.spread());
+        self.take_from(place, seat)
+    }
+
+    /// The same; `place` is where it belongs.
+    fn take_from(&mut self, place: Place, seat: Seat) -> V {
         let Some(entry) = self.buckets.take(place, seat) else {
             unreachable!("the seat was taken a moment ago");
         };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
+use proptest::prelude::*;
 use thalweg_core::{KeyHash, MaxParallelism};
 use thalweg_memory::SavedRecord;
 
@@ -394,9 +395,9 @@ fn cut_groups(draws: &mut Draws) -> Vec<Range<u16>> {
 }
 
 /// A program of many steps, after which everything is written once more.
-fn program<N: Drawn>(seed: u64, namespaces: u64) {
+fn program<N: Drawn>(seed: u64, namespaces: u64, steps: usize) {
     let mut world = World::<N>::new(seed, namespaces);
-    for _ in 0..250 {
+    for _ in 0..steps {
         world.step();
     }
     world.check_tables();
@@ -416,15 +417,24 @@ fn program<N: Drawn>(seed: u64, namespaces: u64) {
 #[test]
 fn a_chain_of_cuts_is_the_table_at_each_cut() {
     for seed in 0..60 {
-        program::<()>(seed, 1);
-        program::<u64>(seed, 3);
+        program::<()>(seed, 1, 250);
+        program::<u64>(seed, 3, 250);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn any_program_however_short(seed in any::<u64>(), namespaces in 1..5_u64, steps in 1..80_usize) {
+        program::<u64>(seed, namespaces, steps);
     }
 }
 
 #[test]
 fn mistakes_are_found() {
     for bug in [Bug::NothingWrittenAside, Bug::TombstonesLost] {
-        let found = planted::failures(bug, 0..20, |seed| program::<u64>(seed, 3));
+        let found = planted::failures(bug, 0..20, |seed| program::<u64>(seed, 3, 250));
         assert!(found >= 10, "{bug:?} was found for {found} of 20 seeds");
     }
 }
@@ -567,4 +577,36 @@ fn rows_that_are_not_of_the_table_are_refused() {
     assert!(refused.contains("key group"), "{refused}");
     other.restore(good).unwrap();
     assert_eq!(other.len(), 1);
+}
+
+#[test]
+fn entries_that_were_found_ahead_are_cut_before_they_change() {
+    let budget = Budget::new("slot-0", 1 << 30);
+    let mut draws = Draws(7);
+    let mut table = KeyedTable::<u64, Vec<u64>>::new(0..MAX, max(), budget).unwrap();
+    let (mut model, mut chain) = (Model::new(), Vec::new());
+    for epoch in 1..60 {
+        let keys: Vec<u64> = (0..64).map(|_| draws.below(100 * epoch)).collect();
+        let hashes: Vec<_> = keys.iter().map(|key| KeyHash::of_u64(*key)).collect();
+        table.approach(0, &hashes);
+        table.locate(0, 64);
+        table.locate(64, 0);
+        // The barrier comes after the batch was located.
+        let mut level = Level::new(table.freeze(Epoch(epoch), CutKind::Changes));
+        let expected = bytes_of::<()>(&model);
+        let mut scan = Scan::More;
+        for (at, key) in keys.iter().enumerate() {
+            table.turn_to(at as u8);
+            let insert = |item| vec![item];
+            let push = |value: &mut Vec<u64>, item| value.push(item);
+            table.fold(hashes[at], key, epoch, insert, push).unwrap();
+            model.entry((*key, 0)).or_default().push(epoch);
+            if scan == Scan::More && draws.once_in(2) {
+                scan = table.emit(5, &mut level).unwrap();
+            }
+        }
+        finish(&mut table, 9, &mut level);
+        chain.push(level);
+        assert!(read(&chain) == expected, "epoch {epoch}");
+    }
 }
