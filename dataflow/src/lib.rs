@@ -11,6 +11,7 @@
 //! [`Push::ready`] whether there is room behind it, and does bounded work per turn.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 pub mod executor;
 pub mod function;
 pub mod graph;

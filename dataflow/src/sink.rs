@@ -3,11 +3,16 @@
 //! A [`Sink`] is the template a program holds. Each subtask opens a [`SinkWriter`] on its
 //! shard, which takes records without blocking and drives its I/O at the end of turns.
 //! What a writer has written becomes visible in two phases: the writer *prepares* (data
-//! durable, not visible) and answers with [`Committable`]s; once the whole job, or later a
-//! checkpoint, is known to be true, the [`Committer`] publishes exactly those.
+//! durable, not visible) and answers with [`Committable`]s; once a checkpoint, or without
+//! checkpoints the whole job, is known to be true, the [`Committer`] publishes exactly those.
+//!
+//! With checkpoints the records between two barriers are an *epoch*. [`SinkWriter::barrier`]
+//! ends one; the writer goes on with the next at once, and answers [`SinkWriter::prepared`]
+//! when the data of the ended one is durable, epoch after epoch. The shard never waits.
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 
@@ -38,13 +43,36 @@ impl SinkError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committable(pub Vec<u8>);
 
+/// What a writer has made durable: the records up to one barrier, or up to the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// The checkpoint whose barrier ended the epoch; `None` after the end of input.
+    pub checkpoint: Option<CheckpointId>,
+    /// What is to be committed when the checkpoint, or the job, is complete.
+    pub committables: Vec<Committable>,
+    /// What the writer must remember to go on from here, as items that are dealt out over the
+    /// subtasks when the parallelism changes.
+    pub state: Vec<Vec<u8>>,
+}
+
+/// What a writer answers to a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Epoch {
+    /// Nothing is held back and there is nothing to remember or commit: writing was publishing.
+    Published,
+    /// [`SinkWriter::prepared`] will tell when its data is durable.
+    Preparing,
+}
+
 /// Publishes or withdraws what writers prepared. Runs on a control thread, may block.
 pub trait Committer: Send {
-    /// Makes exactly these visible. Must be idempotent: after a failure it is called again
-    /// with the same list.
+    /// Makes exactly these visible. Must be idempotent, across processes too: after a failure, or
+    /// after a restart from the checkpoint that lists them, it is called again with the same
+    /// list, of which any part may be visible already.
     ///
     /// # Errors
-    /// When something could not be made visible; nothing of it may then be called whole.
+    /// When something could not be made visible; nothing of it may then be called whole. What is
+    /// neither there to be published nor visible already is lost, and an error.
     fn commit(&mut self, prepared: &[Committable]) -> Result<(), SinkError>;
 
     /// Removes what will never be committed.
@@ -77,6 +105,30 @@ pub trait Sink<I: Item>: Clone + Send + 'static {
     /// # Errors
     /// What makes the subtask impossible.
     fn open(&self, subtask: &SubtaskInfo) -> Result<Self::Writer, SinkError>;
+
+    /// Opens the writer of one subtask with what writers remembered at the checkpoint the job is
+    /// restored from. May remove what was prepared for checkpoints that never became true, but
+    /// must not block.
+    ///
+    /// # Errors
+    /// What makes the subtask impossible. A sink whose writers remember nothing refuses state.
+    fn restore(
+        &self,
+        subtask: &SubtaskInfo,
+        state: Vec<Vec<u8>>,
+    ) -> Result<Self::Writer, SinkError> {
+        if state.is_empty() {
+            return self.open(subtask);
+        }
+        Err(SinkError::new(
+            ErrorKind::Invalid,
+            format!(
+                "the checkpoint holds state of a sink that remembers something, and {} does not: \
+                 give the new sink another uid",
+                self.name()
+            ),
+        ))
+    }
 
     /// Who publishes what the writers prepare; `None` when writing is publishing.
     fn committer(&self) -> Option<Box<dyn Committer>> {
@@ -117,9 +169,20 @@ pub trait SinkWriter<I: Item>: 'static {
         input: InputStatus,
     ) -> Result<SinkStatus, SinkError>;
 
-    /// What was prepared since the last call; asked for once after the end of input, and
-    /// after every barrier when checkpoints are taken.
-    fn prepared(&mut self) -> Vec<Committable> {
-        Vec::new()
+    /// A barrier: the records written so far are the epoch of this checkpoint, those to come are
+    /// of the next. Must not block: the data is made durable by I/O in [`SinkWriter::end_turn`].
+    ///
+    /// # Errors
+    /// What fails the task.
+    fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        let _ = checkpoint;
+        Ok(Epoch::Published)
+    }
+
+    /// Asked after each turn until it answers `None`: the oldest epoch that has become durable,
+    /// once. After the end of input, when [`SinkStatus::Done`] was answered, the last one, whose
+    /// `checkpoint` is `None`.
+    fn prepared(&mut self) -> Option<Prepared> {
+        None
     }
 }

@@ -13,7 +13,7 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::Mark;
-use thalweg_memory::record::Item;
+use thalweg_memory::record::{Item, Record};
 
 use crate::task::SubtaskInfo;
 
@@ -114,8 +114,8 @@ pub trait SourceOutput<I: Item> {
 pub trait Source: Clone + Send + 'static {
     /// What it emits.
     type Item: Item;
-    /// A piece of the input with the position reached in it.
-    type Split: Clone + Send + 'static;
+    /// A piece of the input with the position reached in it. A record, because it is part of checkpoints.
+    type Split: Record + Clone;
     /// The reader of one subtask.
     type Reader: SourceReader<Item = Self::Item, Split = Self::Split>;
 
@@ -157,7 +157,7 @@ pub trait SourceReader: 'static {
     /// What it emits.
     type Item: Item;
     /// A piece of the input with the position reached in it.
-    type Split;
+    type Split: Record;
 
     /// Emits while `out.wanted()`, without blocking; I/O goes through `context.reactor()`.
     ///

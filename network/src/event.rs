@@ -15,6 +15,17 @@ pub struct Barrier {
     pub checkpoint: CheckpointId,
     /// The epoch of the coordinator that asked for it: a late barrier of a fenced one is refused.
     pub epoch: Epoch,
+    /// How much is written.
+    pub kind: BarrierKind,
+}
+
+/// What is cut at a barrier.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum BarrierKind {
+    /// What changed since the last one; an operator may write everything where that is better.
+    Changes,
+    /// Everything, so that nothing older is needed.
+    Everything,
 }
 
 /// An event that seals the open buffer of a channel and follows it.

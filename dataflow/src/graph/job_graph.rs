@@ -42,6 +42,14 @@ pub struct VertexDescription {
     pub timestamps: bool,
 }
 
+impl VertexDescription {
+    /// The identities of its operators, in chain order.
+    pub fn operator_ids(&self) -> Vec<OperatorId> {
+        let ids = self.operators.iter().map(|operator| operator.id.parse());
+        ids.map(|id| id.unwrap_or(OperatorId(0))).collect()
+    }
+}
+
 /// One edge: an exchange between two vertices.
 #[derive(Clone, Debug, Serialize)]
 pub struct EdgeDescription {

@@ -9,10 +9,11 @@ use std::ops::ControlFlow;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record, Wire};
-use thalweg_state::{KeyedTable, Scan, ScanCursor};
+use thalweg_state::{KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor};
 
 use super::frame::Lifecycle;
 use super::{KeyedOperator, OpenKeyed};
+use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe, RuntimeMode};
@@ -96,6 +97,13 @@ struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
     final_only: bool,
     aggregate: A,
     scan: ScanCursor,
+}
+
+impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Remembers for Aggregate<K, T, A> {
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let descriptor = StateDescriptor::aggregating::<A::Accumulator>("thalweg.accumulator");
+        visitor.visit(&descriptor.of_keys::<K, ()>(), &mut self.table)
+    }
 }
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K, T, A> {

@@ -1,24 +1,31 @@
-//! What every operator at the head of a chain shares: firing, held marks, time, the end.
+//! What every operator at the head of a chain shares: firing, held marks, time, cuts, the end.
 //!
 //! A watermark is held at the operator until everything it made due has been given out; what
 //! comes behind it meanwhile waits in line, and no record is applied. Firing is resumable: it
-//! stops when there is no room or time and goes on in the next turn. Lives on one shard.
+//! stops when there is no room or time and goes on in the next turn. A barrier cuts the states
+//! when it is first in line; it waits only for the cut before it to be written. Lives on one shard.
 
 use std::collections::VecDeque;
 
+use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 use thalweg_memory::{Entry, Mark};
-use thalweg_network::Event;
+use thalweg_network::{Barrier, Event};
+use thalweg_state::{OperatorPart, Redistribution};
 
+use crate::checkpoint::{Cutting, OperatorCut, Remembers};
 use crate::function::FunctionError;
-use crate::task::{ChainTurn, Failure, InputStatus, Push, Stage};
+use crate::task::{BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage};
 
 /// Results given out between two looks at the clock.
 const SLICE: usize = 128;
+
+/// The part of a checkpoint that holds how far event time had come.
+const WATERMARK: &str = "watermark";
 
 /// How far an operator came with what is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ pub(crate) enum Firing {
 }
 
 /// The life of an operator between its records.
-pub(crate) trait Lifecycle<U: Item>: 'static {
+pub(crate) trait Lifecycle<U: Item>: Remembers {
     /// Records of this input far ahead have keys of these hashes.
     ///
     /// # Errors
@@ -90,6 +97,12 @@ pub(crate) trait Lifecycle<U: Item>: 'static {
         let _ = to;
     }
 
+    /// The operator was given back its states, and the watermark of all inputs had come so far; all it
+    /// made due was given out then.
+    fn restored_at(&mut self, watermark: Timestamp) {
+        self.watermark(watermark);
+    }
+
     /// Gives out what is due, about `limit` results at most, and only while `next.ready()`.
     /// Answers [`Firing::Done`] only when nothing due is left.
     ///
@@ -130,6 +143,8 @@ enum Cause {
     ProcessingTime,
     /// The results of the record applied last.
     Record,
+    /// Nothing: the barrier first in line waits until the cut before it is written.
+    Cut,
 }
 
 /// When a task asked to be woken.
@@ -138,6 +153,19 @@ struct Alarm {
     at: Timestamp,
     /// The same on the shard's monotonic clock, ns.
     deadline: u64,
+}
+
+/// The place of a framed operator in its chain.
+const HEAD: usize = 0;
+
+/// How far event time had come in the subtask that was behind, if the job is restored.
+fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
+    let (_, restored) = context.restored(HEAD)?;
+    let items = restored.items(WATERMARK)?;
+    let times = items
+        .iter()
+        .filter_map(|item| item.as_slice().try_into().ok());
+    times.map(i64::from_le_bytes).map(Timestamp).min()
 }
 
 /// An operator, the stage behind it and what is held between them.
@@ -151,24 +179,51 @@ pub(crate) struct Frame<O, N> {
     held: VecDeque<Held>,
     hashes: Vec<KeyHash>,
     alarm: Option<Alarm>,
+    cut: OperatorCut,
+    /// The watermark told last. A restored operator is told no older one.
+    watermark: Timestamp,
+    /// The watermark that went on last.
+    passed: Timestamp,
     finished: bool,
 }
 
-impl<O, N> Frame<O, N> {
-    pub(crate) fn new(name: String, operator: O, next: N, failure: Failure) -> Self {
-        Self {
+impl<O: Remembers, N> Frame<O, N> {
+    /// A frame around the operator at the head of the chain that `context` describes. Gives the
+    /// operator back what the job is restored from.
+    pub(crate) fn open<U: Item>(
+        name: String,
+        mut operator: O,
+        next: N,
+        context: &BuildContext,
+    ) -> Result<Self, BuildError>
+    where
+        O: Lifecycle<U>,
+    {
+        let cut = OperatorCut::open(&mut operator, HEAD, context)?;
+        let mut frame = Self {
             name,
             operator,
             next,
-            failure,
+            failure: context.failure(),
             firing: None,
             held: VecDeque::new(),
             hashes: Vec::new(),
             alarm: None,
+            cut,
+            watermark: Timestamp::MIN,
+            passed: Timestamp::MIN,
             finished: false,
+        };
+        if let Some(watermark) = restored_watermark(context) {
+            frame.watermark = watermark;
+            frame.passed = watermark;
+            frame.operator.restored_at(watermark);
         }
+        Ok(frame)
     }
+}
 
+impl<O, N> Frame<O, N> {
     #[cold]
     pub(crate) fn fail(&self, error: &FunctionError) {
         self.failure
@@ -225,12 +280,18 @@ impl<O, N> Frame<O, N> {
         }
     }
 
-    /// Takes a combined mark of all inputs.
+    /// Takes a combined mark of all inputs. Sources that were restored tell old watermarks again: those are
+    /// dropped.
     pub(crate) fn mark<U: Item>(&mut self, mark: Mark)
     where
         O: Lifecycle<U>,
         N: Push<U>,
     {
+        match mark {
+            Mark::Watermark(told) if told.0 < self.watermark => return,
+            Mark::Watermark(told) => self.watermark = told.0,
+            Mark::Idle | Mark::Active => {}
+        }
         self.hold(Held::Mark(mark));
     }
 
@@ -267,6 +328,14 @@ impl<O, N> Frame<O, N> {
                 self.firing = Some(Cause::Watermark);
                 return;
             }
+            if let Held::Event(Event::Barrier(barrier)) = first {
+                let barrier = *barrier;
+                if self.cut.is_busy() {
+                    self.firing = Some(Cause::Cut);
+                    return;
+                }
+                self.cut_at(barrier);
+            }
             self.pass_on_first();
         }
     }
@@ -282,6 +351,63 @@ impl<O, N> Frame<O, N> {
         }
     }
 
+    /// The watermark that made things due goes on: all of them are out.
+    fn pass_on_watermark<U: Item>(&mut self)
+    where
+        N: Push<U>,
+    {
+        if let Some(Held::Mark(Mark::Watermark(watermark))) = self.held.front() {
+            self.passed = watermark.0;
+        }
+        self.pass_on_first();
+    }
+
+    /// Freezes the states of the operator. Event time has come as far as the marks that went on: those still
+    /// in line are behind the barrier.
+    fn cut_at<U: Item>(&mut self, barrier: Barrier)
+    where
+        O: Lifecycle<U>,
+    {
+        let behind = |held: &Held| matches!(held, Held::Mark(Mark::Watermark(_)));
+        debug_assert!(
+            !self.held.front().is_some_and(behind),
+            "the barrier is first"
+        );
+        if self.passed > Timestamp::MIN {
+            let part = OperatorPart {
+                name: WATERMARK.to_owned(),
+                redistribution: Redistribution::Union,
+                items: vec![self.passed.0.to_le_bytes().to_vec()],
+            };
+            self.cut.answers().add_part(barrier.checkpoint, HEAD, part);
+        }
+        if let Err(error) = self.cut.begin(&mut self.operator, barrier) {
+            self.failure
+                .set(&self.name, error.to_string(), ErrorKind::Resource);
+        }
+    }
+
+    /// Writes some of the cut; whether more of it could be written at once, and whether it is over.
+    fn write_cut<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>) -> Cutting
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        let cutting = match self.cut.advance(&mut self.operator, turn.context()) {
+            Ok(cutting) => cutting,
+            Err(error) => {
+                self.failure
+                    .set(&self.name, error.to_string(), ErrorKind::Resource);
+                Cutting::Waiting
+            }
+        };
+        if cutting == Cutting::Idle && self.firing == Some(Cause::Cut) {
+            self.firing = None;
+            self.begin_next();
+        }
+        cutting
+    }
+
     /// Gives out one slice of what is due. When that was the last of it, the watermark behind
     /// which it stood goes on and the next in line begins.
     fn fire_slice<U: Item>(&mut self)
@@ -289,7 +415,8 @@ impl<O, N> Frame<O, N> {
         O: Lifecycle<U>,
         N: Push<U>,
     {
-        if self.firing.is_none() || !self.next.ready() || self.failure.is_set() {
+        let due = self.firing.is_some_and(|cause| cause != Cause::Cut);
+        if !due || !self.next.ready() || self.failure.is_set() {
             return;
         }
         let scope = OperatorScope::enter(&self.name);
@@ -299,7 +426,7 @@ impl<O, N> Frame<O, N> {
             Ok(Firing::More) => {}
             Ok(Firing::Done) => {
                 if self.firing.take() == Some(Cause::Watermark) {
-                    self.pass_on_first();
+                    self.pass_on_watermark();
                 }
                 self.begin_next();
             }
@@ -314,16 +441,24 @@ impl<O, N> Frame<O, N> {
         O: Lifecycle<U>,
         N: Push<U>,
     {
-        while self.firing.is_some() && self.next.ready() && !self.failure.is_set() {
+        let cutting = match self.cut.is_busy() {
+            true => self.write_cut(turn),
+            false => Cutting::Idle,
+        };
+        while self.is_firing() && self.next.ready() && !self.failure.is_set() {
             self.fire_slice();
-            if self.firing.is_some() && turn.expired() {
+            if self.is_firing() && turn.expired() {
                 break;
             }
         }
-        if self.firing.is_some() {
+        if self.is_firing() {
             return self.again_later(Stage::Unfinished, turn);
         }
         self.set_alarm(turn);
+        if self.cut.is_busy() {
+            // The input may have ended, but what was cut has to be written first.
+            return self.end_turn_while_cutting(cutting, turn);
+        }
         if turn.input() == InputStatus::Ended && !self.finished {
             let scope = OperatorScope::enter(&self.name);
             let finished = self.operator.finish(&mut self.next, turn);
@@ -338,6 +473,31 @@ impl<O, N> Frame<O, N> {
             }
         }
         self.next.end_turn(turn)
+    }
+
+    fn is_firing(&self) -> bool {
+        self.firing.is_some_and(|cause| cause != Cause::Cut)
+    }
+
+    /// Ends the turn of what stands behind, which must not end for good.
+    fn end_turn_while_cutting<U: Item>(
+        &mut self,
+        cutting: Cutting,
+        turn: &mut ChainTurn<'_, '_>,
+    ) -> Stage
+    where
+        N: Push<U>,
+    {
+        let input = match turn.input() {
+            InputStatus::Ended => InputStatus::Idle,
+            other => other,
+        };
+        let behind = self.next.end_turn(&mut turn.with_input(input));
+        match cutting {
+            Cutting::More => Stage::Unfinished,
+            _ if behind == Stage::Unfinished => Stage::Unfinished,
+            _ => Stage::Waiting,
+        }
     }
 
     /// Ends the turn of what stands behind while this operator has more to give out.

@@ -113,7 +113,7 @@ where
         let gate = context.take_gate()?;
         let layout = context.input_layout(0);
         let consume = KeyedConsume {
-            frame: Frame::new(name, operator, next, context.failure()),
+            frame: Frame::open::<O::Out>(name, operator, next, context)?,
             layout,
             selector: self.selector,
             types: PhantomData,

@@ -12,10 +12,11 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::{KeyedBackend, KeyedContext, Residency};
+use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
 
 use super::frame::Lifecycle;
 use super::{KeyedOperator, OpenKeyed, pass_on_but_mark};
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
@@ -121,6 +122,12 @@ struct KeyedProcess<K: Key, G> {
     view: ProcessContext<K>,
     function: G,
     side: Rc<SideOutputs>,
+}
+
+impl<K: Key, G: 'static> Remembers for KeyedProcess<K, G> {
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.backend.visit_states(visitor)
+    }
 }
 
 impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {

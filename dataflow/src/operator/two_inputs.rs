@@ -103,7 +103,7 @@ impl<A: Wire, B: Wire, O: OpenTwoInputs<A, B>> Pipe for TwoInputPipe<A, B, O> {
         let gate = context.take_gate()?;
         let consume = TwoInputConsume {
             layouts: [context.input_layout(0), context.input_layout(1)],
-            frame: Frame::new(name, operator, next, context.failure()),
+            frame: Frame::open::<O::Out>(name, operator, next, context)?,
             types: PhantomData,
         };
         Ok(Box::new(InputHead::new(gate, consume, context)))

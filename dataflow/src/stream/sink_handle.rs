@@ -68,10 +68,7 @@ where
         let (pipe, sink, place) = (self.pipe.clone(), self.sink.clone(), self.place);
         Box::new(move |context| {
             let name = context.operator_name(place);
-            let writer = sink
-                .open(context.info())
-                .map_err(|error| context.refused(&name, error))?;
-            let border = SinkBorder::<I, S::Writer>::new(&name, writer, context);
+            let border = SinkBorder::<I, S::Writer>::open(&sink, &name, context)?;
             pipe.build(border, context)
         })
     }

@@ -1,7 +1,7 @@
-//! The end of a chain: an exchange, several exchanges, or a sink.
+//! The end of a chain that leads into exchanges: one, or several.
 //!
-//! Here records leave the static chain: into the open buffer of a channel, or into a sink's
-//! writer. The border is the only stage that knows about room (`ready`) and about flushing.
+//! Here records leave the static chain into the open buffer of a channel. The border is the only
+//! stage that knows about room (`ready`) and about flushing.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -17,8 +17,8 @@ use thalweg_network::Event;
 use thalweg_network::ResultPartition;
 
 use super::{BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage};
+use crate::checkpoint::TaskAnswers;
 use crate::partition::{HashOfKey, Route, Router, Routes};
-use crate::sink::{Committable, SinkStatus, SinkWriter};
 
 /// Records that are made and routed together where they come in bursts: as many as a source's burst
 /// has, and too many for the compiler to unroll the loops over them before it turns them into vectors.
@@ -131,10 +131,12 @@ impl<W: Wire, R: Router<W>> EdgeWriter<W> for RoutedPartition<W, R> {
     }
 }
 
-/// What all borders share: the task's failure slot, side outputs and output count.
-struct ChainEnd {
-    failure: Failure,
-    side: Rc<SideOutputs>,
+/// What all borders share: the task's failure slot, side outputs, output count and answers to
+/// checkpoints.
+pub(super) struct ChainEnd {
+    pub(super) failure: Failure,
+    pub(super) side: Rc<SideOutputs>,
+    pub(super) answers: TaskAnswers,
     records_out: Rc<Cell<u64>>,
     /// Counted in this turn and not yet added.
     counted: u64,
@@ -144,10 +146,11 @@ struct ChainEnd {
 }
 
 impl ChainEnd {
-    fn new(context: &BuildContext) -> Self {
+    pub(super) fn new(context: &BuildContext) -> Self {
         Self {
             failure: context.failure(),
             side: context.side(),
+            answers: context.answers(),
             records_out: context.counters().records_out,
             counted: 0,
             ended: false,
@@ -156,12 +159,24 @@ impl ChainEnd {
     }
 
     #[inline(always)]
-    fn count(&mut self, records: u64) {
+    pub(super) fn count(&mut self, records: u64) {
         self.counted += records;
     }
 
+    /// An event leaves by all outputs, unless their end has left before it; a barrier has then left
+    /// the chain.
+    pub(super) fn event(&self, outputs: &mut [&mut dyn EdgeOutput], event: Event) {
+        if !self.ended {
+            outputs.iter_mut().for_each(|output| output.event(event));
+            self.side.event(event);
+        }
+        if let Event::Barrier(barrier) = event {
+            self.answers.walked(barrier.checkpoint);
+        }
+    }
+
     /// The end of a turn over the given main outputs.
-    fn end_turn(
+    pub(super) fn end_turn(
         &mut self,
         outputs: &mut [&mut dyn EdgeOutput],
         turn: &mut ChainTurn<'_, '_>,
@@ -279,8 +294,7 @@ impl<W: Wire, R: Router<W>> Push<W> for Border<W, R> {
         self.end.side.mark(mark);
     }
     fn event(&mut self, event: Event) {
-        self.output.event(event);
-        self.end.side.event(event);
+        self.end.event(&mut [&mut self.output], event);
     }
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
         self.end.end_turn(&mut [&mut self.output], turn)
@@ -317,90 +331,13 @@ impl<W: Wire> Push<W> for FanoutBorder<W> {
         self.end.side.mark(mark);
     }
     fn event(&mut self, event: Event) {
-        self.outputs.iter_mut().for_each(|o| o.event(event));
-        self.end.side.event(event);
+        let mut outputs: Vec<&mut dyn EdgeOutput> =
+            self.outputs.iter_mut().map(|o| o.as_output()).collect();
+        self.end.event(&mut outputs, event);
     }
     fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
         let mut outputs: Vec<&mut dyn EdgeOutput> =
             self.outputs.iter_mut().map(|o| o.as_output()).collect();
         self.end.end_turn(&mut outputs, turn)
-    }
-}
-
-/// The border of a chain that ends in a sink.
-pub(crate) struct SinkBorder<I, S> {
-    name: Rc<str>,
-    writer: S,
-    committables: Rc<std::cell::RefCell<Vec<Committable>>>,
-    end: ChainEnd,
-    written: bool,
-    item: PhantomData<fn(I)>,
-}
-
-impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
-    pub(crate) fn new(name: &str, writer: S, context: &BuildContext) -> Self {
-        Self {
-            name: name.into(),
-            writer,
-            committables: context.counters().committables,
-            end: ChainEnd::new(context),
-            written: false,
-            item: PhantomData,
-        }
-    }
-
-    /// Lets the writer work at the end of a turn; after the last record, collects what it
-    /// prepared exactly once.
-    fn drive(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
-        let input = turn.input();
-        match self.writer.end_turn(turn.context(), input) {
-            Ok(SinkStatus::Waiting) => Stage::Waiting,
-            Ok(SinkStatus::Done) => {
-                if input == InputStatus::Ended {
-                    self.written = true;
-                    let prepared = self.writer.prepared();
-                    self.committables.borrow_mut().extend(prepared);
-                }
-                Stage::Done
-            }
-            Err(error) => {
-                self.end.failure.set(&self.name, error.message, error.kind);
-                Stage::Waiting
-            }
-        }
-    }
-}
-
-impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
-    #[inline(always)]
-    fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
-        self.end.count(1);
-        let scope = OperatorScope::enter(&self.name);
-        let outcome = self.writer.write(item, at);
-        scope.leave();
-        if let Err(error) = outcome {
-            self.end.failure.set(&self.name, error.message, error.kind);
-        }
-    }
-    #[inline(always)]
-    fn ready(&self) -> bool {
-        self.writer.ready() && !self.end.failure.is_set() && self.end.side.ready()
-    }
-    fn mark(&mut self, mark: Mark) {
-        self.end.side.mark(mark);
-    }
-    fn event(&mut self, event: Event) {
-        self.end.side.event(event);
-    }
-    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
-        let written = if self.written {
-            Stage::Done
-        } else {
-            self.drive(turn)
-        };
-        match self.end.end_turn(&mut [], turn) {
-            Stage::Done => written,
-            waiting => waiting,
-        }
     }
 }

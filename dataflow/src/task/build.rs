@@ -14,10 +14,14 @@ use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
+use thalweg_memory::SavedRecord;
+use thalweg_memory::record::Record;
 use thalweg_network::GateRef;
 use thalweg_network::ResultPartition;
+use thalweg_state::OperatorPart;
 
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs};
+use crate::checkpoint::{CheckpointSetup, RestoredOperator, RestoredState, SPLITS, TaskAnswers};
 use crate::graph::EdgeId;
 use crate::sink::Committable;
 use crate::stream::RuntimeMode;
@@ -84,6 +88,8 @@ pub(crate) struct TaskCounters {
     pub(crate) records_out: Rc<Cell<u64>>,
     pub(crate) accumulators: Rc<RefCell<BTreeMap<String, Rc<Cell<i64>>>>>,
     pub(crate) committables: Rc<RefCell<Vec<Committable>>>,
+    /// What operators remember beyond the end, by their place in the chain.
+    pub(crate) remembered: Rc<RefCell<Vec<(usize, OperatorPart)>>>,
 }
 
 /// Everything the stages of one subtask's chain are built from.
@@ -99,6 +105,7 @@ pub struct BuildContext {
     side: Rc<SideOutputs>,
     clock: TaskClock,
     async_runtime: Rc<dyn AsyncRuntime>,
+    answers: TaskAnswers,
 }
 
 impl BuildContext {
@@ -114,6 +121,7 @@ impl BuildContext {
     ) -> Self {
         let (gate, input_layouts) = gate.unzip();
         Self {
+            answers: TaskAnswers::new(&info, None),
             info,
             gate,
             input_layouts: input_layouts.unwrap_or_default(),
@@ -133,6 +141,24 @@ impl BuildContext {
     pub fn with_async_runtime(mut self, runtime: Rc<dyn AsyncRuntime>) -> Self {
         self.async_runtime = runtime;
         self
+    }
+
+    /// The same, with a part in checkpoints.
+    pub fn with_checkpoints(mut self, setup: CheckpointSetup) -> Self {
+        self.answers = TaskAnswers::new(&self.info, Some(setup));
+        self
+    }
+
+    /// Where the stages of the chain answer checkpoints.
+    pub(crate) fn answers(&self) -> TaskAnswers {
+        self.answers.clone()
+    }
+
+    /// What the operator at this place was restored from, if it was.
+    pub(crate) fn restored(&self, place: usize) -> Option<(Rc<RestoredState>, RestoredOperator)> {
+        let restored = self.answers.setup()?.restored.as_ref()?;
+        let operator = restored.operator(self.answers.operator(place)?)?;
+        Some((Rc::clone(restored), operator.clone()))
     }
 
     pub(crate) fn async_runtime(&self) -> Rc<dyn AsyncRuntime> {
@@ -181,10 +207,30 @@ impl BuildContext {
         self.gate.take().ok_or_else(|| self.missing("input gate"))
     }
 
-    pub(crate) fn take_splits<S: 'static>(&mut self) -> Result<Vec<S>, BuildError> {
+    /// The splits of the source at the head: those it still had to read, if the job is restored.
+    pub(crate) fn take_splits<S: Record>(&mut self) -> Result<Vec<S>, BuildError> {
+        let restored = self.restored(0).and_then(|(_, from)| from.items(SPLITS));
+        if let Some(items) = restored {
+            let mut saved = SavedRecord::new();
+            let splits: Result<Vec<S>, _> = items.iter().map(|item| saved.revive(item)).collect();
+            return splits.map_err(|error| {
+                self.refused(
+                    &self.operator_name(0),
+                    format!("a restored position: {error}"),
+                )
+            });
+        }
         let splits = self.splits.take().and_then(|any| any.downcast().ok());
         match splits {
             Some(splits) => Ok(*splits),
+            // Other subtasks have got what there was left to read.
+            None if self
+                .answers
+                .setup()
+                .is_some_and(|setup| setup.restored.is_some()) =>
+            {
+                Ok(vec![])
+            }
             None => Err(self.missing("source splits")),
         }
     }

@@ -13,11 +13,12 @@ use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::ChannelId;
-use thalweg_network::Event;
 use thalweg_network::GateRef;
+use thalweg_network::{Barrier, Event};
 use thalweg_state::WINDOW;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
+use crate::checkpoint::{Alignment, Passage, TaskAnswers, TaskCommand};
 use crate::time::{TaskClock, WatermarkCombiner};
 
 /// Entries taken in one step: what vectors work on at once, and what is applied between two
@@ -85,6 +86,10 @@ pub(crate) struct InputHead<C> {
     located: usize,
     applied: usize,
     watermarks: WatermarkCombiner,
+    alignment: Alignment,
+    /// A barrier the coordinator has told of, for the case that all inputs have ended without it.
+    triggered: Option<Barrier>,
+    answers: TaskAnswers,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
     clock: TaskClock,
@@ -117,7 +122,9 @@ fn piece(from: usize, end: usize) -> Range<usize> {
 
 impl<C: Consume> InputHead<C> {
     pub(crate) fn new(gate: GateRef, consume: C, context: &BuildContext) -> Self {
-        let channels = gate.borrow().channels().collect();
+        let channels: Vec<ChannelId> = gate.borrow().channels().collect();
+        let answers = context.answers();
+        let exactly_once = answers.setup().is_none_or(|setup| setup.exactly_once);
         Self {
             gate,
             consume,
@@ -126,6 +133,9 @@ impl<C: Consume> InputHead<C> {
             scanned: 0,
             located: 0,
             applied: 0,
+            alignment: Alignment::new(channels.clone(), exactly_once),
+            triggered: None,
+            answers,
             watermarks: WatermarkCombiner::new(channels),
             failure: context.failure(),
             records_in: context.counters().records_in,
@@ -149,7 +159,7 @@ impl<C: Consume> InputHead<C> {
                     Stop::Room => return Ok((Pause::NoRoom, made)),
                     Stop::Mark if self.take_marks() => {}
                     Stop::Mark => {
-                        self.finish_buffer();
+                        self.finish_buffer(context);
                         made = true;
                         break;
                     }
@@ -259,28 +269,70 @@ impl<C: Consume> InputHead<C> {
     }
 
     /// Sends the buffer home and passes on the event behind it.
-    fn finish_buffer(&mut self) {
+    fn finish_buffer(&mut self, context: &TurnContext<'_>) {
         let Some(current) = self.current.take() else {
             return;
         };
+        let channel = current.channel;
         match current.event {
             Some(Event::EndOfPartition) => {
-                if let Some(combined) = self.watermarks.end(current.channel) {
+                let passage = self.alignment.ended(channel, context.now());
+                self.pass(passage);
+                if let Some(combined) = self.watermarks.end(channel) {
                     self.consume.mark(combined);
                 }
             }
-            Some(barrier) => self.consume.event(barrier),
+            Some(Event::Barrier(barrier)) => {
+                let passage = self.alignment.barrier(channel, barrier, context.now());
+                self.pass(passage);
+            }
             None => {}
         }
-        self.gate
-            .borrow_mut()
-            .consumed(current.channel, current.buffer);
+        self.gate.borrow_mut().consumed(channel, current.buffer);
+    }
+
+    /// Does what an alignment says. What is unblocked is read only after the barrier was passed on.
+    fn pass(&mut self, passage: Passage) {
+        if let Some((barrier, alignment_ns)) = passage.whole {
+            self.answers.aligned(barrier.checkpoint, alignment_ns);
+            self.consume.event(Event::Barrier(barrier));
+        }
+        let mut gate = self.gate.borrow_mut();
+        if let Some(channel) = passage.block {
+            gate.block(channel);
+        }
+        for channel in passage.unblock {
+            gate.unblock(channel);
+        }
+    }
+
+    /// Hears what the coordinator says.
+    fn take_commands(&mut self) {
+        while let Some(command) = self.answers.setup().and_then(|setup| setup.inbox.take()) {
+            match command {
+                TaskCommand::Abort(checkpoint) => {
+                    let passage = self.alignment.abort(checkpoint);
+                    self.pass(passage);
+                }
+                TaskCommand::Trigger { barrier, .. } => self.triggered = Some(barrier),
+            }
+        }
+    }
+
+    /// All inputs have ended: a barrier that none of them brought has come all the same.
+    fn pass_triggered(&mut self) {
+        if let Some(barrier) = self.triggered.take()
+            && self.alignment.passes(barrier.checkpoint)
+        {
+            self.consume.event(Event::Barrier(barrier));
+        }
     }
 }
 
 impl<C: Consume> Head for InputHead<C> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
         self.clock.begin_turn(context);
+        self.take_commands();
         self.consume.begin_turn(context);
         let (pause, made) = if self.consume.ready() {
             self.read(context)?
@@ -288,6 +340,9 @@ impl<C: Consume> Head for InputHead<C> {
             (Pause::NoRoom, false)
         };
         let ended = self.current.is_none() && self.gate.borrow().ended();
+        if ended {
+            self.pass_triggered();
+        }
         let input = match pause {
             _ if ended => InputStatus::Ended,
             Pause::Expired => InputStatus::Available,

@@ -11,20 +11,20 @@ mod chain;
 mod failure;
 mod input_turn;
 mod side;
+mod sink_border;
 mod source_turn;
 mod states;
 mod turn;
 
 pub use async_runtime::{AsyncRuntime, AsyncWork, InlineRuntime, RemoteWaker};
-pub(crate) use border::{
-    Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition, SinkBorder,
-};
+pub(crate) use border::{Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition};
 pub(crate) use build::TaskCounters;
 pub use build::{BuildContext, BuildError, SubtaskInfo};
 pub use chain::{ChainTurn, Head, InputStatus, Push, Stage};
 pub use failure::{Failure, TaskFailure};
 pub(crate) use input_turn::{Consume, InputHead, PlainConsume};
 pub(crate) use side::{SideOutputs, SideWriter};
+pub(crate) use sink_border::SinkBorder;
 pub(crate) use source_turn::{Emit, Origin, SourceHead, Untimed};
 pub use states::TaskState;
 pub use turn::{Task, TaskEnd, TaskReport};

@@ -1,6 +1,6 @@
 //! A source's turn: the reader emits into the chain while there is room and time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -8,13 +8,15 @@ use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
-use thalweg_memory::Mark;
-use thalweg_memory::record::Item;
-use thalweg_network::Event;
+use thalweg_memory::record::{Item, Record};
+use thalweg_memory::{Mark, SavedRecord};
+use thalweg_network::{Barrier, Event};
+use thalweg_state::{OperatorPart, Redistribution};
 
 use super::{
     BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure,
 };
+use crate::checkpoint::{Drain, SPLITS, TaskAnswers, TaskCommand};
 use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use crate::time::TaskClock;
 
@@ -31,9 +33,26 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     reader: R,
     next: N,
     finished: bool,
+    /// Nothing is read any more, though there may be more: a savepoint is about to end the job.
+    stopped: bool,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
     clock: TaskClock,
+    answers: TaskAnswers,
+    remembered: Rc<RefCell<Vec<(usize, OperatorPart)>>>,
+}
+
+/// Splits still to be read, as a part of a checkpoint.
+fn positions<S: Record>(splits: &[S]) -> OperatorPart {
+    let mut saved = SavedRecord::new();
+    OperatorPart {
+        name: SPLITS.to_owned(),
+        redistribution: Redistribution::Split,
+        items: splits
+            .iter()
+            .map(|split| saved.archive(split).to_vec())
+            .collect(),
+    }
 }
 
 /// What stands right behind a source.
@@ -94,7 +113,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
     where
         S: Source<Item = R::Item, Split = R::Split, Reader = R>,
     {
-        let splits = context.take_splits()?;
+        let splits = context.take_splits::<S::Split>()?;
         let name = context.operator_name(0);
         let reader = source
             .open(splits, context.info())
@@ -108,10 +127,37 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             reader,
             next,
             finished: false,
+            stopped: false,
             failure: context.failure(),
             records_in: context.counters().records_in,
             clock: context.clock().clone(),
+            answers: context.answers(),
+            remembered: context.counters().remembered,
         }
+    }
+
+    /// Does what the coordinator says, between two records.
+    fn take_commands(&mut self) {
+        while let Some(command) = self.answers.setup().and_then(|setup| setup.inbox.take()) {
+            match command {
+                // When the reader has ended its end is on its way, and answers by itself.
+                TaskCommand::Trigger { barrier, stop } if !self.finished && !self.stopped => {
+                    if stop == Some(Drain::Everything) {
+                        self.next.mark(Mark::Watermark(Watermark::MAX));
+                    }
+                    self.cut_at(barrier);
+                    self.stopped = stop.is_some();
+                }
+                TaskCommand::Trigger { .. } | TaskCommand::Abort(_) => {}
+            }
+        }
+    }
+
+    /// Notes the positions and sends the barrier behind the records before them.
+    fn cut_at(&mut self, barrier: Barrier) {
+        let part = positions(&self.reader.snapshot());
+        self.answers.add_part(barrier.checkpoint, 0, part);
+        self.next.event(Event::Barrier(barrier));
     }
 
     /// Polls the reader until it ends, waits, lacks room or the budget is used up.
@@ -146,6 +192,8 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
                 SourceStatus::Waiting => return Ok((InputStatus::Idle, made)),
                 SourceStatus::Finished => {
                     self.finished = true;
+                    let nothing = positions::<R::Split>(&[]);
+                    self.remembered.borrow_mut().push((0, nothing));
                     self.next.mark(Mark::Watermark(Watermark::MAX));
                     return Ok((InputStatus::Ended, true));
                 }
@@ -159,8 +207,11 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
 impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
         self.clock.begin_turn(context);
+        self.take_commands();
         let (input, made) = if self.finished {
             (InputStatus::Ended, false)
+        } else if self.stopped {
+            (InputStatus::Idle, false)
         } else {
             self.read(context)?
         };

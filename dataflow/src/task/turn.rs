@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
+use thalweg_state::OperatorPart;
 
 use super::build::TaskCounters;
 use super::{BuildContext, Head, SubtaskInfo, TaskState};
@@ -37,6 +38,8 @@ pub struct TaskReport {
     pub accumulators: BTreeMap<String, i64>,
     /// What its sink prepared and the job's end must commit.
     pub committables: Vec<Committable>,
+    /// What operators remember beyond the end, by their place in the chain: part of later checkpoints.
+    pub remembered: Vec<(usize, OperatorPart)>,
 }
 
 /// One subtask at work.
@@ -102,6 +105,7 @@ impl Task {
                 .map(|(name, value)| (name.clone(), value.get()))
                 .collect(),
             committables: self.counters.committables.borrow().clone(),
+            remembered: self.counters.remembered.borrow().clone(),
         }
     }
 }

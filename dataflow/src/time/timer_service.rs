@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use thalweg_core::KeyHash;
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Key;
-use thalweg_state::{KeyedContext, StateError, Timer, TimerQueue};
+use thalweg_state::{KeyedContext, StateDescriptor, StateError, StateVisitor, Timer, TimerQueue};
 
 use crate::function::FunctionError;
 use crate::task::BuildContext;
@@ -59,6 +59,19 @@ impl<K: Key> TimerTable<K> {
             TimeDomain::EventTime => &self.event,
             TimeDomain::ProcessingTime => &self.processing,
         }
+    }
+
+    /// Shows the timers of both domains.
+    pub(crate) fn visit_states(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let queues = [
+            ("thalweg.event-time-timers", &self.event),
+            ("thalweg.processing-time-timers", &self.processing),
+        ];
+        for (name, queue) in queues {
+            let descriptor = StateDescriptor::timers(name).of_keys::<K, ()>();
+            visitor.visit(&descriptor, &mut *queue.borrow_mut())?;
+        }
+        Ok(())
     }
 
     /// Takes out the first timer of a domain that is due at `upto`.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::Key;
-use thalweg_state::{KeyedTable, StateError};
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
 
 use super::TimeWindow;
 
@@ -42,6 +42,15 @@ impl<K: Key> MergingWindows<K> {
         Ok(Self {
             open: KeyedTable::new(groups, max, budget)?,
         })
+    }
+
+    /// Shows which windows are open.
+    pub(crate) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        let open = StateDescriptor::list::<Open>("thalweg.open-windows").of_keys::<K, ()>();
+        visitor.visit(&open, &mut self.open)
     }
 
     pub(crate) fn prefetch(&self, hashes: &[KeyHash]) {

@@ -22,6 +22,7 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::TimeWindow;
 use super::assigner::WindowAssigner;
@@ -30,6 +31,7 @@ use super::merging::{MergingWindows, Open};
 use super::panes::{Call, Panes};
 use super::slice::LateOutput;
 use super::trigger::{TimeDomain, Trigger, TriggerResult};
+use crate::checkpoint::Remembers;
 use crate::function::{Accumulator, FunctionError, OpenContext};
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
 use crate::partition::Select;
@@ -331,6 +333,23 @@ where
         }
         let result = self.panes.ask_timer(window, state, call)?;
         self.panes.speak(window, state, result, next)
+    }
+}
+
+impl<K, T, A, G, L> Remembers for WindowOperator<K, T, A, G, L>
+where
+    K: Key,
+    T: Item,
+    A: WindowAssigner<T>,
+    G: Trigger<T>,
+    L: WindowLogic<K, T>,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.panes.visit_states(visitor)?;
+        match &mut self.sessions {
+            Some(sessions) => sessions.visit_states(visitor),
+            None => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{KeyedTable, StateError, TimerQueue};
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
 
 use super::TimeWindow;
 use super::function::{Pane, WindowLogic};
@@ -123,6 +123,27 @@ where
             requests: Vec::new(),
             item: PhantomData,
         })
+    }
+
+    /// Shows what is kept of the windows, their timers, and the states of the function.
+    pub(super) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        let panes = StateDescriptor::value::<Kept<G::State, L::Kept>>("thalweg.panes");
+        visitor.visit(&panes.of_keys::<K, TimeWindow>(), &mut self.table)?;
+        let queues = [
+            ("event-time timers of windows", &mut self.timers.event),
+            (
+                "processing-time timers of windows",
+                &mut self.timers.processing,
+            ),
+        ];
+        for (name, queue) in queues {
+            let descriptor = StateDescriptor::timers(name).of_keys::<K, TimeWindow>();
+            visitor.visit(&descriptor, queue)?;
+        }
+        self.logic.visit_states(visitor)
     }
 
     /// Makes `key` the key in work.

@@ -8,8 +8,8 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{CheckpointId, Epoch, ErrorKind, KeyHash, ShardId, Timestamp, Watermark};
 use thalweg_memory::{Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
 use thalweg_network::{
-    Arrival, Barrier, Blocked, ChannelId, Event, GateRef, Handover, InputGate, NetworkError,
-    OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
+    Arrival, Barrier, BarrierKind, Blocked, ChannelId, Event, GateRef, Handover, InputGate,
+    NetworkError, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
 };
 
 use crate::harness::{Plan, posts};
@@ -266,6 +266,7 @@ fn events_need_no_credit_and_keep_their_place() {
         let barrier = Event::Barrier(Barrier {
             checkpoint: CheckpointId(1),
             epoch: Epoch(4),
+            kind: BarrierKind::Changes,
         });
         pair.write(0, 1);
         pair.partition.event(barrier);

@@ -1,8 +1,8 @@
 //! The records of a partition, kept until its end under the memory of the slot.
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_memory::Budget;
 use thalweg_memory::record::Record;
+use thalweg_memory::{Budget, SavedRecord};
 
 use crate::function::FunctionError;
 
@@ -29,6 +29,33 @@ impl<T: Record> Kept<T> {
         self.budget.reserve(bytes)?;
         self.reserved += bytes;
         self.records.push((record, at));
+        Ok(())
+    }
+
+    /// All records as bytes, in order: each one's time, then its archive.
+    pub(super) fn to_items(&self) -> Vec<Vec<u8>> {
+        let mut saved = SavedRecord::new();
+        let item = |(record, at): &(T, Timestamp)| {
+            let mut bytes = at.0.to_le_bytes().to_vec();
+            bytes.extend_from_slice(saved.archive(record));
+            bytes
+        };
+        self.records.iter().map(item).collect()
+    }
+
+    /// Keeps the records of such items again.
+    pub(super) fn restore(&mut self, items: &[Vec<u8>]) -> Result<(), FunctionError> {
+        let mut saved = SavedRecord::new();
+        for item in items {
+            let Some((at, bytes)) = item.split_first_chunk() else {
+                return Err(FunctionError::new(
+                    "a record kept in the checkpoint has no time",
+                ));
+            };
+            let record = saved.revive(bytes);
+            let record = record.map_err(|error| FunctionError::new(error.to_string()))?;
+            self.push(record, Timestamp(i64::from_le_bytes(*at)))?;
+        }
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use std::ops::ControlFlow;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{KeyedTable, Scan, ScanCursor};
+use thalweg_state::{KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor};
 
 use super::Order;
+use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::frame::Lifecycle;
 use crate::operator::{KeyedOperator, OpenKeyed};
@@ -155,6 +156,19 @@ where
         })?;
         self.scanned = scanned == Scan::Done;
         Ok(())
+    }
+}
+
+impl<K, T, R, F> Remembers for Partitions<K, T, R, F>
+where
+    K: Key,
+    T: Record,
+    R: 'static,
+    F: 'static,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let descriptor = StateDescriptor::list::<T>("thalweg.kept").of_keys::<K, ()>();
+        visitor.visit(&descriptor, &mut self.kept)
     }
 }
 

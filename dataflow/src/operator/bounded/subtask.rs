@@ -9,8 +9,10 @@ use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
 use thalweg_network::Event;
+use thalweg_state::{OperatorPart, Redistribution};
 
 use super::kept::Kept;
+use crate::checkpoint::TaskAnswers;
 use crate::stream::{DataStream, Pipe};
 use crate::task::{BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage};
 
@@ -157,9 +159,19 @@ where
         next: N,
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
+        let mut kept = Kept::new(context.budget().clone());
+        let restored = context
+            .restored(self.place)
+            .and_then(|(_, from)| from.items(KEPT));
+        if let Some(items) = restored {
+            let given = kept.restore(&items);
+            given.map_err(|error| context.refused(&context.operator_name(self.place), error))?;
+        }
         let stage = AtTheEndStage {
             name: context.operator_name(self.place).into(),
-            kept: Kept::new(context.budget().clone()),
+            place: self.place,
+            answers: context.answers(),
+            kept,
             answer: self.answer,
             results: None,
             failure: context.failure(),
@@ -169,8 +181,13 @@ where
     }
 }
 
+/// The part of a checkpoint that holds the records kept so far. All of them are written each time.
+const KEPT: &str = "kept";
+
 struct AtTheEndStage<T: Record, F, R, N> {
     name: Rc<str>,
+    place: usize,
+    answers: TaskAnswers,
     kept: Kept<T>,
     answer: F,
     /// What is still to be given out, once the input has ended.
@@ -243,6 +260,14 @@ where
     }
 
     fn event(&mut self, event: Event) {
+        if let Event::Barrier(barrier) = event {
+            let part = OperatorPart {
+                name: KEPT.to_owned(),
+                redistribution: Redistribution::Split,
+                items: self.kept.to_items(),
+            };
+            self.answers.add_part(barrier.checkpoint, self.place, part);
+        }
         self.next.event(event);
     }
 

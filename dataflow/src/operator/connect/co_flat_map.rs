@@ -6,7 +6,9 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError};
 use crate::operator::frame::Lifecycle;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -87,6 +89,12 @@ struct CoFlatMap<F1, F2> {
     first: F1,
     second: F2,
     side: Rc<SideOutputs>,
+}
+
+impl<F1: 'static, F2: 'static> Remembers for CoFlatMap<F1, F2> {
+    fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 impl<U: Item, F1: 'static, F2: 'static> Lifecycle<U> for CoFlatMap<F1, F2> {}

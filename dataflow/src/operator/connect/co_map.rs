@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Record, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
+use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::frame::Lifecycle;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -72,6 +74,12 @@ where
 
     fn open(self, _name: &str, _context: &mut BuildContext) -> Result<Self, BuildError> {
         Ok(self)
+    }
+}
+
+impl<F1: 'static, F2: 'static, U: 'static> Remembers for CoMap<F1, F2, U> {
+    fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        Ok(())
     }
 }
 

@@ -11,7 +11,9 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::process_function::KeyedFunctionState;
@@ -30,7 +32,7 @@ use crate::time::FiredTimer;
 /// use thalweg_dataflow::harness::TwoInputHarness;
 /// use thalweg_dataflow::operator::CoProcessFunction;
 /// use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
-/// use thalweg_state::ValueState;
+/// use thalweg_state::{StateError, StateVisitor, ValueState};
 ///
 /// struct Complete {
 ///     placed: ValueState<u64, String>,
@@ -204,6 +206,20 @@ struct KeyedCoProcess<K: Key, A, B, S, R, G> {
     types: PhantomData<fn(A, B)>,
 }
 
+impl<K, A, B, S, R, G> Remembers for KeyedCoProcess<K, A, B, S, R, G>
+where
+    K: Key,
+    A: 'static,
+    B: 'static,
+    S: 'static,
+    R: 'static,
+    G: 'static,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.state.visit_states(visitor)
+    }
+}
+
 impl<K, A, B, U, S, R, G> Lifecycle<U> for KeyedCoProcess<K, A, B, S, R, G>
 where
     K: Key,
@@ -368,6 +384,12 @@ struct CoProcess<A, B, G> {
     function: G,
     side: Rc<SideOutputs>,
     types: PhantomData<fn(A, B)>,
+}
+
+impl<A: 'static, B: 'static, G: 'static> Remembers for CoProcess<A, B, G> {
+    fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 impl<A, B, U, G> Lifecycle<U> for CoProcess<A, B, G>

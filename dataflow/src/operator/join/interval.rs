@@ -11,10 +11,12 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::function::{Apply, JoinContext, OpenPair, OpenProcess, PairFunction};
 use super::held_key::HeldKey;
 use super::slices::{Place, TimeSlices};
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, OutputTag};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -402,6 +404,21 @@ where
         };
         self.rest = stopped.map(|from| Rest { from, ..rest });
         outcome
+    }
+}
+
+impl<K, A, B, S, R, G> Remembers for Interval<K, A, B, S, R, G>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    S: 'static,
+    R: 'static,
+    G: 'static,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.left.visit_states("left", visitor)?;
+        self.right.visit_states("right", visitor)
     }
 }
 

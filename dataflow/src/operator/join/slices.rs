@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, StateError, TimerQueue};
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
 
 use crate::task::BuildContext;
 
@@ -49,6 +49,18 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
             width_ms: span_ms.max(1),
             keep_ms,
         })
+    }
+
+    /// Shows the records and the timers that forget them, under names that begin with `side`.
+    pub(super) fn visit_states(
+        &mut self,
+        side: &str,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        let records = StateDescriptor::list::<(i64, V)>(format!("thalweg.{side}-records"));
+        visitor.visit(&records.of_keys::<K, Slice>(), &mut self.records)?;
+        let ends = StateDescriptor::timers(format!("thalweg.ends-of-{side}-records"));
+        visitor.visit(&ends.of_keys::<K, Slice>(), &mut self.ends)
     }
 
     /// Whether a record of this time is of use to records that the watermark still lets in.

@@ -11,11 +11,12 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{KeyedTable, TimerQueue};
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
 
 use super::function::{Apply, JoinContext, OpenPair, OpenProcess, PairFunction};
 use super::held_key::HeldKey;
 use super::versions::{Version, Versions};
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, OutputTag};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -414,6 +415,24 @@ where
             rows: rows.unwrap_or_default(),
             joined: 0,
         })
+    }
+}
+
+impl<K, A, B, S, R, G> Remembers for Temporal<K, A, B, S, R, G>
+where
+    K: Key,
+    A: Record,
+    B: Record,
+    S: 'static,
+    R: 'static,
+    G: 'static,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let rows = StateDescriptor::list::<A>("thalweg.rows").of_keys::<K, Timestamp>();
+        visitor.visit(&rows, &mut self.rows)?;
+        let due = StateDescriptor::timers("thalweg.due-rows").of_keys::<K, ()>();
+        visitor.visit(&due, &mut self.due)?;
+        self.versions.visit_states(visitor)
     }
 }
 

@@ -7,7 +7,7 @@
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, StateError, TimerQueue};
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
 
 use crate::task::BuildContext;
 
@@ -31,6 +31,17 @@ impl<K: Key, B: Record> Versions<K, B> {
             table: KeyedTable::new(groups.clone(), max, budget.clone())?,
             replaced: TimerQueue::new(groups, max, budget.clone()),
         })
+    }
+
+    /// Shows the versions and when they are replaced.
+    pub(super) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        let versions = StateDescriptor::list::<Version<B>>("thalweg.versions");
+        visitor.visit(&versions.of_keys::<K, ()>(), &mut self.table)?;
+        let replaced = StateDescriptor::timers("thalweg.replaced-versions");
+        visitor.visit(&replaced.of_keys::<K, ()>(), &mut self.replaced)
     }
 
     /// Brings the versions of these keys near.

@@ -8,8 +8,10 @@ use std::marker::PhantomData;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::KeyedFunctionState;
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::{KeyedOperator, OpenKeyed};
@@ -78,7 +80,7 @@ where
     /// use thalweg_dataflow::operator::KeyedProcessFunction;
     /// use thalweg_dataflow::time::FiredTimer;
     /// use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
-    /// use thalweg_state::ValueState;
+    /// use thalweg_state::{StateError, StateVisitor, ValueState};
     ///
     /// struct Silence {
     ///     last: ValueState<u64, i64>,
@@ -179,6 +181,12 @@ struct FunctionOperator<K: Key, T, U, P> {
     state: KeyedFunctionState<K>,
     function: P,
     types: PhantomData<fn(T, U)>,
+}
+
+impl<K: Key, T: 'static, U: 'static, P: 'static> Remembers for FunctionOperator<K, T, U, P> {
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.state.visit_states(visitor)
+    }
 }
 
 impl<K, T, U, P> Lifecycle<U> for FunctionOperator<K, T, U, P>

@@ -11,7 +11,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{KeyedBackend, KeyedContext, Residency};
+use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
 
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
@@ -62,6 +62,15 @@ impl<K: Key> KeyedFunctionState<K> {
             now: Timestamp::MIN,
         };
         Ok((state, function))
+    }
+
+    /// Shows the states of the function and its timers.
+    pub(crate) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        self.backend.visit_states(visitor)?;
+        self.timers.visit_states(visitor)
     }
 
     /// Brings near the states of these keys, of records ahead of which the first has the place `from`

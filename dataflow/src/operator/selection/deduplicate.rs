@@ -3,8 +3,9 @@
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::KeyedTable;
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
 
+use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::frame::Lifecycle;
 use crate::operator::{KeyedOperator, OpenKeyed};
@@ -57,6 +58,13 @@ impl<K: Key, T: Item> OpenKeyed<K, T> for OpenDeduplicate {
 
 struct Deduplicate<K: Key> {
     seen: KeyedTable<K, ()>,
+}
+
+impl<K: Key> Remembers for Deduplicate<K> {
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let descriptor = StateDescriptor::value::<()>("thalweg.seen").of_keys::<K, ()>();
+        visitor.visit(&descriptor, &mut self.seen)
+    }
 }
 
 impl<K: Key, T: Item> Lifecycle<T> for Deduplicate<K> {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedBackend, KeyedTable};
+use thalweg_state::{KeyedBackend, KeyedTable, StateError, StateVisitor};
 
 use super::logic::Pane;
 use super::state::{Current, ForgetWindow, WindowTable, WindowValueState};
@@ -86,7 +86,7 @@ pub(crate) struct Footing<K: Key> {
     context: WindowContext<K>,
     tables: Vec<Rc<dyn ForgetWindow<K>>>,
     /// Holds the states that are kept per key.
-    _backend: KeyedBackend<K>,
+    backend: KeyedBackend<K>,
 }
 
 impl<K: Key> Footing<K> {
@@ -135,7 +135,7 @@ impl<K: Key> Footing<K> {
         let footing = Self {
             context,
             tables: opening.tables,
-            _backend: backend,
+            backend,
         };
         Ok((footing, function))
     }
@@ -148,6 +148,17 @@ impl<K: Key> Footing<K> {
         self.context.watermark = pane.watermark;
         self.context.processing_time = pane.processing_time;
         &self.context
+    }
+
+    /// Shows the states of the function, per key and per window.
+    pub(crate) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        self.backend.visit_states(visitor)?;
+        self.tables
+            .iter()
+            .try_for_each(|table| table.visit(visitor))
     }
 
     /// Forgets what was kept for a window.

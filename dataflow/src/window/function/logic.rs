@@ -7,6 +7,7 @@
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
+use thalweg_state::{StateError, StateVisitor};
 
 use crate::function::FunctionError;
 use crate::task::{BuildContext, BuildError, Push};
@@ -72,6 +73,12 @@ pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
         let _ = pane;
         Ok(())
     }
+
+    /// Shows the states that the function has beside its windows.
+    ///
+    /// # Errors
+    /// What the visitor answers.
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
 
     /// The input has ended and every window that was to speak has.
     ///

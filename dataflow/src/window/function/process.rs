@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key, Record};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::context::{Footing, WindowContext, WindowOpenContext};
 use super::gather::Eviction;
@@ -303,6 +304,10 @@ where
         self.function.clear(context)?;
         self.footing.forget(pane);
         Ok(())
+    }
+
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.footing.visit_states(visitor)
     }
 
     fn close<N: Push<U>>(&mut self, next: &mut N) -> Result<(), FunctionError> {

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::gather::Gather;
 use super::logic::{OpenLogic, Pane, WindowLogic};
@@ -89,6 +90,10 @@ where
         self.gather.with_row(pane.key, window, kept, |row| {
             next.push(row, window.max_timestamp());
         });
+        Ok(())
+    }
+
+    fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedContext, KeyedTable, StateError};
+use thalweg_state::{KeyedContext, KeyedTable, StateDescriptor, StateError, StateVisitor};
 
 use crate::window::TimeWindow;
 
@@ -22,6 +22,9 @@ pub(crate) struct Current<K: Key> {
 /// A state that is forgotten with its window.
 pub(crate) trait ForgetWindow<K: Key> {
     fn forget(&self, hash: KeyHash, key: &K::Of<'_>, window: TimeWindow);
+
+    /// Shows the state.
+    fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
 }
 
 pub(crate) struct WindowTable<K: Key, V: Record> {
@@ -32,6 +35,11 @@ pub(crate) struct WindowTable<K: Key, V: Record> {
 impl<K: Key, V: Record> ForgetWindow<K> for WindowTable<K, V> {
     fn forget(&self, hash: KeyHash, key: &K::Of<'_>, window: TimeWindow) {
         self.table.borrow_mut().remove_in(hash, key, &window);
+    }
+
+    fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let descriptor = StateDescriptor::value::<V>(&*self.name).of_keys::<K, TimeWindow>();
+        visitor.visit(&descriptor, &mut *self.table.borrow_mut())
     }
 }
 

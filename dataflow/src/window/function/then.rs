@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key, Record, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::context::{Footing, WindowContext, WindowOpenContext};
 use super::gather::{Eviction, Gather};
@@ -246,5 +247,9 @@ where
     fn clear(&mut self, pane: &Pane<'_, K>) -> Result<(), FunctionError> {
         self.footing.forget(pane);
         Ok(())
+    }
+
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.footing.visit_states(visitor)
     }
 }

@@ -134,6 +134,12 @@ impl AlignedWindows {
         }
     }
 
+    /// The end of the last window whose last time is at or before `passed`.
+    pub(super) fn last_passed(&self, passed: Timestamp) -> Timestamp {
+        let first = self.offset + self.size % self.step;
+        window_start(passed.plus_ms(1), first, self.step)
+    }
+
     /// The end of the window that follows, in time order, the one that ends at `end`.
     pub(super) fn next_end(&self, end: Timestamp) -> Timestamp {
         end.plus_ms(self.step)
@@ -206,6 +212,30 @@ mod tests {
                     assert_eq!((window.start.0, window.end.0), (start, end));
                     assert!(start <= slice.start.0 && slice.end.0 <= end);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_window_before_a_watermark_is_the_one_before_the_first_after_it() {
+        let kinds = [
+            AlignedWindows::tumbling(7, 3),
+            AlignedWindows::sliding(10, 4, 1),
+            AlignedWindows::sliding(3, 5, -2),
+            AlignedWindows::cumulating(12, 3, 5),
+        ];
+        for windows in kinds {
+            for passed in -40..40 {
+                let all = (-40..=passed + 1).flat_map(|at| windows_of(&windows, at - 1));
+                let last = all
+                    .map(|(_, end)| end)
+                    .filter(|end| *end <= passed + 1)
+                    .max();
+                let found = windows.last_passed(Timestamp(passed)).0;
+                assert!(
+                    last.is_none_or(|last| last == found),
+                    "{windows:?} {passed}"
+                );
             }
         }
     }

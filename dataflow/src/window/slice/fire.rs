@@ -11,7 +11,9 @@ use std::ops::ControlFlow;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{KeyedTable, Scan, ScanCursor, StateError, Swept};
+use thalweg_state::{
+    KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor, Swept,
+};
 
 use super::aligned::Shape;
 use super::operator::{By, SliceOperator};
@@ -39,6 +41,25 @@ impl<K: Key, A: Record> Assembly<K, A> {
             Shape::Sliding => Self::Panes(slices.table()?),
             Shape::Cumulating => Self::Running(slices.table()?),
         })
+    }
+
+    /// Shows what windows in the making hold.
+    pub(super) fn visit_states(
+        &mut self,
+        visitor: &mut dyn StateVisitor,
+    ) -> Result<(), StateError> {
+        let name = "thalweg.windows-in-the-making";
+        match self {
+            Self::Single => Ok(()),
+            Self::Panes(panes) => {
+                let descriptor = StateDescriptor::value::<Panes<A>>(name).of_keys::<K, ()>();
+                visitor.visit(&descriptor, panes)
+            }
+            Self::Running(running) => {
+                let descriptor = StateDescriptor::aggregating::<A>(name).of_keys::<K, ()>();
+                visitor.visit(&descriptor, running)
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -205,12 +226,12 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
         };
         match scanned {
             Scan::More => self.step = Step::Emit { end, cursor },
-            Scan::Done => self.window_fired(end)?,
+            Scan::Done => self.window_fired(end),
         }
         Ok(())
     }
 
-    fn window_fired(&mut self, end: Timestamp) -> Result<(), FunctionError> {
+    fn window_fired(&mut self, end: Timestamp) {
         self.passed = self.passed.max(end.plus_ms(-1));
         self.fired = end;
         match &mut self.assembly {
@@ -222,17 +243,16 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
             Assembly::Panes(panes) => {
                 // Windows that reach beyond the end of time have no successor.
                 if panes.is_empty() || end == Timestamp::MAX {
-                    *panes = self.slices.table()?;
+                    panes.clear();
                 }
             }
             Assembly::Running(running) => {
                 let window = self.windows.window_at(end);
                 if self.windows.last_end(window) == Some(end) || end == Timestamp::MAX {
-                    *running = self.slices.table()?;
+                    running.clear();
                 }
             }
         }
-        Ok(())
     }
 
     /// Fires those windows of a key once more that a late record changed: all from the one that ends

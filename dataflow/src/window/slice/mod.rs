@@ -11,6 +11,7 @@
 //! gathered before the exchange.
 
 mod aligned;
+mod copy;
 mod fire;
 mod gathered;
 mod local;

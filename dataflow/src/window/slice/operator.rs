@@ -13,13 +13,15 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::KeyedTable;
+use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
 
 use super::aligned::AlignedWindows;
+use super::copy::CopyOfSlices;
 use super::fire::{Assembly, Step};
 use super::panes::Combine;
 use super::store::Slices;
 use super::{LateOutput, SliceOptions};
+use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
 use crate::partition::Select;
@@ -137,6 +139,18 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
     late: Late<T>,
 }
 
+impl<K: Key, T: Item, G: WindowAggregate<K, T>> Remembers for SliceOperator<K, T, G> {
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let descriptor = StateDescriptor::aggregating::<G::Accumulator>("thalweg.slices");
+        let mut copy = CopyOfSlices {
+            slices: &mut self.slices,
+            windows: self.windows,
+        };
+        visitor.visit(&descriptor.of_keys::<K, TimeWindow>(), &mut copy)?;
+        self.assembly.visit_states(visitor)
+    }
+}
+
 impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOperator<K, T, G> {
     fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
         if let Some(slice) = self.slices.get(self.current.1) {
@@ -148,6 +162,16 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOpera
     fn watermark(&mut self, to: Timestamp) {
         self.watermark = self.watermark.max(to);
         self.current.0 = NOWHERE;
+    }
+
+    /// All windows up to there had fired when the checkpoint was taken.
+    fn restored_at(&mut self, watermark: Timestamp) {
+        self.watermark = watermark;
+        self.passed = watermark;
+        self.fired = self.windows.last_passed(watermark);
+        for slice in self.slices.iter_mut() {
+            slice.taken = slice.first_end.plus_ms(-1) <= watermark;
+        }
     }
 
     fn fire<N: Push<G::Row>>(

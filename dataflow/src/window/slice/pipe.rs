@@ -192,7 +192,7 @@ where
         let operator = self.open.open(&name, context)?;
         let gate = context.take_gate()?;
         let consume = PartialConsume::<K, T, G, N> {
-            frame: Frame::new(name, operator, next, context.failure()),
+            frame: Frame::open::<G::Row>(name, operator, next, context)?,
             layout: context.input_layout(0),
         };
         Ok(Box::new(InputHead::new(gate, consume, context)))

@@ -2,7 +2,8 @@
 //!
 //! A slice that is done with goes as a whole, with one call; its table is used again for the next one
 //! while it is small. Invariants: slices stand in time order, each once; `taken` ones have become part of
-//! the windows that were due and are kept only for late records. Lives on one shard's thread.
+//! the windows that were due and are kept only for late records; a table whose rows a checkpoint has not
+//! written yet is kept until it has. Lives on one shard's thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::MaxParallelism;
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, StateError};
+use thalweg_state::{KeyedTable, Snapshot, StateError};
 
 use crate::window::TimeWindow;
 
@@ -50,9 +51,24 @@ impl<K: Key, A: Record> Slice<K, A> {
     }
 }
 
+/// Which of the two tables of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Whole,
+    Patch,
+}
+
+/// A table that is done with but for a checkpoint.
+pub(super) struct Leaving<K: Key, A: Record> {
+    pub(super) span: TimeWindow,
+    pub(super) part: Part,
+    pub(super) table: KeyedTable<K, A>,
+}
+
 /// All slices of a subtask.
 pub(super) struct Slices<K: Key, A: Record> {
     line: VecDeque<Slice<K, A>>,
+    pub(super) leaving: Vec<Leaving<K, A>>,
     spare: Vec<KeyedTable<K, A>>,
     groups: Range<u16>,
     max: MaxParallelism,
@@ -63,6 +79,7 @@ impl<K: Key, A: Record> Slices<K, A> {
     pub(super) fn new(groups: Range<u16>, max: MaxParallelism, budget: Budget) -> Self {
         Self {
             line: VecDeque::new(),
+            leaving: Vec::new(),
             spare: Vec::new(),
             groups,
             max,
@@ -73,6 +90,15 @@ impl<K: Key, A: Record> Slices<K, A> {
     /// An empty table.
     pub(super) fn table<V: Record>(&self) -> Result<KeyedTable<K, V>, StateError> {
         KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())
+    }
+
+    /// A table is done with, unless a checkpoint still needs it.
+    fn let_go(&mut self, span: TimeWindow, part: Part, table: KeyedTable<K, A>) {
+        if table.is_cutting() {
+            self.leaving.push(Leaving { span, part, table });
+        } else {
+            self.recycle(table);
+        }
     }
 
     /// Keeps a table that is done with, if it is worth it.
@@ -123,6 +149,10 @@ impl<K: Key, A: Record> Slices<K, A> {
         self.line.get(place)
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slice<K, A>> {
+        self.line.iter_mut()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slice<K, A>> {
         self.line.iter()
     }
@@ -137,11 +167,12 @@ impl<K: Key, A: Record> Slices<K, A> {
     pub(super) fn take(&mut self, place: usize, keep: bool) -> bool {
         let slice = &mut self.line[place];
         slice.taken = true;
+        let span = slice.span;
         if let Some(patch) = slice.patch.take() {
-            self.recycle(patch);
+            self.let_go(span, Part::Patch, patch);
         }
         if !keep && let Some(slice) = self.line.remove(place) {
-            self.recycle(slice.table);
+            self.let_go(span, Part::Whole, slice.table);
         }
         keep
     }
@@ -149,7 +180,7 @@ impl<K: Key, A: Record> Slices<K, A> {
     /// Drops the slices at the front for which `gone` holds.
     pub(super) fn retire(&mut self, gone: impl Fn(&Slice<K, A>) -> bool) {
         while let Some(slice) = self.line.pop_front_if(|slice| gone(slice)) {
-            self.recycle(slice.table);
+            self.let_go(slice.span, Part::Whole, slice.table);
         }
     }
 }

@@ -7,9 +7,11 @@ use std::marker::PhantomData;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::context::Visits;
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::process_function::KeyedFunctionState;
@@ -29,7 +31,7 @@ use crate::time::FiredTimer;
 ///     BroadcastContext, BroadcastOpenContext, KeyedBroadcastProcessFunction,
 /// };
 /// use thalweg_dataflow::{Collector, FunctionError, ProcessContext};
-/// use thalweg_state::{BroadcastState, ValueState};
+/// use thalweg_state::{BroadcastState, StateError, StateVisitor, ValueState};
 ///
 /// type Payment = (u64, u64);
 ///
@@ -255,6 +257,19 @@ impl<K: Key, A: Item, R: Item, S, G> KeyedBroadcast<K, A, R, S, G> {
             })?;
         }
         Ok(self.visits.is_empty())
+    }
+}
+
+impl<K, A, R, S, G> Remembers for KeyedBroadcast<K, A, R, S, G>
+where
+    K: Key,
+    A: 'static,
+    R: 'static,
+    S: 'static,
+    G: 'static,
+{
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.state.visit_states(visitor)
     }
 }
 

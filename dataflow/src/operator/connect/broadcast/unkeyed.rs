@@ -9,8 +9,10 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Wire};
+use thalweg_state::{StateError, StateVisitor};
 
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast};
+use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Lifecycle;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -27,7 +29,7 @@ use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage}
 ///     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction,
 /// };
 /// use thalweg_dataflow::{Collector, FunctionError, ProcessContext};
-/// use thalweg_state::BroadcastState;
+/// use thalweg_state::{BroadcastState, StateError, StateVisitor};
 ///
 /// struct Wanted(BroadcastState<String, ()>);
 ///
@@ -163,6 +165,12 @@ struct Broadcast<A, R, G> {
     function: G,
     side: Rc<SideOutputs>,
     types: PhantomData<fn(A, R)>,
+}
+
+impl<A: 'static, R: 'static, G: 'static> Remembers for Broadcast<A, R, G> {
+    fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        Ok(())
+    }
 }
 
 impl<A, R, U, G> Lifecycle<U> for Broadcast<A, R, G>

@@ -1,0 +1,190 @@
+//! A task's answers: the parts of each open checkpoint gathered until all of them are durable.
+//!
+//! Shared by the stages of one chain. Invariants: a checkpoint is answered once, done or declined; done only
+//! after the barrier has left the chain and every piece that was opened has been closed. Lives on one shard's
+//! thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
+use thalweg_state::{OperatorPart, OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot};
+
+use super::setup::{CheckpointAnswer, CheckpointSetup};
+use crate::task::SubtaskInfo;
+
+/// The answers of one task. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct TaskAnswers(Rc<Inner>);
+
+struct Inner {
+    vertex: VertexId,
+    subtask: u32,
+    names: Vec<String>,
+    setup: Option<CheckpointSetup>,
+    open: RefCell<BTreeMap<CheckpointId, Open>>,
+}
+
+/// A checkpoint whose answer is being put together.
+#[derive(Default)]
+struct Open {
+    /// By place in the chain.
+    operators: BTreeMap<usize, OperatorSnapshot>,
+    /// The barrier has left the chain.
+    walked: bool,
+    /// Pieces that are still being written.
+    pieces: usize,
+    /// The answer was no.
+    declined: bool,
+    effort: SnapshotEffort,
+}
+
+impl TaskAnswers {
+    pub(crate) fn new(info: &SubtaskInfo, setup: Option<CheckpointSetup>) -> Self {
+        Self(Rc::new(Inner {
+            vertex: info.vertex,
+            subtask: info.index,
+            names: info.operators.to_vec(),
+            setup,
+            open: RefCell::default(),
+        }))
+    }
+
+    /// What the deployer gave, if the job takes checkpoints.
+    pub(crate) fn setup(&self) -> Option<&CheckpointSetup> {
+        self.0.setup.as_ref()
+    }
+
+    /// Which subtask answers.
+    pub(crate) fn subtask(&self) -> u32 {
+        self.0.subtask
+    }
+
+    /// The identity of the operator at this place of the chain.
+    pub(crate) fn operator(&self, place: usize) -> Option<OperatorId> {
+        self.0.setup.as_ref()?.operators.get(place).copied()
+    }
+
+    /// Adds a small state of the operator at this place.
+    pub(crate) fn add_part(&self, checkpoint: CheckpointId, place: usize, part: OperatorPart) {
+        self.with_operator(checkpoint, place, |snapshot| snapshot.parts.push(part));
+    }
+
+    /// Adds what a sink prepared.
+    pub(crate) fn add_committables(
+        &self,
+        checkpoint: CheckpointId,
+        place: usize,
+        committables: impl IntoIterator<Item = Vec<u8>>,
+    ) {
+        self.with_operator(checkpoint, place, |snapshot| {
+            snapshot.committables.extend(committables);
+        });
+    }
+
+    /// The barrier was first seen so long before it was whole, in ns.
+    pub(crate) fn aligned(&self, checkpoint: CheckpointId, alignment_ns: u64) {
+        self.with_open(checkpoint, |open| open.effort.alignment_ns = alignment_ns);
+    }
+
+    /// A piece is being written: the answer waits for it.
+    pub(crate) fn open_piece(&self, checkpoint: CheckpointId) {
+        self.with_open(checkpoint, |open| open.pieces += 1);
+    }
+
+    /// A piece is durable, or there was nothing to write.
+    pub(crate) fn close_piece(&self, checkpoint: CheckpointId) {
+        self.with_open(checkpoint, |open| open.pieces -= 1);
+        self.settle(checkpoint);
+    }
+
+    /// The keyed state of the operator at this place is these runs, newest first, of which so many bytes
+    /// were written for this checkpoint.
+    pub(crate) fn add_runs(
+        &self,
+        checkpoint: CheckpointId,
+        place: usize,
+        runs: Vec<RunHandle>,
+        bytes_written: u64,
+        write_ns: u64,
+    ) {
+        self.with_operator(checkpoint, place, |snapshot| snapshot.runs = runs);
+        self.with_open(checkpoint, |open| {
+            open.effort.bytes_written += bytes_written;
+            open.effort.write_ns = open.effort.write_ns.max(write_ns);
+        });
+    }
+
+    /// The barrier has left the chain.
+    pub(crate) fn walked(&self, checkpoint: CheckpointId) {
+        self.with_open(checkpoint, |open| open.walked = true);
+        self.settle(checkpoint);
+    }
+
+    /// The checkpoint cannot be answered with what was asked for.
+    pub(crate) fn decline(&self, checkpoint: CheckpointId, reason: String) {
+        let mut before = false;
+        self.with_open(checkpoint, |open| {
+            before = std::mem::replace(&mut open.declined, true);
+        });
+        if before {
+            return;
+        }
+        self.tell(CheckpointAnswer::Declined {
+            vertex: self.0.vertex,
+            subtask: self.0.subtask,
+            checkpoint,
+            reason,
+        });
+    }
+
+    fn settle(&self, checkpoint: CheckpointId) {
+        let mut all = self.0.open.borrow_mut();
+        let whole = (all.get(&checkpoint)).is_some_and(|open| open.walked && open.pieces == 0);
+        let Some(open) = whole.then(|| all.remove(&checkpoint)).flatten() else {
+            return;
+        };
+        drop(all);
+        if open.declined {
+            return;
+        }
+        let operators = open.operators.into_values();
+        self.tell(CheckpointAnswer::Done(TaskSnapshot {
+            vertex: self.0.vertex,
+            subtask: self.0.subtask,
+            checkpoint,
+            operators: operators.filter(|snapshot| !snapshot.is_empty()).collect(),
+            effort: open.effort,
+        }));
+    }
+
+    fn tell(&self, answer: CheckpointAnswer) {
+        if let Some(setup) = &self.0.setup {
+            (setup.answer)(answer);
+        }
+    }
+
+    fn with_open(&self, checkpoint: CheckpointId, change: impl FnOnce(&mut Open)) {
+        if self.0.setup.is_some() {
+            change(self.0.open.borrow_mut().entry(checkpoint).or_default());
+        }
+    }
+
+    fn with_operator(
+        &self,
+        checkpoint: CheckpointId,
+        place: usize,
+        change: impl FnOnce(&mut OperatorSnapshot),
+    ) {
+        let Some(operator) = self.operator(place) else {
+            return;
+        };
+        let name = self.0.names.get(place).map_or("", String::as_str);
+        self.with_open(checkpoint, |open| {
+            let snapshot = (open.operators.entry(place))
+                .or_insert_with(|| OperatorSnapshot::empty(operator, name));
+            change(snapshot);
+        });
+    }
+}

@@ -1,0 +1,30 @@
+//! What a task does for checkpoints: barriers met, states cut and written, answers given, states taken back.
+//!
+//! Entered by a deployer, which gives every task its [`TaskInbox`] and a [`CheckpointSetup`], and by the
+//! stages of a chain as a barrier passes them. The walk of one checkpoint through a task:
+//!
+//! 1. The head meets the barrier: a source is told by its inbox ([`TaskCommand`]), a consumer waits until
+//!    its channels have brought it (`align`).
+//! 2. The barrier walks down the chain. A stage with small state hands it over at once; an operator at the
+//!    head cuts its keyed states, which takes microseconds, and the barrier goes on (`operator_cut`).
+//! 3. The end of the chain sends the barrier on, or asks the sink's writer to prepare.
+//! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`).
+//! 5. When all of it is durable the task answers once, with receipts (`answers`).
+//!
+//! Invariants: the record path knows nothing of this; an answer is given only for what is durable; a failed
+//! write declines the checkpoint and not the job. Lives on one shard's thread, but for commands and answers.
+
+mod align;
+mod answers;
+mod command;
+mod operator_cut;
+mod restored;
+mod setup;
+mod upload;
+
+pub(crate) use align::{Alignment, Passage};
+pub(crate) use answers::TaskAnswers;
+pub use command::{Drain, TaskCommand, TaskInbox};
+pub(crate) use operator_cut::{Cutting, OperatorCut, Remembers};
+pub use restored::{RestoredOperator, RestoredState, RunFiles};
+pub use setup::{CheckpointAnswer, CheckpointSetup, SPLITS};

@@ -1,0 +1,379 @@
+//! The cut of one operator: its keyed states frozen at a barrier, written out between turns.
+//!
+//! Owned by the frame of the operator. Invariants: one cut at a time (the frame holds the next barrier until
+//! the last cut is written); the runs of the chain together are the state at the last cut that became
+//! durable; a run belongs to the operator, not to its checkpoint, so one that was written for a checkpoint
+//! that failed elsewhere is part of the next. Lives on one shard's thread.
+
+use std::io;
+use std::ops::Range;
+
+use thalweg_core::Epoch;
+use thalweg_core::ids::CheckpointId;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_network::{Barrier, BarrierKind};
+use thalweg_state::run::{RunError, RunOptions, RunSummary, RunWriter, StateHeader, StateNumber};
+use thalweg_state::{
+    CutKind, RunHandle, Scan, Snapshot, StateDescriptor, StateError, StateVisitor,
+};
+
+use super::answers::TaskAnswers;
+use super::upload::{Upload, Uploading};
+use crate::task::{BuildContext, BuildError};
+
+/// Rows written between two looks at the clock.
+const SLICE_ROWS: usize = 128;
+/// How much of a turn the cut takes while there are records, in ns.
+const SHARE_NS: u64 = 50_000;
+/// Bytes that go to the disk at once.
+const CHUNK_BYTES: usize = 128 << 10;
+/// Runs after which a cut writes everything anew instead of one more change.
+const LONGEST_CHAIN: usize = 32;
+/// Changes that are not worth writing everything anew for.
+const FEW_ROWS: u64 = 10_000;
+
+/// An operator with state that checkpoints copy.
+pub(crate) trait Remembers: 'static {
+    /// Shows every keyed state, timers included, always in the same order. An operator without any shows
+    /// nothing.
+    ///
+    /// # Errors
+    /// What the visitor answers.
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
+}
+
+/// How far the cut of an operator is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cutting {
+    /// None is being written.
+    Idle,
+    /// More rows can be written at once.
+    More,
+    /// The disk is at work and will wake the task.
+    Waiting,
+}
+
+/// The cuts of one operator.
+pub(crate) struct OperatorCut {
+    answers: TaskAnswers,
+    place: usize,
+    /// The key groups of the subtask.
+    groups: Range<u16>,
+    /// What the state was at the last durable cut, newest run first. After a rescale there is a chain for
+    /// each former subtask, one behind the other.
+    chain: Vec<RunHandle>,
+    work: Option<Work>,
+}
+
+/// A cut on its way to the disk.
+struct Work {
+    checkpoint: CheckpointId,
+    full: bool,
+    file: String,
+    /// When its first rows were written.
+    begun_ns: Option<u64>,
+    /// None once all rows are in.
+    writer: Option<RunWriter>,
+    /// The state whose rows come next.
+    state: u16,
+    states: u16,
+    upload: Upload,
+    summary: Option<RunSummary>,
+}
+
+impl OperatorCut {
+    /// The cuts of the operator at this place of the chain; gives it back what it was restored from.
+    pub(crate) fn open(
+        operator: &mut impl Remembers,
+        place: usize,
+        context: &BuildContext,
+    ) -> Result<Self, BuildError> {
+        let answers = context.answers();
+        let mut chain = Vec::new();
+        if let Some((restored, from)) = context.restored(place) {
+            let given = restored.give_back(&from.runs, |visitor| operator.visit_states(visitor));
+            given.map_err(|refusal| context.refused(&context.operator_name(place), refusal))?;
+            if restored.keeps_files {
+                chain = from.runs.clone();
+            }
+        }
+        let info = context.info();
+        Ok(Self {
+            answers,
+            place,
+            groups: info.max_parallelism.range(info.index, info.parallelism),
+            chain,
+            work: None,
+        })
+    }
+
+    /// Where the operator answers checkpoints.
+    pub(crate) fn answers(&self) -> &TaskAnswers {
+        &self.answers
+    }
+
+    /// Whether a cut is being written.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.work.is_some()
+    }
+
+    /// A barrier has come: freezes every state.
+    pub(crate) fn begin(
+        &mut self,
+        operator: &mut impl Remembers,
+        barrier: Barrier,
+    ) -> Result<(), CutError> {
+        debug_assert!(self.work.is_none(), "one cut at a time");
+        let Some(setup) = self.answers.setup() else {
+            return Ok(());
+        };
+        let Some(id) = self.answers.operator(self.place) else {
+            return Ok(());
+        };
+        let kind = self.kind_of(barrier.kind);
+        let mut freezer = Freezer {
+            epoch: Epoch(barrier.checkpoint.0),
+            kind,
+            writer: RunWriter::new(RunOptions::default()),
+            states: 0,
+            full: true,
+            refused: None,
+        };
+        operator.visit_states(&mut freezer)?;
+        if let Some(refused) = freezer.refused {
+            return Err(refused.into());
+        }
+        if freezer.states == 0 {
+            return Ok(());
+        }
+        let (checkpoint, subtask) = (barrier.checkpoint, self.answers.subtask());
+        let file = format!("{id}-{subtask}-{}-{}.run", setup.attempt, checkpoint.0);
+        self.answers.open_piece(checkpoint);
+        self.work = Some(Work {
+            checkpoint,
+            full: freezer.full,
+            begun_ns: None,
+            writer: Some(freezer.writer),
+            state: 0,
+            states: freezer.states,
+            upload: Upload::new(setup.directory.join(&file)),
+            summary: None,
+            file,
+        });
+        Ok(())
+    }
+
+    /// What this cut has to write. A chain whose changes outgrew what they change is begun anew.
+    fn kind_of(&self, barrier: BarrierKind) -> CutKind {
+        if barrier == BarrierKind::Everything {
+            return CutKind::Everything;
+        }
+        let (whole, changes): (Vec<_>, Vec<_>) = self.chain.iter().partition(|run| run.full);
+        let rows = |runs: Vec<&RunHandle>| runs.iter().map(|run| run.rows).sum::<u64>();
+        let (whole, changes) = (rows(whole), rows(changes));
+        match changes > whole.max(FEW_ROWS) || self.chain.len() >= LONGEST_CHAIN {
+            true => CutKind::Everything,
+            false => CutKind::Changes,
+        }
+    }
+
+    /// Writes more of the cut, for a share of the turn.
+    pub(crate) fn advance(
+        &mut self,
+        operator: &mut impl Remembers,
+        context: &mut TurnContext<'_>,
+    ) -> Result<Cutting, CutError> {
+        let Some(work) = &mut self.work else {
+            return Ok(Cutting::Idle);
+        };
+        let emitted = work.emit(operator, context)?;
+        if work
+            .summary
+            .as_ref()
+            .is_some_and(|summary| summary.rows() == 0)
+        {
+            // Nothing changed: no file.
+            self.conclude(context, false);
+            return Ok(Cutting::Idle);
+        }
+        match work.upload.poll(context) {
+            Ok(Uploading::Durable) => {
+                self.conclude(context, true);
+                Ok(Cutting::Idle)
+            }
+            Ok(Uploading::Open) if emitted == Scan::More && !work.upload.is_full() => {
+                Ok(Cutting::More)
+            }
+            Ok(Uploading::Open) => Ok(Cutting::Waiting),
+            Err(error) => {
+                self.give_up(operator, &error)?;
+                Ok(Cutting::Idle)
+            }
+        }
+    }
+
+    /// The cut is durable, or there was nothing to write.
+    fn conclude(&mut self, context: &mut TurnContext<'_>, written: bool) {
+        let Some(work) = self.work.take() else { return };
+        let run = work.summary.filter(|_| written).map(|summary| RunHandle {
+            file: work.file,
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            rows: summary.rows(),
+            groups: self.groups.clone(),
+            full: work.full,
+        });
+        let bytes = run.as_ref().map_or(0, |run| run.bytes);
+        if work.full {
+            self.chain.clear();
+        }
+        self.chain.splice(0..0, run);
+        let runs = self.chain.clone();
+        let now = context.reactor().now();
+        let took = now.saturating_sub(work.begun_ns.unwrap_or(now));
+        self.answers
+            .add_runs(work.checkpoint, self.place, runs, bytes, took);
+        self.answers.close_piece(work.checkpoint);
+    }
+
+    /// The cut cannot be written: what was in it counts as changed again.
+    fn give_up(
+        &mut self,
+        operator: &mut impl Remembers,
+        error: &io::Error,
+    ) -> Result<(), StateError> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        operator.visit_states(&mut |_: &StateDescriptor, state: &mut dyn Snapshot| {
+            state.cut_failed();
+            Ok(())
+        })?;
+        let reason = format!("the state file {} could not be written: {error}", work.file);
+        self.answers.decline(work.checkpoint, reason);
+        self.answers.close_piece(work.checkpoint);
+        Ok(())
+    }
+}
+
+impl Work {
+    /// Writes rows for a share of the turn, as long as the disk keeps up.
+    fn emit(
+        &mut self,
+        operator: &mut impl Remembers,
+        context: &mut TurnContext<'_>,
+    ) -> Result<Scan, CutError> {
+        let now = context.reactor().now();
+        self.begun_ns.get_or_insert(now);
+        let until = now.saturating_add(SHARE_NS);
+        while let Some(writer) = &mut self.writer {
+            if self.upload.is_full() {
+                return Ok(Scan::More);
+            }
+            if self.state == self.states {
+                self.seal()?;
+                break;
+            }
+            let mut emitter = Emitter {
+                writer,
+                at: self.state,
+                shown: 0,
+                scan: Scan::More,
+                refused: None,
+            };
+            operator.visit_states(&mut emitter)?;
+            if let Some(refused) = emitter.refused {
+                return Err(refused.into());
+            }
+            self.state += u16::from(emitter.scan == Scan::Done);
+            if writer.ready() >= CHUNK_BYTES {
+                self.upload.push(writer.take_output());
+            }
+            if context.reactor().now() >= until {
+                return Ok(Scan::More);
+            }
+        }
+        Ok(Scan::Done)
+    }
+
+    /// All rows are in.
+    fn seal(&mut self) -> Result<(), RunError> {
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
+        let (last, summary) = writer.finish()?;
+        self.upload.push(last);
+        self.upload.complete();
+        self.summary = Some(summary);
+        Ok(())
+    }
+}
+
+/// A state that cannot be cut or written: fails the task.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CutError {
+    #[error("{0}")]
+    State(#[from] StateError),
+    #[error("{0}")]
+    Run(#[from] RunError),
+}
+
+struct Freezer {
+    epoch: Epoch,
+    kind: CutKind,
+    writer: RunWriter,
+    states: u16,
+    full: bool,
+    refused: Option<RunError>,
+}
+
+impl StateVisitor for Freezer {
+    fn visit(
+        &mut self,
+        descriptor: &StateDescriptor,
+        state: &mut dyn Snapshot,
+    ) -> Result<(), StateError> {
+        let full = state.freeze(self.epoch, self.kind).is_full();
+        self.full &= full;
+        self.states += 1;
+        let mut described = Vec::new();
+        descriptor.encode(&mut described);
+        let declared = self.writer.declare(StateHeader {
+            name: descriptor.name().to_owned(),
+            descriptor: described,
+            full,
+        });
+        if let Err(refused) = declared {
+            self.refused.get_or_insert(refused);
+        }
+        Ok(())
+    }
+}
+
+struct Emitter<'w> {
+    writer: &'w mut RunWriter,
+    at: u16,
+    shown: u16,
+    scan: Scan,
+    refused: Option<RunError>,
+}
+
+impl StateVisitor for Emitter<'_> {
+    fn visit(
+        &mut self,
+        _descriptor: &StateDescriptor,
+        state: &mut dyn Snapshot,
+    ) -> Result<(), StateError> {
+        let here = self.shown == self.at;
+        self.shown += 1;
+        if !here {
+            return Ok(());
+        }
+        match self.writer.rows_of(StateNumber(self.at)) {
+            Ok(mut rows) => self.scan = state.emit(SLICE_ROWS, &mut rows)?,
+            Err(refused) => self.refused = Some(refused),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! A file written through the shard's reactor while turns go on: chunks in, durable bytes out.
+//!
+//! Invariants: [`Uploading::Durable`] is answered only after the data was synced, and then the directory; after
+//! an error nothing more is tried on the file, which is removed. At most a few chunks are in flight, and the
+//! caller is told when to hold back. Lives on one shard's thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thalweg_core::seam::reactor::{FileId, IoBuffer, IoFailure, Op, OpId, OpenOptions, Outcome};
+use thalweg_core::shard::step::TurnContext;
+
+/// Writes in flight at once.
+const IN_FLIGHT: usize = 4;
+/// Chunks that may wait before the caller is asked to hold back.
+const WAITING: usize = 8;
+
+/// How far an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uploading {
+    /// More chunks may come, or operations are in flight.
+    Open,
+    /// All that came is on the disk and will be found there.
+    Durable,
+}
+
+/// One file on its way to the disk.
+pub(crate) struct Upload {
+    path: PathBuf,
+    chunks: VecDeque<Vec<u8>>,
+    offset: u64,
+    stage: Stage,
+    /// No more chunks come.
+    complete: bool,
+}
+
+enum Stage {
+    /// No operation was submitted yet.
+    Fresh,
+    Opening(OpId),
+    Writing {
+        file: FileId,
+        writes: Vec<Write>,
+    },
+    Syncing {
+        file: FileId,
+        op: OpId,
+    },
+    SyncingDirectory(OpId),
+    Durable,
+    Failed,
+}
+
+struct Write {
+    op: OpId,
+    offset: u64,
+}
+
+impl Upload {
+    /// A file that is to be at `path`; it must not be there yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            chunks: VecDeque::new(),
+            offset: 0,
+            stage: Stage::Fresh,
+            complete: false,
+        }
+    }
+
+    /// Adds the next bytes of the file.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>) {
+        debug_assert!(!self.complete, "the last chunk was given");
+        if !bytes.is_empty() {
+            self.chunks.push_back(bytes);
+        }
+    }
+
+    /// No more bytes come.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// Whether so much waits to be written that no more should be made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.chunks.len() >= WAITING
+    }
+
+    /// Moves on what can be moved on; completions wake the task.
+    ///
+    /// # Errors
+    /// What the system said; the file is being removed, and the upload must be dropped.
+    pub(crate) fn poll(&mut self, context: &mut TurnContext<'_>) -> io::Result<Uploading> {
+        match self.advance(context) {
+            Ok(uploading) => Ok(uploading),
+            Err(error) => {
+                self.stage = Stage::Failed;
+                self.remove(context);
+                Err(error)
+            }
+        }
+    }
+
+    /// Withdraws the file: nobody will ask for it.
+    pub(crate) fn remove(&mut self, context: &mut TurnContext<'_>) {
+        let path = self.path.clone();
+        let op = context.submit(Op::Remove { path });
+        // Whether it could be removed is for whoever sweeps the directory at the next start to see.
+        context.reactor().cancel(op);
+    }
+
+    fn advance(&mut self, context: &mut TurnContext<'_>) -> io::Result<Uploading> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Failed) {
+                Stage::Fresh => {
+                    let op = context.submit(Op::Open {
+                        path: self.path.clone(),
+                        options: OpenOptions {
+                            exclusive: true,
+                            ..OpenOptions::WRITE_NEW
+                        },
+                    });
+                    self.stage = Stage::Opening(op);
+                }
+                Stage::Opening(op) => match taken(context, op)? {
+                    Some(Outcome::Opened { file, .. }) => {
+                        let writes = Vec::with_capacity(IN_FLIGHT);
+                        self.stage = Stage::Writing { file, writes };
+                    }
+                    Some(other) => return Err(unexpected(&other)),
+                    None => return Ok(self.stay(Stage::Opening(op))),
+                },
+                Stage::Writing { file, mut writes } => {
+                    self.reap(file, &mut writes, context)?;
+                    self.submit(file, &mut writes, context);
+                    if !writes.is_empty() || !self.complete {
+                        return Ok(self.stay(Stage::Writing { file, writes }));
+                    }
+                    let op = context.submit(Op::Sync { file });
+                    self.stage = Stage::Syncing { file, op };
+                }
+                Stage::Syncing { file, op } => {
+                    if taken(context, op)?.is_none() {
+                        return Ok(self.stay(Stage::Syncing { file, op }));
+                    }
+                    let close = context.submit(Op::Close { file });
+                    // The data is safe; closing only frees the descriptor.
+                    context.reactor().cancel(close);
+                    let op = context.submit(Op::SyncDirectory {
+                        path: self.directory().to_owned(),
+                    });
+                    self.stage = Stage::SyncingDirectory(op);
+                }
+                Stage::SyncingDirectory(op) => {
+                    if taken(context, op)?.is_none() {
+                        return Ok(self.stay(Stage::SyncingDirectory(op)));
+                    }
+                    self.stage = Stage::Durable;
+                }
+                Stage::Durable => {
+                    self.stage = Stage::Durable;
+                    return Ok(Uploading::Durable);
+                }
+                Stage::Failed => {
+                    return Err(io::Error::other("the file could not be written before"));
+                }
+            }
+        }
+    }
+
+    fn stay(&mut self, stage: Stage) -> Uploading {
+        self.stage = stage;
+        Uploading::Open
+    }
+
+    /// Takes finished writes; what a short one left is written again from there.
+    fn reap(
+        &self,
+        file: FileId,
+        writes: &mut Vec<Write>,
+        context: &mut TurnContext<'_>,
+    ) -> io::Result<()> {
+        let mut at = 0;
+        while at < writes.len() {
+            let Some(outcome) = taken(context, writes[at].op)? else {
+                at += 1;
+                continue;
+            };
+            let Outcome::Bytes { mut buffer, count } = outcome else {
+                return Err(unexpected(&outcome));
+            };
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            buffer.advance(count);
+            if buffer.window().is_empty() {
+                writes.swap_remove(at);
+                continue;
+            }
+            let offset = writes[at].offset + count as u64;
+            let op = context.submit(Op::Write {
+                file,
+                buffer,
+                offset,
+            });
+            writes[at] = Write { op, offset };
+            at += 1;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, file: FileId, writes: &mut Vec<Write>, context: &mut TurnContext<'_>) {
+        while writes.len() < IN_FLIGHT {
+            let Some(chunk) = self.chunks.pop_front() else {
+                return;
+            };
+            let offset = self.offset;
+            self.offset += chunk.len() as u64;
+            let buffer = IoBuffer::from(chunk);
+            let op = context.submit(Op::Write {
+                file,
+                buffer,
+                offset,
+            });
+            writes.push(Write { op, offset });
+        }
+    }
+
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(directory) if !directory.as_os_str().is_empty() => directory,
+            _ => Path::new("."),
+        }
+    }
+}
+
+/// The outcome of an operation, if it is there.
+fn taken(context: &mut TurnContext<'_>, op: OpId) -> io::Result<Option<Outcome>> {
+    match context.reactor().take(op) {
+        None => Ok(None),
+        Some(Ok(outcome)) => Ok(Some(outcome)),
+        Some(Err(IoFailure { error, .. })) => Err(error),
+    }
+}
+
+fn unexpected(outcome: &Outcome) -> io::Error {
+    io::Error::other(format!(
+        "the driver answered {outcome:?} to another operation"
+    ))
+}
