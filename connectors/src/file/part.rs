@@ -76,6 +76,11 @@ impl Part {
         }
     }
 
+    /// Whether every byte is on the disk.
+    pub(crate) fn is_durable(&self) -> bool {
+        matches!(self.state, State::Durable)
+    }
+
     /// What is to be committed. Only of a durable part.
     pub(crate) fn prepared(&self) -> Pending {
         debug_assert!(matches!(self.state, State::Durable));

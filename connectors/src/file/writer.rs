@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_dataflow::sink::{Committable, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::sink::{Epoch, Prepared, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::InputStatus;
 use thalweg_memory::record::Item;
 
@@ -75,7 +76,8 @@ pub struct FileSinkWriter<I, E, B> {
     /// By bucket.
     open: BTreeMap<String, Open>,
     ending: Vec<Ending>,
-    epochs: Epochs<()>,
+    /// Sealed by a checkpoint, or by the end of the input.
+    epochs: Epochs<Option<CheckpointId>>,
     /// The number of the next part.
     next: u64,
     /// The bucket of the record in work.
@@ -157,7 +159,7 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> SinkWriter<I> for FileSinkWriter<I, 
         let now = context.now();
         self.roll_what_is_due(now);
         if input == InputStatus::Ended && !std::mem::replace(&mut self.sealed, true) {
-            self.seal();
+            self.seal(None);
         }
         let mut waiting = self.drive_open(context)?;
         waiting |= self.drive_ending(context)?;
@@ -168,10 +170,18 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> SinkWriter<I> for FileSinkWriter<I, 
         }
     }
 
-    fn prepared(&mut self) -> Vec<Committable> {
-        let complete = std::iter::from_fn(|| self.epochs.next_complete());
-        let parts = complete.flat_map(|((), parts)| parts);
-        parts.map(|part| part.encode()).collect()
+    fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        self.seal(Some(checkpoint));
+        Ok(Epoch::Preparing)
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        let (checkpoint, parts) = self.epochs.next_complete()?;
+        Some(Prepared {
+            checkpoint,
+            committables: parts.iter().map(Pending::encode).collect(),
+            state: Vec::new(),
+        })
     }
 }
 
@@ -252,7 +262,7 @@ impl<I, E, B> FileSinkWriter<I, E, B> {
     }
 
     /// The epoch ends: so do all parts.
-    fn seal(&mut self) {
+    fn seal(&mut self, by: Option<CheckpointId>) {
         for (_, open) in std::mem::take(&mut self.open) {
             self.ending.push(Ending {
                 part: open.part,
@@ -260,7 +270,7 @@ impl<I, E, B> FileSinkWriter<I, E, B> {
                 epoch: open.epoch,
             });
         }
-        self.epochs.seal(());
+        self.epochs.seal(by);
     }
 
     /// Writes out full blocks; smaller ones too while too much is buffered. Answers whether an operation

@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::sink::{Committer, Epoch, Prepared, Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 use thalweg_memory::record::Item;
 
@@ -302,10 +303,22 @@ impl<I: Item, F: Format<I>> SinkWriter<I> for TextFileWriter<F> {
         }
     }
 
-    fn prepared(&mut self) -> Vec<Committable> {
-        if std::mem::replace(&mut self.told, true) {
-            return Vec::new();
+    /// One file holds all lines of the job, so there is nothing to show before its end.
+    fn barrier(&mut self, _checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        Err(SinkError::new(
+            ErrorKind::Invalid,
+            "a text file is written as a whole and cannot take part in checkpoints: write to a directory \
+             of files that roll (FileSink), or run without checkpoints",
+        ))
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        if !self.part.is_durable() || std::mem::replace(&mut self.told, true) {
+            return None;
         }
-        vec![self.part.prepared().encode()]
+        Some(Prepared {
+            committables: vec![self.part.prepared().encode()],
+            ..Prepared::default()
+        })
     }
 }

@@ -278,9 +278,12 @@ where
         };
         let status = around.turn(1000, |context| writer.end_turn(context, input))?;
         if status == SinkStatus::Done && input == InputStatus::Ended {
-            let prepared = writer.prepared();
-            assert_eq!(writer.prepared(), Vec::new(), "prepares once");
-            return Ok(prepared);
+            let mut all = Vec::new();
+            while let Some(prepared) = writer.prepared() {
+                assert_eq!(prepared.checkpoint, None, "there was no barrier");
+                all.extend(prepared.committables);
+            }
+            return Ok(all);
         }
         if status == SinkStatus::Waiting {
             around.wait();

@@ -244,7 +244,8 @@ impl<W: SinkWriter<u64>> Timed<W> {
 
     fn end(mut self) -> Vec<Committable> {
         self.rest(InputStatus::Ended);
-        self.writer.prepared()
+        let prepared = std::iter::from_fn(|| self.writer.prepared());
+        prepared.flat_map(|epoch| epoch.committables).collect()
     }
 }
 
