@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use thalweg_core::ids::ShardId;
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
+use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::task::{BuildContext, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::SegmentPool;
@@ -25,6 +26,8 @@ use super::plan::SubtaskPlan;
 pub(crate) enum Report {
     /// A task delivered its last record, or was stopped before.
     Ended(TaskReport),
+    /// A task answered a checkpoint.
+    Checkpoint(CheckpointAnswer),
     /// A task failed, or could not be built.
     Failed {
         task: String,
@@ -148,12 +151,24 @@ fn add(
     if let Some(runtime) = runtime {
         context = context.with_async_runtime(runtime);
     }
+    let mut checkpoints = plan.checkpoints;
+    if let Some(part) = &mut checkpoints {
+        let reports = reports.clone();
+        context = context.with_checkpoints(part.setup(move |answer| {
+            // Nobody listens only when the job is already over.
+            let _ = reports.try_send(Report::Checkpoint(answer));
+        }));
+    }
     let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
     let reports = reports.clone();
     let task = Task::new(head, &context, move |report| {
         let _ = reports.try_send(Report::Ended(report));
     });
-    wake.set(shard.add_step(Box::new(task)));
+    let waker = shard.add_step(Box::new(task));
+    if let Some(part) = checkpoints {
+        part.deployed(shard.mailbox(), waker.task());
+    }
+    wake.set(waker);
     if let Some(gate) = registered {
         handover.register_gate(&gate);
     }

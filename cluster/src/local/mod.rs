@@ -1,16 +1,20 @@
 //! The whole cluster in one process.
 //!
 //! Entered through [`LocalExecutor`], an executor of the dataflow crate. The calling thread
-//! is the control thread: it lays the job out, starts the shards, waits, commits. Nothing
-//! of a job outlives the call.
+//! is the control thread: it lays the job out, starts the shards, takes checkpoints, commits, and
+//! after a failure begins again. Nothing of a job outlives the call but its checkpoints.
 
+mod attempts;
 mod cancel;
+mod checkpointing;
 mod connector_runtime;
+mod coordination;
 mod deploy;
 mod layout;
 mod memory;
 mod outcome;
 mod plan;
+mod recovery;
 mod shards;
 mod simulated;
 
@@ -20,9 +24,7 @@ pub use simulated::SimulatedExecutor;
 use thalweg_dataflow::executor::{Executor, JobError, JobResult};
 use thalweg_dataflow::graph::Job;
 
-use self::outcome::Outcome;
-use self::plan::Deployment;
-use self::shards::Shards;
+use self::attempts::Attempts;
 
 /// Runs jobs on shards of this process.
 #[derive(Clone, Default)]
@@ -39,12 +41,6 @@ impl LocalExecutor {
 
 impl Executor for LocalExecutor {
     fn execute(&self, job: Job) -> Result<JobResult, JobError> {
-        let mut deployment = Deployment::of(job)?;
-        let mut outcome = Outcome::expecting(&deployment);
-        let shards = Shards::start(&mut deployment, &outcome)?;
-        outcome.note_driver(shards.driver());
-        outcome.wait(&self.cancel);
-        shards.stop(&mut outcome);
-        outcome.conclude(&deployment)
+        Attempts::of(&job, &self.cancel)?.run()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::DriverKind;
+use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
 use thalweg_dataflow::sink::Committable;
 use thalweg_dataflow::task::{TaskEnd, TaskReport};
@@ -16,6 +17,9 @@ use super::plan::Deployment;
 
 /// How often a waiting job looks whether it is to stop.
 const CANCEL_CHECK: Duration = Duration::from_millis(50);
+
+/// What a task can tell before the control thread listens again.
+const TOLD_BY_TASK: usize = 32;
 
 /// The first failure of a job.
 struct Failed {
@@ -31,9 +35,13 @@ pub(crate) struct Outcome {
     receiver: Receiver<Report>,
     expected: usize,
     finished: Vec<TaskReport>,
+    /// Answers to checkpoints nobody has looked at.
+    answers: Vec<CheckpointAnswer>,
     stopped: Vec<TaskReport>,
     failed: Option<Failed>,
     cancelled: bool,
+    /// A shard did not stop.
+    left_behind: bool,
     started_ns: u64,
     duration: Option<Duration>,
     driver: String,
@@ -41,19 +49,21 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// An outcome that waits for every task of the deployment.
-    pub(crate) fn expecting(deployment: &Deployment) -> Self {
+    pub(crate) fn expecting(deployment: &Deployment<'_>) -> Self {
         let tasks = deployment.tasks();
-        // Room for the end and the failure of every task and a refusal of every shard: shards
-        // never wait.
-        let (sender, receiver) = sync_channel(2 * tasks + deployment.shards.len() + 1);
+        // Room for the end and the failure of every task, for its answers to all checkpoints that can be
+        // under way, and for a refusal of every shard: shards never wait.
+        let (sender, receiver) = sync_channel(TOLD_BY_TASK * tasks + deployment.shards.len() + 1);
         Self {
             sender,
             receiver,
             expected: tasks,
             finished: Vec::with_capacity(tasks),
+            answers: Vec::new(),
             stopped: Vec::new(),
             failed: None,
             cancelled: false,
+            left_behind: false,
             started_ns: monotonic_ns(),
             duration: None,
             driver: String::new(),
@@ -69,16 +79,24 @@ impl Outcome {
         self.driver = driver.to_string();
     }
 
-    /// Waits until every task has finished, one has failed, or the job is cancelled.
-    pub(crate) fn wait(&mut self, cancel: &CancelToken) {
+    /// Waits until every task has finished, one has failed, or the job is cancelled. `attend` is called
+    /// before each wait and answers how long that may be.
+    pub(crate) fn wait(
+        &mut self,
+        cancel: &CancelToken,
+        mut attend: impl FnMut(&mut Outcome) -> Duration,
+    ) {
         while !self.is_over() {
-            match self.receiver.recv_timeout(CANCEL_CHECK) {
+            let patience = attend(self).min(CANCEL_CHECK);
+            match self.receiver.recv_timeout(patience) {
                 Ok(report) => self.take(report),
-                Err(RecvTimeoutError::Timeout) => self.cancelled = cancel.is_cancelled(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     unreachable!("this outcome holds a sender itself")
                 }
             }
+            // Asked after reports too: they may never stop coming.
+            self.cancelled = cancel.is_cancelled();
         }
         self.duration = Some(self.elapsed());
     }
@@ -101,6 +119,7 @@ impl Outcome {
                 TaskEnd::Finished => self.finished.push(report),
                 TaskEnd::Stopped => self.stopped.push(report),
             },
+            Report::Checkpoint(answer) => self.answers.push(answer),
             Report::Failed {
                 task,
                 operator,
@@ -118,8 +137,29 @@ impl Outcome {
         }
     }
 
+    /// The tasks that have finished so far, in the order of their ends.
+    pub(crate) fn finished(&self) -> &[TaskReport] {
+        &self.finished
+    }
+
+    /// The answers to checkpoints since the last call.
+    pub(crate) fn take_answers(&mut self) -> Vec<CheckpointAnswer> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Ends the job with a failure that is none of a task's.
+    pub(crate) fn fail(&mut self, what: &str, message: String) {
+        self.failed.get_or_insert(Failed {
+            task: what.to_owned(),
+            operator: None,
+            message,
+            panicked: false,
+        });
+    }
+
     /// A shard could not be stopped in time.
     pub(crate) fn left_behind(&mut self, shard: String) {
+        self.left_behind = true;
         tracing::warn!(
             %shard,
             "did not stop in time: a user function does not return; its thread is left behind"
@@ -136,16 +176,44 @@ impl Outcome {
         });
     }
 
+    /// Whether every task has finished and nothing has failed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.finished.len() == self.expected && self.failed.is_none()
+    }
+
+    /// What has failed, in words.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let failed = self.failed.as_ref()?;
+        Some(format!("{}: {}", failed.task, failed.message))
+    }
+
+    /// Whether another attempt may begin: no thread of this one is left behind.
+    pub(crate) fn may_restart(&self) -> bool {
+        !self.left_behind
+    }
+
     /// The end: commits what the sinks prepared, or withdraws it.
-    pub(crate) fn conclude(mut self, deployment: &Deployment) -> Result<JobResult, JobError> {
+    pub(crate) fn conclude(mut self, deployment: &Deployment<'_>) -> Result<JobResult, JobError> {
+        self.poll();
+        if self.is_complete() {
+            let summary = self.summary(deployment);
+            self.commit(deployment, &summary)?;
+        } else {
+            self.abort(deployment);
+        }
+        self.conclude_committed(deployment)
+    }
+
+    /// The end, when checkpoints have seen to what the sinks prepared.
+    pub(crate) fn conclude_committed(
+        mut self,
+        deployment: &Deployment<'_>,
+    ) -> Result<JobResult, JobError> {
         self.poll();
         let summary = self.summary(deployment);
-        let complete = self.finished.len() == self.expected && self.failed.is_none();
-        if complete {
-            self.commit(deployment, &summary)?;
+        if self.is_complete() {
             return Ok(JobResult { summary });
         }
-        self.abort(deployment);
         let summary = Box::new(summary);
         match self.failed {
             Some(failed) => Err(JobError::Failed {
@@ -173,7 +241,7 @@ impl Outcome {
         prepared
     }
 
-    fn commit(&self, deployment: &Deployment, summary: &JobSummary) -> Result<(), JobError> {
+    fn commit(&self, deployment: &Deployment<'_>, summary: &JobSummary) -> Result<(), JobError> {
         let prepared = self.prepared();
         for (vertex, description) in deployment.vertices.iter().zip(&deployment.graph.vertices) {
             let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
@@ -192,7 +260,7 @@ impl Outcome {
         Ok(())
     }
 
-    fn abort(&self, deployment: &Deployment) {
+    fn abort(&self, deployment: &Deployment<'_>) {
         let prepared = self.prepared();
         for (vertex, description) in deployment.vertices.iter().zip(&deployment.graph.vertices) {
             let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
@@ -206,7 +274,7 @@ impl Outcome {
         }
     }
 
-    fn summary(&self, deployment: &Deployment) -> JobSummary {
+    fn summary(&self, deployment: &Deployment<'_>) -> JobSummary {
         let mut summary = JobSummary {
             name: deployment.graph.name.clone(),
             duration: self.duration.unwrap_or_else(|| self.elapsed()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thalweg_core::config::Configuration;
 use thalweg_core::error::ErrorKind;
-use thalweg_core::ids::VertexId;
+use thalweg_core::ids::{SubtaskId, VertexId};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::{EdgeDescription, EdgeId, Job, JobGraph, JobVertex, SubtaskFactory};
 use thalweg_dataflow::task::SubtaskInfo;
@@ -14,6 +14,7 @@ use thalweg_memory::EntryLayout;
 use thalweg_network::channel::ChannelId;
 use thalweg_network::{OutputTarget, segments_needed};
 
+use super::checkpointing::{Beginning, TaskDoor, TaskPart};
 use super::layout::Layout;
 use super::memory::MemorySettings;
 
@@ -27,6 +28,8 @@ pub(crate) struct SubtaskPlan {
     pub(crate) input_layouts: Vec<EntryLayout>,
     pub(crate) outputs: Vec<OutputPlan>,
     pub(crate) splits: Option<Box<dyn Any + Send>>,
+    /// Its part in checkpoints, if the job takes any.
+    pub(crate) checkpoints: Option<TaskPart>,
 }
 
 /// The channels of one outgoing edge of one subtask.
@@ -36,20 +39,22 @@ pub(crate) struct OutputPlan {
     pub(crate) targets: Vec<OutputTarget>,
 }
 
-/// A job laid out over the shards of this process.
-pub(crate) struct Deployment {
-    pub(crate) graph: JobGraph,
-    pub(crate) vertices: Vec<JobVertex>,
+/// A job laid out over the shards of this process, for one attempt.
+pub(crate) struct Deployment<'j> {
+    pub(crate) graph: &'j JobGraph,
+    pub(crate) vertices: &'j [JobVertex],
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) layout: Layout,
     pub(crate) memory: MemorySettings,
     /// The subtasks of each shard; taken when the shards start.
     pub(crate) shards: Vec<Vec<SubtaskPlan>>,
+    /// The ways to the tasks that take part in checkpoints.
+    pub(crate) doors: Vec<(SubtaskId, TaskDoor)>,
 }
 
-impl Deployment {
-    /// Lays a job out. Enumerates its sources and checks its sinks.
-    pub(crate) fn of(job: Job) -> Result<Self, JobError> {
+impl<'j> Deployment<'j> {
+    /// Lays a job out. Enumerates its sources, unless their positions are restored, and checks its sinks.
+    pub(crate) fn of(job: &'j Job, mut beginning: Option<Beginning>) -> Result<Self, JobError> {
         let memory = MemorySettings::of(&job.configuration)?;
         let layout = Layout::of(&job.graph, &job.configuration)?;
         let channels = Channels::of(&job.graph, &layout);
@@ -58,18 +63,27 @@ impl Deployment {
             layout.shards,
         )?;
         let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
+        let mut doors = Vec::new();
         for vertex in 0..job.vertices.len() {
-            for plan in subtasks(&job, vertex, &channels)? {
+            for mut plan in subtasks(job, vertex, &channels, beginning.as_ref())? {
+                if let Some(beginning) = &mut beginning {
+                    let operators = job.graph.vertices[vertex].operator_ids();
+                    let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);
+                    let (part, door) = beginning.part_of(subtask, operators);
+                    plan.checkpoints = Some(part);
+                    doors.push((subtask, door));
+                }
                 shards[usize::from(layout.shard_of(plan.info.index).0)].push(plan);
             }
         }
         Ok(Self {
-            graph: job.graph,
-            vertices: job.vertices,
-            configuration: job.configuration,
+            graph: &job.graph,
+            vertices: &job.vertices,
+            configuration: Arc::clone(&job.configuration),
             layout,
             memory,
             shards,
+            doors,
         })
     }
 
@@ -81,12 +95,20 @@ impl Deployment {
 }
 
 /// The subtasks of one vertex.
-fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<SubtaskPlan>, JobError> {
+fn subtasks(
+    job: &Job,
+    vertex: usize,
+    channels: &Channels,
+    beginning: Option<&Beginning>,
+) -> Result<Vec<SubtaskPlan>, JobError> {
     let description = &job.graph.vertices[vertex];
     let template = &job.vertices[vertex];
     let parallelism = description.parallelism;
+    let head = description.operator_ids().first().copied();
+    let positions = head.zip(beginning);
+    let positions = positions.is_some_and(|(head, beginning)| beginning.holds_positions_of(head));
     let mut splits: Vec<Option<Box<dyn Any + Send>>> = match &template.source {
-        Some(source) => {
+        Some(source) if !positions => {
             let dealt = source.deal(parallelism).map_err(|error| {
                 JobError::rejected(
                     error.kind,
@@ -95,7 +117,7 @@ fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<Subtask
             })?;
             dealt.into_iter().map(Some).collect()
         }
-        None => (0..parallelism).map(|_| None).collect(),
+        _ => (0..parallelism).map(|_| None).collect(),
     };
     if let Some(sink) = &template.sink {
         sink.prepare(parallelism).map_err(|error| {
@@ -137,6 +159,7 @@ fn subtasks(job: &Job, vertex: usize, channels: &Channels) -> Result<Vec<Subtask
         input_layouts: channels.input_layouts(description.id),
         outputs: channels.outputs(&job.graph, description.id, index),
         splits: splits[index as usize].take(),
+        checkpoints: None,
     };
     Ok((0..parallelism).map(plan).collect())
 }

@@ -32,7 +32,10 @@ pub(crate) struct Shards {
 
 impl Shards {
     /// Starts the shards, each with its subtasks built.
-    pub(crate) fn start(deployment: &mut Deployment, outcome: &Outcome) -> Result<Self, JobError> {
+    pub(crate) fn start(
+        deployment: &mut Deployment<'_>,
+        outcome: &Outcome,
+    ) -> Result<Self, JobError> {
         let count = deployment.shards.len();
         let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
         let meshes = Mesh::build(count, LANE_CAPACITY);
@@ -93,7 +96,7 @@ impl Shards {
 }
 
 /// A CPU of its own for each shard, or none where there are more shards than CPUs.
-fn cpus_for(deployment: &Deployment, shards: usize) -> Vec<Option<usize>> {
+fn cpus_for(deployment: &Deployment<'_>, shards: usize) -> Vec<Option<usize>> {
     let allowed = placement::allowed_cpus().unwrap_or_default();
     let pin = deployment.configuration.get(&options::SHARD_PIN);
     if !pin || shards > allowed.len() {
@@ -103,7 +106,7 @@ fn cpus_for(deployment: &Deployment, shards: usize) -> Vec<Option<usize>> {
 }
 
 fn config_of(
-    deployment: &Deployment,
+    deployment: &Deployment<'_>,
     index: usize,
     cpu: Option<usize>,
     doorbell: &Arc<Doorbell>,

@@ -47,7 +47,7 @@ impl SimulatedExecutor {
 
 impl Executor for SimulatedExecutor {
     fn execute(&self, job: Job) -> Result<JobResult, JobError> {
-        let mut deployment = Deployment::of(job)?;
+        let mut deployment = Deployment::of(&job, None)?;
         let mut outcome = Outcome::expecting(&deployment);
         outcome.note_driver(DriverKind::Simulated);
         let mut simulation = Simulation::new(self.seed, self.options);
@@ -77,7 +77,7 @@ impl Executor for SimulatedExecutor {
     }
 }
 
-fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment, outcome: &Outcome) {
+fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outcome: &Outcome) {
     let count = deployment.shards.len();
     let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
     let meshes = Mesh::build(count, LANE_CAPACITY);

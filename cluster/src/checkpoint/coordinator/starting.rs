@@ -50,6 +50,8 @@ impl CheckpointCoordinator {
                 },
                 None => return false,
             },
+            // When all tasks have finished, only who ends the job asks for one.
+            None if self.tasks.running().is_empty() => return false,
             None if self.schedule.is_due(now.ms, self.under_way()) => {
                 self.schedule.started(now.ms);
                 Purpose::Periodic

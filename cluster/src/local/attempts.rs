@@ -1,0 +1,144 @@
+//! A local job from its first attempt to its last: laid out, run, and after a failure begun again.
+//!
+//! Entered by the control thread. Invariants: at most one attempt runs at a time; another begins only when
+//! every shard of the one before has stopped, from the newest checkpoint that is true.
+
+use std::time::Duration;
+
+use thalweg_core::seam::clock::{entropy, monotonic_ns};
+use thalweg_dataflow::executor::{JobError, JobResult};
+use thalweg_dataflow::graph::Job;
+
+use super::cancel::CancelToken;
+use super::coordination::Coordination;
+use super::outcome::Outcome;
+use super::plan::Deployment;
+use super::shards::Shards;
+use crate::checkpoint::protocol::JobEnd;
+use crate::job_manager::{RestartDecision, RestartStrategy};
+
+/// How often a job that waits for its next attempt looks whether it is to stop.
+const CANCEL_CHECK: Duration = Duration::from_millis(20);
+
+/// The attempts of one job.
+pub(crate) struct Attempts<'j> {
+    job: &'j Job,
+    cancel: &'j CancelToken,
+    coordination: Option<Coordination<'j>>,
+    restarts: RestartStrategy,
+    attempt: u32,
+}
+
+/// What became of one attempt.
+enum Verdict {
+    /// The job is over.
+    Over(Result<JobResult, JobError>),
+    /// It failed; another attempt may begin.
+    Failed(JobError),
+}
+
+impl<'j> Attempts<'j> {
+    pub(crate) fn of(job: &'j Job, cancel: &'j CancelToken) -> Result<Self, JobError> {
+        let coordination = Coordination::of(job)?;
+        let checkpoints = coordination.is_some();
+        Ok(Self {
+            job,
+            cancel,
+            coordination,
+            restarts: RestartStrategy::of(&job.configuration, checkpoints, entropy()),
+            attempt: 0,
+        })
+    }
+
+    /// Runs attempts until one ends the job, or the restart strategy gives up.
+    pub(crate) fn run(mut self) -> Result<JobResult, JobError> {
+        loop {
+            let error = match self.run_one()? {
+                Verdict::Over(result) => return result,
+                Verdict::Failed(error) => error,
+            };
+            match self.restarts.failed(monotonic_ns() / 1_000_000) {
+                RestartDecision::After(delay) => {
+                    let attempt = self.attempt;
+                    tracing::warn!(%error, attempt, ?delay, "the job is started again");
+                    if !self.wait(delay) {
+                        self.end(JobEnd::Cancelled);
+                        return Err(error);
+                    }
+                }
+                RestartDecision::GiveUp(why) => {
+                    tracing::warn!(%why, "the job is not started again");
+                    self.end(JobEnd::Failed);
+                    return Err(error);
+                }
+            }
+            self.attempt += 1;
+        }
+    }
+
+    fn run_one(&mut self) -> Result<Verdict, JobError> {
+        let beginning = match &mut self.coordination {
+            Some(coordination) => Some(coordination.beginning(self.attempt)?),
+            None => None,
+        };
+        let mut deployment = Deployment::of(self.job, beginning)?;
+        let mut outcome = Outcome::expecting(&deployment);
+        let shards = Shards::start(&mut deployment, &outcome)?;
+        outcome.note_driver(shards.driver());
+        let Some(coordination) = &mut self.coordination else {
+            outcome.wait(self.cancel, |_| Duration::MAX);
+            shards.stop(&mut outcome);
+            let restart = outcome.may_restart();
+            let result = outcome.conclude(&deployment);
+            return Ok(match result {
+                Err(error @ JobError::Failed { .. }) if restart => Verdict::Failed(error),
+                result => Verdict::Over(result),
+            });
+        };
+        coordination.running(std::mem::take(&mut deployment.doors));
+        outcome.wait(self.cancel, |outcome| coordination.attend(outcome));
+        if outcome.is_complete()
+            && let Err(reason) = coordination.conclude(&mut outcome)
+        {
+            outcome.fail("the checkpoint at the end", reason);
+        }
+        if let Some(reason) = outcome.failure() {
+            coordination.failing(&reason);
+        }
+        shards.stop(&mut outcome);
+        let restart = coordination.stopped() && outcome.may_restart();
+        let verdict = match outcome.conclude_committed(&deployment) {
+            Ok(result) => Verdict::Over(Ok(result)),
+            Err(error @ JobError::Failed { .. }) if restart => return Ok(Verdict::Failed(error)),
+            Err(error) => Verdict::Over(Err(error)),
+        };
+        self.end(match &verdict {
+            Verdict::Over(Ok(_)) => JobEnd::Finished,
+            Verdict::Over(Err(JobError::Cancelled { .. })) => JobEnd::Cancelled,
+            Verdict::Over(Err(_)) | Verdict::Failed(_) => JobEnd::Failed,
+        });
+        Ok(verdict)
+    }
+
+    fn end(&mut self, end: JobEnd) {
+        if let Some(coordination) = &mut self.coordination {
+            coordination.ended(end);
+        }
+    }
+
+    /// Waits; false if the job is to stop.
+    fn wait(&self, delay: Duration) -> bool {
+        let end =
+            monotonic_ns().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+        loop {
+            if self.cancel.is_cancelled() {
+                return false;
+            }
+            let left = Duration::from_nanos(end.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::park_timeout(left.min(CANCEL_CHECK));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The checkpoints of a local job: its coordinator driven, its tasks told, its sinks committed.
+//!
+//! Entered by the control thread, which may block on storage. Invariants: everything the coordinator answers
+//! is carried out, in order; a committable is committed only when the checkpoint that lists it is true.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, OperatorId, SubtaskId};
+use thalweg_core::seam::clock::{monotonic_ns, wall_ms};
+use thalweg_dataflow::checkpoint::{CheckpointAnswer, Drain, TaskCommand};
+use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::graph::Job;
+use thalweg_dataflow::sink::{Committable, Committer};
+use thalweg_dataflow::task::TaskReport;
+use thalweg_network::{Barrier, BarrierKind};
+use thalweg_state::{OperatorSnapshot, SnapshotEffort, TaskSnapshot};
+
+use super::checkpointing::TaskDoor;
+use super::outcome::Outcome;
+use crate::checkpoint::home::layout::JobLayout;
+use crate::checkpoint::metadata::PendingCommittable;
+use crate::checkpoint::protocol::{JobEnd, Wanted};
+use crate::checkpoint::storage::{DirectoryStorage, perform};
+use crate::checkpoint::tasks::VertexShape;
+use crate::checkpoint::trigger::{Now, RequestId};
+use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, Input, Output};
+
+/// The request of the checkpoint that ends a job.
+const FINAL: RequestId = RequestId(u64::MAX);
+
+/// The coordinator of one job with all that its outputs need.
+pub(crate) struct Coordination<'j> {
+    pub(super) job: &'j Job,
+    pub(super) settings: CheckpointSettings,
+    pub(super) layout: JobLayout,
+    pub(super) storage: DirectoryStorage,
+    pub(super) coordinator: CheckpointCoordinator,
+    pub(super) attempt: AttemptId,
+    doors: BTreeMap<SubtaskId, TaskDoor>,
+    committers: BTreeMap<OperatorId, Box<dyn Committer>>,
+    /// How many finished tasks the coordinator knows of.
+    known_finished: usize,
+    /// Why the attempt must end, and whether another may begin.
+    failure: Option<(String, bool)>,
+    /// What became of the checkpoint that ends the job.
+    concluded: Option<Result<CheckpointId, String>>,
+}
+
+/// Now, for the coordinator.
+fn now() -> Now {
+    Now {
+        ms: monotonic_ns() / 1_000_000,
+        wall_ms: wall_ms(),
+    }
+}
+
+impl<'j> Coordination<'j> {
+    pub(super) fn new(
+        job: &'j Job,
+        settings: CheckpointSettings,
+        layout: JobLayout,
+        storage: DirectoryStorage,
+        coordinator: CheckpointCoordinator,
+    ) -> Self {
+        Self {
+            job,
+            settings,
+            layout,
+            storage,
+            coordinator,
+            attempt: AttemptId(0),
+            doors: BTreeMap::new(),
+            committers: committers_of(job),
+            known_finished: 0,
+            failure: None,
+            concluded: None,
+        }
+    }
+
+    /// The tasks of the attempt run.
+    pub(crate) fn running(&mut self, doors: Vec<(SubtaskId, TaskDoor)>) {
+        self.doors = doors.into_iter().collect();
+        self.known_finished = 0;
+        let vertices = shapes_of(self.job);
+        let attempt = self.attempt;
+        self.step(Input::Running { attempt, vertices });
+    }
+
+    /// Takes in what tasks said and does what is due; answers how long nothing will be.
+    pub(crate) fn attend(&mut self, outcome: &mut Outcome) -> Duration {
+        self.hear(outcome);
+        self.step(Input::Tick);
+        if let Some((reason, _)) = &self.failure {
+            outcome.fail("the checkpoints", reason.clone());
+        }
+        match self.coordinator.wake_ms() {
+            Some(at) => Duration::from_millis(at.saturating_sub(now().ms)),
+            None => Duration::MAX,
+        }
+    }
+
+    fn hear(&mut self, outcome: &mut Outcome) {
+        let attempt = self.attempt;
+        for answer in outcome.take_answers() {
+            let input = match answer {
+                CheckpointAnswer::Done(snapshot) => Input::Receipt { attempt, snapshot },
+                CheckpointAnswer::Declined {
+                    vertex,
+                    subtask,
+                    checkpoint,
+                    reason,
+                } => Input::Declined {
+                    attempt,
+                    task: SubtaskId::new(vertex, subtask),
+                    checkpoint,
+                    reason,
+                },
+            };
+            self.step(input);
+        }
+        while let Some(report) = outcome.finished().get(self.known_finished) {
+            self.known_finished += 1;
+            let task = SubtaskId::new(report.vertex, report.subtask);
+            let last = Some(self.left_behind(report));
+            self.step(Input::TaskFinished {
+                attempt,
+                task,
+                last,
+            });
+        }
+    }
+
+    /// What of a finished task is part of every later checkpoint.
+    fn left_behind(&self, report: &TaskReport) -> TaskSnapshot {
+        let vertex = &self.job.graph.vertices[report.vertex.0 as usize];
+        let ids = vertex.operator_ids();
+        let mut operators: Vec<OperatorSnapshot> = (ids.iter().zip(&vertex.operators))
+            .map(|(id, operator)| OperatorSnapshot::empty(*id, &*operator.name))
+            .collect();
+        for (place, part) in &report.remembered {
+            if let Some(operator) = operators.get_mut(*place) {
+                operator.parts.push(part.clone());
+            }
+        }
+        if let Some(sink) = operators.last_mut() {
+            let prepared = report.committables.iter();
+            sink.committables = prepared.map(|Committable(bytes)| bytes.clone()).collect();
+        }
+        operators.retain(|operator| !operator.is_empty());
+        TaskSnapshot {
+            vertex: report.vertex,
+            subtask: report.subtask,
+            checkpoint: CheckpointId(0),
+            operators,
+            effort: SnapshotEffort::default(),
+        }
+    }
+
+    /// Every task has finished: one last checkpoint lists what is still to be committed.
+    ///
+    /// # Errors
+    /// When it cannot be made true, or what it lists cannot be committed. Another attempt may begin.
+    pub(crate) fn conclude(&mut self, outcome: &mut Outcome) -> Result<(), String> {
+        self.hear(outcome);
+        self.concluded = None;
+        let wanted = Wanted::Checkpoint { full: false };
+        let request = FINAL;
+        self.step(Input::Wanted { request, wanted });
+        if let Some((reason, _)) = self.failure.take() {
+            return Err(reason);
+        }
+        match self.concluded.take() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(reason)) => Err(reason),
+            None => Err("the checkpoint that ends the job was not made true".to_owned()),
+        }
+    }
+
+    /// The attempt failed; its tasks are being stopped.
+    pub(crate) fn failing(&mut self, reason: &str) {
+        let (attempt, reason) = (self.attempt, reason.to_owned());
+        self.step(Input::Failing { attempt, reason });
+    }
+
+    /// No task runs any more. Answers whether another attempt may begin.
+    pub(crate) fn stopped(&mut self) -> bool {
+        self.doors.clear();
+        self.step(Input::Stopped);
+        self.failure.take().is_none_or(|(_, restart)| restart)
+    }
+
+    /// The job is over.
+    pub(crate) fn ended(&mut self, end: JobEnd) {
+        self.step(Input::Ended(end));
+    }
+
+    /// Tells the coordinator and carries out what it answers; what follows from that comes before the rest.
+    fn step(&mut self, input: Input) {
+        let mut line = VecDeque::from(self.coordinator.step(input, now()));
+        while let Some(output) = line.pop_front() {
+            if let Some(input) = self.carry_out(output) {
+                let following = self.coordinator.step(input, now());
+                following
+                    .into_iter()
+                    .rev()
+                    .for_each(|output| line.push_front(output));
+            }
+        }
+    }
+
+    /// Carries out one thing; answers what the coordinator is to be told of it.
+    fn carry_out(&mut self, output: Output) -> Option<Input> {
+        match output {
+            Output::Trigger {
+                checkpoint,
+                full,
+                stop,
+                tasks,
+            } => self.trigger(checkpoint, full, stop, tasks),
+            Output::Store { ticket, command } => {
+                let outcome = perform(&mut self.storage, &command);
+                return Some(Input::Stored { ticket, outcome });
+            }
+            Output::Complete { completed, commit } => {
+                let checkpoint = completed.metadata.checkpoint;
+                tracing::info!(
+                    %checkpoint,
+                    ms = completed.duration_ms,
+                    bytes = completed.bytes_written,
+                    "completed"
+                );
+                match self.commit(&commit) {
+                    Ok(()) => return Some(Input::Committed { checkpoint }),
+                    Err(reason) => self.failure = self.failure.take().or(Some((reason, true))),
+                }
+            }
+            Output::Aborted { checkpoint, reason } => {
+                tracing::warn!(%checkpoint, %reason, "given up");
+                for door in self.doors.values() {
+                    door.tell(TaskCommand::Abort(checkpoint));
+                }
+            }
+            Output::Answer { request, answer } => {
+                if request == FINAL {
+                    self.concluded = Some(answer.map(|completed| completed.metadata.checkpoint));
+                }
+            }
+            Output::Discard(withdrawn) => self.withdraw(&withdrawn),
+            Output::Refused { checkpoint, why } => tracing::debug!(%checkpoint, %why, "refused"),
+            Output::Leftover(error) => tracing::warn!(%error, "left behind"),
+            Output::FailJob { reason, restart } => {
+                self.failure = self.failure.take().or(Some((reason, restart)));
+            }
+        }
+        None
+    }
+
+    fn trigger(
+        &self,
+        checkpoint: CheckpointId,
+        full: bool,
+        stop: Option<bool>,
+        tasks: std::collections::BTreeSet<SubtaskId>,
+    ) {
+        let barrier = Barrier {
+            checkpoint,
+            epoch: Epoch(u64::from(self.attempt.0)),
+            kind: match full {
+                true => BarrierKind::Everything,
+                false => BarrierKind::Changes,
+            },
+        };
+        let stop = stop.map(|drain| match drain {
+            true => Drain::Everything,
+            false => Drain::Nothing,
+        });
+        for task in tasks {
+            if let Some(door) = self.doors.get(&task) {
+                door.tell(TaskCommand::Trigger { barrier, stop });
+            }
+        }
+    }
+
+    /// Commits what a completed checkpoint lists, oldest first.
+    pub(super) fn commit(&mut self, list: &[PendingCommittable]) -> Result<(), String> {
+        for (operator, prepared) in by_operator(list) {
+            let Some(committer) = self.committers.get_mut(&operator) else {
+                return Err(format!(
+                    "the checkpoint lists output of the sink {operator}, which the program does not \
+                     have: give the sink the uid it had"
+                ));
+            };
+            let committed = committer.commit(&prepared);
+            committed.map_err(|error| format!("output could not be made visible: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what will never be committed.
+    fn withdraw(&mut self, list: &[PendingCommittable]) {
+        for (operator, prepared) in by_operator(list) {
+            let Some(committer) = self.committers.get_mut(&operator) else {
+                continue;
+            };
+            if let Err(error) = committer.abort(&prepared) {
+                tracing::warn!(%operator, %error, "left something behind");
+            }
+        }
+    }
+}
+
+/// A list of committables by sink, each in its order.
+fn by_operator(list: &[PendingCommittable]) -> BTreeMap<OperatorId, Vec<Committable>> {
+    let mut sorted: BTreeMap<OperatorId, Vec<Committable>> = BTreeMap::new();
+    for pending in list {
+        let of_sink = sorted.entry(pending.operator).or_default();
+        of_sink.push(Committable(pending.bytes.clone()));
+    }
+    sorted
+}
+
+/// Who commits the output of each sink.
+fn committers_of(job: &Job) -> BTreeMap<OperatorId, Box<dyn Committer>> {
+    let vertices = job.vertices.iter().zip(&job.graph.vertices);
+    let of_vertex = |(vertex, description): (
+        &thalweg_dataflow::graph::JobVertex,
+        &thalweg_dataflow::graph::VertexDescription,
+    )| {
+        let committer = vertex.sink.as_ref()?.committer()?;
+        Some((*description.operator_ids().last()?, committer))
+    };
+    vertices.filter_map(of_vertex).collect()
+}
+
+/// The vertices of a job as checkpoints see them.
+pub(super) fn shapes_of(job: &Job) -> Vec<VertexShape> {
+    let shape = |description: &thalweg_dataflow::graph::VertexDescription| {
+        let names = description
+            .operators
+            .iter()
+            .map(|operator| operator.name.clone());
+        VertexShape {
+            vertex: thalweg_core::ids::VertexId(description.id),
+            name: description.name.clone(),
+            parallelism: description.parallelism,
+            max_parallelism: job.max_parallelism.get(),
+            operators: description.operator_ids().into_iter().zip(names).collect(),
+        }
+    };
+    job.graph.vertices.iter().map(shape).collect()
+}
+
+/// A job that cannot begin.
+pub(super) fn refused(message: impl std::fmt::Display) -> JobError {
+    JobError::rejected(ErrorKind::Invalid, message.to_string())
+}

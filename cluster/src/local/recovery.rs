@@ -1,0 +1,153 @@
+//! What an attempt of a local job begins with: the newest checkpoint, or what its user named, or nothing.
+//!
+//! Entered by the control thread before the tasks are laid out. Blocking. Invariant: what a checkpoint lists is
+//! committed before any task that was restored from it runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use thalweg_core::config::{CheckpointingMode, Configuration, options};
+use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::{AttemptId, JobId};
+use thalweg_core::seam::clock::entropy;
+use thalweg_dataflow::checkpoint::RestoredOperator;
+use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::graph::Job;
+
+use super::checkpointing::{Beginning, Restored, RunDirectory};
+use super::coordination::{Coordination, refused, shapes_of};
+use crate::checkpoint::home::find::{Found, find};
+use crate::checkpoint::home::layout::JobLayout;
+use crate::checkpoint::home::takeover::take_over;
+use crate::checkpoint::restore::{TaskRestore, assign};
+use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
+use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint};
+
+/// Names the newest checkpoint of whatever job wrote last below the directory of all checkpoints.
+const LATEST: &str = "latest";
+
+impl<'j> Coordination<'j> {
+    /// The coordination of a job, if it takes checkpoints or begins with one.
+    pub(crate) fn of(job: &'j Job) -> Result<Option<Self>, JobError> {
+        let configuration = &job.configuration;
+        let settings = settings_of(configuration)?;
+        let named = configuration.get(&options::RECOVERY_PATH);
+        let Some(directory) = &settings.directory else {
+            if settings.interval_ms.is_none() && named.is_none() {
+                return Ok(None);
+            }
+            return Err(refused(
+                "checkpoints need a place: set execution.checkpointing.dir to a directory",
+            ));
+        };
+        let mut storage = DirectoryStorage::new();
+        let restored = match named.as_deref() {
+            Some(LATEST) => latest(&mut storage, directory)?,
+            Some(_) => match &settings.recovery {
+                Some(at) => Some(find(&mut storage, at).map_err(refused)?),
+                None => None,
+            },
+            None => None,
+        };
+        let id = JobId(u128::from(entropy()) << 64 | u128::from(entropy()));
+        let layout = JobLayout::new(directory, id);
+        make_directory(layout.shared().path())?;
+        let takeover = take_over(&mut storage, &layout, settings.retained).map_err(refused)?;
+        let named = (id, job.graph.name.clone());
+        let coordinator =
+            CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
+        Ok(Some(Self::new(job, settings, layout, storage, coordinator)))
+    }
+
+    /// What the next attempt begins with.
+    pub(crate) fn beginning(&mut self, attempt: u32) -> Result<Beginning, JobError> {
+        self.attempt = AttemptId(attempt);
+        let restored = match self.coordinator.restore_point() {
+            Some(point) => Some(self.restore(&point)?),
+            None => None,
+        };
+        Ok(Beginning {
+            directory: self.layout.shared().path().to_owned(),
+            attempt,
+            exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce,
+            restored,
+        })
+    }
+
+    /// Deals a checkpoint out, and commits what it lists.
+    fn restore(&mut self, point: &RestorePoint) -> Result<Restored, JobError> {
+        let shapes = shapes_of(self.job);
+        let plan = assign(&point.metadata, &shapes, self.settings.ignore_unclaimed);
+        let plan = plan.map_err(refused)?;
+        if !plan.dropped.is_empty() {
+            tracing::warn!(operators = ?plan.dropped, "their state is left behind");
+        }
+        self.commit(&plan.commit).map_err(refused)?;
+        tracing::info!(checkpoint = %plan.checkpoint, job = %point.metadata.job_name, "restored");
+        let tasks = plan.tasks.into_iter();
+        Ok(Restored {
+            subtasks: tasks
+                .map(|(task, restore)| (task, operators_of(restore)))
+                .collect(),
+            files: Arc::new(RunDirectory(point.runs.path().to_owned())),
+            keeps_files: point.runs == self.layout.shared(),
+            allow_unclaimed: self.settings.ignore_unclaimed,
+        })
+    }
+}
+
+fn operators_of(restore: TaskRestore) -> Vec<(thalweg_core::ids::OperatorId, RestoredOperator)> {
+    let operators = restore.operators.into_iter();
+    let restored = operators.map(|operator| {
+        let restored = RestoredOperator {
+            runs: operator.runs,
+            parts: operator.parts,
+        };
+        (operator.operator, restored)
+    });
+    restored.collect()
+}
+
+fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobError> {
+    let mut settings = CheckpointSettings::of(configuration).map_err(refused)?;
+    if configuration.get(&options::RECOVERY_PATH).as_deref() == Some(LATEST) {
+        settings.recovery = None;
+    }
+    Ok(settings)
+}
+
+/// The newest checkpoint of all jobs below a directory; none where there is none.
+fn latest(storage: &mut DirectoryStorage, directory: &Location) -> Result<Option<Found>, JobError> {
+    let mut newest: Option<Found> = None;
+    for entry in storage.list(directory).map_err(refused)? {
+        if !entry.directory || entry.name.parse::<JobId>().is_err() {
+            continue;
+        }
+        let found = match find(storage, &directory.child(&entry.name)) {
+            Ok(found) => found,
+            Err(crate::checkpoint::home::find::FindError::Nothing(_)) => continue,
+            Err(error) => return Err(refused(error)),
+        };
+        let age = |found: &Found| (found.metadata.started_ms, found.metadata.checkpoint);
+        if newest
+            .as_ref()
+            .is_none_or(|newest| age(newest) < age(&found))
+        {
+            newest = Some(found);
+        }
+    }
+    Ok(newest)
+}
+
+fn make_directory(path: &Path) -> Result<(), JobError> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        JobError::rejected(
+            ErrorKind::Resource,
+            format!(
+                "the directory for checkpoints {} cannot be made: {error}; let the user who runs the \
+                 job write there, or set execution.checkpointing.dir to another",
+                path.display()
+            ),
+        )
+    })
+}
