@@ -18,5 +18,7 @@ mod end_to_end;
 mod event_time;
 #[path = "random_graphs/mod.rs"]
 mod random_graphs;
+#[path = "recovery/mod.rs"]
+mod recovery;
 #[path = "stage/mod.rs"]
 mod stage;

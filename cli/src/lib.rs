@@ -86,6 +86,7 @@ pub mod source {
 pub mod sink {
     pub use thalweg_core::ErrorKind;
     pub use thalweg_core::event_time::Timestamp;
+    pub use thalweg_core::ids::CheckpointId;
     pub use thalweg_core::shard::step::TurnContext;
     pub use thalweg_dataflow::sink::*;
     pub use thalweg_dataflow::task::{InputStatus, SubtaskInfo};

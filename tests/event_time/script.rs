@@ -73,7 +73,8 @@ fn with_watermarks<T>(dice: &mut Dice, split: Vec<(i64, T, i64)>, percent: u64) 
 
 impl<T: Record + Clone + Sync> Source for Script<T> {
     type Item = T;
-    type Split = usize;
+    /// Which, and how many of its events were read.
+    type Split = (u64, u64);
     type Reader = ScriptReader<T>;
 
     fn name(&self) -> String {
@@ -88,27 +89,34 @@ impl<T: Record + Clone + Sync> Source for Script<T> {
     fn timestamps(&self) -> bool {
         true
     }
-    fn splits(&self, _parallelism: u32) -> Result<Vec<usize>, SourceError> {
-        Ok((0..self.0.len()).collect())
+    fn splits(&self, _parallelism: u32) -> Result<Vec<(u64, u64)>, SourceError> {
+        Ok((0..self.0.len() as u64).map(|split| (split, 0)).collect())
     }
-    fn open(&self, splits: Vec<usize>, _: &SubtaskInfo) -> Result<ScriptReader<T>, SourceError> {
+    fn open(
+        &self,
+        splits: Vec<(u64, u64)>,
+        _: &SubtaskInfo,
+    ) -> Result<ScriptReader<T>, SourceError> {
         assert_eq!(splits.len(), 1, "one subtask for each split");
+        let (split, next) = splits[0];
         Ok(ScriptReader {
-            events: self.0[splits[0]].clone(),
-            next: 0,
+            split,
+            events: self.0[split as usize].clone(),
+            next: next as usize,
         })
     }
 }
 
 /// Reads one split.
 pub(crate) struct ScriptReader<T> {
+    split: u64,
     events: Vec<Event<T>>,
     next: usize,
 }
 
 impl<T: Record + Clone + Sync> SourceReader for ScriptReader<T> {
     type Item = T;
-    type Split = usize;
+    type Split = (u64, u64);
 
     fn poll<O: SourceOutput<T>>(
         &mut self,
@@ -126,7 +134,7 @@ impl<T: Record + Clone + Sync> SourceReader for ScriptReader<T> {
         Ok(SourceStatus::More)
     }
 
-    fn snapshot(&self) -> Vec<usize> {
-        vec![self.next]
+    fn snapshot(&self) -> Vec<(u64, u64)> {
+        vec![(self.split, self.next as u64)]
     }
 }

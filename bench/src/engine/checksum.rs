@@ -3,30 +3,99 @@
 //! [`Checksum`] sums a row's term at once, for chains that are one loop with it. [`Gathered`] keeps what
 //! the terms are made of and sums many together, where rows come one by one.
 //!
-//! Each subtask sums alone and adds its total once, at the end. Lives on the shard of its subtask.
+//! Each subtask sums alone and tells its total at the end. Rows and sum are state of the sink: a run that
+//! was killed and restored ends with those of one that never was. Lives on the shard of its subtask.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thalweg::record::Item;
 use thalweg::sink::{
-    InputStatus, Sink, SinkError, SinkStatus, SinkWriter, SubtaskInfo, Timestamp, TurnContext,
+    CheckpointId, Epoch, ErrorKind, InputStatus, Prepared, Sink, SinkError, SinkStatus, SinkWriter,
+    SubtaskInfo, Timestamp, TurnContext,
 };
 use thalweg_core::simd::on_this_cpu;
 
-/// Rows and checksum of a whole run.
+/// Rows and checksum of a whole run, by subtask.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Total(Arc<Mutex<(u64, u64)>>);
+pub(super) struct Total(Arc<Mutex<BTreeMap<u32, Sums>>>);
 
 impl Total {
     /// Rows, and the wrapping sum of their terms.
     pub(super) fn get(&self) -> (u64, u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = totals.values();
+        let whole = all.fold(Sums::default(), |whole, part| whole.and(*part));
+        (whole.rows, whole.sum)
     }
 
-    fn add(&self, rows: u64, sum: u64) {
-        let mut total = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        total.0 += rows;
-        total.1 = total.1.wrapping_add(sum);
+    /// What a subtask came to; told again after a restart, it takes the place of what it told before.
+    fn tell(&self, subtask: u32, sums: Sums) {
+        let mut totals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.insert(subtask, sums);
+    }
+}
+
+/// Rows and the wrapping sum of their terms.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    rows: u64,
+    sum: u64,
+}
+
+impl Sums {
+    fn and(self, other: Sums) -> Sums {
+        Sums {
+            rows: self.rows + other.rows,
+            sum: self.sum.wrapping_add(other.sum),
+        }
+    }
+}
+
+/// A subtask's sums between checkpoints.
+struct Kept {
+    subtask: u32,
+    sums: Sums,
+    total: Total,
+    /// What was cut and not asked for yet.
+    cut: VecDeque<Prepared>,
+}
+
+impl Kept {
+    fn open(subtask: &SubtaskInfo, total: &Total) -> Self {
+        Self {
+            subtask: subtask.index,
+            sums: Sums::default(),
+            total: total.clone(),
+            cut: VecDeque::new(),
+        }
+    }
+
+    fn restore(mut self, state: &[Vec<u8>]) -> Result<Self, SinkError> {
+        for item in state {
+            let (numbers, rest) = item.as_chunks();
+            let ([rows, sum], []) = (numbers, rest) else {
+                let message = "the checksum in the checkpoint is not two numbers";
+                return Err(SinkError::new(ErrorKind::Data, message));
+            };
+            let (rows, sum) = (u64::from_le_bytes(*rows), u64::from_le_bytes(*sum));
+            self.sums = self.sums.and(Sums { rows, sum });
+        }
+        Ok(self)
+    }
+
+    fn cut(&mut self, checkpoint: Option<CheckpointId>) {
+        let Sums { rows, sum } = self.sums;
+        self.cut.push_back(Prepared {
+            checkpoint,
+            state: vec![[rows.to_le_bytes(), sum.to_le_bytes()].concat()],
+            ..Prepared::default()
+        });
+    }
+
+    fn end(&mut self) {
+        self.total.tell(self.subtask, self.sums);
+        self.cut(None);
     }
 }
 
@@ -57,12 +126,14 @@ where
         "checksum".to_owned()
     }
 
-    fn open(&self, _subtask: &SubtaskInfo) -> Result<Summing<F>, SinkError> {
+    fn open(&self, subtask: &SubtaskInfo) -> Result<Summing<F>, SinkError> {
+        self.restore(subtask, Vec::new())
+    }
+
+    fn restore(&self, at: &SubtaskInfo, state: Vec<Vec<u8>>) -> Result<Summing<F>, SinkError> {
         Ok(Summing {
             term: self.term.clone(),
-            rows: 0,
-            sum: 0,
-            total: self.total.clone(),
+            kept: Kept::open(at, &self.total).restore(&state)?,
         })
     }
 }
@@ -70,9 +141,7 @@ where
 /// The sums of one subtask.
 pub(super) struct Summing<F> {
     term: F,
-    rows: u64,
-    sum: u64,
-    total: Total,
+    kept: Kept,
 }
 
 impl<I, F> SinkWriter<I> for Summing<F>
@@ -82,8 +151,9 @@ where
 {
     #[inline(always)]
     fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
-        self.rows += 1;
-        self.sum = self.sum.wrapping_add((self.term)(&item));
+        let sums = &mut self.kept.sums;
+        sums.rows += 1;
+        sums.sum = sums.sum.wrapping_add((self.term)(&item));
         Ok(())
     }
 
@@ -93,10 +163,18 @@ where
         input: InputStatus,
     ) -> Result<SinkStatus, SinkError> {
         if input == InputStatus::Ended {
-            self.total.add(self.rows, self.sum);
-            (self.rows, self.sum) = (0, 0);
+            self.kept.end();
         }
         Ok(SinkStatus::Done)
+    }
+
+    fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        self.kept.cut(Some(checkpoint));
+        Ok(Epoch::Preparing)
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        self.kept.cut.pop_front()
     }
 }
 
@@ -138,15 +216,21 @@ where
         "checksum".to_owned()
     }
 
-    fn open(&self, _subtask: &SubtaskInfo) -> Result<Gathering<F, T, R>, SinkError> {
+    fn open(&self, subtask: &SubtaskInfo) -> Result<Gathering<F, T, R>, SinkError> {
+        self.restore(subtask, Vec::new())
+    }
+
+    fn restore(
+        &self,
+        subtask: &SubtaskInfo,
+        state: Vec<Vec<u8>>,
+    ) -> Result<Gathering<F, T, R>, SinkError> {
         Ok(Gathering {
             read: self.read.clone(),
             term: self.term.clone(),
             gathered: [R::default(); GROUP],
             count: 0,
-            rows: 0,
-            sum: 0,
-            total: self.total.clone(),
+            kept: Kept::open(subtask, &self.total).restore(&state)?,
         })
     }
 }
@@ -157,9 +241,7 @@ pub(super) struct Gathering<F, T, R> {
     term: T,
     gathered: [R; GROUP],
     count: usize,
-    rows: u64,
-    sum: u64,
-    total: Total,
+    kept: Kept,
 }
 
 impl<F, T: Fn(R) -> u64, R: Copy> Gathering<F, T, R> {
@@ -172,8 +254,8 @@ impl<F, T: Fn(R) -> u64, R: Copy> Gathering<F, T, R> {
             #[inline(always)]
             || rows.iter().map(|row| term(*row)).fold(0, u64::wrapping_add),
         );
-        self.sum = self.sum.wrapping_add(sum);
-        self.rows += self.count as u64;
+        let rows = self.count as u64;
+        self.kept.sums = self.kept.sums.and(Sums { rows, sum });
         self.count = 0;
     }
 }
@@ -196,8 +278,7 @@ where
                 self.count += 1;
             }
             Err(term) => {
-                self.rows += 1;
-                self.sum = self.sum.wrapping_add(term);
+                self.kept.sums = self.kept.sums.and(Sums { rows: 1, sum: term });
             }
         }
         Ok(())
@@ -210,9 +291,18 @@ where
     ) -> Result<SinkStatus, SinkError> {
         if input == InputStatus::Ended {
             self.add_up();
-            self.total.add(self.rows, self.sum);
-            (self.rows, self.sum) = (0, 0);
+            self.kept.end();
         }
         Ok(SinkStatus::Done)
+    }
+
+    fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        self.add_up();
+        self.kept.cut(Some(checkpoint));
+        Ok(Epoch::Preparing)
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        self.kept.cut.pop_front()
     }
 }

@@ -21,6 +21,7 @@ use thalweg::source::{
 struct Squares(u64);
 
 /// The numbers from `next` to `end`, of which those before `next` were read.
+#[record]
 #[derive(Clone)]
 struct Range {
     next: u64,

@@ -1,0 +1,9 @@
+//! Jobs that fail and begin again: nothing is lost, nothing is there twice.
+//!
+//! A program counts in every kind of state, with timers and windows, and writes files. A function in it
+//! panics at drawn records as often as it is told to; each time the job is begun again from its newest
+//! checkpoint, and in the end its files hold exactly what a job that never failed writes.
+
+mod counting;
+mod restarts;
+mod restores;
