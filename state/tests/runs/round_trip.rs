@@ -65,7 +65,7 @@ proptest! {
 
     #[test]
     fn one_section_is_in_order_and_has_no_address_twice(rows in entries(200)) {
-        let run = RunReader::open("run", write(&rows, RunOptions::default(), 50)?.0)?;
+        let run = RunReader::open("run", write(&rows, RunOptions::default().with_section_bytes(1 << 20), 50)?.0)?;
         let read = walk(&run, Clip::all())?;
         prop_assert!(read.is_sorted_by(|one, next| one.place() < next.place()));
         prop_assert_eq!(read.len(), meaning(&rows).len());
