@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_dataflow::sink::{Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::sink::{Epoch, Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 use thalweg_memory::record::Item;
 
@@ -153,13 +154,25 @@ impl<I: Item, F: Format<I>> SinkWriter<I> for PrintWriter<F> {
         _context: &mut TurnContext<'_>,
         _input: InputStatus,
     ) -> Result<SinkStatus, SinkError> {
-        if !self.lines.is_empty() {
-            debug_assert!(self.lines.ends_with('\n'), "only whole lines go out");
-            let put = self.target.put(self.lines.as_bytes());
-            self.lines.clear();
-            put.map_err(|error| refused(self.target.name(), &error))?;
-        }
+        self.put()?;
         Ok(SinkStatus::Done)
+    }
+
+    fn barrier(&mut self, _checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        self.put()?;
+        Ok(Epoch::Published)
+    }
+}
+
+impl<F> PrintWriter<F> {
+    fn put(&mut self) -> Result<(), SinkError> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        debug_assert!(self.lines.ends_with('\n'), "only whole lines go out");
+        let put = self.target.put(self.lines.as_bytes());
+        self.lines.clear();
+        put.map_err(|error| refused(self.target.name(), &error))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `writer` | one subtask's open and ending files |
 //! | `epochs` | which files belong to which checkpoint |
 //! | `bucket`, `rolling`, `encode` | what a program chooses: where, until when, how |
+//! | `leftovers` | what a failed attempt has left behind, removed by the next one |
 //! | `target` | names, what is made, what is cleaned up |
 //! | `part` | one hidden file, written block after block through the shard's reactor |
 //! | `pending` | complete hidden files: how they become visible, or go |
@@ -16,6 +17,7 @@
 mod bucket;
 mod encode;
 mod epochs;
+mod leftovers;
 pub(crate) mod part;
 pub(crate) mod pending;
 mod rolling;

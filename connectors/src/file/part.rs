@@ -2,7 +2,7 @@
 //!
 //! Entered by the writers of file sinks, on the shard of their subtask; every operation wakes their task.
 //! Invariants: one write is in flight at most; [`PartStatus::Durable`] is answered after every byte was
-//! written and synced and the file was closed; the final name is never touched here.
+//! written and synced, and the file's name too; the final name is never touched here.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,12 @@ use super::pending::{Pending, failed, parent};
 pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 /// A buffer that overdrafts have grown beyond this is not kept.
 const LARGEST_KEPT: usize = 4 * BLOCK_BYTES;
+
+/// How a part that was left is opened.
+const RESUME: OpenOptions = OpenOptions {
+    write: true,
+    ..OpenOptions::READ
+};
 
 /// How far a part has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +45,16 @@ enum State {
     MakingHome(OpId),
     New,
     Opening(OpId),
+    /// What was written after the place to go on from is cut off.
+    Cutting(FileId, OpId),
     Open(FileId),
     Writing(FileId, OpId),
+    /// What was written so far is made durable; the file goes on.
+    Saving(FileId, OpId),
+    SavingName(FileId, OpId),
     Syncing(FileId, OpId),
     Closing(OpId),
+    SyncingDirectory(OpId),
     Durable,
 }
 
@@ -50,9 +62,15 @@ enum State {
 pub(crate) struct Part {
     pending: PathBuf,
     last: PathBuf,
+    /// Directories whose entries are to be made durable when the file is: the last one is next.
+    directories: Vec<PathBuf>,
     state: State,
     /// Bytes that are in the file.
     written: u64,
+    /// Of which so many are durable, under the pending name.
+    saved: u64,
+    /// The file is there already, with at least so many bytes.
+    resumed: bool,
     spare: Option<Vec<u8>>,
 }
 
@@ -60,25 +78,39 @@ impl Part {
     /// A part in a directory that is there.
     pub(crate) fn new(pending: PathBuf, last: PathBuf) -> Self {
         Self {
+            directories: vec![parent(&pending).to_owned()],
             pending,
             last,
             state: State::New,
             written: 0,
+            saved: 0,
+            resumed: false,
             spare: None,
         }
     }
 
-    /// The same, in a directory that may have to be made.
-    pub(crate) fn in_new_directory(pending: PathBuf, last: PathBuf) -> Self {
+    /// Goes on with a part that was left at its length in a checkpoint.
+    pub(crate) fn resume(from: Pending) -> Self {
         Self {
-            state: State::Homeless,
-            ..Self::new(pending, last)
+            written: from.len,
+            saved: from.len,
+            resumed: true,
+            ..Self::new(from.pending, from.last)
         }
     }
 
-    /// Whether every byte is on the disk.
-    pub(crate) fn is_durable(&self) -> bool {
-        matches!(self.state, State::Durable)
+    /// The same, in a directory that may have to be made: the first of `within`, which lies in the second,
+    /// and so on.
+    pub(crate) fn within(pending: PathBuf, last: PathBuf, within: Vec<PathBuf>) -> Self {
+        let state = match within.len() {
+            0 | 1 => State::New,
+            _ => State::Homeless,
+        };
+        Self {
+            directories: within,
+            state,
+            ..Self::new(pending, last)
+        }
     }
 
     /// What is to be committed. Only of a durable part.
@@ -105,6 +137,29 @@ impl Part {
         if !block.is_empty() {
             self.submit(file, IoBuffer::from(block), context);
         }
+    }
+
+    /// Bytes that are durable, under the pending name.
+    pub(crate) fn saved(&self) -> u64 {
+        self.saved
+    }
+
+    /// The part as it is to be gone on with, once its first `len` bytes are durable.
+    pub(crate) fn at(&self, len: u64) -> Pending {
+        debug_assert!(len <= self.saved);
+        Pending {
+            pending: self.pending.clone(),
+            last: self.last.clone(),
+            len,
+        }
+    }
+
+    /// Makes what was written durable; more may follow. Only while it is [`PartStatus::Free`].
+    pub(crate) fn save(&mut self, context: &mut TurnContext<'_>) {
+        let State::Open(file) = self.state else {
+            unreachable!("a part is saved when it is free")
+        };
+        self.state = State::Saving(file, context.submit(Op::Sync { file }));
     }
 
     /// No block follows. Only while it is [`PartStatus::Free`].
@@ -134,7 +189,10 @@ impl Part {
                 State::New => {
                     let op = context.submit(Op::Open {
                         path: self.pending.clone(),
-                        options: OpenOptions::WRITE_NEW,
+                        options: match self.resumed {
+                            true => RESUME,
+                            false => OpenOptions::WRITE_NEW,
+                        },
                     });
                     self.state = State::Opening(op);
                     continue;
@@ -143,9 +201,13 @@ impl Part {
                 State::Durable => return Ok(PartStatus::Durable),
                 State::MakingHome(op)
                 | State::Opening(op)
+                | State::Cutting(_, op)
                 | State::Writing(_, op)
+                | State::Saving(_, op)
+                | State::SavingName(_, op)
                 | State::Syncing(_, op)
-                | State::Closing(op) => op,
+                | State::Closing(op)
+                | State::SyncingDirectory(op) => op,
             };
             match context.reactor().take(op) {
                 None => return Ok(PartStatus::Waiting),
@@ -161,38 +223,75 @@ impl Part {
         left: usize,
         context: &mut TurnContext<'_>,
     ) -> Result<(), SinkError> {
-        let (what, result) = match (self.state, result) {
-            (State::MakingHome(_), Ok(Outcome::Done)) => {
-                self.state = State::New;
-                return Ok(());
+        match (self.state, result) {
+            (State::Opening(_), Ok(Outcome::Opened { file, len })) => {
+                return self.opened(file, len, context);
             }
-            (State::MakingHome(_), other) => ("make the directory of", other),
-            (State::Opening(_), Ok(Outcome::Opened { file, .. })) => {
-                self.state = State::Open(file);
-                return Ok(());
-            }
-            (State::Opening(_), other) => ("open", other),
             (State::Writing(file, _), Ok(Outcome::Bytes { buffer, count })) if count > 0 => {
                 self.advance(file, buffer, count, context);
-                return Ok(());
             }
             (State::Writing(..), Ok(Outcome::Bytes { .. })) => {
                 let error = io::Error::from(io::ErrorKind::WriteZero);
-                ("write", Err(IoFailure::from(error)))
+                return Err(self.failed(Err(error.into()), left));
             }
-            (State::Syncing(file, _), Ok(Outcome::Done)) => {
-                self.state = State::Closing(context.submit(Op::Close { file }));
-                return Ok(());
+            (State::Opening(_) | State::Writing(..), other) => {
+                return Err(self.failed(other, left));
             }
-            (State::Syncing(..), other) => ("make durable", other),
-            (State::Closing(_), Ok(Outcome::Done)) => {
-                self.state = State::Durable;
-                return Ok(());
+            (_, Ok(Outcome::Done)) => self.done(context),
+            (_, other) => return Err(self.failed(other, left)),
+        }
+        Ok(())
+    }
+
+    /// The step under way is done: the next one.
+    fn done(&mut self, context: &mut TurnContext<'_>) {
+        self.state = match self.state {
+            State::MakingHome(_) => State::New,
+            State::Cutting(file, _) => State::Open(file),
+            State::Saving(file, _) => {
+                let path = parent(&self.pending).to_owned();
+                State::SavingName(file, context.submit(Op::SyncDirectory { path }))
             }
-            (State::Closing(_), other) => ("close", other),
-            (_, other) => ("write", other),
+            State::SavingName(file, _) => {
+                self.saved = self.written;
+                State::Open(file)
+            }
+            State::Syncing(file, _) => State::Closing(context.submit(Op::Close { file })),
+            State::Closing(_) | State::SyncingDirectory(_) => match self.directories.pop() {
+                Some(path) => State::SyncingDirectory(context.submit(Op::SyncDirectory { path })),
+                None => State::Durable,
+            },
+            other => other,
         };
-        Err(self.failed(what, result, left))
+    }
+
+    fn opened(
+        &mut self,
+        file: FileId,
+        len: u64,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), SinkError> {
+        if len < self.written {
+            return Err(self.shrunk(len));
+        }
+        self.state = match self.resumed {
+            false => State::Open(file),
+            true => {
+                let len = self.written;
+                State::Cutting(file, context.submit(Op::SetLength { file, len }))
+            }
+        };
+        Ok(())
+    }
+
+    fn shrunk(&self, len: u64) -> SinkError {
+        let message = format!(
+            "`{}` has {len} bytes but {} were written before the checkpoint: something else changed it; \
+             restore from another checkpoint",
+            self.pending.display(),
+            self.written
+        );
+        SinkError::new(ErrorKind::Data, message)
     }
 
     fn submit(&mut self, file: FileId, buffer: IoBuffer, context: &mut TurnContext<'_>) {
@@ -224,7 +323,19 @@ impl Part {
         }
     }
 
-    fn failed(&self, what: &str, result: OpResult, left: usize) -> SinkError {
+    fn failed(&self, result: OpResult, left: usize) -> SinkError {
+        let what = match self.state {
+            State::Homeless | State::MakingHome(_) => "make the directory of",
+            State::New | State::Opening(_) => "open",
+            State::Cutting(..) => "cut off the end of",
+            State::Open(_) | State::Writing(..) => "write",
+            State::Closing(_) => "close",
+            State::Saving(..)
+            | State::SavingName(..)
+            | State::Syncing(..)
+            | State::SyncingDirectory(_)
+            | State::Durable => "make durable",
+        };
         let error = match result {
             Err(IoFailure { error, .. }) => error,
             Ok(outcome) => io::Error::other(format!("the driver answered {outcome:?}")),

@@ -8,12 +8,15 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use thalweg_core::config::options;
+use thalweg_core::error::ErrorKind;
 use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError};
 use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::record::Item;
 
 use super::bucket::{BucketBy, Buckets, OneBucket};
 use super::encode::{AsLines, Encoded, Encoder};
+use super::leftovers::WriterState;
 use super::pending::{decode_all, parent, remove, sync_all};
 use super::rolling::RollingPolicy;
 use super::target::Target;
@@ -45,7 +48,8 @@ use crate::format::Format;
 /// becomes visible, by a rename, when the checkpoint that ended it, or the next one after the policy
 /// ended it, is complete; without checkpoints, when the whole job has ended well. So an unbounded job
 /// without checkpoints shows no file: turn checkpoints on. The files of a job that failed or was
-/// cancelled are removed.
+/// cancelled are removed; those of a process that was killed when the job is restored from a checkpoint
+/// of that process.
 pub struct FileSink<I, E = AsLines, B = OneBucket> {
     target: Arc<Target>,
     encoder: E,
@@ -153,19 +157,48 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> Sink<I> for FileSink<I, E, B> {
     }
 
     fn open(&self, subtask: &SubtaskInfo) -> Result<FileSinkWriter<I, E, B>, SinkError> {
-        let mark = self.target.mark().ok_or_else(unprepared)?;
-        Ok(FileSinkWriter::new(
-            Arc::clone(&self.target),
-            mark,
-            subtask.index,
-            (self.encoder.clone(), self.buckets.clone(), self.rolling),
-        ))
+        self.writer(subtask, Vec::new())
+    }
+
+    fn restore(
+        &self,
+        subtask: &SubtaskInfo,
+        state: Vec<Vec<u8>>,
+    ) -> Result<FileSinkWriter<I, E, B>, SinkError> {
+        let restored = state.iter().map(|state| {
+            WriterState::decode(state).ok_or_else(|| {
+                let message = "what a file sink remembered cannot be read back; was it written by another version?";
+                SinkError::new(ErrorKind::Internal, message)
+            })
+        });
+        self.writer(subtask, restored.collect::<Result<_, _>>()?)
     }
 
     fn committer(&self) -> Option<Box<dyn Committer>> {
         Some(Box::new(FileCommitter {
             target: Arc::clone(&self.target),
         }))
+    }
+}
+
+impl<I, E: Clone, B: Clone> FileSink<I, E, B> {
+    fn writer(
+        &self,
+        subtask: &SubtaskInfo,
+        restored: Vec<WriterState>,
+    ) -> Result<FileSinkWriter<I, E, B>, SinkError> {
+        let mark = self.target.mark().ok_or_else(unprepared)?;
+        Ok(FileSinkWriter::new(
+            Arc::clone(&self.target),
+            mark,
+            subtask.index,
+            (self.encoder.clone(), self.buckets.clone(), self.rolling),
+            subtask
+                .configuration
+                .get(&options::CHECKPOINT_INTERVAL)
+                .is_some(),
+            restored,
+        ))
     }
 }
 

@@ -10,14 +10,26 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::seam::clock::entropy;
 use thalweg_dataflow::sink::SinkError;
 
-use super::pending::{entries, failed, invalid, parent, remove, remove_if_empty, sync_all};
+use super::pending::{
+    Pending, entries, failed, invalid, parent, remove, remove_if_empty, sync_all,
+};
 
 /// What a pending file's name ends with.
 const IN_PROGRESS: &str = ".inprogress";
+
+/// Which part a file is: the parts of a writer are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartNumber {
+    /// The mark of the attempt.
+    pub(crate) mark: u64,
+    pub(crate) subtask: u32,
+    pub(crate) number: u64,
+}
 
 /// Where one file sink of one job writes.
 pub(crate) struct Target {
@@ -27,6 +39,9 @@ pub(crate) struct Target {
     /// Tells this attempt's files from all others; 0 before it is drawn.
     mark: AtomicU64,
     made_directory: AtomicBool,
+    /// Pending files that were told to a job with checkpoints, one of which may list them: they are removed
+    /// only when they are listed. Locked once for each checkpoint of a writer.
+    told: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Target {
@@ -37,7 +52,18 @@ impl Target {
             suffix,
             mark: AtomicU64::new(0),
             made_directory: AtomicBool::new(false),
+            told: Mutex::default(),
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These pending files are told to a job with checkpoints.
+    pub(crate) fn tell(&self, parts: &[Pending]) {
+        let parts = parts.iter().map(|part| part.pending.clone());
+        self.told().extend(parts);
     }
 
     /// The same place under other names.
@@ -81,63 +107,79 @@ impl Target {
         Some(self.mark.load(Ordering::Acquire)).filter(|mark| *mark != 0)
     }
 
-    /// The pending and the final name of a subtask's part with this number.
-    pub(crate) fn part(
-        &self,
-        bucket: &str,
-        mark: u64,
-        subtask: u32,
-        number: u64,
-    ) -> (PathBuf, PathBuf) {
+    /// The pending and the final name of a part, and the directories whose entries make it be found.
+    pub(crate) fn part(&self, bucket: &str, part: PartNumber) -> (PathBuf, PathBuf, Vec<PathBuf>) {
+        let PartNumber {
+            mark,
+            subtask,
+            number,
+        } = part;
         let name = format!(
             "{}-{mark:010x}-{subtask}-{number}{}",
             self.prefix, self.suffix
         );
-        let directory = match bucket {
-            "" => self.directory.clone(),
-            bucket => self.directory.join(bucket),
-        };
         // Whoever commits it may have been started elsewhere.
-        let directory = std::path::absolute(&directory).unwrap_or(directory);
+        let own = std::path::absolute(&self.directory).unwrap_or_else(|_| self.directory.clone());
+        let directory = match bucket {
+            "" => own.clone(),
+            bucket => own.join(bucket),
+        };
         let pending = directory.join(format!(".{name}{IN_PROGRESS}"));
-        (pending, directory.join(name))
+        let last = directory.join(name);
+        let within = directory
+            .ancestors()
+            .take_while(|path| path.starts_with(&own));
+        let within = within.map(Path::to_owned).collect();
+        (pending, last, within)
     }
 
-    /// Removes every pending file of this attempt, and what was made for it alone.
+    /// Which part a pending file is, if it is one of this sink.
+    pub(crate) fn pending_part(&self, name: &OsStr) -> Option<PartNumber> {
+        let name = name.to_str()?.strip_suffix(IN_PROGRESS)?;
+        let name = name.strip_suffix(self.suffix.as_str())?;
+        let name = name.strip_prefix('.')?.strip_prefix(self.prefix.as_str())?;
+        let mut fields = name.strip_prefix('-')?.split('-');
+        let part = PartNumber {
+            mark: u64::from_str_radix(fields.next()?, 16).ok()?,
+            subtask: fields.next()?.parse().ok()?,
+            number: fields.next()?.parse().ok()?,
+        };
+        fields.next().is_none().then_some(part)
+    }
+
+    /// Removes every pending file of this attempt that no checkpoint can list, and what was made for the
+    /// attempt alone.
     pub(crate) fn clean_up(&self) -> Result<(), SinkError> {
         if let Some(mark) = self.mark()
             && self.directory.exists()
         {
-            let of_attempt = format!("-{mark:010x}-");
-            self.clean_directory(&self.directory, &of_attempt)?;
+            let own = &self.directory;
+            let own = std::path::absolute(own).map_err(|error| failed("find", own, &error))?;
+            self.clean_directory(&own, mark)?;
+            // What lies in it now, if anything, is not ours.
+            if self.made_directory.load(Ordering::Acquire) {
+                remove_if_empty(&own)?;
+            }
         }
-        match self.made_directory.load(Ordering::Acquire) {
-            true => remove_if_empty(&self.directory),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
-    fn clean_directory(&self, directory: &Path, of_attempt: &str) -> Result<(), SinkError> {
+    /// Answers whether a file of the directory itself was removed.
+    fn clean_directory(&self, directory: &Path, mark: u64) -> Result<bool, SinkError> {
         let mut removed = false;
         for path in entries(directory)? {
             let name = path.file_name().unwrap_or_default();
-            if self.is_pending(name, of_attempt) {
+            let own = self
+                .pending_part(name)
+                .is_some_and(|part| part.mark == mark);
+            if own && !self.told().contains(&path) {
                 remove(&path)?;
                 removed = true;
-            } else if path.is_dir() && !path.is_symlink() {
-                self.clean_directory(&path, of_attempt)?;
+            } else if path.is_dir() && !path.is_symlink() && self.clean_directory(&path, mark)? {
+                remove_if_empty(&path)?;
             }
         }
-        match removed && directory != self.directory {
-            true => remove_if_empty(directory),
-            false => Ok(()),
-        }
-    }
-
-    fn is_pending(&self, name: &OsStr, of_attempt: &str) -> bool {
-        let name = name.as_encoded_bytes();
-        let own = format!(".{}{of_attempt}", self.prefix);
-        name.starts_with(own.as_bytes()) && name.ends_with(IN_PROGRESS.as_bytes())
+        Ok(removed)
     }
 }
 
@@ -148,4 +190,39 @@ fn make_durably(path: &Path) -> Result<(), SinkError> {
     let changed: BTreeSet<PathBuf> = missing.map(|made| parent(made).to_owned()).collect();
     fs::create_dir_all(&path).map_err(|error| failed("make the directory", &path, &error))?;
     sync_all(&changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_name_says_which_part_it_is() {
+        let part = PartNumber {
+            mark: 0xAB,
+            subtask: 3,
+            number: 12,
+        };
+        for (prefix, suffix) in [("part", ""), ("a-b-1", ".csv"), ("x", "-7-8")] {
+            let target = Target::new("out".into(), prefix.into(), suffix.into());
+            let (pending, last, within) = target.part("a/b", part);
+            assert_eq!(
+                target.pending_part(pending.file_name().unwrap()),
+                Some(part)
+            );
+            assert_eq!(target.pending_part(last.file_name().unwrap()), None);
+            let own = std::path::absolute("out").unwrap();
+            assert_eq!(within, [own.join("a/b"), own.join("a"), own]);
+        }
+        let target = Target::new("out".into(), "part".into(), String::new());
+        for other in [
+            ".part-ab-3.inprogress",
+            ".part-ab-3-1-2.inprogress",
+            ".part-xy-3-1.inprogress",
+            ".parts-ab-3-1.inprogress",
+            "part-ab-3-1.inprogress",
+        ] {
+            assert_eq!(target.pending_part(OsStr::new(other)), None, "{other}");
+        }
+    }
 }

@@ -20,10 +20,11 @@ use thalweg_memory::record::Item;
 use super::bucket::{self, Buckets};
 use super::encode::Encoder;
 use super::epochs::{EpochId, Epochs};
+use super::leftovers::{Leftovers, WriterState};
 use super::part::{BLOCK_BYTES, Part, PartStatus};
 use super::pending::{Pending, invalid};
 use super::rolling::RollingPolicy;
-use super::target::Target;
+use super::target::{PartNumber, Target};
 
 /// A writer that holds so many bytes of all its parts waits for the disk.
 const BUFFERED_MOST: usize = 4 * BLOCK_BYTES;
@@ -64,6 +65,14 @@ struct Ending {
     epoch: EpochId,
 }
 
+/// What seals an epoch.
+struct Seal {
+    /// None at the end of the input.
+    checkpoint: Option<CheckpointId>,
+    /// The number of the next part.
+    next: u64,
+}
+
 /// Writes one subtask's files.
 pub struct FileSinkWriter<I, E, B> {
     target: Arc<Target>,
@@ -76,8 +85,8 @@ pub struct FileSinkWriter<I, E, B> {
     /// By bucket.
     open: BTreeMap<String, Open>,
     ending: Vec<Ending>,
-    /// Sealed by a checkpoint, or by the end of the input.
-    epochs: Epochs<Option<CheckpointId>>,
+    epochs: Epochs<Seal>,
+    leftovers: Leftovers,
     /// The number of the next part.
     next: u64,
     /// The bucket of the record in work.
@@ -88,6 +97,8 @@ pub struct FileSinkWriter<I, E, B> {
     /// When the task is woken for the next part that is due.
     alarm: Option<u64>,
     sealed: bool,
+    /// The job takes checkpoints: what is prepared is theirs to commit, or to have removed.
+    checkpoints: bool,
     item: PhantomData<fn(I)>,
 }
 
@@ -97,8 +108,12 @@ impl<I, E, B> FileSinkWriter<I, E, B> {
         mark: u64,
         subtask: u32,
         (encoder, buckets, policy): (E, B, RollingPolicy),
+        checkpoints: bool,
+        restored: Vec<WriterState>,
     ) -> Self {
         Self {
+            checkpoints: checkpoints || !restored.is_empty(),
+            leftovers: Leftovers::new(Arc::clone(&target), restored),
             target,
             mark,
             subtask,
@@ -163,6 +178,7 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> SinkWriter<I> for FileSinkWriter<I, 
         }
         let mut waiting = self.drive_open(context)?;
         waiting |= self.drive_ending(context)?;
+        waiting |= self.leftovers.drive(context);
         self.set_alarm(now, context);
         match waiting {
             true => Ok(SinkStatus::Waiting),
@@ -171,16 +187,26 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> SinkWriter<I> for FileSinkWriter<I, 
     }
 
     fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        self.checkpoints = true;
         self.seal(Some(checkpoint));
         Ok(Epoch::Preparing)
     }
 
     fn prepared(&mut self) -> Option<Prepared> {
-        let (checkpoint, parts) = self.epochs.next_complete()?;
+        let (Seal { checkpoint, next }, parts) = self.epochs.next_complete()?;
+        let state = WriterState {
+            mark: self.mark,
+            subtask: self.subtask,
+            next,
+        };
+        if self.checkpoints {
+            self.target.tell(&parts);
+        }
+        let state = checkpoint.map(|_| state.encode());
         Some(Prepared {
             checkpoint,
             committables: parts.iter().map(Pending::encode).collect(),
-            state: Vec::new(),
+            state: state.into_iter().collect(),
         })
     }
 }
@@ -202,14 +228,14 @@ impl<I: Item, E: Encoder<I>, B> FileSinkWriter<I, E, B> {
             let bucket = bucket.clone();
             self.roll(&bucket);
         }
-        let (pending, last) = self
-            .target
-            .part(&self.bucket, self.mark, self.subtask, self.next);
-        self.next += 1;
-        let part = match self.bucket.is_empty() {
-            true => Part::new(pending, last),
-            false => Part::in_new_directory(pending, last),
+        let number = PartNumber {
+            mark: self.mark,
+            subtask: self.subtask,
+            number: self.next,
         };
+        let (pending, last, within) = self.target.part(&self.bucket, number);
+        self.next += 1;
+        let part = Part::within(pending, last, within);
         let mut block = Vec::new();
         self.encoder.begin(&mut block);
         self.buffered += block.len();
@@ -262,7 +288,7 @@ impl<I, E, B> FileSinkWriter<I, E, B> {
     }
 
     /// The epoch ends: so do all parts.
-    fn seal(&mut self, by: Option<CheckpointId>) {
+    fn seal(&mut self, checkpoint: Option<CheckpointId>) {
         for (_, open) in std::mem::take(&mut self.open) {
             self.ending.push(Ending {
                 part: open.part,
@@ -270,7 +296,8 @@ impl<I, E, B> FileSinkWriter<I, E, B> {
                 epoch: open.epoch,
             });
         }
-        self.epochs.seal(by);
+        let next = self.next;
+        self.epochs.seal(Seal { checkpoint, next });
     }
 
     /// Writes out full blocks; smaller ones too while too much is buffered. Answers whether an operation

@@ -3,17 +3,19 @@
 //! Each subtask has a connection of its own, on its shard. Invariants: one send is in flight at most,
 //! and while it is and the next buffer is full the writer is not ready; whole lines, in order, and the
 //! connection is shut down only after the last one was sent. Sending is publishing: there is nothing to
-//! commit, and a job that runs again sends again.
+//! commit, a checkpoint waits until what came before it was sent, and a job that runs again sends again.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::seam::reactor::{IoBuffer, Op, OpId, Outcome, SocketId};
 use thalweg_core::shard::step::TurnContext;
-use thalweg_dataflow::sink::{Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::sink::{Epoch, Prepared, Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 use thalweg_memory::record::Item;
 
@@ -79,6 +81,9 @@ impl<I: Item, F: Format<I>> Sink<I> for SocketSink<F> {
             format: self.format.clone(),
             lines: String::new(),
             spare: Vec::new(),
+            taken: 0,
+            sent: 0,
+            barriers: VecDeque::new(),
             state: State::Closed { tried: 0 },
         })
     }
@@ -102,6 +107,11 @@ pub struct SocketSinkWriter<F> {
     format: F,
     lines: String,
     spare: Vec<u8>,
+    /// Bytes that were handed to the connection, and those that it has taken.
+    taken: u64,
+    sent: u64,
+    /// Barriers that were not answered, each with the bytes before it.
+    barriers: VecDeque<(CheckpointId, u64)>,
     state: State,
 }
 
@@ -126,6 +136,24 @@ impl<I: Item, F: Format<I>> SinkWriter<I> for SocketSinkWriter<F> {
                 return Ok(status);
             }
         }
+    }
+
+    fn barrier(&mut self, checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
+        let before = self.taken + self.lines.len() as u64;
+        self.barriers.push_back((checkpoint, before));
+        Ok(Epoch::Preparing)
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        let (checkpoint, before) = *self.barriers.front()?;
+        if self.sent < before {
+            return None;
+        }
+        self.barriers.pop_front();
+        Some(Prepared {
+            checkpoint: Some(checkpoint),
+            ..Prepared::default()
+        })
     }
 }
 
@@ -181,12 +209,14 @@ impl<F> SocketSinkWriter<F> {
         context: &mut TurnContext<'_>,
         input: InputStatus,
     ) -> Option<SinkStatus> {
-        let due = input != InputStatus::Available || self.lines.len() >= BUFFER_BYTES;
+        let asked = input != InputStatus::Available || !self.barriers.is_empty();
+        let due = asked || self.lines.len() >= BUFFER_BYTES;
         if due && !self.lines.is_empty() {
             let mut spare = std::mem::take(&mut self.spare);
             spare.clear();
             let next = String::from_utf8(spare).unwrap_or_default();
             let block = std::mem::replace(&mut self.lines, next).into_bytes();
+            self.taken += block.len() as u64;
             let buffer = IoBuffer::from(block);
             let op = context.submit(Op::Send { socket, buffer });
             self.state = State::Sending { socket, op };
@@ -208,6 +238,7 @@ impl<F> SocketSinkWriter<F> {
         count: usize,
         context: &mut TurnContext<'_>,
     ) {
+        self.sent += count as u64;
         buffer.advance(count);
         if buffer.as_slice().is_empty() {
             self.spare = buffer.into_vec();

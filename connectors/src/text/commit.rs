@@ -1,7 +1,8 @@
 //! How the files of a text sink become visible, or go.
 //!
 //! Runs on control threads. Invariants: committing the same list again changes nothing; aborting removes
-//! every pending file of this attempt, whether it was prepared or not, and nothing else.
+//! every pending file of this attempt, whether it was prepared or not, and nothing else, but leaves those
+//! that a checkpoint tells to go on with.
 
 use std::sync::Arc;
 
@@ -24,16 +25,29 @@ impl Committer for TextCommitter {
         if self.target.overwrite {
             self.remove_former(&prepared)?;
         }
+        if let Some((reserved, last)) = self.target.reserved()
+            && prepared
+                .iter()
+                .any(|file| file.last == last && file.pending != reserved)
+        {
+            // Its writer went on with a file of a former attempt.
+            remove(&reserved)?;
+        }
         sync_all(&self.target.directories())
     }
 
     fn abort(&mut self, prepared: &[Committable]) -> Result<(), SinkError> {
-        let listed = decode_all(prepared)?;
-        let listed = listed.into_iter().map(|file| file.pending);
-        // A writer that failed has prepared nothing, but its pending file is there.
-        for pending in listed.chain(self.target.all_pending()) {
-            remove(&pending)?;
+        for file in decode_all(prepared)? {
+            remove(&file.pending)?;
         }
+        if self.target.in_checkpoint() {
+            // Whoever restores that checkpoint goes on with them.
+            return Ok(());
+        }
+        // A writer that failed has prepared nothing, but its pending file is there.
+        self.target
+            .all_pending()
+            .try_for_each(|path| remove(&path))?;
         match self.target.made_directory() {
             true => remove_if_empty(&self.target.path),
             false => Ok(()),

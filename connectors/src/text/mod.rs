@@ -8,7 +8,7 @@
 //! | `decompress`, `unpacking` | the same for packed files |
 //! | `lines` | from blocks of bytes to checked lines |
 //! | `trouble` | what is said when a file cannot be read on |
-//! | `sink`, `commit` | pending files, and how they become visible |
+//! | `sink`, `writer`, `commit` | pending files, and how they become visible |
 //!
 //! Entered by programs through [`TextFiles`] and [`TextFile`]. Readers and writers live on the shard of
 //! their subtask; splits and commits on control threads.
@@ -22,9 +22,11 @@ mod source;
 mod split;
 mod trouble;
 mod unpacking;
+mod writer;
 
 pub use commit::TextCommitter;
-pub use sink::{TextFile, TextFileWriter};
+pub use sink::TextFile;
 pub use source::{TextFiles, TextReader};
 pub use split::{Packing, TextSplit};
 pub(crate) use split::{Search, unreadable};
+pub use writer::TextFileWriter;

@@ -1,9 +1,8 @@
 //! The sink of text files: one line per record, invisible until it is committed.
 //!
 //! A [`TextFile`] is checked on the submitting thread, which also finds a name for this attempt's
-//! pending files; a [`TextFileWriter`] on each subtask's shard fills a buffer while the one before is
-//! being written, and says it is not ready when both are full. Invariants: `prepared` is answered after
-//! everything was written and synced; the final name is touched by the committer only.
+//! pending files, and opened on each subtask's shard. Invariant: the final name is touched by the
+//! committer only.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions as FileOptions};
@@ -12,17 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
-use thalweg_core::event_time::Timestamp;
-use thalweg_core::ids::CheckpointId;
-use thalweg_core::shard::step::TurnContext;
-use thalweg_dataflow::sink::{Committer, Epoch, Prepared, Sink, SinkError, SinkStatus, SinkWriter};
-use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
+use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError};
+use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::record::Item;
 
 use super::commit::TextCommitter;
-use crate::file::part::{BLOCK_BYTES, Part, PartStatus};
-use crate::file::pending::{entries, failed, invalid, parent};
+use super::writer::TextFileWriter;
+use crate::file::part::Part;
+use crate::file::pending::{Pending, decode_all, entries, failed, invalid, parent};
 use crate::format::{Format, Shown};
 
 /// Where a sink writes, shared by its clones: template, writers, committer.
@@ -33,6 +31,8 @@ pub(crate) struct Target {
     attempt: AtomicU32,
     parallelism: AtomicU32,
     made_directory: AtomicBool,
+    /// The pending files are part of a checkpoint, which may be complete: an abort leaves them.
+    in_checkpoint: AtomicBool,
 }
 
 impl Target {
@@ -43,6 +43,7 @@ impl Target {
             attempt: AtomicU32::new(0),
             parallelism: AtomicU32::new(0),
             made_directory: AtomicBool::new(false),
+            in_checkpoint: AtomicBool::new(false),
         })
     }
 
@@ -61,12 +62,31 @@ impl Target {
         last.with_file_name(format!(".{name}.{attempt}.pending"))
     }
 
+    /// The pending name that was reserved for this attempt, with the final name.
+    pub(crate) fn reserved(&self) -> Option<(PathBuf, PathBuf)> {
+        let attempt = self.attempt.load(Ordering::Acquire);
+        let parallelism = self.parallelism.load(Ordering::Acquire);
+        let names = || {
+            let pending = self.pending(0, parallelism, attempt);
+            (absolute(pending), absolute(self.last(0, parallelism)))
+        };
+        (attempt != 0).then(names)
+    }
+
     /// Every pending file this attempt may have.
     pub(crate) fn all_pending(&self) -> impl Iterator<Item = PathBuf> {
         let attempt = self.attempt.load(Ordering::Acquire);
         let parallelism = self.parallelism.load(Ordering::Acquire);
         let subtasks = if attempt == 0 { 0 } else { parallelism };
         (0..subtasks).map(move |subtask| self.pending(subtask, parallelism, attempt))
+    }
+
+    pub(crate) fn enter_checkpoint(&self) {
+        self.in_checkpoint.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn in_checkpoint(&self) -> bool {
+        self.in_checkpoint.load(Ordering::Acquire)
     }
 
     pub(crate) fn made_directory(&self) -> bool {
@@ -183,7 +203,8 @@ fn absolute(path: PathBuf) -> PathBuf {
 ///
 /// One subtask writes a file at exactly the path; several write a directory at the path with a file
 /// `part-<subtask>` each. Until the job has ended well the files are hidden (`.<name>.<attempt>.pending`);
-/// they appear under their names when it is committed, and go when it fails.
+/// they appear under their names when it is committed, and go when it fails. A job that is restored from a
+/// checkpoint goes on with the hidden files of that checkpoint: what was written after it is cut off.
 #[derive(Clone)]
 pub struct TextFile<F = Shown> {
     target: Arc<Target>,
@@ -197,6 +218,18 @@ impl TextFile {
             target: Target::new(path.into(), false),
             format: Shown,
         }
+    }
+}
+
+impl<F: Clone> TextFile<F> {
+    fn writer(&self, own: Part, others: Vec<Part>, subtask: &SubtaskInfo) -> TextFileWriter<F> {
+        let interval = subtask.configuration.get(&options::CHECKPOINT_INTERVAL);
+        TextFileWriter::new(
+            Arc::clone(&self.target),
+            self.format.clone(),
+            (own, others),
+            interval.is_some(),
+        )
     }
 }
 
@@ -240,85 +273,40 @@ impl<I: Item, F: Format<I>> Sink<I> for TextFile<F> {
             return Err(SinkError::new(ErrorKind::Internal, message));
         }
         let (index, parallelism) = (subtask.index, subtask.parallelism);
-        Ok(TextFileWriter {
-            format: self.format.clone(),
-            lines: String::with_capacity(BLOCK_BYTES),
-            part: Part::new(
-                absolute(self.target.pending(index, parallelism, attempt)),
-                absolute(self.target.last(index, parallelism)),
-            ),
-            told: false,
-        })
+        let part = Part::new(
+            absolute(self.target.pending(index, parallelism, attempt)),
+            absolute(self.target.last(index, parallelism)),
+        );
+        Ok(self.writer(part, Vec::new(), subtask))
+    }
+
+    fn restore(
+        &self,
+        subtask: &SubtaskInfo,
+        state: Vec<Vec<u8>>,
+    ) -> Result<TextFileWriter<F>, SinkError> {
+        let files: Vec<_> = state.into_iter().map(Committable).collect();
+        let files = decode_all(&files)?;
+        let own = absolute(self.target.path.clone());
+        let fits = |file: &&Pending| match subtask.parallelism {
+            1 => file.last == own,
+            _ => file.last.parent() == Some(own.as_path()),
+        };
+        if let Some(file) = files.iter().find(|file| !fits(file)) {
+            let what = "was begun at another path, or by one subtask as a file and not by several as a directory: \
+                        restore it with the path and the parallelism it had, or use a FileSink";
+            return Err(invalid(&file.last, what));
+        }
+        let mut files = files.into_iter().map(Part::resume);
+        match files.next() {
+            Some(own) => Ok(self.writer(own, files.collect(), subtask)),
+            None => Sink::<I>::open(self, subtask),
+        }
     }
 
     fn committer(&self) -> Option<Box<dyn Committer>> {
         Some(Box::new(TextCommitter {
             target: Arc::clone(&self.target),
         }))
-    }
-}
-
-/// Writes one subtask's file.
-pub struct TextFileWriter<F> {
-    format: F,
-    /// What is next to be written, in whole lines.
-    lines: String,
-    part: Part,
-    told: bool,
-}
-
-impl<I: Item, F: Format<I>> SinkWriter<I> for TextFileWriter<F> {
-    #[inline]
-    fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
-        self.format.format(&item, &mut self.lines);
-        self.lines.push('\n');
-        Ok(())
-    }
-
-    #[inline]
-    fn ready(&self) -> bool {
-        self.lines.len() < BLOCK_BYTES
-    }
-
-    fn end_turn(
-        &mut self,
-        context: &mut TurnContext<'_>,
-        input: InputStatus,
-    ) -> Result<SinkStatus, SinkError> {
-        let ended = input == InputStatus::Ended;
-        loop {
-            match self.part.drive(self.lines.len(), context)? {
-                PartStatus::Waiting => return Ok(SinkStatus::Waiting),
-                PartStatus::Durable => return Ok(SinkStatus::Done),
-                PartStatus::Free if ended && self.lines.is_empty() => self.part.finish(context),
-                PartStatus::Free if ended || self.lines.len() >= BLOCK_BYTES => {
-                    let next = self.part.take_spare();
-                    debug_assert!(next.is_empty());
-                    let next = String::from_utf8(next).unwrap_or_default();
-                    let block = std::mem::replace(&mut self.lines, next).into_bytes();
-                    self.part.put(block, context);
-                }
-                PartStatus::Free => return Ok(SinkStatus::Done),
-            }
-        }
-    }
-
-    /// One file holds all lines of the job, so there is nothing to show before its end.
-    fn barrier(&mut self, _checkpoint: CheckpointId) -> Result<Epoch, SinkError> {
-        Err(SinkError::new(
-            ErrorKind::Invalid,
-            "a text file is written as a whole and cannot take part in checkpoints: write to a directory \
-             of files that roll (FileSink), or run without checkpoints",
-        ))
-    }
-
-    fn prepared(&mut self) -> Option<Prepared> {
-        if !self.part.is_durable() || std::mem::replace(&mut self.told, true) {
-            return None;
-        }
-        Some(Prepared {
-            committables: vec![self.part.prepared().encode()],
-            ..Prepared::default()
-        })
     }
 }

@@ -278,12 +278,10 @@ where
         };
         let status = around.turn(1000, |context| writer.end_turn(context, input))?;
         if status == SinkStatus::Done && input == InputStatus::Ended {
-            let mut all = Vec::new();
-            while let Some(prepared) = writer.prepared() {
-                assert_eq!(prepared.checkpoint, None, "there was no barrier");
-                all.extend(prepared.committables);
-            }
-            return Ok(all);
+            let prepared = writer.prepared().unwrap_or_default();
+            assert_eq!(prepared.checkpoint, None);
+            assert_eq!(writer.prepared(), None, "prepares once");
+            return Ok(prepared.committables);
         }
         if status == SinkStatus::Waiting {
             around.wait();

@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod drive;
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod files;
 #[cfg(test)]
 mod monitor;

@@ -15,7 +15,7 @@ use crate::drive::{MOST_TURNS, Surroundings, subtask, write};
 use crate::sinks::{Pair, lines, pairs};
 
 /// The paths of all files below a directory that are not hidden, or all that are; relative, sorted.
-fn below(directory: &Path, hidden: bool) -> Vec<String> {
+pub(crate) fn below(directory: &Path, hidden: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = vec![directory.to_owned()];
     while let Some(next) = left.pop() {
@@ -38,7 +38,7 @@ fn visible(directory: &Path) -> Vec<String> {
     below(directory, false)
 }
 
-fn contents(directory: &Path) -> Vec<String> {
+pub(crate) fn contents(directory: &Path) -> Vec<String> {
     let read = |name: &String| fs::read_to_string(directory.join(name)).unwrap();
     visible(directory).iter().map(read).collect()
 }
@@ -244,8 +244,7 @@ impl<W: SinkWriter<u64>> Timed<W> {
 
     fn end(mut self) -> Vec<Committable> {
         self.rest(InputStatus::Ended);
-        let prepared = std::iter::from_fn(|| self.writer.prepared());
-        prepared.flat_map(|epoch| epoch.committables).collect()
+        self.writer.prepared().unwrap().committables
     }
 }
 

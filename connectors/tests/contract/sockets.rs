@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use thalweg_connectors::{SocketSink, SocketText};
 use thalweg_core::ErrorKind;
-use thalweg_dataflow::sink::Sink;
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
+use thalweg_dataflow::sink::{Epoch, Sink, SinkStatus, SinkWriter};
 use thalweg_dataflow::source::{Source, SourceError, SourceReader, SourceStatus};
+use thalweg_dataflow::task::InputStatus;
 use thalweg_memory::record::Str;
 
 use crate::drive::{Kept, Surroundings, subtask, write};
@@ -115,6 +118,44 @@ fn the_sink_sends_every_line_and_ends_the_connection() {
     assert_eq!(around.reactor.open_handles(), 0, "closes what it opens");
     let sent: String = (0..30_000).map(|i| format!("{i}\n")).collect();
     assert!(server.join().unwrap() == sent);
+}
+
+#[test]
+fn a_checkpoint_waits_until_what_came_before_it_was_sent() {
+    let (listener, address) = listen();
+    let sink = SocketSink::new(address);
+    <SocketSink as Sink<u64>>::prepare(&sink, 1).unwrap();
+    let server = std::thread::Builder::new()
+        .spawn(move || {
+            let (mut stream, _): (TcpStream, _) = listener.accept().unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        })
+        .unwrap();
+    let mut around = Surroundings::new(5);
+    let mut writer = <SocketSink as Sink<u64>>::open(&sink, &subtask(0, 1, 100)).unwrap();
+    let mut turn = |writer: &mut _, input| {
+        let status = around.turn(1000, |cx| SinkWriter::<u64>::end_turn(writer, cx, input));
+        around.wait();
+        status.unwrap()
+    };
+    (0..100).for_each(|i| SinkWriter::<u64>::write(&mut writer, i, Timestamp::NONE).unwrap());
+    let epoch = SinkWriter::<u64>::barrier(&mut writer, CheckpointId(7)).unwrap();
+    assert_eq!(epoch, Epoch::Preparing);
+    assert_eq!(SinkWriter::<u64>::prepared(&mut writer), None);
+    let prepared = loop {
+        // More input waits: it is the barrier that sends them.
+        turn(&mut writer, InputStatus::Available);
+        if let Some(prepared) = SinkWriter::<u64>::prepared(&mut writer) {
+            break prepared;
+        }
+    };
+    assert_eq!(prepared.checkpoint, Some(CheckpointId(7)));
+    assert_eq!(SinkWriter::<u64>::prepared(&mut writer), None);
+    while turn(&mut writer, InputStatus::Ended) != SinkStatus::Done {}
+    let sent: String = (0..100).map(|i| format!("{i}\n")).collect();
+    assert_eq!(server.join().unwrap(), sent);
 }
 
 #[test]

@@ -8,36 +8,17 @@ use std::fs;
 use tempfile::TempDir;
 use thalweg_connectors::{Collection, Generator, Sequence, TextFiles};
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::ids::ShardId;
-use thalweg_core::key_group::KeyHash;
 use thalweg_dataflow::source::{Source, SourceReader, SourceStatus};
+use thalweg_memory::SavedRecord;
 use thalweg_memory::record::{Item, Record};
-use thalweg_memory::{Buffer, BufferWriter, Cursor, Entry, EntryLayout, Segment};
 
 use crate::drive::{Kept, MOST_TURNS, Surroundings, subtask};
 use crate::files::{gzip, line, lines_of, text, zstd};
 
-const LAYOUT: EntryLayout = EntryLayout {
-    hash: false,
-    timestamp: false,
-};
-
 /// What another process makes of the record.
 pub(crate) fn travelled<R: Record>(record: R) -> R {
-    const BYTES: usize = 1 << 16;
-    let mut writer = BufferWriter::new(Segment::overdraft(ShardId(0), BYTES));
-    let put = writer.put::<R>(LAYOUT, KeyHash(0), Timestamp::NONE, &record);
-    put.unwrap();
-    let used = writer.used_bytes();
-    let sent = writer.seal().into_segment().unwrap();
-    let mut segment = Segment::overdraft(ShardId(0), BYTES);
-    segment.bytes_mut()[..used].copy_from_slice(&sent.bytes()[..used]);
-    let adopted = Buffer::adopt::<R>(segment, LAYOUT, used, &[]);
-    let buffer = adopted.map_err(|(_, damaged)| damaged).unwrap();
-    let mut entries = [Entry::default()];
-    let count = buffer.scan::<R>(LAYOUT, &mut Cursor::default(), &mut entries);
-    assert_eq!(count, 1);
-    buffer.item::<R>(&entries[0])
+    let bytes = SavedRecord::new().archive(&record).to_vec();
+    SavedRecord::new().revive(&bytes).unwrap()
 }
 
 /// Reads at most so many records; answers them and the splits that are left.

@@ -207,18 +207,28 @@ impl BuildContext {
         self.gate.take().ok_or_else(|| self.missing("input gate"))
     }
 
+    /// The splits that the operator at this place still had to read, if it was restored.
+    pub(crate) fn restored_splits<S: Record>(
+        &self,
+        place: usize,
+    ) -> Result<Option<Vec<S>>, BuildError> {
+        let restored = self.restored(place);
+        let Some(items) = restored.and_then(|(_, from)| from.items(SPLITS)) else {
+            return Ok(None);
+        };
+        let mut saved = SavedRecord::new();
+        let splits = items.iter().map(|item| saved.revive(item)).collect();
+        let splits: Result<Vec<S>, _> = splits;
+        splits.map(Some).map_err(|error| {
+            let name = self.operator_name(place);
+            self.refused(&name, format!("a restored position: {error}"))
+        })
+    }
+
     /// The splits of the source at the head: those it still had to read, if the job is restored.
     pub(crate) fn take_splits<S: Record>(&mut self) -> Result<Vec<S>, BuildError> {
-        let restored = self.restored(0).and_then(|(_, from)| from.items(SPLITS));
-        if let Some(items) = restored {
-            let mut saved = SavedRecord::new();
-            let splits: Result<Vec<S>, _> = items.iter().map(|item| saved.revive(item)).collect();
-            return splits.map_err(|error| {
-                self.refused(
-                    &self.operator_name(0),
-                    format!("a restored position: {error}"),
-                )
-            });
+        if let Some(splits) = self.restored_splits(0)? {
+            return Ok(splits);
         }
         let splits = self.splits.take().and_then(|any| any.downcast().ok());
         match splits {

@@ -3,7 +3,8 @@
 //! For inputs that one task discovers and many read: the discoverer is a source whose records are the
 //! splits of another source, an exchange deals them out, and this operator hosts that other source's
 //! reader. Invariants: splits of one subtask are read in the order in which they came, as far as the
-//! reader keeps it; a watermark passes when everything that came before it was read.
+//! reader keeps it; a watermark passes when everything that came before it was read; a checkpoint holds the
+//! splits that were not read to their end, with their positions.
 
 mod stage;
 
@@ -67,11 +68,10 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let reader = self
-            .source
-            .open(Vec::new(), context.info())
-            .map_err(|error| context.refused(&name, error))?;
-        let stage = ReadStage::new(&name, reader, next, context);
+        let restored = context.restored_splits(self.place)?.unwrap_or_default();
+        let opened = self.source.open(restored, context.info());
+        let reader = opened.map_err(|error| context.refused(&name, error))?;
+        let stage = ReadStage::new(&name, self.place, reader, next, context);
         self.pipe.build(stage, context)
     }
 }

@@ -1,18 +1,21 @@
 //! The stage of a chain that hosts a reader.
 //!
 //! Splits are only handed to the reader when they are pushed; it is polled when the turn ends, where
-//! there is a reactor and a waker. Lives on the shard of its task.
+//! there is a reactor and a waker. A barrier does not wait for what is still to be read: it takes the
+//! splits with it, and passes. Lives on the shard of its task.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::shard::panic::OperatorScope;
-use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
+use thalweg_memory::{Mark, SavedRecord};
 use thalweg_network::Event;
+use thalweg_state::{OperatorPart, Redistribution};
 
 use super::SplitReader;
+use crate::checkpoint::{SPLITS, TaskAnswers};
 use crate::source::SourceStatus;
 use crate::task::{BuildContext, ChainTurn, Emit, Failure, InputStatus, Push, Stage, Untimed};
 
@@ -21,6 +24,9 @@ pub(super) const MOST_UNREAD: usize = 64;
 
 pub(super) struct ReadStage<R, N> {
     name: Rc<str>,
+    /// Of the operator in its chain.
+    place: usize,
+    answers: TaskAnswers,
     reader: R,
     next: Untimed<N>,
     failure: Failure,
@@ -33,14 +39,23 @@ pub(super) struct ReadStage<R, N> {
 }
 
 impl<R: SplitReader, N: Push<R::Item>> ReadStage<R, N> {
-    pub(super) fn new(name: &str, reader: R, next: N, context: &BuildContext) -> Self {
+    pub(super) fn new(
+        name: &str,
+        place: usize,
+        reader: R,
+        next: N,
+        context: &BuildContext,
+    ) -> Self {
+        let unread = reader.unread();
         Self {
             name: name.into(),
+            place,
+            answers: context.answers(),
             reader,
             next: Untimed(next),
             failure: context.failure(),
-            added: 0,
-            busy: false,
+            added: unread as u64,
+            busy: unread > 0,
             held: VecDeque::new(),
         }
     }
@@ -106,6 +121,18 @@ where
     }
 
     fn event(&mut self, event: Event) {
+        if let Event::Barrier(barrier) = event {
+            let mut saved = SavedRecord::new();
+            let splits = self.reader.snapshot();
+            let items = splits.iter().map(|split| saved.archive(split).to_vec());
+            let part = OperatorPart {
+                name: SPLITS.to_owned(),
+                redistribution: Redistribution::Split,
+                items: items.collect(),
+            };
+            let checkpoint = barrier.checkpoint;
+            self.answers.add_part(checkpoint, self.place, part);
+        }
         self.next.0.event(event);
     }
 
