@@ -212,6 +212,10 @@ fn check_descriptor(
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are what is tried"
+)]
 mod tests {
     use super::*;
 
