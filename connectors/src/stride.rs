@@ -92,19 +92,45 @@ pub trait Produce: Clone + Send + 'static {
 }
 
 /// Reads the strides of one subtask, all at once or as they fall due.
+///
+/// Those of a former parallelism are read side by side: each is a split of its own, so that event time may
+/// go on in one while it stands in another.
 pub struct StrideReader<P> {
-    strides: VecDeque<Stride>,
+    strides: VecDeque<Run>,
     produce: P,
     pace: Option<Pace>,
+    /// Whether there was more than one: then the output is told of splits.
+    several: bool,
+    named: bool,
+}
+
+/// A stride in work.
+struct Run {
+    split: u64,
+    stride: Stride,
 }
 
 impl<P: Produce> StrideReader<P> {
     /// A reader of these strides; paced, record *i* is held back until it is due.
     pub(crate) fn new(strides: Vec<Stride>, produce: P, records_per_second: Option<f64>) -> Self {
+        let left = strides.into_iter().filter(|stride| stride.left > 0);
+        let runs = (0..).zip(left).map(|(split, stride)| Run { split, stride });
+        let strides: VecDeque<Run> = runs.collect();
         Self {
-            strides: strides.into_iter().filter(|run| run.left > 0).collect(),
+            several: strides.len() > 1,
+            named: false,
+            strides,
             produce,
             pace: records_per_second.map(Pace::new),
+        }
+    }
+
+    /// Names all splits that are read side by side, before the first record.
+    fn name_splits<O: SourceOutput<P::Record>>(&mut self, out: &mut O) {
+        if self.several && !std::mem::replace(&mut self.named, true) {
+            self.strides
+                .iter()
+                .for_each(|run| out.begin_split(run.split));
         }
     }
 
@@ -113,17 +139,25 @@ impl<P: Produce> StrideReader<P> {
         out: &mut O,
         context: &mut TurnContext<'_>,
     ) -> SourceStatus {
-        let first = self.strides.iter().map(|run| run.next).min();
+        self.name_splits(out);
+        let several = self.several;
+        let first = self.strides.iter().map(|run| run.stride.next).min();
         let (Some(pace), Some(first)) = (&mut self.pace, first) else {
             return SourceStatus::Finished;
         };
         let now = context.reactor().now();
         let due = pace.due_before(first, now);
-        for run in &mut self.strides {
-            run.emit(&self.produce, run.below(due), out);
+        for Run { split, stride } in &mut self.strides {
+            if several {
+                out.begin_split(*split);
+            }
+            stride.emit(&self.produce, stride.below(due), out);
+            if several && stride.left == 0 {
+                out.end_split(*split);
+            }
         }
-        self.strides.retain(|run| run.left > 0);
-        match self.strides.iter().map(|run| run.next).min() {
+        self.strides.retain(|run| run.stride.left > 0);
+        match self.strides.iter().map(|run| run.stride.next).min() {
             None => SourceStatus::Finished,
             Some(next) if next < due => SourceStatus::More,
             Some(next) => {
@@ -147,11 +181,19 @@ impl<P: Produce> SourceReader for StrideReader<P> {
         if self.pace.is_some() {
             return Ok(self.poll_paced(out, context));
         }
-        let Some(run) = self.strides.front_mut() else {
+        self.name_splits(out);
+        let several = self.several;
+        let Some(Run { split, stride }) = self.strides.front_mut() else {
             return Ok(SourceStatus::Finished);
         };
-        run.emit(&self.produce, u64::MAX, out);
-        if run.left == 0 {
+        if several {
+            out.begin_split(*split);
+        }
+        stride.emit(&self.produce, u64::MAX, out);
+        if stride.left == 0 {
+            if several {
+                out.end_split(*split);
+            }
             self.strides.pop_front();
         } else if self.strides.len() > 1 {
             // Strides of a former parallelism: none may starve behind one without an end.
@@ -164,7 +206,7 @@ impl<P: Produce> SourceReader for StrideReader<P> {
     }
 
     fn snapshot(&self) -> Vec<Stride> {
-        self.strides.iter().copied().collect()
+        self.strides.iter().map(|run| run.stride).collect()
     }
 }
 

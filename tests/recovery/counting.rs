@@ -220,14 +220,14 @@ pub(crate) fn lines(directory: &Path) -> BTreeMap<String, u32> {
         return lines;
     };
     for entry in entries {
-        let path = entry.expect("a directory can be read").path();
+        let path = entry.unwrap().path();
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned());
         if path.is_dir() || name.is_some_and(|name| name.starts_with('.')) {
             continue;
         }
-        let text = std::fs::read_to_string(&path).expect("a file can be read");
+        let text = std::fs::read_to_string(&path).unwrap();
         for line in text.lines() {
             *lines.entry(line.to_owned()).or_insert(0) += 1;
         }

@@ -73,18 +73,18 @@ pub(super) fn program(environment: &Environment, query: Query, count: u64, per_m
                 .sink(Checksum::new(|row: &(u64, u64)| h2(row.0, row.1), &total));
         }
         Query::Q5 => {
-            let bids = bids_of(in_time(events(environment, count, per_ms)));
+            let bids = bids_of(events_in_time(environment, count, per_ms));
             hot_auctions::query(bids).sink(Checksum::new(
                 |row: &(u64, i64, u64)| h3(row.0, row.1 as u64, row.2),
                 &total,
             ));
         }
         Query::Q7 => {
-            let bids = bids_of(in_time(events(environment, count, per_ms)));
+            let bids = bids_of(events_in_time(environment, count, per_ms));
             highest_bid::query(bids).sink(Checksum::new(bid_term, &total));
         }
         Query::Q8 => {
-            let events = in_time(events(environment, count, per_ms));
+            let events = events_in_time(environment, count, per_ms);
             new_sellers::query(events).sink(Checksum::new(
                 |row: &(u64, String, i64)| h3(row.0, java_hash(row.1.as_bytes()), row.2 as u64),
                 &total,
@@ -110,11 +110,18 @@ fn events(
     }))
 }
 
-/// The events with watermarks: their times never go back.
-fn in_time(
-    events: DataStream<Event, impl Pipe<Out = Event>>,
-) -> DataStream<Event, impl Pipe<Out = Event>> {
-    events.assign_timestamps_and_watermarks(WatermarkStrategy::for_monotonous_timestamps())
+/// The events with watermarks, made where they are read: their times never go back within a split.
+fn events_in_time(
+    environment: &Environment,
+    count: u64,
+    per_ms: u64,
+) -> DataStream<Event, impl Pipe<Out = Event> + use<>> {
+    let make = move |n| {
+        let time = Timestamp(nexmark::time(n, per_ms));
+        (nexmark::event(n, per_ms), time)
+    };
+    let strategy = WatermarkStrategy::<Event>::for_monotonous_timestamps();
+    environment.source_with(Generator::timed(count, make), strategy)
 }
 
 /// The bids among events.

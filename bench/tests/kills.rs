@@ -1,0 +1,102 @@
+//! A process that is killed with SIGKILL, again and again, ends with the rows and the checksum of one that
+//! never was.
+//!
+//! Each time the next process goes on from the newest checkpoint, at another parallelism. What is expected
+//! comes from the work by hand, which shares no code with the engine.
+//! `THALWEG_KILLS` says how often each workload is killed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Kills of each workload, unless the environment says otherwise.
+const KILLS: u32 = 4;
+/// How long a process lives, at least; a few times that at most.
+const LIFE: Duration = Duration::from_millis(150);
+
+fn kills() -> u32 {
+    let said = std::env::var("THALWEG_KILLS");
+    said.map_or(KILLS, |said| said.parse().unwrap())
+}
+
+/// The workload on the engine, in a process of its own.
+fn start(workload: &str, records: u64, parallelism: u32, checkpoints: &Path) -> Child {
+    let settings = [
+        "execution.checkpointing.interval=20ms".to_owned(),
+        format!("execution.checkpointing.dir={}", checkpoints.display()),
+        "execution.state-recovery.path=latest".to_owned(),
+        "thalweg.shard.pin=false".to_owned(),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg-bench"));
+    command.args(["run", workload, "--records", &records.to_string()]);
+    command.args(["--parallelism", &parallelism.to_string()]);
+    command.args(settings.iter().flat_map(|setting| ["-D", setting]));
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// What the process says at its end; none if it did not come to it within `life`.
+fn live(mut child: Child, life: Duration) -> Option<Value> {
+    let mut output = child.stdout.take().unwrap();
+    let (say, hear) = sync_channel(1);
+    let reader = std::thread::Builder::new().spawn(move || {
+        let mut text = String::new();
+        let read = std::io::Read::read_to_string(&mut output, &mut text);
+        let _ = say.send(read.map(|_| text));
+    });
+    let said = hear.recv_timeout(life);
+    if said.is_err() {
+        child.kill().unwrap();
+    }
+    child.wait().unwrap();
+    reader.unwrap().join().unwrap();
+    let text = said.ok()?.unwrap();
+    Some(serde_json::from_str(text.trim()).unwrap())
+}
+
+fn survives(workload: &str, records: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut killed = 0;
+    let ended = loop {
+        let parallelism = [2, 3, 1, 4][killed as usize % 4];
+        let child = start(workload, records, parallelism, directory.path());
+        let life = match killed < kills() {
+            true => LIFE * (2 + killed % 5),
+            false => Duration::from_secs(300),
+        };
+        match live(child, life) {
+            Some(ended) => break ended,
+            None => killed += 1,
+        }
+        assert!(killed <= kills(), "it comes to its end when it is let");
+    };
+    println!("{workload}: killed {killed} times");
+    assert!(killed > 0, "{workload}: it ended before it could be killed");
+    let hand = Command::new(env!("CARGO_BIN_EXE_thalweg-bench"))
+        .args(["limit", workload, "--records", &records.to_string()])
+        .output()
+        .unwrap();
+    let hand: Value = serde_json::from_slice(&hand.stdout).unwrap();
+    for what in ["rows_out", "checksum"] {
+        assert_eq!(ended[what], hand[what], "{workload}: {what}");
+    }
+}
+
+#[test]
+fn running_sums_survive() {
+    survives("sum", 4_000_000);
+}
+
+#[test]
+fn windows_gathered_before_the_exchange_survive() {
+    survives("win", 12_000_000);
+}
+
+#[test]
+fn joined_windows_survive() {
+    survives("q8", 6_000_000);
+}
