@@ -3,11 +3,11 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`layout`] | the names in it |
-//! | [`pointer`] | which checkpoint is the newest |
-//! | [`find`] | reading a checkpoint |
+//! | [`mod@pointer`] | which checkpoint is the newest |
+//! | [`mod@find`] | reading a checkpoint |
 //! | [`takeover`] | becoming the one who leads the job's checkpoints |
 //!
-//! Entered by the control thread, which may block in [`find`] and [`takeover`]. Invariant: what is the newest is
+//! Entered by the control thread, which may block in [`mod@find`] and [`takeover`]. Invariant: what is the newest is
 //! said by one file that is created and never changed.
 
 pub mod find;

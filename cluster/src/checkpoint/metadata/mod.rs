@@ -3,7 +3,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`model`] | the content |
-//! | [`format`] | its bytes, version 1, and what is checked when they are read |
+//! | [`mod@format`] | its bytes, version 1, and what is checked when they are read |
 //! | `bytes` | numbers, texts and lists as bytes |
 //!
 //! Written last, read first. Pure functions over bytes; lives on any thread. Invariant: what
