@@ -1,4 +1,4 @@
-//! The binary: starts programs, shows their plans, tells what a host offers.
+//! The binary: starts programs, shows their plans, looks at checkpoints, tells what a host offers.
 //!
 //! One command is one file under [`command`]; composition and exit codes are here. Lives on one
 //! thread. Invariant: exit code 0 only if the command did what it was asked to; 2 for arguments that
@@ -25,6 +25,7 @@ enum Command {
     Info(command::info::Info),
     Doctor(command::doctor::Doctor),
     Config(command::config::Config),
+    Checkpoint(command::checkpoint::Checkpoint),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Info(info) => info.execute(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Config(config) => config.execute(),
+        Command::Checkpoint(checkpoint) => checkpoint.execute(),
     };
     match outcome {
         Ok(code) => code,

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "command/checkpoints.rs"]
+mod checkpoints;
 #[path = "command/process.rs"]
 mod process;
 #[path = "command/signals.rs"]

@@ -2,6 +2,7 @@
 //!
 //! Entered by `main`. A verb is a clap struct with an `execute` that answers the exit code.
 
+pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod info;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crc32c::crc32c;
-use thalweg_core::ids::{JobId, SubtaskId};
+use thalweg_core::ids::{AttemptId, JobId, SubtaskId};
 use thalweg_state::snapshot::TaskSnapshot;
 
 use super::home::layout::{JobLayout, METADATA};
@@ -41,6 +41,15 @@ pub struct Leadership {
     pub sequence: u64,
     /// How many leaders there were, with this one.
     pub term: u64,
+}
+
+impl Leadership {
+    /// The number of an attempt that no other leader of the job gives, for names of files that no two attempts
+    /// may both write. `restarts` counts the attempts under this leader; beyond 65,535 it starts over.
+    #[must_use]
+    pub fn attempt(&self, restarts: u32) -> AttemptId {
+        AttemptId(((self.term & 0xFFFF) as u32) << 16 | (restarts & 0xFFFF))
+    }
 }
 
 /// Puts the metadata together from the answers.

@@ -4,8 +4,8 @@
 //!
 //! 1. [`take_over`](super::home::takeover::take_over) the job's directory, make the coordinator;
 //! 2. [`CheckpointCoordinator::restore_point`] says what to start from; deal its state out with
-//!    [`assign`](super::restore::assign), commit what the plan says must be, start the tasks, and feed
-//!    [`Input::Running`];
+//!    [`assign`](super::restore::assign), commit what the plan says must be, start the tasks under
+//!    the number [`CheckpointCoordinator::attempt`] gives, and feed [`Input::Running`];
 //! 3. for everything that happens, and at [`CheckpointCoordinator::wake_ms`] if nothing does, call
 //!    [`CheckpointCoordinator::step`] and carry its outputs out in order; storage commands with
 //!    [`perform`](super::storage::perform), feeding each outcome back at once;
@@ -151,6 +151,13 @@ impl CheckpointCoordinator {
             garbage: Vec::new(),
             next_ticket: 0,
         }
+    }
+
+    /// The number of an attempt, for all that must not be mixed up with what other attempts write: `restarts`
+    /// counts the attempts under this coordinator.
+    #[must_use]
+    pub fn attempt(&self, restarts: u32) -> AttemptId {
+        self.leadership.attempt(restarts)
     }
 
     /// What the job starts from; `None` for nothing. Only to be asked while no storage command is being

@@ -6,6 +6,7 @@
 //! | [`mod@pointer`] | which checkpoint is the newest |
 //! | [`mod@find`] | reading a checkpoint |
 //! | [`takeover`] | becoming the one who leads the job's checkpoints |
+//! | [`mod@verify`] | what its run files hold, and whether every byte is right |
 //!
 //! Entered by the control thread, which may block in [`mod@find`] and [`takeover`]. Invariant: what is the newest is
 //! said by one file that is created and never changed.
@@ -14,6 +15,7 @@ pub mod find;
 pub mod layout;
 pub mod pointer;
 pub mod takeover;
+pub mod verify;
 
 pub use find::{FindError, Found, find, read};
 pub use layout::JobLayout;

@@ -46,6 +46,8 @@ pub fn take_over(
 ) -> Result<Takeover, FindError> {
     let (leadership, newest, entries) = overtake(storage, layout)?;
     let kept = load(storage, layout, newest, &entries, retained)?;
+    // Tasks write into it and make no directories.
+    storage.make_directory(&layout.shared())?;
     let highest = (entries.iter())
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
         .chain(newest.map(|(checkpoint, _)| checkpoint))

@@ -141,6 +141,12 @@ pub trait CheckpointStorage: Send {
     /// When it cannot be read.
     fn list(&mut self, at: &Location) -> Result<Vec<Entry>, StorageError>;
 
+    /// Makes a directory, and those it lies in, durably; it may be there already.
+    ///
+    /// # Errors
+    /// When it cannot be made durable.
+    fn make_directory(&mut self, at: &Location) -> Result<(), StorageError>;
+
     /// Deletes a file; it may be gone already. The deletion need not survive a loss of power.
     ///
     /// # Errors

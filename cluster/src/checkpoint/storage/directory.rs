@@ -244,6 +244,10 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         Ok(entries)
     }
 
+    fn make_directory(&mut self, at: &Location) -> Result<(), StorageError> {
+        self.ensure_directory(at.path())
+    }
+
     fn delete(&mut self, at: &Location) -> Result<(), StorageError> {
         match self.disk.remove_file(at.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -7,6 +7,7 @@
 //! | [`command`] | what the state machines ask for, and its outcome |
 //! | [`directory`] | a directory of a file system: which call comes before which, and why |
 //! | [`disk`] | the calls of a file system, of this host |
+//! | [`run_file`] | a run of this host, read from any place in it |
 //! | [`simulated`] | the same in memory, forgetful and faulty, for tests |
 //!
 //! Entered by the control thread, which may block. Invariant: what was answered as written survives the loss
@@ -17,6 +18,7 @@ pub mod contract;
 pub mod directory;
 pub mod disk;
 pub mod location;
+pub mod run_file;
 pub mod simulated;
 
 pub use command::{StorageCommand, perform};
@@ -24,3 +26,4 @@ pub use contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
 pub use directory::DirectoryStorage;
 pub use disk::{Disk, HostDisk};
 pub use location::{Location, LocationError, is_plain_name};
+pub use run_file::RunFile;

@@ -1,0 +1,62 @@
+//! `thalweg checkpoint`: looks at checkpoints and savepoints where they lie.
+//!
+//! Nothing is changed. Invariant: exit code 0 only if what was looked at can be used.
+
+mod inspect;
+mod text;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use thalweg::Failure;
+use thalweg_cluster::checkpoint::home::{Found, find};
+use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
+
+/// Look at a checkpoint or savepoint
+#[derive(Debug, Args)]
+pub(crate) struct Checkpoint {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List what it holds: operators, states, runs, sizes, rows
+    Inspect(Place),
+    /// Read and check every byte of it
+    Verify(Place),
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Its directory, its `_metadata` file, or the directory of a job's checkpoints, of which the newest is taken
+    path: String,
+    /// How to print the findings
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl Checkpoint {
+    pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
+        match self.what {
+            What::Inspect(place) => inspect::inspect(&place.found()?, place.output),
+            What::Verify(place) => verify::verify(&place.found()?, place.output),
+        }
+    }
+}
+
+impl Place {
+    fn found(&self) -> Result<Found, Failure> {
+        let at = Location::parse(&self.path)?;
+        Ok(find(&mut DirectoryStorage::new(), &at)?)
+    }
+}

@@ -1,0 +1,117 @@
+//! Looking at the run files of a checkpoint: what they say they hold, and whether every byte is right.
+//!
+//! Entered by the command that looks at checkpoints; blocking. Invariant: a file that passes is byte for byte
+//! the one whose receipt is in the metadata.
+
+use std::collections::BTreeMap;
+
+use thalweg_state::StateDescriptor;
+use thalweg_state::run::{RunError, RunReader};
+
+use super::find::Found;
+use crate::checkpoint::metadata::model::FileFacts;
+use crate::checkpoint::storage::{Location, RunFile, StorageError};
+
+/// What a run file says about one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunState {
+    /// The name of the state.
+    pub name: String,
+    /// Kind, types and version, in words.
+    pub description: String,
+    /// Whether the run holds all there was of the state.
+    pub full: bool,
+}
+
+/// What a run file says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunContent {
+    /// Its states.
+    pub states: Vec<RunState>,
+    /// Rows of all of them, tombstones included.
+    pub rows: u64,
+}
+
+/// Why a run file is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum RunProblem {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It is damaged, or no run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// It is a whole run, but not the one the checkpoint names.
+    #[error(
+        "{file} is a whole run, but not the one that was written: it has {} with checksum {:08x}, and should \
+         have {} with {:08x}; put back the file from a copy, or restore another checkpoint",
+        bytes(found.bytes), found.checksum, bytes(expected.bytes), expected.checksum
+    )]
+    Other {
+        /// The file.
+        file: Location,
+        /// What it is.
+        found: FileFacts,
+        /// What it should be.
+        expected: FileFacts,
+    },
+}
+
+fn bytes(count: u64) -> String {
+    format!("{count} bytes")
+}
+
+fn open(file: &Location) -> Result<(RunReader<RunFile>, u64), RunProblem> {
+    let source = RunFile::open(file)?;
+    let length = thalweg_state::run::ReadAt::length(&source);
+    Ok((RunReader::open(file.to_string(), source)?, length))
+}
+
+/// Reads what a run file says about itself, and nothing else of it.
+///
+/// # Errors
+/// When it cannot be opened or is no run.
+pub fn content(file: &Location) -> Result<RunContent, RunProblem> {
+    let (run, _) = open(file)?;
+    let states = run.states().iter().map(|state| RunState {
+        name: state.name.clone(),
+        description: match StateDescriptor::decode(&mut state.descriptor.as_slice()) {
+            Ok(descriptor) => descriptor.to_string(),
+            Err(error) => error.to_string(),
+        },
+        full: state.full,
+    });
+    Ok(RunContent {
+        states: states.collect(),
+        rows: run.rows(),
+    })
+}
+
+/// Reads and checks every byte of a run file.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn verify(file: &Location, expected: FileFacts) -> Result<(), RunProblem> {
+    let (run, length) = open(file)?;
+    let found = FileFacts {
+        bytes: length,
+        checksum: run.verify()?,
+    };
+    if found == expected {
+        return Ok(());
+    }
+    Err(RunProblem::Other {
+        file: file.clone(),
+        found,
+        expected,
+    })
+}
+
+/// The files of a checkpoint, each with what it must be.
+#[must_use]
+pub fn files(found: &Found) -> BTreeMap<Location, FileFacts> {
+    let files = found.metadata.files().into_iter();
+    files
+        .map(|(file, facts)| (found.runs.child(file), facts))
+        .collect()
+}
