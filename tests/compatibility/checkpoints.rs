@@ -109,6 +109,7 @@ fn pointers_of_version_1_are_read_and_written_as_ever() {
     let pointer = Pointer {
         sequence: 9,
         term: 2,
+        next: CheckpointId(9),
         newest: Some((CheckpointId(7), facts)),
     };
     assert_eq!(Pointer::decode(POINTER_1), Some(pointer));

@@ -40,7 +40,6 @@ fn write_run(shared: &Path) -> RunHandle {
             value: Some(&[7; 8]),
         });
     }
-    drop(rows);
     let mut bytes = writer.take_output();
     let (rest, summary) = writer.finish().unwrap();
     bytes.extend(rest);
@@ -98,6 +97,7 @@ fn checkpoint(home: &Path) -> PathBuf {
     let pointer = Pointer {
         sequence: 5,
         term: 1,
+        next: CheckpointId(4),
         newest: Some((CheckpointId(3), facts)),
     };
     let pointed = storage.create_exclusive(&layout.pointer(5), &pointer.encode());

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crc32c::crc32c;
-use thalweg_core::ids::{AttemptId, JobId, SubtaskId};
+use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
 use thalweg_state::snapshot::TaskSnapshot;
 
 use super::home::layout::{JobLayout, METADATA};
@@ -41,6 +41,8 @@ pub struct Leadership {
     pub sequence: u64,
     /// How many leaders there were, with this one.
     pub term: u64,
+    /// No checkpoint of this number or a higher one has begun.
+    pub next: CheckpointId,
 }
 
 impl Leadership {
@@ -130,9 +132,13 @@ pub enum Progress {
 
 #[derive(Clone, Debug)]
 enum Stage {
+    /// A new directory for what is then copied.
+    Directory(VecDeque<StorageCommand>),
     Copy(VecDeque<StorageCommand>),
     Metadata,
-    Pointer { retries: u32 },
+    Pointer {
+        retries: u32,
+    },
 }
 
 /// One checkpoint on its way to being true.
@@ -164,7 +170,7 @@ impl Completion {
         let (directory, stage) = match pending.purpose.savepoint() {
             Some(directory) => {
                 let copies = savepoint::copies(&metadata, &layout.shared(), directory);
-                (directory.clone(), Stage::Copy(copies))
+                (directory.clone(), Stage::Directory(copies))
             }
             None => (layout.checkpoint(metadata.checkpoint), Stage::Metadata),
         };
@@ -184,6 +190,9 @@ impl Completion {
 
     /// What storage is to do now.
     pub fn next(&mut self, leadership: &mut Leadership) -> StorageCommand {
+        if let Stage::Directory(_) = self.stage {
+            return StorageCommand::NewDirectory(self.directory.clone());
+        }
         if let Stage::Copy(copies) = &mut self.stage {
             if let Some(copy) = copies.pop_front() {
                 return copy;
@@ -196,14 +205,15 @@ impl Completion {
                 let pointer = Pointer {
                     sequence: leadership.sequence,
                     term: leadership.term,
+                    next: leadership.next,
                     newest: Some((self.metadata.checkpoint, self.facts)),
                 };
-                StorageCommand::CreateExclusive {
-                    at: self.layout.pointer(pointer.sequence),
-                    bytes: pointer.encode(),
+                StorageCommand::Point {
+                    home: self.layout.home().clone(),
+                    pointer,
                 }
             }
-            Stage::Copy(_) | Stage::Metadata => StorageCommand::WriteNew {
+            Stage::Directory(_) | Stage::Copy(_) | Stage::Metadata => StorageCommand::WriteNew {
                 at: self.directory.child(METADATA),
                 bytes: self.bytes.clone(),
             },
@@ -217,7 +227,11 @@ impl Completion {
         leadership: &mut Leadership,
     ) -> Progress {
         let savepoint = self.pending.purpose.is_savepoint();
-        match (&self.stage, outcome) {
+        match (&mut self.stage, outcome) {
+            (Stage::Directory(copies), Ok(())) => {
+                self.stage = Stage::Copy(std::mem::take(copies));
+                Progress::Do(self.next(leadership))
+            }
             (Stage::Copy(_), Ok(())) => Progress::Do(self.next(leadership)),
             (Stage::Metadata, Ok(())) if savepoint => Progress::Complete,
             (Stage::Metadata, Ok(())) => {
@@ -228,9 +242,7 @@ impl Completion {
             (Stage::Pointer { retries }, Err(error)) => match error.kind {
                 StorageErrorKind::AlreadyThere => Progress::Fenced(error.message),
                 StorageErrorKind::Uncertain if *retries < POINTER_RETRIES => {
-                    self.stage = Stage::Pointer {
-                        retries: retries + 1,
-                    };
+                    *retries += 1;
                     Progress::Do(self.next(leadership))
                 }
                 // A pointer that failed for certain says nothing, but one before it may.
@@ -243,10 +255,18 @@ impl Completion {
         }
     }
 
-    /// What removes the traces of one that failed.
+    /// What removes the traces of one that failed, without touching what somebody else may have made: of a
+    /// savepoint its directory, if it was made for it; of a checkpoint its directory if nothing is in it.
     #[must_use]
-    pub fn cleanup(&self) -> StorageCommand {
-        StorageCommand::DeleteDirectory(self.directory.clone())
+    pub fn cleanup(&self) -> Option<StorageCommand> {
+        let directory = self.directory.clone();
+        match &self.stage {
+            Stage::Directory(_) => None,
+            _ if self.pending.purpose.is_savepoint() => {
+                Some(StorageCommand::DeleteDirectory(directory))
+            }
+            _ => Some(StorageCommand::DeleteIfEmpty(directory)),
+        }
     }
 }
 
@@ -256,7 +276,6 @@ mod tests {
 
     use super::super::trigger::Purpose;
     use super::*;
-    use thalweg_core::ids::CheckpointId;
 
     fn completion() -> (Completion, Leadership) {
         let nobody = BTreeSet::new();
@@ -269,6 +288,7 @@ mod tests {
         let leadership = Leadership {
             sequence: 7,
             term: 2,
+            next: CheckpointId(5),
         };
         (completion, leadership)
     }
@@ -280,15 +300,11 @@ mod tests {
         })
     }
 
-    fn pointer(progress: Progress) -> String {
+    fn pointer(progress: Progress) -> u64 {
         match progress {
-            Progress::Do(StorageCommand::CreateExclusive { at, bytes }) => {
-                let pointer = Pointer::decode(&bytes).unwrap();
+            Progress::Do(StorageCommand::Point { pointer, .. }) => {
                 assert_eq!(pointer.newest.unwrap().0, CheckpointId(4));
-                at.name()
-                    .trim_start_matches("newest-")
-                    .trim_start_matches('0')
-                    .to_owned()
+                pointer.sequence
             }
             other => panic!("{other:?}"),
         }
@@ -302,7 +318,7 @@ mod tests {
             matches!(first, StorageCommand::WriteNew { at, .. } if at.to_string() == "/c/chk-4/_metadata")
         );
         let then = completion.outcome(Ok(()), &mut leadership);
-        assert_eq!(pointer(then), "8");
+        assert_eq!(pointer(then), 8);
         assert_eq!(
             completion.outcome(Ok(()), &mut leadership),
             Progress::Complete
@@ -314,7 +330,7 @@ mod tests {
         let (mut completion, mut leadership) = completion();
         completion.next(&mut leadership);
         completion.outcome(Ok(()), &mut leadership);
-        for number in ["9", "10"] {
+        for number in [9, 10] {
             let again = completion.outcome(error(StorageErrorKind::Uncertain), &mut leadership);
             assert_eq!(pointer(again), number);
         }

@@ -192,7 +192,7 @@ pub enum Output {
         /// Why.
         why: String,
     },
-    /// Storage could not delete something; it is tried once more later.
+    /// Storage could not delete something; what may be is tried again later.
     Leftover(StorageError),
     /// The job must fail.
     FailJob {

@@ -2,7 +2,9 @@
 //!
 //! Tasks write its runs where they write all runs, since later checkpoints build on them; when all have
 //! answered, the runs are copied beside the savepoint's metadata, so that its directory can be moved, copied
-//! and kept without the job. Plain functions. Invariant: a savepoint names nothing outside its directory.
+//! and kept without the job. Its directory is made for it: one that is there
+//! already is refused, so that what fails can be removed again. Plain functions. Invariant: a savepoint names
+//! nothing outside its directory.
 
 use std::collections::VecDeque;
 

@@ -28,6 +28,7 @@ impl CheckpointCoordinator {
                 Ok(mut completion) => {
                     let files = completion.metadata.files();
                     self.store.files().hold(files.into_keys(), checkpoint);
+                    self.leadership.next = self.trigger.next();
                     let command = completion.next(&mut self.leadership);
                     self.completing = Some(completion);
                     self.store(Errand::Completion, command, out);
@@ -48,6 +49,7 @@ impl CheckpointCoordinator {
         let Some(mut completion) = self.completing.take() else {
             return;
         };
+        self.leadership.next = self.trigger.next();
         match completion.outcome(outcome, &mut self.leadership) {
             Progress::Do(command) => {
                 self.completing = Some(completion);
@@ -57,7 +59,9 @@ impl CheckpointCoordinator {
             Progress::Failed(reason) => {
                 self.release(&completion);
                 let checkpoint = completion.pending.checkpoint;
-                self.dispose(completion.cleanup(), false, out);
+                if let Some(cleanup) = completion.cleanup() {
+                    self.dispose(cleanup, false, out);
+                }
                 self.given_up(
                     &completion.pending.purpose,
                     checkpoint,
@@ -156,7 +160,6 @@ impl CheckpointCoordinator {
         self.late.retain(|late, _| *late > checkpoint);
         let subsumed = self.store.completed(Arc::clone(&completion.metadata));
         let mut commands = std::mem::take(&mut self.garbage);
-        let tried_before = commands.len();
         let directories = subsumed.checkpoints.into_iter();
         commands.extend(directories.map(|gone| {
             let directory = self.layout.checkpoint(gone);
@@ -173,8 +176,8 @@ impl CheckpointCoordinator {
         files.extend(overtaken.map(|sequence| self.layout.pointer(sequence)));
         self.oldest_pointer = self.leadership.sequence;
         commands.push(StorageCommand::Delete(files));
-        for (at, command) in commands.into_iter().enumerate() {
-            self.dispose(command, at < tried_before, out);
+        for command in commands {
+            self.dispose(command, true, out);
         }
     }
 }

@@ -12,9 +12,14 @@ use crate::checkpoint::trigger::Now;
 pub(super) enum Errand {
     /// The next step of making a checkpoint true.
     Completion,
-    /// Deleting something; whether it was tried before.
+    /// Deleting something; whether it is tried again later if that fails.
     Garbage(StorageCommand, bool),
+    /// Making sure once more that this is the leader; then all of it is deleted.
+    Farewell(Vec<StorageCommand>),
 }
+
+/// How much that could not be deleted is remembered to be tried again; what is beyond it the next leader removes.
+const MOST_GARBAGE: usize = 256;
 
 impl CheckpointCoordinator {
     pub(super) fn store(&mut self, errand: Errand, command: StorageCommand, out: &mut Vec<Output>) {
@@ -24,8 +29,8 @@ impl CheckpointCoordinator {
         out.push(Output::Store { ticket, command });
     }
 
-    pub(super) fn dispose(&mut self, command: StorageCommand, again: bool, out: &mut Vec<Output>) {
-        self.store(Errand::Garbage(command.clone(), again), command, out);
+    pub(super) fn dispose(&mut self, command: StorageCommand, retry: bool, out: &mut Vec<Output>) {
+        self.store(Errand::Garbage(command.clone(), retry), command, out);
     }
 
     pub(super) fn stored(
@@ -37,10 +42,16 @@ impl CheckpointCoordinator {
     ) {
         match (self.errands.remove(&ticket), outcome) {
             (Some(Errand::Completion), outcome) => self.completion_moved(outcome, now, out),
-            (Some(Errand::Garbage(command, again)), Err(error)) => {
+            (Some(Errand::Garbage(command, retry)), Err(error)) => {
                 out.push(Output::Leftover(error));
-                if !again {
+                if retry && self.garbage.len() < MOST_GARBAGE {
                     self.garbage.push(command);
+                }
+            }
+            (Some(Errand::Farewell(_)), Err(error)) => out.push(Output::Leftover(error)),
+            (Some(Errand::Farewell(commands)), Ok(())) => {
+                for command in commands {
+                    self.dispose(command, false, out);
                 }
             }
             (Some(Errand::Garbage(..)) | None, _) => {}

@@ -6,7 +6,9 @@
 use thalweg_core::config::CheckpointRetention;
 use thalweg_core::ids::CheckpointId;
 
+use super::errands::Errand;
 use super::{CheckpointCoordinator, Phase};
+use crate::checkpoint::home::pointer::Pointer;
 use crate::checkpoint::protocol::{JobEnd, Output};
 use crate::checkpoint::storage::{Location, StorageCommand};
 use crate::checkpoint::trigger::{Now, Purpose};
@@ -131,12 +133,16 @@ impl CheckpointCoordinator {
             out.push(Output::Discard(discarded));
         }
         self.store.files().forget_unheld();
+        let Some(attempts) = self.attempts.clone() else {
+            return;
+        };
         let sweep = StorageCommand::Sweep {
             directory: self.layout.shared(),
+            attempts,
             keep: self.store.needed_files(),
         };
-        // Not to be repeated later: what must stay then is another matter. The next restart sweeps again.
-        self.dispose(sweep, true, out);
+        // Not to be repeated later: what must stay then is another matter.
+        self.dispose(sweep, false, out);
     }
 
     /// The job is over.
@@ -160,14 +166,23 @@ impl CheckpointCoordinator {
         if keep {
             return;
         }
-        let home = self.layout.home().clone();
         let mut directories: Vec<Location> = (self.store.kept())
             .map(|kept| self.layout.checkpoint(kept.checkpoint))
             .chain(unfinished.map(|completion| completion.directory))
             .collect();
-        directories.extend([self.layout.shared(), home]);
-        for directory in directories {
-            self.dispose(StorageCommand::DeleteDirectory(directory), true, out);
-        }
+        directories.extend([self.layout.shared(), self.layout.home().clone()]);
+        let commands = directories.into_iter().map(StorageCommand::DeleteDirectory);
+        self.leadership.sequence += 1;
+        let last = Pointer {
+            sequence: self.leadership.sequence,
+            term: self.leadership.term,
+            next: self.trigger.next(),
+            newest: None,
+        };
+        let leads = StorageCommand::Point {
+            home: self.layout.home().clone(),
+            pointer: last,
+        };
+        self.store(Errand::Farewell(commands.collect()), leads, out);
     }
 }

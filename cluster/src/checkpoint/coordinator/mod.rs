@@ -23,6 +23,7 @@ mod giving_up;
 mod starting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use thalweg_core::config::CheckpointRetention;
@@ -79,6 +80,8 @@ pub struct CheckpointCoordinator {
     schedule: Schedule,
     trigger: Trigger,
     tasks: JobTasks,
+    /// The attempts there were under this leader, from the first to the last.
+    attempts: Option<RangeInclusive<AttemptId>>,
     wanted: VecDeque<(RequestId, Wanted)>,
     pending: BTreeMap<CheckpointId, PendingCheckpoint>,
     /// Answered by all, waiting for those before to be made true.
@@ -129,6 +132,7 @@ impl CheckpointCoordinator {
             schedule: Schedule::new(settings),
             trigger: Trigger::new(settings, next),
             tasks: JobTasks::of(Vec::new()),
+            attempts: None,
             wanted: VecDeque::new(),
             pending: BTreeMap::new(),
             ready: BTreeMap::new(),

@@ -16,6 +16,11 @@ impl CheckpointCoordinator {
             return;
         }
         self.phase = Phase::Running(attempt);
+        let (first, last) = match self.attempts.take() {
+            Some(before) => before.into_inner(),
+            None => (attempt, attempt),
+        };
+        self.attempts = Some(first.min(attempt)..=last.max(attempt));
         self.stopping = false;
         self.failures = 0;
         self.tasks = JobTasks::of(vertices);

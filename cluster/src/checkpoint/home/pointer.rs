@@ -11,22 +11,26 @@
 //! | 4 | format version, 1 |
 //! | 8 | sequence number |
 //! | 8 | term: how many leaders there were |
+//! | 8 | next: checkpoints from this number on have not begun, as far as its writer knows |
 //! | 8 | checkpoint; 0 for none |
 //! | 8 | length of its metadata |
 //! | 4 | CRC-32C of its metadata |
-//! | 4 | CRC-32C of the 48 bytes before |
+//! | 4 | CRC-32C of the 56 bytes before |
 //!
-//! Pure functions over bytes. Invariant: a pointer that was not written to its end is none.
+//! Entered by the control thread. Invariant: a pointer that was not written to its end is none; the highest is
+//! never deleted.
 
 use crc32c::crc32c;
 use thalweg_core::ids::CheckpointId;
 
+use super::layout::JobLayout;
 use crate::checkpoint::metadata::model::FileFacts;
+use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError, StorageErrorKind};
 
 const MAGIC: &[u8; 8] = b"THALWEGP";
 const VERSION: u32 = 1;
 /// Bytes of a pointer.
-pub const POINTER_BYTES: usize = 52;
+pub const POINTER_BYTES: usize = 60;
 
 /// What a pointer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub struct Pointer {
     pub sequence: u64,
     /// How many leaders there were, with the one who wrote it.
     pub term: u64,
+    /// No checkpoint of this number or a higher one had begun under this leader or was found by it. What was
+    /// begun and never completed keeps its number for ever, so that who cleans up late removes nothing new.
+    pub next: CheckpointId,
     /// The newest checkpoint, and what its metadata must be.
     pub newest: Option<(CheckpointId, FileFacts)>,
 }
@@ -51,7 +58,13 @@ impl Pointer {
         let mut bytes = Vec::with_capacity(POINTER_BYTES);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        for number in [self.sequence, self.term, checkpoint.0, facts.bytes] {
+        for number in [
+            self.sequence,
+            self.term,
+            self.next.0,
+            checkpoint.0,
+            facts.bytes,
+        ] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&facts.checksum.to_le_bytes());
@@ -71,7 +84,7 @@ impl Pointer {
             .strip_prefix(MAGIC)?
             .strip_prefix(&VERSION.to_le_bytes())?;
         let (numbers, checksum) = rest.split_last_chunk()?;
-        let [sequence, term, checkpoint, length] = numbers.as_chunks::<8>().0 else {
+        let [sequence, term, next, checkpoint, length] = numbers.as_chunks::<8>().0 else {
             return None;
         };
         let facts = FileFacts {
@@ -82,9 +95,41 @@ impl Pointer {
         Some(Pointer {
             sequence: u64::from_le_bytes(*sequence),
             term: u64::from_le_bytes(*term),
+            next: CheckpointId(u64::from_le_bytes(*next)),
             newest: (checkpoint.0 != 0).then_some((checkpoint, facts)),
         })
     }
+}
+
+/// Creates a pointer, if it is the highest. Blocks.
+///
+/// A number that is free may still be one that was overtaken and deleted since; but then a higher one is there,
+/// for the highest is never deleted. So it is looked for after the own one was created.
+///
+/// # Errors
+/// [`StorageErrorKind::AlreadyThere`] when somebody else leads the job; [`StorageErrorKind::Uncertain`] when
+/// nobody can know whether the pointer lasts and counts.
+pub fn create(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    pointer: &Pointer,
+) -> Result<(), StorageError> {
+    let at = JobLayout::at(home.clone()).pointer(pointer.sequence);
+    storage.create_exclusive(&at, &pointer.encode())?;
+    let entries = storage.list(home).map_err(StorageError::uncertain)?;
+    let highest = entries
+        .iter()
+        .filter_map(|entry| JobLayout::pointer_of(&entry.name))
+        .max();
+    if highest.is_none_or(|highest| highest <= pointer.sequence) {
+        return Ok(());
+    }
+    // It says nothing beside the higher one; if it stays, the next leader removes it.
+    let _ = storage.delete(&at);
+    Err(StorageError {
+        kind: StorageErrorKind::AlreadyThere,
+        message: format!("another process has taken over the checkpoints in {home}"),
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +145,7 @@ mod tests {
         let pointer = Pointer {
             sequence: 7,
             term: 3,
+            next: CheckpointId(50),
             newest: Some((CheckpointId(41), facts)),
         };
         let bytes = pointer.encode();

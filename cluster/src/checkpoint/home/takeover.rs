@@ -3,7 +3,8 @@
 //!
 //! Entered once when a job starts, on the control thread. Blocking. Invariant: nothing is deleted before the
 //! pointer of the new leader is durable, so a former leader can make nothing true any more; the newest
-//! checkpoint and its files are never deleted.
+//! checkpoint and its files are never deleted; what is deleted was there before the pointer, so that nothing of
+//! a later leader can be hit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use thalweg_core::ids::CheckpointId;
 
 use super::find::{FindError, Found, check_lengths, highest_pointer, read};
 use super::layout::{JobLayout, METADATA};
-use super::pointer::Pointer;
+use super::pointer::{self, Pointer};
 use crate::checkpoint::complete::Leadership;
 use crate::checkpoint::metadata::CheckpointMetadata;
+use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{
-    CheckpointStorage, Entry, StorageCommand, StorageError, StorageErrorKind, perform,
+    CheckpointStorage, Entry, StorageCommand, StorageError, StorageErrorKind, is_plain_name,
+    perform,
 };
 
 /// How often somebody else may be quicker before it is an error.
@@ -44,48 +47,69 @@ pub fn take_over(
     layout: &JobLayout,
     retained: usize,
 ) -> Result<Takeover, FindError> {
-    let (leadership, newest, entries) = overtake(storage, layout)?;
+    let Overtaken {
+        leadership,
+        next,
+        newest,
+        entries,
+        runs,
+    } = overtake(storage, layout)?;
     let kept = load(storage, layout, newest, &entries, retained)?;
     // Tasks write into it and make no directories.
     storage.make_directory(&layout.shared())?;
-    let highest = (entries.iter())
-        .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
-        .chain(newest.map(|(checkpoint, _)| checkpoint))
-        .max();
-    let leftovers = clean(storage, layout, leadership, &kept, &entries);
+    let leftovers = clean(storage, layout, leadership, &kept, &entries, &runs);
     Ok(Takeover {
         leadership,
-        next: highest.map_or(CheckpointId(1), |highest| CheckpointId(highest.0 + 1)),
+        next,
         kept,
         leftovers,
     })
 }
 
-type Newest = Option<(CheckpointId, crate::checkpoint::metadata::model::FileFacts)>;
+type Newest = Option<(CheckpointId, FileFacts)>;
+
+/// What was found before the own pointer was made: older than all that a later leader makes, so that to remove
+/// of it what is needless does no harm, however late.
+struct Overtaken {
+    leadership: Leadership,
+    next: CheckpointId,
+    newest: Newest,
+    entries: Vec<Entry>,
+    runs: Vec<Entry>,
+}
 
 /// Creates the pointer that overtakes all others.
 fn overtake(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
-) -> Result<(Leadership, Newest, Vec<Entry>), FindError> {
+) -> Result<Overtaken, FindError> {
     let mut tries = 0;
     // A pointer that may not last is followed by another; one that somebody else has made is read.
     let mut at_least = 0;
     loop {
         let entries = storage.list(layout.home())?;
+        let runs = storage.list(&layout.shared())?;
         let (highest, pointer) = highest_pointer(storage, layout.home(), &entries)?;
         let own = Pointer {
             sequence: highest.max(at_least) + 1,
             term: pointer.map_or(0, |pointer| pointer.term) + 1,
+            next: next_after(&entries, pointer.as_ref()),
             newest: pointer.and_then(|pointer| pointer.newest),
         };
-        match storage.create_exclusive(&layout.pointer(own.sequence), &own.encode()) {
+        match pointer::create(storage, layout.home(), &own) {
             Ok(()) => {
                 let leadership = Leadership {
                     sequence: own.sequence,
                     term: own.term,
+                    next: own.next,
                 };
-                return Ok((leadership, own.newest, entries));
+                return Ok(Overtaken {
+                    leadership,
+                    next: own.next,
+                    newest: own.newest,
+                    entries,
+                    runs,
+                });
             }
             Err(error) => {
                 tries += 1;
@@ -97,6 +121,13 @@ fn overtake(
             }
         }
     }
+}
+
+/// The first number that was never given to a checkpoint.
+fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
+    let begun = (entries.iter()).filter_map(|entry| JobLayout::checkpoint_of(&entry.name));
+    let found = begun.map(|begun| begun.0 + 1).max().unwrap_or(1);
+    CheckpointId(found.max(pointer.map_or(1, |pointer| pointer.next.0)))
 }
 
 /// The newest checkpoint and older whole ones, oldest first.
@@ -159,6 +190,7 @@ fn clean(
     leadership: Leadership,
     kept: &[Arc<CheckpointMetadata>],
     entries: &[Entry],
+    runs: &[Entry],
 ) -> Vec<StorageError> {
     let mut commands = Vec::new();
     for entry in entries {
@@ -174,14 +206,14 @@ fn clean(
             commands.push(StorageCommand::DeleteDirectory(directory));
         }
     }
-    let keep: BTreeSet<String> = (kept.iter())
+    let keep: BTreeSet<&str> = (kept.iter())
         .flat_map(|metadata| metadata.files().into_keys())
-        .map(str::to_owned)
         .collect();
-    commands.push(StorageCommand::Sweep {
-        directory: layout.shared(),
-        keep,
-    });
+    let needless = (runs.iter())
+        .map(|entry| entry.name.as_str())
+        .filter(|name| is_plain_name(name) && !keep.contains(name));
+    let needless = needless.map(|name| layout.shared().child(name)).collect();
+    commands.push(StorageCommand::Delete(needless));
     let outcomes = commands.iter().map(|command| perform(storage, command));
     outcomes.filter_map(Result::err).collect()
 }

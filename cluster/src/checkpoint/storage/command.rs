@@ -5,9 +5,13 @@
 //! second may fail because the first has succeeded.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use thalweg_core::ids::AttemptId;
 
 use super::contract::{CheckpointStorage, StorageError};
 use super::location::Location;
+use crate::checkpoint::home::pointer::{self, Pointer};
 use crate::checkpoint::metadata::model::FileFacts;
 
 /// One thing to do.
@@ -20,12 +24,12 @@ pub enum StorageCommand {
         /// Its content.
         bytes: Vec<u8>,
     },
-    /// Create a file if nobody else has.
-    CreateExclusive {
-        /// Where.
-        at: Location,
-        /// Its content.
-        bytes: Vec<u8>,
+    /// Say which checkpoint is the newest, if nobody else leads the job.
+    Point {
+        /// The directory of the job's checkpoints.
+        home: Location,
+        /// What to say.
+        pointer: Pointer,
     },
     /// Copy a file, checking it.
     CopyNew {
@@ -40,10 +44,17 @@ pub enum StorageCommand {
     Delete(Vec<Location>),
     /// Delete a directory with its files.
     DeleteDirectory(Location),
-    /// Delete all files of a directory but these.
+    /// Delete a directory if there is nothing in it.
+    DeleteIfEmpty(Location),
+    /// Make a directory that is not there yet.
+    NewDirectory(Location),
+    /// Delete the run files that certain attempts of the job left in a directory. Of which attempt a file is
+    /// says its name, which ends in `-<attempt>-<checkpoint>.run`; files of other names stay.
     Sweep {
         /// The directory.
         directory: Location,
+        /// The attempts.
+        attempts: RangeInclusive<AttemptId>,
         /// The names of the files that stay.
         keep: BTreeSet<String>,
     },
@@ -59,22 +70,37 @@ pub fn perform(
 ) -> Result<(), StorageError> {
     match command {
         StorageCommand::WriteNew { at, bytes } => storage.write_new(at, bytes),
-        StorageCommand::CreateExclusive { at, bytes } => storage.create_exclusive(at, bytes),
+        StorageCommand::Point { home, pointer } => pointer::create(storage, home, pointer),
         StorageCommand::CopyNew { from, to, facts } => storage.copy_new(from, to, *facts),
         StorageCommand::Delete(files) => delete_all(storage, files.iter().cloned()),
         StorageCommand::DeleteDirectory(directory) => storage.delete_directory(directory),
-        StorageCommand::Sweep { directory, keep } => {
-            let entries = storage.list(directory)?;
-            let needless = entries
-                .into_iter()
-                .filter(|entry| !entry.directory && !keep.contains(&entry.name));
-            let files: Vec<Location> = needless
-                .filter(|entry| super::is_plain_name(&entry.name))
-                .map(|entry| directory.child(&entry.name))
-                .collect();
+        StorageCommand::DeleteIfEmpty(directory) => storage.delete_if_empty(directory),
+        StorageCommand::NewDirectory(at) => storage.make_new_directory(at),
+        StorageCommand::Sweep {
+            directory,
+            attempts,
+            keep,
+        } => {
+            let entries = storage.list(directory)?.into_iter();
+            let left = |name: &str| {
+                let attempt = attempt_of(name);
+                attempt.is_some_and(|attempt| attempts.contains(&attempt)) && !keep.contains(name)
+            };
+            let files = entries.filter(|entry| !entry.directory && left(&entry.name));
+            let files: Vec<Location> = files.map(|entry| directory.child(&entry.name)).collect();
             delete_all(storage, files.into_iter())
         }
     }
+}
+
+/// The attempt a run file of this name is of.
+fn attempt_of(name: &str) -> Option<AttemptId> {
+    if !super::is_plain_name(name) {
+        return None;
+    }
+    let mut parts = name.strip_suffix(".run")?.rsplit('-');
+    let attempt = parts.nth(1)?;
+    attempt.parse().ok().map(AttemptId)
 }
 
 fn delete_all(

@@ -147,6 +147,12 @@ pub trait CheckpointStorage: Send {
     /// When it cannot be made durable.
     fn make_directory(&mut self, at: &Location) -> Result<(), StorageError>;
 
+    /// Makes a directory that is not there yet, durably: of all who try at most one succeeds.
+    ///
+    /// # Errors
+    /// [`StorageErrorKind::AlreadyThere`] when something of that name is there.
+    fn make_new_directory(&mut self, at: &Location) -> Result<(), StorageError>;
+
     /// Deletes a file; it may be gone already. The deletion need not survive a loss of power.
     ///
     /// # Errors
@@ -159,4 +165,10 @@ pub trait CheckpointStorage: Send {
     /// # Errors
     /// When something of it is still there.
     fn delete_directory(&mut self, at: &Location) -> Result<(), StorageError>;
+
+    /// Deletes a directory if there is nothing in it; it may be gone already.
+    ///
+    /// # Errors
+    /// When it cannot be told or deleted; that something is in it is none.
+    fn delete_if_empty(&mut self, at: &Location) -> Result<(), StorageError>;
 }

@@ -4,7 +4,8 @@
 //!
 //! 1. a directory that was made is durable (its parent synced) before anything is written into it;
 //! 2. a whole file is written under another name, synced, renamed, and then its directory is synced: so the
-//!    name appears only with the content, and the answer is given only when both are durable;
+//!    name appears only with the content, and the answer is given only when both are durable; the renaming
+//!    replaces nothing, so that who comes late to a name harms nobody;
 //! 3. a file that is created exclusively is written under its own name, since nothing else makes "of all who
 //!    try at most one" true on every file system; it is synced, then its directory;
 //! 4. an error of a sync is never answered by another sync of the same file: the kernel has dropped the pages
@@ -111,7 +112,7 @@ impl<D: Disk> DirectoryStorage<D> {
         }
         let written = self.fill_part(&part, at, fill);
         let named = written.and_then(|()| {
-            let renamed = self.disk.rename(&part, path);
+            let renamed = self.disk.rename_new(&part, path);
             renamed.map_err(|error| failed("name", &error))
         });
         if let Err(error) = named {
@@ -248,6 +249,15 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         self.ensure_directory(at.path())
     }
 
+    fn make_new_directory(&mut self, at: &Location) -> Result<(), StorageError> {
+        let parent = directory_of(at.path());
+        self.ensure_directory(&parent)?;
+        let made = self.disk.make_directory(at.path());
+        made.map_err(|error| StorageError::of_io("make directory", at, &error))?;
+        let durable = self.disk.sync_directory(&parent);
+        durable.map_err(|error| StorageError::of_io("make durable", at, &error).uncertain())
+    }
+
     fn delete(&mut self, at: &Location) -> Result<(), StorageError> {
         match self.disk.remove_file(at.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -274,6 +284,16 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         }
         match self.disk.remove_directory(at.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn delete_if_empty(&mut self, at: &Location) -> Result<(), StorageError> {
+        let is_no_failure = [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty];
+        match self.disk.remove_directory(at.path()) {
+            Err(error) if !is_no_failure.contains(&error.kind()) => {
+                Err(StorageError::of_io("delete", at, &error))
+            }
             _ => Ok(()),
         }
     }

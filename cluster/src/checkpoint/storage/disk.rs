@@ -8,6 +8,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 use super::contract::Entry;
 
 /// Calls of a file system. Each does one thing and retries nothing.
@@ -52,11 +55,12 @@ pub trait Disk: Send {
     /// As the operating system says.
     fn sync_directory(&mut self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, in place of what had it.
+    /// Gives a file another name in its directory, if nothing has that name. If that fails half-way the file
+    /// may have both names.
     ///
     /// # Errors
-    /// As the operating system says.
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()>;
+    /// As the operating system says; [`io::ErrorKind::AlreadyExists`] if something has that name.
+    fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Whether there is something of that name.
     ///
@@ -125,8 +129,15 @@ impl Disk for HostDisk {
         File::open(path)?.sync_all()
     }
 
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
+    fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // File systems over the network cannot do it in one step.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                fs::hard_link(from, to)?;
+                fs::remove_file(from)
+            }
+            other => Ok(other?),
+        }
     }
 
     fn exists(&mut self, path: &Path) -> io::Result<bool> {

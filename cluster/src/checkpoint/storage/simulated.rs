@@ -357,9 +357,12 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.operation()?;
         let inode = self.file(from)?;
+        if self.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         if from.parent() != to.parent() {
             return Err(io::ErrorKind::CrossesDevices.into());
         }

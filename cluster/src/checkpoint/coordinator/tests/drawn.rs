@@ -365,9 +365,6 @@ impl Model {
             );
         }
         assert!(self.rig.coordinator.under_way() <= 3);
-        if let Some(wake) = self.rig.coordinator.wake_ms() {
-            assert!(wake > self.rig.now.ms, "what is due has happened");
-        }
         if !self.over && self.newest.0 > 0 {
             let found = find(&mut storage, self.rig.layout.home()).unwrap();
             assert_eq!(found.metadata.checkpoint, self.newest, "what storage says");
@@ -397,12 +394,15 @@ impl Model {
         let chains: BTreeSet<String> = chains.collect();
         let needed: BTreeSet<String> = &self.kept_files() | &chains;
         assert_eq!(self.rig.shared_names(), needed);
-        let home = self.rig.home_names();
-        assert_eq!(
-            home.len(),
-            self.rig.coordinator.kept().count() + 2,
-            "{home:?}"
-        );
+        // The next leader finds the newest and leaves nothing else.
+        let layout = self.rig.layout.clone();
+        let other = take_over(&mut self.rig.storage, &layout, 1).unwrap();
+        assert_eq!(other.kept.len(), 1);
+        assert_eq!(other.kept[0].checkpoint, self.newest);
+        assert!(other.next > self.newest);
+        let names = other.kept[0].files().into_keys().map(str::to_owned);
+        assert_eq!(self.rig.shared_names(), names.collect());
+        assert_eq!(self.rig.home_names().len(), 3);
     }
 }
 

@@ -96,6 +96,7 @@ impl Rig {
             return Err(Box::new(storage));
         };
         let job = (JOB, "job".to_owned());
+        let attempt = takeover.leadership.attempt(0);
         Ok(Rig {
             storage,
             coordinator: CheckpointCoordinator::new(
@@ -110,7 +111,7 @@ impl Rig {
                 ms: 1_000,
                 wall_ms: 1_790_000_000_000,
             },
-            attempt: AttemptId(0),
+            attempt,
             tasks,
             chains: BTreeMap::new(),
             seen: Vec::new(),
@@ -182,7 +183,7 @@ impl Rig {
         checkpoint: CheckpointId,
         full: bool,
     ) -> Result<TaskSnapshot, StorageError> {
-        let file = format!("{}-{index}-{}.run", self.attempt.0, checkpoint.0);
+        let file = format!("{index}-{}-{}.run", self.attempt.0, checkpoint.0);
         let content = format!("the rows of {file}").into_bytes();
         let groups = (index * 128 / self.tasks) as u16..((index + 1) * 128 / self.tasks) as u16;
         let run = RunHandle {

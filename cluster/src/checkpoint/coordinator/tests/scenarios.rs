@@ -381,6 +381,8 @@ fn a_pointer_nobody_can_be_sure_of_is_followed_by_another() {
         found += usize::from(rig.completed() == [first, second, third, fourth]);
         let newest = find(&mut rig.storage, &rig.layout.home().clone()).unwrap();
         assert_eq!(Some(&newest.metadata.checkpoint), rig.completed().last());
+        // What nobody could be sure of is removed by the next leader.
+        take_over(&mut rig.storage, &rig.layout.clone(), 1).unwrap();
         let home = rig.home_names();
         assert_eq!(home.len(), 3, "{failing}: {home:?}");
     }
@@ -437,4 +439,102 @@ fn several_at_once_complete_in_order_and_older_ones_give_way() {
     });
     assert_eq!(rig.completed(), [open[0], open[2]]);
     assert!(rig.job_failures().is_empty());
+}
+
+/// Hands the disk to another process's job and back.
+fn elsewhere(rig: &mut Rig, other: impl FnOnce(Storage) -> Storage) {
+    let storage = std::mem::take(&mut rig.storage);
+    rig.storage = other(storage);
+}
+
+#[test]
+fn a_leader_that_was_overtaken_and_does_not_know_it_removes_nothing_of_the_new_one() {
+    let ends: [fn(&mut Rig); 3] = [
+        |old| old.restart(),
+        |old| old.step(Input::Ended(JobEnd::Finished)),
+        |old| {
+            let (open, ..) = old.triggered();
+            old.answer(0, open, false);
+            old.step(Input::Ended(JobEnd::Cancelled));
+        },
+    ];
+    for end in ends {
+        let mut old = Rig::start(&settings(|_| {}), 1, disk());
+        old.checkpoint();
+        old.pass(100);
+        let (open, ..) = old.triggered();
+        let mut newest = None;
+        elsewhere(&mut old, |storage| {
+            let mut new = Rig::start(&settings(|_| {}), 1, storage);
+            // It takes the number the old one has begun and not told anybody of.
+            assert_eq!(new.checkpoint(), open);
+            newest = new.coordinator.restore_point();
+            new.storage
+        });
+        end(&mut old);
+        let home = old.layout.home().clone();
+        let found = find(&mut old.storage, &home).unwrap();
+        assert_eq!(
+            Some(&found.metadata),
+            newest.as_ref().map(|point| &*point.metadata)
+        );
+        assert_whole(
+            &mut old.storage,
+            &found.metadata,
+            &found.runs,
+            "the new leader's",
+        );
+    }
+}
+
+#[test]
+fn a_savepoint_goes_only_where_nothing_is() {
+    let mut rig = Rig::start(&settings(|_| {}), 1, disk());
+    let directory = savepoint_place();
+    for request in [1, 2] {
+        want(
+            &mut rig,
+            request,
+            Wanted::Savepoint {
+                directory: directory.clone(),
+            },
+        );
+        let (savepoint, ..) = rig.triggered();
+        rig.answer(0, savepoint, true);
+    }
+    let answers = rig.answers();
+    assert!(
+        matches!(&answers[..], [(_, Ok(_)), (_, Err(why))] if why.contains("see who else")),
+        "{answers:?}"
+    );
+    let found = read(&mut rig.storage, &directory).unwrap();
+    assert_eq!(found.metadata.checkpoint, CheckpointId(1));
+    assert_whole(&mut rig.storage, &found.metadata, &directory, "the first");
+}
+
+#[test]
+fn a_savepoint_that_fails_leaves_nothing() {
+    let mut rig = Rig::start(&settings(|_| {}), 1, disk());
+    want(
+        &mut rig,
+        1,
+        Wanted::Savepoint {
+            directory: savepoint_place(),
+        },
+    );
+    let (savepoint, ..) = rig.triggered();
+    let answer = rig.answer_of(0, savepoint, true);
+    // The second copy does not fit.
+    rig.storage.disk().set_capacity(Some(30));
+    rig.step(Input::Receipt {
+        attempt: rig.attempt,
+        snapshot: answer,
+    });
+    assert!(matches!(&rig.answers()[..], [(_, Err(why))] if why.contains("free space")));
+    assert!(
+        rig.job_failures().is_empty(),
+        "a savepoint that fails is the user's matter"
+    );
+    let parent = savepoint_place().parent().unwrap();
+    assert_eq!(rig.storage.list(&parent).unwrap(), []);
 }
