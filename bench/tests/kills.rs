@@ -4,7 +4,11 @@
 //! Each time the next process goes on from the newest checkpoint, at another parallelism. What is expected
 //! comes from the work by hand, which shares no code with the engine.
 //! `THALWEG_KILLS` says how often each workload is killed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and may say what it saw"
+)]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -40,7 +40,7 @@ impl Poison {
         }
     }
 
-    fn taste(&self, number: u64) {
+    pub(crate) fn taste(&self, number: u64) {
         if number % self.every != self.every - 1 {
             return;
         }

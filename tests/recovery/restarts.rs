@@ -1,8 +1,15 @@
 //! A job that fails within its process is begun again in it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use thalweg_connectors::{FileSink, Generator};
+use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::operator::KeyedProcessFunction;
+use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
+use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
+use thalweg_state::ValueState;
 
 use super::counting::{Poison, check, lines, program};
 use crate::stage;
@@ -73,6 +80,60 @@ fn a_job_that_fails_too_often_says_so_and_shows_only_what_was_true() {
     for (line, times) in lines(&into.join("told")) {
         assert_eq!(expected.get(&line), Some(&times), "{line}");
     }
+}
+
+/// Sets a timer for the first record and tells when it fires.
+struct Once(ValueState<u64, u64>);
+
+impl KeyedProcessFunction<u64, u64, String> for Once {
+    fn process(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        _out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        self.0.set(number)?;
+        context.timers().register_event_time(Timestamp(50))
+    }
+
+    fn on_timer(
+        &mut self,
+        _timer: &FiredTimer,
+        _context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        out.emit("fired".to_owned());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_timer_that_has_fired_does_not_come_back_though_nothing_else_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, into) = (directory.path().join("state"), directory.path().join("out"));
+    let settings = settings(state.to_str().unwrap(), "1", "1kb");
+    let (environment, token) = stage::shards(&settings);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let poison = Poison::new(9_000, 1);
+    let tasted = poison.clone();
+    let made = |number: u64| (number, Timestamp((number / 8) as i64));
+    let strategy = WatermarkStrategy::<u64>::for_monotonous_timestamps();
+    environment
+        .source_with(
+            Generator::timed(12_000, made).rate(20_000.0),
+            strategy.with_interval(Duration::from_millis(1)),
+        )
+        .map(move |number: u64| {
+            tasted.taste(number);
+            number
+        })
+        .filter(|number: &u64| *number == 0)
+        .key_by(|number: &u64| *number)
+        .process_function(|open: &mut OpenContext<u64>| Once(open.value_state("number")))
+        .sink(FileSink::new(&into));
+    environment.execute("once").unwrap();
+    assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
+    assert_eq!(lines(&into).get("fired"), Some(&1));
 }
 
 #[test]

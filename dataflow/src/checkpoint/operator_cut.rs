@@ -68,7 +68,10 @@ pub(crate) struct OperatorCut {
 /// A cut on its way to the disk.
 struct Work {
     checkpoint: CheckpointId,
+    /// All of its states are full.
     full: bool,
+    /// Some of its states are.
+    any_full: bool,
     file: String,
     /// When its first rows were written.
     begun_ns: Option<u64>,
@@ -138,6 +141,7 @@ impl OperatorCut {
             writer: RunWriter::new(RunOptions::default()),
             states: 0,
             full: true,
+            any_full: false,
             refused: None,
         };
         operator.visit_states(&mut freezer)?;
@@ -153,6 +157,7 @@ impl OperatorCut {
         self.work = Some(Work {
             checkpoint,
             full: freezer.full,
+            any_full: freezer.any_full,
             begun_ns: None,
             writer: Some(freezer.writer),
             state: 0,
@@ -188,12 +193,7 @@ impl OperatorCut {
             return Ok(Cutting::Idle);
         };
         let emitted = work.emit(operator, context)?;
-        if work
-            .summary
-            .as_ref()
-            .is_some_and(|summary| summary.rows() == 0)
-        {
-            // Nothing changed: no file.
+        if work.says_nothing() {
             self.conclude(context, false);
             return Ok(Cutting::Idle);
         }
@@ -258,6 +258,13 @@ impl OperatorCut {
 }
 
 impl Work {
+    /// Whether a run of it would tell nothing: no row, and no state that is full and so empty now, unless all
+    /// are, which the end of the chain says as well.
+    fn says_nothing(&self) -> bool {
+        let no_rows = (self.summary.as_ref()).is_some_and(|summary| summary.rows() == 0);
+        no_rows && (self.full || !self.any_full)
+    }
+
     /// Writes rows for a share of the turn, as long as the disk keeps up.
     fn emit(
         &mut self,
@@ -325,6 +332,7 @@ struct Freezer {
     writer: RunWriter,
     states: u16,
     full: bool,
+    any_full: bool,
     refused: Option<RunError>,
 }
 
@@ -336,6 +344,7 @@ impl StateVisitor for Freezer {
     ) -> Result<(), StateError> {
         let full = state.freeze(self.epoch, self.kind).is_full();
         self.full &= full;
+        self.any_full |= full;
         self.states += 1;
         let mut described = Vec::new();
         descriptor.encode(&mut described);

@@ -185,7 +185,7 @@ impl CheckpointCoordinator {
         let due = self
             .schedule
             .wake_ms(self.under_way())
-            .filter(|_| self.may_start());
+            .filter(|_| self.may_start() && !self.tasks.running().is_empty());
         deadlines.chain(due).min()
     }
 
