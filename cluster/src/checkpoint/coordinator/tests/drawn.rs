@@ -365,6 +365,9 @@ impl Model {
             );
         }
         assert!(self.rig.coordinator.under_way() <= 3);
+        if let Some(wake) = self.rig.coordinator.wake_ms() {
+            assert!(wake > self.rig.now.ms, "what is due has happened");
+        }
         if !self.over && self.newest.0 > 0 {
             let found = find(&mut storage, self.rig.layout.home()).unwrap();
             assert_eq!(found.metadata.checkpoint, self.newest, "what storage says");

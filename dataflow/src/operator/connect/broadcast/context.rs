@@ -19,22 +19,33 @@ use crate::task::{BuildContext, SubtaskInfo};
 /// broadcast states.
 pub struct BroadcastOpenContext<'o, K: Key = ()> {
     open: &'o mut OpenContext<K>,
-    budget: Budget,
+    ground: BroadcastGround,
     names: Vec<String>,
 }
 
+/// What broadcast states of a subtask are made from.
+#[derive(Clone)]
+pub(super) struct BroadcastGround {
+    pub(super) budget: Budget,
+    /// Whether the job takes checkpoints, of which broadcast state is no part.
+    checkpoints: bool,
+}
+
 impl<'o, K: Key> BroadcastOpenContext<'o, K> {
-    pub(super) fn new(open: &'o mut OpenContext<K>, budget: Budget) -> Self {
+    pub(super) fn new(open: &'o mut OpenContext<K>, ground: BroadcastGround) -> Self {
         Self {
             open,
-            budget,
+            ground,
             names: Vec::new(),
         }
     }
 
-    /// The slot's memory, for what is opened next.
-    pub(super) fn budget_of(context: &BuildContext) -> Budget {
-        context.budget().clone()
+    /// The slot's memory and the job's checkpoints, for what is opened next.
+    pub(super) fn ground_of(context: &BuildContext) -> BroadcastGround {
+        BroadcastGround {
+            budget: context.budget().clone(),
+            checkpoints: context.answers().setup().is_some(),
+        }
     }
 
     /// Declares a map that is the same in every subtask. Two of one operator cannot have the same
@@ -48,8 +59,14 @@ impl<'o, K: Key> BroadcastOpenContext<'o, K> {
                 "two broadcast states of one operator are called '{name}': give each its own name"
             ));
         }
+        if self.ground.checkpoints {
+            self.open.refuse(format!(
+                "broadcast state '{name}' is no part of checkpoints yet and would be lost by a restore: run \
+                 without execution.checkpointing.interval, or keep it as state of a key"
+            ));
+        }
         self.names.push(name.to_owned());
-        BroadcastState::new(self.budget.clone())
+        BroadcastState::new(self.ground.budget.clone())
     }
 }
 

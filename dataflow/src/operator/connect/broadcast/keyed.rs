@@ -204,10 +204,10 @@ where
     type Operator = KeyedBroadcast<K, A, R, S, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let budget = BroadcastOpenContext::<K>::budget_of(context);
-        let visits = Visits::new(budget.clone());
+        let ground = BroadcastOpenContext::<K>::ground_of(context);
+        let visits = Visits::new(ground.budget.clone());
         let (state, function) = KeyedFunctionState::open(name, context, |open| {
-            (self.open)(&mut BroadcastOpenContext::new(open, budget))
+            (self.open)(&mut BroadcastOpenContext::new(open, ground))
         })?;
         Ok(KeyedBroadcast {
             state,

@@ -145,9 +145,9 @@ where
     type Operator = Broadcast<A, R, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let budget = BroadcastOpenContext::<()>::budget_of(context);
+        let ground = BroadcastOpenContext::<()>::ground_of(context);
         let mut opening = OpenContext::new(context, None);
-        let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, budget));
+        let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, ground));
         opening
             .finish()
             .map_err(|refusal| context.refused(name, refusal))?;
