@@ -1,6 +1,6 @@
 //! What is told about a file, and about those in a directory.
 //!
-//! Entered by the drivers, which ask the system by [`about`] and [`list`] on a thread that may block, and
+//! Entered by the drivers, which ask the system by `about` and `list` on a thread that may block, and
 //! by tasks, which get the answers. Plain data. Invariant: an [`FileIdentity`] stays with a file through
 //! renaming and writing, and another file at the same path has another one.
 
