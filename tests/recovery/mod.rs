@@ -5,5 +5,6 @@
 //! checkpoint, and in the end its files hold exactly what a job that never failed writes.
 
 mod counting;
+mod endings;
 mod restarts;
 mod restores;

@@ -97,10 +97,11 @@ impl<'j> Attempts<'j> {
         };
         coordination.running(std::mem::take(&mut deployment.doors));
         outcome.wait(self.cancel, |outcome| coordination.attend(outcome));
-        if outcome.is_complete()
-            && let Err(reason) = coordination.conclude(&mut outcome)
-        {
-            outcome.fail("the checkpoint at the end", reason);
+        if outcome.is_complete() {
+            match coordination.conclude(&mut outcome) {
+                Ok(()) => outcome.committed(),
+                Err(reason) => outcome.fail("the checkpoint at the end", reason),
+            }
         }
         if let Some(reason) = outcome.failure() {
             coordination.failing(&reason);

@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     stopped: Vec<TaskReport>,
     failed: Option<Failed>,
     cancelled: bool,
+    /// All that sinks prepared is visible.
+    committed: bool,
     /// A shard did not stop.
     left_behind: bool,
     started_ns: u64,
@@ -63,6 +65,7 @@ impl Outcome {
             stopped: Vec::new(),
             failed: None,
             cancelled: false,
+            committed: false,
             left_behind: false,
             started_ns: monotonic_ns(),
             duration: None,
@@ -198,20 +201,27 @@ impl Outcome {
         if self.is_complete() {
             let summary = self.summary(deployment);
             self.commit(deployment, &summary)?;
+            self.committed();
         } else {
             self.abort(deployment);
         }
         self.conclude_committed(deployment)
     }
 
-    /// The end, when checkpoints have seen to what the sinks prepared.
+    /// Everything the sinks prepared was made visible: the job has succeeded, if nothing fails any more.
+    pub(crate) fn committed(&mut self) {
+        self.committed = true;
+    }
+
+    /// The end, when checkpoints have seen to what the sinks prepared. Tasks that came to their end only
+    /// while the job was being stopped do not make it a success: what they prepared was withdrawn.
     pub(crate) fn conclude_committed(
         mut self,
         deployment: &Deployment<'_>,
     ) -> Result<JobResult, JobError> {
         self.poll();
         let summary = self.summary(deployment);
-        if self.is_complete() {
+        if self.committed && self.failed.is_none() {
             return Ok(JobResult { summary });
         }
         let summary = Box::new(summary);
