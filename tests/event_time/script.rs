@@ -1,4 +1,5 @@
-//! A source that emits records and watermarks in a given order, one subtask for each of its splits.
+//! A source that emits records, in bursts, and watermarks in a given order, one subtask for each of its
+//! splits.
 //!
 //! Invariant of what is drawn here: a watermark is never at or after the time of a record that follows it
 //! in its split, so no record is late.
@@ -114,6 +115,23 @@ pub(crate) struct ScriptReader<T> {
     next: usize,
 }
 
+impl<T: Record + Clone + Sync> ScriptReader<T> {
+    /// Emits the records before the next watermark, as many as there is room for, in one burst.
+    fn emit_run(&mut self, out: &mut impl SourceOutput<T>) {
+        let ahead = self.events[self.next..].iter();
+        let records = ahead.map_while(|event| match event {
+            Event::Record(record, at) => Some((record, Timestamp(*at))),
+            Event::Watermark(_) => None,
+        });
+        let run: Vec<_> = records.take(out.room().max(1) as usize).collect();
+        out.emit_each(run.len() as u32, |number| {
+            let (record, at) = run[number as usize];
+            (record.clone(), at)
+        });
+        self.next += run.len();
+    }
+}
+
 impl<T: Record + Clone + Sync> SourceReader for ScriptReader<T> {
     type Item = T;
     type Split = (u64, u64);
@@ -125,11 +143,13 @@ impl<T: Record + Clone + Sync> SourceReader for ScriptReader<T> {
     ) -> Result<SourceStatus, SourceError> {
         while out.wanted() {
             match self.events.get(self.next) {
-                Some(Event::Record(record, at)) => out.emit(record.clone(), Timestamp(*at)),
-                Some(Event::Watermark(at)) => out.mark(Mark::Watermark(Watermark(Timestamp(*at)))),
+                Some(Event::Record(..)) => self.emit_run(out),
+                Some(Event::Watermark(at)) => {
+                    out.mark(Mark::Watermark(Watermark(Timestamp(*at))));
+                    self.next += 1;
+                }
                 None => return Ok(SourceStatus::Finished),
             }
-            self.next += 1;
         }
         Ok(SourceStatus::More)
     }

@@ -22,7 +22,7 @@ use crate::partition::{HashOfKey, Route, Router, Routes};
 
 /// Records that are made and routed together where they come in bursts: as many as a source's burst
 /// has, and too many for the compiler to unroll the loops over them before it turns them into vectors.
-const TOGETHER: usize = 64;
+pub(crate) const TOGETHER: usize = 64;
 
 /// What a border does with one outgoing edge, whatever its type.
 pub(crate) trait EdgeOutput {

@@ -17,7 +17,7 @@ mod states;
 mod turn;
 
 pub use async_runtime::{AsyncRuntime, AsyncWork, InlineRuntime, RemoteWaker};
-pub(crate) use border::{Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition};
+pub(crate) use border::{Border, EdgeOutput, EdgeWriter, FanoutBorder, RoutedPartition, TOGETHER};
 pub(crate) use build::TaskCounters;
 pub use build::{BuildContext, BuildError, SubtaskInfo};
 pub use chain::{ChainTurn, Head, InputStatus, Push, Stage};

@@ -28,7 +28,12 @@ use thalweg_memory::record::Item;
 /// }
 /// ```
 pub trait WatermarkGenerator<T: Item>: 'static {
-    /// A record with this event time has come. What is said here goes out right behind the record.
+    /// Whether [`WatermarkGenerator::on_event`] may say something. A generator that never does is shown
+    /// many records before the first of them goes on.
+    const SPEAKS_OF_RECORDS: bool = true;
+
+    /// A record with this event time has come. What is said here goes out right behind the record, if
+    /// [`WatermarkGenerator::SPEAKS_OF_RECORDS`] says that something may be.
     fn on_event(&mut self, item: &T::Of<'_>, at: Timestamp, out: &mut WatermarkOutput);
 
     /// A period has passed (`pipeline.auto-watermark-interval`); `now` is the wall clock, in ms since
@@ -118,6 +123,8 @@ pub struct HighestSoFar {
 }
 
 impl<T: Item> WatermarkGenerator<T> for HighestSoFar {
+    const SPEAKS_OF_RECORDS: bool = false;
+
     #[inline(always)]
     fn on_event(&mut self, _item: &T::Of<'_>, at: Timestamp, _out: &mut WatermarkOutput) {
         self.highest = self.highest.max(at);
@@ -144,6 +151,8 @@ impl<T: Item> GeneratorTemplate<T> for NoWatermarks {
 }
 
 impl<T: Item> WatermarkGenerator<T> for NoWatermarks {
+    const SPEAKS_OF_RECORDS: bool = false;
+
     #[inline(always)]
     fn on_event(&mut self, _item: &T::Of<'_>, _at: Timestamp, _out: &mut WatermarkOutput) {}
     fn on_periodic(&mut self, _now: Timestamp, _out: &mut WatermarkOutput) {}

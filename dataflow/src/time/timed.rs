@@ -350,6 +350,35 @@ where
     }
 
     #[inline(always)]
+    fn push_each<'a>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> (T::Of<'a>, Timestamp),
+    ) {
+        if M::Generator::SPEAKS_OF_RECORDS || self.idle {
+            // What is said of a record goes out right behind it, and the first one wakes the rest.
+            for number in 0..count {
+                let (item, previous) = make(number);
+                self.push(item, previous);
+            }
+            return;
+        }
+        let now = self.clock.now();
+        let (name, assigner, generator) = (&self.name, &mut self.assigner, &mut self.generator);
+        let mut said = WatermarkOutput::default();
+        self.touched |= count > 0;
+        self.next.push_each(count, |number| {
+            let (item, previous) = make(number);
+            let scope = OperatorScope::enter(name);
+            let at = assigner.assign(&item, previous, now);
+            generator.on_event(&item, at, &mut said);
+            scope.leave();
+            (item, at)
+        });
+        debug_assert!(said.is_silent(), "it was said that nothing is said");
+    }
+
+    #[inline(always)]
     fn ready(&self) -> bool {
         !self.paused && self.next.ready()
     }

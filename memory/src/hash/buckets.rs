@@ -71,6 +71,27 @@ impl<E> Bucket<E> {
         self.find_after(first, tag, same)
     }
 
+    /// The same, as the entry and the stamp beside it, to change.
+    #[inline(always)]
+    pub fn find_stamped(
+        &mut self,
+        tag: Tag,
+        mut same: impl FnMut(&E) -> bool,
+    ) -> Option<(&mut E, &mut u32)> {
+        let with = self.slots_with(tag);
+        if with == 0 {
+            return None;
+        }
+        let mut slot = (with.trailing_zeros() >> 3) as usize;
+        // SAFETY: a tag is never 0, so an equal one stands beside an entry.
+        if !same(unsafe { self.slots[slot].assume_init_ref() }) {
+            slot = self.find_after(slot, tag, same)?;
+        }
+        // SAFETY: as above, and in `find_after`.
+        let entry = unsafe { self.slots[slot].assume_init_mut() };
+        Some((entry, &mut self.stamps[slot]))
+    }
+
     /// The same, behind a slot that has the tag by chance.
     #[cold]
     fn find_after(

@@ -104,10 +104,15 @@ fn events(
     count: u64,
     per_ms: u64,
 ) -> DataStream<Event, impl Pipe<Out = Event> + use<>> {
-    environment.source(Generator::timed(count, move |n| {
-        let time = Timestamp(nexmark::time(n, per_ms));
-        (nexmark::event(n, per_ms), time)
-    }))
+    environment.source(Generator::timed(
+        count,
+        // A call of its own would hand every event over in memory, written in pieces and read as one.
+        #[inline(always)]
+        move |n| {
+            let time = Timestamp(nexmark::time(n, per_ms));
+            (nexmark::event(n, per_ms), time)
+        },
+    ))
 }
 
 /// The events with watermarks, made where they are read: their times never go back within a split.

@@ -9,9 +9,10 @@ use std::io;
 
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
-use thalweg_memory::record::{Key, Record};
+use thalweg_memory::record::{Item, Key, Record};
 
-use crate::window::TimeWindow;
+use crate::partition::Select;
+use crate::window::{TimeWindow, WindowAggregate};
 
 /// Bytes of buckets; the second-level cache has to hold them beside all else.
 const BYTES: usize = 512 << 10;
@@ -35,7 +36,7 @@ struct Taken {
 
 /// A place of the table.
 #[derive(Clone, Copy)]
-pub(super) struct Seat {
+struct Seat {
     bucket: u32,
     slot: u32,
 }
@@ -111,25 +112,44 @@ impl<K: Key, A: Record> Gathered<K, A> {
         self.taken.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= MOST_HEAP)
     }
 
-    /// The place of a key, made with `create` where there is none.
+    /// Whether so many keys more can come before what is gathered has to go.
     #[inline(always)]
-    pub(super) fn seat(
+    pub(super) fn has_room_for(&self, keys: usize) -> bool {
+        self.taken.len() + keys <= self.limit
+    }
+
+    /// Asks for the places of keys with these hashes, all of which will be taken in soon.
+    #[inline(always)]
+    pub(super) fn approach<const N: usize>(&self, hashes: &[KeyHash; N]) {
+        let mask = self.buckets.buckets().len().wrapping_sub(1) as u32;
+        self.buckets
+            .prefetch(&hashes.map(|hash| hash.0 as u32 & mask));
+    }
+
+    /// Makes a record a part of what is gathered of its key, whose hash this is.
+    ///
+    /// # Panics
+    /// When the key is new and the table full.
+    #[inline(always)]
+    pub(super) fn take_in<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
         &mut self,
         hash: KeyHash,
-        key: &K::Of<'_>,
-        create: impl FnOnce() -> A,
-    ) -> Seat {
-        let buckets = self.buckets.buckets();
+        item: T::Of<'_>,
+        selector: &impl Select<T, K>,
+        aggregate: &G,
+    ) {
+        let buckets = self.buckets.buckets_mut();
         let home = hash.0 as usize & buckets.len().wrapping_sub(1);
-        if let Some(bucket) = buckets.get(home)
-            && let Some(slot) = bucket.find(tag_of(hash), |entry| K::same(&entry.key, key))
+        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, &selector.select(&item));
+        if let Some(bucket) = buckets.get_mut(home)
+            && let Some((entry, records)) = bucket.find_stamped(tag_of(hash), same)
         {
-            return Seat {
-                bucket: home as u32,
-                slot: slot as u32,
-            };
+            count_one(records);
+            let add = |held: &mut A| aggregate.add(held, item);
+            return follow(&mut self.heap, &mut entry.held, add);
         }
-        self.seat_further(hash, key, create)
+        let seat = self.seat_further(hash, &selector.select(&item), || aggregate.create());
+        self.change(seat, |held| aggregate.add(held, item));
     }
 
     /// The key is not at home: it is further on or there is none yet.
@@ -180,23 +200,13 @@ impl<K: Key, A: Record> Gathered<K, A> {
     }
 
     /// Counts one record more at a seat and lets `add` take it in.
-    #[inline(always)]
-    pub(super) fn change(&mut self, seat: Seat, add: impl FnOnce(&mut A)) {
-        let Some(bucket) = self.buckets.buckets_mut().get_mut(seat.bucket as usize) else {
-            unreachable!("a seat is a place of the table");
-        };
+    fn change(&mut self, seat: Seat, add: impl FnOnce(&mut A)) {
+        let bucket = &mut self.buckets.buckets_mut()[seat.bucket as usize];
         let Some((entry, records)) = bucket.get_stamped(seat.slot as usize) else {
             unreachable!("a seat that was just found is taken");
         };
-        // Four thousand million records of one key and slice are never late.
-        *records = records.wrapping_add(1);
-        if A::OUT_OF_LINE {
-            let before = entry.held.heap_bytes();
-            add(&mut entry.held);
-            self.heap += entry.held.heap_bytes().saturating_sub(before);
-        } else {
-            add(&mut entry.held);
-        }
+        count_one(records);
+        follow(&mut self.heap, &mut entry.held, add);
     }
 
     /// Takes out what was gathered of one key.
@@ -223,6 +233,23 @@ impl<K: Key, A: Record> Gathered<K, A> {
     }
 }
 
+/// Four thousand million records of one key and slice are never late.
+#[inline(always)]
+fn count_one(records: &mut u32) {
+    *records = records.wrapping_add(1);
+}
+
+/// Changes an accumulator and follows what it has on the heap.
+#[inline(always)]
+fn follow<A: Record>(heap: &mut usize, held: &mut A, add: impl FnOnce(&mut A)) {
+    if !A::OUT_OF_LINE {
+        return add(held);
+    }
+    let before = held.heap_bytes();
+    add(held);
+    *heap += held.heap_bytes().saturating_sub(before);
+}
+
 #[inline(always)]
 fn tag_of(hash: KeyHash) -> Tag {
     Tag::of(hash.0 >> 24)
@@ -231,10 +258,60 @@ fn tag_of(hash: KeyHash) -> Tag {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::SelectOwned;
     use std::collections::BTreeMap;
     use thalweg_core::event_time::Timestamp;
 
     const SPAN: TimeWindow = TimeWindow::new(Timestamp(0), Timestamp(1));
+
+    /// A key and a number.
+    type Numbered = (u64, u64);
+
+    fn by_key() -> impl Select<Numbered, u64> {
+        SelectOwned(|numbered: &Numbered| numbered.0)
+    }
+
+    /// Sums the numbers of a key.
+    #[derive(Clone)]
+    struct Sum;
+
+    impl WindowAggregate<u64, Numbered> for Sum {
+        type Accumulator = u64;
+        type Row = u64;
+
+        fn create(&self) -> u64 {
+            0
+        }
+        fn add(&self, sum: &mut u64, (_, number): Numbered) {
+            *sum += number;
+        }
+        fn merge(&self, into: &mut u64, other: &u64) {
+            *into += other;
+        }
+        fn row(&self, _: u64, _: TimeWindow, sum: &u64) -> u64 {
+            *sum
+        }
+    }
+
+    /// Makes room for so many bytes.
+    #[derive(Clone)]
+    struct Reserve;
+
+    impl WindowAggregate<u64, Numbered> for Reserve {
+        type Accumulator = Vec<u8>;
+        type Row = u64;
+
+        fn create(&self) -> Vec<u8> {
+            Vec::new()
+        }
+        fn add(&self, bytes: &mut Vec<u8>, (_, count): Numbered) {
+            bytes.reserve_exact(count as usize);
+        }
+        fn merge(&self, _: &mut Vec<u8>, _: &Vec<u8>) {}
+        fn row(&self, key: u64, _: TimeWindow, _: &Vec<u8>) -> u64 {
+            key
+        }
+    }
 
     /// Gathers drawn numbers of `keys` keys and empties the table when `give_at` keys are there.
     fn check(keys: u64, numbers: u64, give_at: usize, hash: impl Fn(u64) -> KeyHash) {
@@ -252,8 +329,7 @@ mod tests {
         for number in 0..numbers {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let key = (dice >> 33) % keys;
-            let seat = table.seat(hash(key), &key, || 0);
-            table.change(seat, |sum| *sum += number);
+            table.take_in(hash(key), (key, number), &by_key(), &Sum);
             let sum = plain.entry(key).or_insert((0, 0));
             *sum = (sum.0 + 1, sum.1 + number);
             if table.is_full() || table.taken.len() >= give_at {
@@ -281,10 +357,12 @@ mod tests {
     #[test]
     fn accumulators_on_the_heap_fill_the_table() {
         let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
-        let seat = table.seat(KeyHash(1), &1, Vec::new);
-        table.change(seat, |bytes| bytes.reserve_exact(MOST_HEAP - 1));
-        assert!(!table.is_full());
-        table.change(seat, |bytes| bytes.reserve_exact(MOST_HEAP));
+        let mut reserve = |bytes: usize| {
+            table.take_in(KeyHash(1), (1, bytes as u64), &by_key(), &Reserve);
+            table.is_full()
+        };
+        assert!(!reserve(MOST_HEAP - 1));
+        assert!(reserve(MOST_HEAP));
         assert!(table.is_full());
         assert_eq!(table.pop().map(|part| part.records), Some(2));
         assert!(!table.is_full());

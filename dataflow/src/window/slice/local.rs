@@ -25,7 +25,9 @@ use super::gathered::Gathered;
 use super::operator::without_time;
 use super::pipe::Partial;
 use crate::partition::{HashOfKey, Select};
-use crate::task::{Border, BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage};
+use crate::task::{
+    Border, BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage, TOGETHER,
+};
 use crate::window::{TimeWindow, WindowAggregate};
 
 /// Partial results given out between two looks at the room behind.
@@ -199,15 +201,48 @@ where
             }
         }
         let scope = OperatorScope::enter(&self.name);
-        let aggregate = &self.aggregate;
-        let seat = {
-            let key = self.selector.select(&item);
-            self.current.seat(hash, &key, || aggregate.create())
-        };
-        self.current.change(seat, |held| aggregate.add(held, item));
+        self.current
+            .take_in(hash, item, &self.selector, &self.aggregate);
         scope.leave();
         if self.current.is_full() {
             self.make_room();
+        }
+    }
+
+    /// Makes a burst of records a part of what is gathered of their keys: hashes first, then places
+    /// asked for, then records, where all are of the current slice and none can fill the table.
+    #[inline(always)]
+    fn gather_each(&mut self, items: [T::Of<'_>; TOGETHER], ats: &[Timestamp; TOGETHER]) {
+        let scope = OperatorScope::enter(&self.name);
+        let hashes: [KeyHash; TOGETHER] =
+            std::array::from_fn(|at| K::hash(&self.selector.select(&items[at])));
+        scope.leave();
+        let span = self.current.span;
+        let within = ats.iter().fold(true, |all, at| all & span.contains(*at));
+        if !(within && self.current.has_room_for(TOGETHER)) {
+            return self.gather_one_by_one(items, ats, &hashes);
+        }
+        self.current.approach(&hashes);
+        let scope = OperatorScope::enter(&self.name);
+        for (item, hash) in items.into_iter().zip(hashes) {
+            self.current
+                .take_in(hash, item, &self.selector, &self.aggregate);
+        }
+        scope.leave();
+        if self.current.is_full() {
+            self.make_room();
+        }
+    }
+
+    #[inline(never)]
+    fn gather_one_by_one(
+        &mut self,
+        items: [T::Of<'_>; TOGETHER],
+        ats: &[Timestamp; TOGETHER],
+        hashes: &[KeyHash; TOGETHER],
+    ) {
+        for (item, (at, hash)) in items.into_iter().zip(ats.iter().zip(hashes)) {
+            self.gather(*hash, item, *at);
         }
     }
 
@@ -371,6 +406,29 @@ where
         let hash = K::hash(&self.selector.select(&item));
         scope.leave();
         self.gather(hash, item, at);
+    }
+
+    #[inline(always)]
+    fn push_each<'a>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(usize) -> (T::Of<'a>, Timestamp),
+    ) {
+        let mut done = 0;
+        while count - done >= TOGETHER && self.judgement.passing == 0 {
+            let mut ats = [Timestamp::NONE; TOGETHER];
+            let items = std::array::from_fn(|number| {
+                let (item, at) = make(done + number);
+                ats[number] = at;
+                item
+            });
+            self.gather_each(items, &ats);
+            done += TOGETHER;
+        }
+        for number in done..count {
+            let (item, at) = make(number);
+            self.push(item, at);
+        }
     }
 
     #[inline(always)]

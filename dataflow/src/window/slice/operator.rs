@@ -89,6 +89,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
             slices,
             assembly,
             current: (NOWHERE, 0),
+            turn: 0,
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
             fired: Timestamp::MIN,
@@ -130,6 +131,8 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
     pub(super) assembly: Assembly<K, G::Accumulator>,
     /// The slice of the last record and its place: none of its windows has passed.
     current: (TimeWindow, usize),
+    /// The place of the record in work in the window of those ahead.
+    turn: u8,
     pub(super) watermark: Timestamp,
     /// Windows whose last time is at or before this have fired.
     pub(super) passed: Timestamp,
@@ -152,11 +155,24 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Remembers for SliceOperator<K, T
 }
 
 impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOperator<K, T, G> {
-    fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        if let Some(slice) = self.slices.get(self.current.1) {
-            slice.table.prefetch_batch(hashes);
+    // Entries are looked for in the slice of the last record: what comes is mostly of the same.
+
+    fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
+        if let Some(slice) = self.slices.get_mut(self.current.1) {
+            slice.table.approach(from, hashes);
         }
         Ok(())
+    }
+
+    fn locate(&mut self, _input: u32, from: u8, records: usize) {
+        if let Some(slice) = self.slices.get_mut(self.current.1) {
+            slice.table.locate(from, records);
+        }
+    }
+
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.turn = at;
     }
 
     fn watermark(&mut self, to: Timestamp) {
@@ -213,6 +229,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> KeyedOperator<K, T, G::Row>
         }
         let aggregate = &self.aggregate;
         let table = &mut self.slices.at(self.current.1).table;
+        table.turn_to(self.turn);
         let entry = table.open(hash, &selector.select(&item), || aggregate.create())?;
         entry.change(|held| aggregate.add(held, item))?;
         Ok(())
@@ -245,6 +262,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
         }
         let aggregate = &self.aggregate;
         let table = &mut self.slices.at(self.current.1).table;
+        table.turn_to(self.turn);
         let entry = table.open(hash, key, || aggregate.create())?;
         entry.change(|into| aggregate.merge(into, &held))?;
         Ok(())

@@ -1,11 +1,12 @@
 //! The slices of one key in the sliding window, so that a slide costs a few combines whatever the
 //! number of slices.
 //!
-//! Two stacks: of the `older` slices each entry holds what it and all newer ones of `older` come to,
-//! the oldest on top; `newer` ones are kept as they are, with their sum beside. A window's value is the
-//! top of the one merged with the sum of the other. When `older` runs out, `newer` is turned over:
-//! every slice is merged a fixed number of times in its life. Where an accumulator can be subtracted,
-//! nothing is turned over: what leaves is taken off the sum.
+//! One slice alone lies in the table itself, several in two stacks beside it: of the `older` slices each
+//! entry holds what it and all newer ones of `older` come to, the oldest on top; `newer` ones are kept as
+//! they are, with their sum beside. A window's value is the top of the one merged with the sum of the
+//! other. When `older` runs out, `newer` is turned over: every slice is merged a fixed number of times in
+//! its life. Where an accumulator can be subtracted, nothing is turned over: what leaves is taken off the
+//! sum.
 //!
 //! Invariants: ends rise from the top of `older` to its bottom and on through `newer`; `sum` is there
 //! exactly when `newer` holds something. Lives in the keyed table of its operator.
@@ -33,14 +34,80 @@ pub(super) trait Combine<A> {
 
 /// The slices of one key in the window, by their ends in ms.
 #[record(crate = thalweg_memory)]
-pub(super) struct Panes<A> {
+pub(super) enum Panes<A> {
+    /// No slice.
+    Empty,
+    /// One. Where keys come and go, most have no more at a time, and need no memory beside the table.
+    One(i64, A),
+    /// Several, sooner or later.
+    Many(Box<Stacks<A>>),
+}
+
+impl<A: Record> Panes<A> {
+    pub(super) fn new() -> Self {
+        Self::Empty
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::One(..) => false,
+            Self::Many(stacks) => stacks.is_empty(),
+        }
+    }
+
+    /// Adds what a slice holds; also a slice that is there already or older than others.
+    pub(super) fn push(&mut self, by: &impl Combine<A>, end: i64, held: &A) {
+        match self {
+            Self::Empty => *self = Self::One(end, by.copy(held)),
+            Self::One(only, there) if *only == end => by.merge(there, held),
+            Self::One(only, there) => {
+                let mut stacks = Stacks::new();
+                stacks.push(by, *only, there);
+                stacks.push(by, end, held);
+                *self = Self::Many(Box::new(stacks));
+            }
+            Self::Many(stacks) => stacks.push(by, end, held),
+        }
+    }
+
+    /// Forgets the slices that end at or before `start`.
+    #[inline]
+    pub(super) fn evict(&mut self, by: &impl Combine<A>, start: i64) {
+        let emptied = match self {
+            Self::Empty => return,
+            Self::One(end, _) => *end <= start,
+            Self::Many(stacks) => {
+                stacks.evict(by, start);
+                stacks.is_empty()
+            }
+        };
+        if emptied {
+            *self = Self::Empty;
+        }
+    }
+
+    /// What all slices come to.
+    #[inline]
+    pub(super) fn value(&self, by: &impl Combine<A>) -> A {
+        match self {
+            Self::Empty => by.create(),
+            Self::One(_, held) => by.copy(held),
+            Self::Many(stacks) => stacks.value(by),
+        }
+    }
+}
+
+/// The two stacks.
+#[record(crate = thalweg_memory)]
+pub(super) struct Stacks<A> {
     older: Vec<(i64, A)>,
     newer: VecDeque<(i64, A)>,
     sum: Option<A>,
 }
 
-impl<A: Record> Panes<A> {
-    pub(super) fn new() -> Self {
+impl<A: Record> Stacks<A> {
+    fn new() -> Self {
         Self {
             older: Vec::new(),
             newer: VecDeque::new(),
@@ -48,12 +115,12 @@ impl<A: Record> Panes<A> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.older.is_empty() && self.newer.is_empty()
     }
 
     /// Adds what a slice holds; also a slice that is there already or older than others.
-    pub(super) fn push(&mut self, by: &impl Combine<A>, end: i64, held: &A) {
+    fn push(&mut self, by: &impl Combine<A>, end: i64, held: &A) {
         if self.older.first().is_some_and(|(newest, _)| end <= *newest) {
             return self.push_older(by, end, held);
         }
@@ -83,7 +150,7 @@ impl<A: Record> Panes<A> {
     }
 
     /// Forgets the slices that end at or before `start`.
-    pub(super) fn evict(&mut self, by: &impl Combine<A>, start: i64) {
+    fn evict(&mut self, by: &impl Combine<A>, start: i64) {
         while self.older.last().is_some_and(|(end, _)| *end <= start) {
             self.older.pop();
         }
@@ -123,7 +190,7 @@ impl<A: Record> Panes<A> {
     }
 
     /// What all slices come to.
-    pub(super) fn value(&self, by: &impl Combine<A>) -> A {
+    fn value(&self, by: &impl Combine<A>) -> A {
         let mut value = by.create();
         if let Some((_, suffix)) = self.older.last() {
             by.merge(&mut value, suffix);

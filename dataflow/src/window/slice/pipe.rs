@@ -17,7 +17,7 @@ use super::local::LocalStage;
 use super::operator::{OpenSlices, SliceOperator};
 use super::{AlignedWindows, SliceOptions};
 use crate::graph::{EdgeId, Shape, SubtaskFactory, VertexTemplate};
-use crate::operator::{Frame, KeyedPipe, OpenKeyed};
+use crate::operator::{Frame, KeyedPipe, Lifecycle, OpenKeyed};
 use crate::partition::{EdgePattern, Hash, HashOfKey, Select};
 use crate::stream::{DataStream, Draft, Exchanged, KeyedInput, KeyedStream, Pipe};
 use crate::task::{
@@ -227,7 +227,12 @@ where
     }
 
     #[inline(always)]
-    fn apply(&mut self, _input: u32, _from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+    fn locate(&mut self, input: u32, from: u8, entries: usize) {
+        self.frame.operator.locate(input, from, entries);
+    }
+
+    #[inline(always)]
+    fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
         for (index, entry) in entries.iter().enumerate() {
             if !frame.ready() {
@@ -235,6 +240,9 @@ where
             }
             let (key, partial) = buffer.item::<KeyValue<K, Partial<G::Accumulator>>>(entry);
             debug_assert!(K::hash(&key) == entry.hash, "the hash is that of the key");
+            frame
+                .operator
+                .turn_to(input, from.wrapping_add(index as u8));
             let scope = OperatorScope::enter(&frame.name);
             let next = &mut frame.next;
             let applied = frame

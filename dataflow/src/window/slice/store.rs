@@ -16,8 +16,12 @@ use thalweg_state::{KeyedTable, Snapshot, StateError};
 
 use crate::window::TimeWindow;
 
+/// A table as large as this is always used again: to empty it costs less than to make another grow.
+const SMALL_BYTES: u64 = 1 << 20;
 /// A table larger than this goes back to the system instead of being emptied.
-const REUSED_BYTES: u64 = 1 << 20;
+const REUSED_BYTES: u64 = 4 << 20;
+/// A table larger than this part of the budget does so too, unless it is small.
+const REUSED_SHARE: u64 = 64;
 /// Tables kept to be used again.
 const SPARE: usize = 2;
 
@@ -103,7 +107,8 @@ impl<K: Key, A: Record> Slices<K, A> {
 
     /// Keeps a table that is done with, if it is worth it.
     pub(super) fn recycle(&mut self, mut table: KeyedTable<K, A>) {
-        if self.spare.len() < SPARE && table.memory_bytes() <= REUSED_BYTES {
+        let most = (self.budget.limit() / REUSED_SHARE).clamp(SMALL_BYTES, REUSED_BYTES);
+        if self.spare.len() < SPARE && table.memory_bytes() <= most {
             table.clear();
             self.spare.push(table);
         }
@@ -151,6 +156,10 @@ impl<K: Key, A: Record> Slices<K, A> {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slice<K, A>> {
         self.line.iter_mut()
+    }
+
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Slice<K, A>> {
+        self.line.get_mut(place)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slice<K, A>> {
