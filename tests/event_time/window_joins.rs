@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use thalweg_connectors::Collected;
-use thalweg_dataflow::Collector;
+use thalweg_connectors::{Collected, Generator, Sinks};
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::operator::Either;
 use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::window::assigner::{
     SessionWindows, SlidingWindows, TumblingWindows, WindowAssigner,
 };
+use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
 
 use super::joins::{Input, Pair, Row, gathered, key, pair};
 use super::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
+use crate::stage;
 
 /// The kinds of windows, in ms. Gaps are odd and times are made even (see [`draw`]): records of one key
 /// that are apart by the gap itself are in one session only if the second comes before the watermark
@@ -207,6 +210,46 @@ fn window_joins_equal_the_model_in_simulation() {
 #[test]
 fn window_joins_equal_the_model_on_shards() {
     trial::on_shards(40, "window_joins_equal_the_model_on_shards", window_join);
+}
+
+/// One key with more pairs than there is memory for, over segments and credits as small as they may be.
+#[test]
+fn a_hot_key_has_all_its_pairs_without_memory_for_them() {
+    const EACH: u64 = 700;
+    let settings = [
+        ("parallelism.default", "2"),
+        ("thalweg.shard.count", "2"),
+        ("taskmanager.memory.segment-size", "512b"),
+        ("taskmanager.network.memory.buffers-per-channel", "1"),
+        ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
+        ("taskmanager.memory.network.size", "256kb"),
+        ("taskmanager.memory.managed.size", "2mb"),
+    ];
+    let (simulated, _) = stage::simulation(5, SimOptions::default(), &settings);
+    let (environment, token) = stage::shards(&settings);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    for environment in [simulated, environment] {
+        let rows = |environment: &Environment| {
+            let rows = Generator::timed(EACH, |number| ((7, number), Timestamp(number as i64)));
+            environment.source(rows).key_by(|row: &(u64, u64)| row.0)
+        };
+        let joined = rows(&environment).join(rows(&environment));
+        let windows = joined.window(TumblingWindows::event_time(ms(1_000)));
+        let pairs = windows.apply(|left: &(u64, u64), right: &(u64, u64)| (left.1, right.1));
+        let checked = pairs.rebalance().process(|open: &mut OpenContext| {
+            let (pairs, sum) = (open.accumulator("pairs"), open.accumulator("sum"));
+            move |pair: (u64, u64), _: &ProcessContext, _: &mut Collector<'_, u64>| {
+                pairs.add(1);
+                sum.add((pair.0 * EACH + pair.1) as i64);
+                Ok(())
+            }
+        });
+        checked.discard();
+        let result = environment.execute("hot key").unwrap();
+        let pairs = (EACH * EACH) as i64;
+        assert_eq!(result.accumulator("pairs"), Some(pairs));
+        assert_eq!(result.accumulator("sum"), Some(pairs * (pairs - 1) / 2));
+    }
 }
 
 #[test]

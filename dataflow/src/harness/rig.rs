@@ -25,7 +25,7 @@ use thalweg_network::{
 use crate::executor::{Executor, JobError, JobResult};
 use crate::graph::{Job, JobVertex};
 use crate::stream::Environment;
-use crate::task::{BuildContext, SubtaskInfo, Task};
+use crate::task::{BuildContext, SubtaskInfo, Task, TaskCounters};
 
 /// Rounds the shard may take for one feeding; more means that it does not come to rest.
 const MAX_ROUNDS: u64 = 10_000_000;
@@ -37,6 +37,8 @@ pub(super) struct Rig {
     simulation: Simulation,
     mailbox: MailboxSender,
     failures: Rc<RefCell<Vec<TaskExit>>>,
+    /// What each task counts.
+    counters: Vec<TaskCounters>,
     /// The wall clock less the monotonic clock, ms.
     wall_offset: i64,
 }
@@ -62,10 +64,11 @@ impl Rig {
         let failures: Rc<RefCell<Vec<TaskExit>>> = Rc::default();
         let told = Rc::clone(&failures);
         let mut wall_offset = 0;
+        let mut counters = Vec::new();
         let mailbox = simulation.add_shard(|shard| {
             wall_offset = shard.reactor().wall_ms();
             shard.on_exit(move |exit| told.borrow_mut().push(exit));
-            deploy(job, shard);
+            counters = deploy(job, shard);
             shard.mailbox()
         });
         wall_offset -= ms(simulation.now());
@@ -73,6 +76,7 @@ impl Rig {
             simulation,
             mailbox,
             failures,
+            counters,
             wall_offset,
         }
     }
@@ -112,6 +116,12 @@ impl Rig {
         self.simulation.run_until(latest, MAX_ROUNDS);
     }
 
+    /// The user's accumulator of this name, summed over the tasks.
+    pub(super) fn accumulator(&self, name: &str) -> i64 {
+        let of_task = |task: &TaskCounters| task.accumulators.borrow().get(name).map(|a| a.get());
+        self.counters.iter().filter_map(of_task).sum()
+    }
+
     /// The message of the first failed task, if one failed.
     pub(super) fn failure(&self) -> Option<String> {
         let exits = self.failures.borrow();
@@ -126,8 +136,9 @@ fn ms(ns: u64) -> i64 {
     (ns / NS_PER_MS) as i64
 }
 
-/// Builds every vertex as one subtask on the shard, in order: the sources come first.
-fn deploy(job: Job, shard: &mut Shard) {
+/// Builds every vertex as one subtask on the shard, in order: the sources come first. Answers what
+/// they count.
+fn deploy(job: Job, shard: &mut Shard) -> Vec<TaskCounters> {
     let mut meshes = Mesh::build(1, 4);
     let Some(mut mesh) = meshes.pop() else {
         unreachable!("a mesh of one shard has one end");
@@ -139,13 +150,20 @@ fn deploy(job: Job, shard: &mut Shard) {
     };
     let budget = Budget::new("test", 1 << 30);
     let handover = Handover::new(mesh, pool, budget.clone());
-    for place in 0..job.vertices.len() {
-        build_vertex(&job, place, &handover, &budget, shard);
-    }
+    let counters = (0..job.vertices.len())
+        .map(|place| build_vertex(&job, place, &handover, &budget, shard))
+        .collect();
     shard.add_pump(Box::new(handover));
+    counters
 }
 
-fn build_vertex(job: &Job, place: usize, post: &Handover, budget: &Budget, shard: &mut Shard) {
+fn build_vertex(
+    job: &Job,
+    place: usize,
+    post: &Handover,
+    budget: &Budget,
+    shard: &mut Shard,
+) -> TaskCounters {
     let description = &job.graph.vertices[place];
     let layout_of = |keyed: bool, to: u32| EntryLayout {
         hash: keyed,
@@ -196,6 +214,7 @@ fn build_vertex(job: &Job, place: usize, post: &Handover, budget: &Budget, shard
     if let Some(gate) = registered {
         post.register_gate(&gate);
     }
+    context.counters()
 }
 
 fn splits_of(vertex: &JobVertex) -> Option<Box<dyn std::any::Any + Send>> {

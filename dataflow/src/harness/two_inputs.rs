@@ -162,6 +162,11 @@ impl<A: Record, B: Record, U: Record> TwoInputHarness<A, B, U> {
         self.output.is_idle()
     }
 
+    /// The accumulator of this name so far, summed over the tasks; 0 if there is none.
+    pub fn accumulator(&self, name: &str) -> i64 {
+        self.rig.accumulator(name)
+    }
+
     /// The message of the first failed task, if one failed.
     pub fn failure(&self) -> Option<String> {
         self.rig.failure()

@@ -185,6 +185,11 @@ where
                 frame.fail(&error);
                 return index;
             }
+            if frame.operator.unfinished() {
+                scope.leave();
+                frame.applied();
+                return index + 1;
+            }
         }
         scope.leave();
         entries.len()

@@ -4,21 +4,20 @@
 
 use std::time::Duration;
 
-use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key, Record, Wire};
 
 use super::{DataStream, Grouping, KeyedInput, KeyedStream, Pipe};
 use crate::function::OutputTag;
 use crate::operator::KeyedPipe;
 use crate::partition::Select;
-use crate::task::SideOutputs;
+use crate::time::LateOutput;
 use crate::window::WindowAggregate;
 use crate::window::assigner::WindowAssigner;
 use crate::window::evictor::Evictor;
 use crate::window::function::{Eviction, NoEvictor, OpenLogic, Rows, WindowLogic, With};
 use crate::window::operator::{Lateness, OpenWindows};
 use crate::window::pipe::WindowPipe;
-use crate::window::slice::{LateOutput, SliceOptions, aggregate_slices};
+use crate::window::slice::{SliceOptions, aggregate_slices};
 use crate::window::trigger::{PurgingTrigger, Trigger};
 
 /// What a logic gives out of windows.
@@ -34,8 +33,9 @@ type Windowed<K, T, S, A, G, L> =
 ///
 /// A record is *late* when the watermark has passed it. Its windows are still there for the
 /// [allowed lateness](WindowedStream::allowed_lateness), and by default speak again with it. One
-/// whose windows are all gone is counted in the accumulator `numLateRecordsDropped` and dropped, or
-/// goes to the [late output](WindowedStream::late_output).
+/// whose windows are all gone is dropped and counted in the accumulator
+/// [`LATE_RECORDS_DROPPED`](crate::time::LATE_RECORDS_DROPPED), or goes to the
+/// [late output](WindowedStream::late_output).
 ///
 /// At the end of the input all event-time windows speak, and what processing-time windows and
 /// counts have not said by then remains unsaid.
@@ -225,9 +225,7 @@ impl<K: Key, T: Record, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// assert_eq!(harness.output(), [1, 77]);
     /// ```
     pub fn late_output(mut self, tag: &OutputTag<T>) -> Self {
-        let tag = tag.id();
-        let write = move |record: T, at: Timestamp, side: &SideOutputs| side.write(tag, record, at);
-        self.lateness.output = Some(LateOutput::new(write));
+        self.lateness.output = Some(LateOutput::new(tag));
         self
     }
 }

@@ -6,6 +6,7 @@
 //! | `assign` | the strategy's place in a chain: behind a source, or in the middle |
 //! | `timed`, `splits` | the stage that does it, and the splits it keeps apart |
 //! | `align` | sources that wait for one another |
+//! | `late` | what becomes of records that come too late |
 //! | `combine` | how the marks of several channels become one |
 //! | `timer_service` | who wants to be called when |
 //! | `task_clock` | the processing time of a task |
@@ -14,6 +15,7 @@ mod align;
 mod assign;
 mod combine;
 mod generator;
+mod late;
 mod splits;
 mod strategy;
 mod task_clock;
@@ -29,6 +31,8 @@ pub use generator::{
     BoundedDisorder, GeneratorTemplate, HighestSoFar, MadeBy, NoWatermarks, Punctuated,
     WatermarkGenerator, WatermarkOutput,
 };
+pub use late::LATE_RECORDS_DROPPED;
+pub(crate) use late::{LateOutput, LateRecords};
 pub use strategy::{AssignBy, IngestionTime, KeepTimestamps, TimestampAssigner, WatermarkStrategy};
 pub(crate) use task_clock::TaskClock;
 pub(crate) use timer_service::TimerTable;

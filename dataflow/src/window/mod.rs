@@ -3,7 +3,8 @@
 //! A window is a span of time ([`TimeWindow`]). An [`assigner`] says which windows a record is in, a
 //! [`trigger`] when a window speaks, an [`evictor`] what it forgets first, and what becomes of its
 //! records is an aggregate ([`WindowAggregate`]) or a function ([`WindowFunction`]). `operator` is the
-//! way of all of them; `merging` keeps sessions that meet, `panes` what is kept of open windows.
+//! way of all of them; `merging` keeps sessions that meet, `panes` what is kept of open windows,
+//! `speaking` gives out in parts what is too much at once.
 //! `slice/` is the way of aligned windows (tumbling, sliding, cumulating) with an incremental
 //! aggregate: records are gathered per slice, and windows are put together from slices. Entered by
 //! the methods of the streams; everything lives on the shard of its subtask.
@@ -18,6 +19,7 @@ pub(crate) mod operator;
 mod panes;
 pub(crate) mod pipe;
 pub(crate) mod slice;
+mod speaking;
 mod time_window;
 pub mod trigger;
 

@@ -17,8 +17,6 @@
 //! and never goes back; windows of one watermark fire in the order of their times, then of key
 //! groups. Lives on the shard of its subtask.
 
-use std::rc::Rc;
-
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key};
@@ -29,16 +27,16 @@ use super::assigner::WindowAssigner;
 use super::function::{OpenLogic, WindowLogic};
 use super::merging::{MergingWindows, Open};
 use super::panes::{Call, Panes};
-use super::slice::LateOutput;
 use super::trigger::{TimeDomain, Trigger, TriggerResult};
 use crate::checkpoint::Remembers;
-use crate::function::{Accumulator, FunctionError, OpenContext};
+use crate::function::FunctionError;
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
 use crate::partition::Select;
-use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage};
+use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};
+use crate::time::{LateOutput, LateRecords};
 
-/// The accumulator of records that came too late.
-const LATE_RECORDS: &str = "numLateRecordsDropped";
+/// Results a record's windows give out before the room and the clock are looked at again.
+const SPOKEN_PER_RECORD: usize = 128;
 
 /// How long windows wait for late records, and what becomes of those that come later still.
 pub(crate) struct Lateness<T: Item> {
@@ -107,15 +105,13 @@ where
             .map_err(|error| context.refused(name, error))?;
         let panes = Panes::new(groups, max, budget, self.trigger, logic)
             .map_err(|error| context.refused(name, error))?;
-        let late = OpenContext::<K>::new(context, None).accumulator(LATE_RECORDS);
         Ok(WindowOperator {
             event_time: self.assigner.is_event_time(),
             assigner: self.assigner,
             panes,
             sessions,
-            lateness: self.lateness,
-            late,
-            side: context.side(),
+            allowed_ms: self.lateness.allowed,
+            late: LateRecords::open(self.lateness.output, context),
             due: None,
             windows: Vec::new(),
             results: Vec::new(),
@@ -131,9 +127,9 @@ pub(crate) struct WindowOperator<K: Key, T: Item, A, G: Trigger<T>, L: WindowLog
     panes: Panes<K, T, G, L>,
     /// Which windows are open, where windows merge.
     sessions: Option<MergingWindows<K>>,
-    lateness: Lateness<T>,
-    late: Accumulator,
-    side: Rc<SideOutputs>,
+    /// How long event-time windows wait for late records.
+    allowed_ms: i64,
+    late: LateRecords<T>,
     /// The watermark whose timers are being fired.
     due: Option<Timestamp>,
     /// The windows of the record in work, and what the trigger said of each.
@@ -156,11 +152,7 @@ where
         if window.is_global() {
             return None;
         }
-        let lateness = if self.event_time {
-            self.lateness.allowed
-        } else {
-            0
-        };
+        let lateness = if self.event_time { self.allowed_ms } else { 0 };
         let at = window.max_timestamp().plus_ms(lateness);
         (at < Timestamp::MAX).then_some(at)
     }
@@ -189,13 +181,10 @@ where
 
     /// A record none of whose windows is left.
     fn skip(&self, item: T::Of<'_>, at: Timestamp) {
-        if !self.event_time || at.plus_ms(self.lateness.allowed) > self.panes.watermark {
+        if !self.event_time || at.plus_ms(self.allowed_ms) > self.panes.watermark {
             return;
         }
-        match &self.lateness.output {
-            Some(output) => output.write(item, at, &self.side),
-            None => self.late.add(1),
-        }
+        self.late.take(item, at);
     }
 
     /// Adds a record to its only window.
@@ -372,6 +361,11 @@ where
         true
     }
 
+    #[inline(always)]
+    fn unfinished(&self) -> bool {
+        self.panes.is_speaking()
+    }
+
     fn processing_time(&mut self, now: Timestamp) {
         self.panes.now = self.panes.now.max(now);
     }
@@ -391,8 +385,10 @@ where
         next: &mut N,
         limit: usize,
     ) -> Result<Firing, FunctionError> {
+        self.panes.allow(limit);
         for _ in 0..limit {
-            if !next.ready() {
+            self.panes.go_on(next)?;
+            if self.panes.is_speaking() || !next.ready() {
                 return Ok(Firing::More);
             }
             let Some((domain, window, at)) = self.panes.pop_due(self.due) else {
@@ -432,6 +428,7 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         self.panes.set_current(hash, &selector.select(&item));
+        self.panes.allow(SPOKEN_PER_RECORD);
         self.windows.clear();
         let now = self.panes.now;
         self.assigner.assign(&item, at, now, &mut self.windows)?;

@@ -5,6 +5,7 @@
 //! it has answered; a pane without contents whose trigger remembers nothing takes no place. Lives on
 //! the shard of its subtask.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -15,8 +16,9 @@ use thalweg_memory::record::{Item, Key};
 use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
 
 use super::TimeWindow;
-use super::function::{Pane, WindowLogic};
+use super::function::{Pane, Speech, WindowLogic};
 use super::merging::{Added, Open};
+use super::speaking::{After, Speaking};
 use super::trigger::{TimeDomain, TimerRequest, Trigger, TriggerContext, TriggerResult};
 use crate::function::FunctionError;
 use crate::task::Push;
@@ -79,6 +81,10 @@ type Kept<S, V> = (S, Option<V>);
 /// All open windows of one subtask.
 pub(super) struct Panes<K: Key, T: Item, G: Trigger<T>, L: WindowLogic<K, T>> {
     table: KeyedTable<K, Kept<G::State, L::Kept>, TimeWindow>,
+    /// The windows of the key in work that are giving out their results, the first one now.
+    pub(super) speaking: VecDeque<Speaking>,
+    /// How many results may be given out until the next look at the clock.
+    pub(super) allowed: usize,
     pub(super) timers: Timers<K>,
     trigger: G,
     pub(super) logic: L,
@@ -112,6 +118,8 @@ where
                 processing: queue(),
             },
             table: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            speaking: VecDeque::new(),
+            allowed: 0,
             trigger,
             logic,
             current: Current {
@@ -419,6 +427,13 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         if result.fires() {
+            if L::RESUMES {
+                let after = match result.purges() {
+                    true => After::Purge,
+                    false => After::Stay,
+                };
+                return self.begin_to_speak(window, state, after, next);
+            }
             self.emit(window, state, next)?;
         }
         if result.purges() {
@@ -434,6 +449,11 @@ where
         state: TimeWindow,
         next: &mut N,
     ) -> Result<(), FunctionError> {
+        if !L::EVICTS {
+            return self
+                .say(window, state, &mut Speech::at_once(), next)
+                .map(drop);
+        }
         let pane = Pane {
             hash: self.current.hash,
             key: self.current.stored(),
@@ -442,22 +462,52 @@ where
             processing_time: self.now,
         };
         let (hash, logic) = (self.current.hash, &mut self.logic);
-        if L::EVICTS {
-            let emit =
-                |(_, kept): &mut Kept<G::State, L::Kept>| emit_kept(logic, &pane, kept, next);
-            return self
-                .table
-                .update_in(hash, &self.current.key(), &state, emit)?
-                .unwrap_or(Ok(()));
-        }
-        match self.table.get_in(hash, &self.current.key(), &state) {
-            Some((_, Some(kept))) => logic.emit(&pane, kept, next),
-            _ => Ok(()),
+        let emit = |(_, kept): &mut Kept<G::State, L::Kept>| emit_kept(logic, &pane, kept, next);
+        self.table
+            .update_in(hash, &self.current.key(), &state, emit)?
+            .unwrap_or(Ok(()))
+    }
+
+    /// Gives out what a window that has contents says from a place on; whether that was all.
+    #[inline]
+    pub(super) fn say<N: Push<L::Out>>(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+        speech: &mut Speech,
+        next: &mut N,
+    ) -> Result<bool, FunctionError> {
+        let pane = Pane {
+            hash: self.current.hash,
+            key: self.current.stored(),
+            window,
+            watermark: self.watermark,
+            processing_time: self.now,
+        };
+        match self.table.get_in(pane.hash, &self.current.key(), &state) {
+            Some((_, Some(kept))) => self.logic.emit(&pane, kept, speech, next),
+            _ => Ok(true),
         }
     }
 
+    /// Changes the contents of a window, if it has any.
+    pub(super) fn change_kept(
+        &mut self,
+        state: TimeWindow,
+        change: impl FnOnce(&L, &mut L::Kept),
+    ) -> Result<(), FunctionError> {
+        let (hash, logic) = (self.current.hash, &self.logic);
+        self.table
+            .update_in(hash, &self.current.key(), &state, |(_, kept)| {
+                if let Some(kept) = kept {
+                    change(logic, kept);
+                }
+            })?;
+        Ok(())
+    }
+
     /// Forgets the contents of a window.
-    fn purge(&mut self, state: TimeWindow) -> Result<(), FunctionError> {
+    pub(super) fn purge(&mut self, state: TimeWindow) -> Result<(), FunctionError> {
         let trigger = &self.trigger;
         let hash = self.current.hash;
         let blank = self
@@ -480,6 +530,13 @@ where
         call: Call,
         next: &mut N,
     ) -> Result<(), FunctionError> {
+        if L::RESUMES {
+            let result = self.ask_timer(window, state, call)?;
+            return match result.fires() {
+                true => self.begin_to_speak(window, state, After::Forget, next),
+                false => self.forget(window, state),
+            };
+        }
         let hash = self.current.hash;
         let pane = self.table.remove_in(hash, &self.current.key(), &state);
         let (mut told, mut kept) = pane.unwrap_or_default();
@@ -500,6 +557,25 @@ where
         self.logic.clear(&pane)?;
         self.clear_trigger(window, &mut told)
     }
+
+    /// Forgets a window that has spoken its last.
+    pub(super) fn forget(
+        &mut self,
+        window: TimeWindow,
+        state: TimeWindow,
+    ) -> Result<(), FunctionError> {
+        let hash = self.current.hash;
+        let pane = self.table.remove_in(hash, &self.current.key(), &state);
+        let (mut told, _) = pane.unwrap_or_default();
+        self.logic.clear(&Pane {
+            hash,
+            key: self.current.stored(),
+            window,
+            watermark: self.watermark,
+            processing_time: self.now,
+        })?;
+        self.clear_trigger(window, &mut told)
+    }
 }
 
 /// Gives out what is kept of a window, if anything is, and lets the evictor remove from it.
@@ -513,7 +589,7 @@ fn emit_kept<K: Key, T: Item, L: WindowLogic<K, T>, N: Push<L::Out>>(
         return Ok(());
     };
     logic.evict_before(kept, pane.window);
-    logic.emit(pane, kept, next)?;
+    logic.emit(pane, kept, &mut Speech::at_once(), next)?;
     logic.evict_after(kept, pane.window);
     Ok(())
 }

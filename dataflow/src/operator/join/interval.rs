@@ -23,6 +23,7 @@ use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{DataStream, Draft, KeyedBoth, KeyedInput, KeyedStream, Pipe};
 use crate::task::{BuildContext, BuildError, Push, SideOutputs};
+use crate::time::{LateOutput, LateRecords};
 
 impl<K, A, S, I> KeyedStream<K, A, S, I>
 where
@@ -103,8 +104,9 @@ impl<K, A: Record, B: Record, S, R> IntervalJoin<K, A, B, S, R> {
 ///
 /// **Time.** Every record needs an event time; one without fails the job. A result has the later time
 /// of its two records. **Late records**, those at or before the watermark, are not joined: their
-/// partners may be forgotten already. They are dropped, or go where [`late_left`](Self::late_left)
-/// and [`late_right`](Self::late_right) say. **State.** A left record is kept until the watermark
+/// partners may be forgotten already. They are dropped and counted in the accumulator
+/// [`LATE_RECORDS_DROPPED`](crate::time::LATE_RECORDS_DROPPED), or go where
+/// [`late_left`](Self::late_left) and [`late_right`](Self::late_right) say. **State.** A left record is kept until the watermark
 /// reaches its time plus the upper bound, a right one until it reaches its time minus the lower
 /// bound: from then on whatever comes in time is out of bounds.
 #[must_use = "a join does nothing until it has a function"]
@@ -112,8 +114,8 @@ pub struct IntervalJoinBetween<K, A: Record, B: Record, S, R> {
     join: IntervalJoin<K, A, B, S, R>,
     lower_ms: i64,
     upper_ms: i64,
-    late_left: Option<OutputTag<A>>,
-    late_right: Option<OutputTag<B>>,
+    late_left: Option<LateOutput<A>>,
+    late_right: Option<LateOutput<B>>,
 }
 
 impl<K, A, B, S, R> IntervalJoinBetween<K, A, B, S, R>
@@ -138,13 +140,13 @@ where
 
     /// Sends late left records to a side output.
     pub fn late_left(mut self, tag: &OutputTag<A>) -> Self {
-        self.late_left = Some(*tag);
+        self.late_left = Some(LateOutput::new(tag));
         self
     }
 
     /// Sends late right records to a side output.
     pub fn late_right(mut self, tag: &OutputTag<B>) -> Self {
-        self.late_right = Some(*tag);
+        self.late_right = Some(LateOutput::new(tag));
         self
     }
 
@@ -245,20 +247,20 @@ impl Bounds {
     }
 }
 
-struct OpenInterval<K, A, B, S, R, O> {
+struct OpenInterval<K, A: Item, B: Item, S, R, O> {
     keys: KeyedBoth<K, S, R>,
     bounds: Bounds,
     function: O,
-    late: (Option<OutputTag<A>>, Option<OutputTag<B>>),
+    late: (Option<LateOutput<A>>, Option<LateOutput<B>>),
 }
 
-impl<K, A, B, S: Clone, R: Clone, O: Clone> Clone for OpenInterval<K, A, B, S, R, O> {
+impl<K, A: Item, B: Item, S: Clone, R: Clone, O: Clone> Clone for OpenInterval<K, A, B, S, R, O> {
     fn clone(&self) -> Self {
         Self {
             keys: self.keys.clone(),
             bounds: self.bounds,
             function: self.function.clone(),
-            late: self.late,
+            late: self.late.clone(),
         }
     }
 }
@@ -286,7 +288,10 @@ where
             left: TimeSlices::new(context, span, keep_left).map_err(refused)?,
             right: TimeSlices::new(context, span, keep_right).map_err(refused)?,
             function: self.function.open(name, context)?,
-            late: self.late,
+            late: (
+                LateRecords::open(self.late.0, context),
+                LateRecords::open(self.late.1, context),
+            ),
             side: context.side(),
             watermark: Timestamp::MIN,
             key: HeldKey::new(),
@@ -302,7 +307,7 @@ struct Interval<K: Key, A: Record, B: Record, S, R, G> {
     left: TimeSlices<K, A>,
     right: TimeSlices<K, B>,
     function: G,
-    late: (Option<OutputTag<A>>, Option<OutputTag<B>>),
+    late: (LateRecords<A>, LateRecords<B>),
     side: Rc<SideOutputs>,
     watermark: Timestamp,
     /// The key of the record in work.
@@ -483,9 +488,7 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         if !self.in_time(at)? {
-            if let Some(tag) = &self.late.0 {
-                self.side.write(tag.id(), item, at);
-            }
+            self.late.0.take(item, at);
             return Ok(());
         }
         let key = self.key.hold(&self.keys.first.select(&item));
@@ -521,9 +524,7 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         if !self.in_time(at)? {
-            if let Some(tag) = &self.late.1 {
-                self.side.write(tag.id(), item, at);
-            }
+            self.late.1.take(item, at);
             return Ok(());
         }
         let key = self.key.hold(&self.keys.second.select(&item));

@@ -7,6 +7,7 @@ use super::super::slices::TimeSlices;
 use super::super::testing::context;
 use super::*;
 use crate::harness::TwoInputHarness;
+use crate::time::LATE_RECORDS_DROPPED;
 
 type Row = (u64, i64);
 type Pair = (i64, i64);
@@ -101,6 +102,26 @@ fn the_slower_stream_decides_who_is_late_and_late_records_leave_aside() {
     right(&mut harness, 1, 8);
     assert_eq!(harness.output(), [(8, 10), (5, 8), (8, 8)]);
     assert_eq!(harness.failure(), None);
+}
+
+#[test]
+fn late_records_without_an_output_are_counted() {
+    let late: OutputTag<Row> = OutputTag::new("late");
+    let mut harness = Harness::new(|left, right| {
+        let joined = (left.key_by(by_key)).interval_join(right.key_by(by_key));
+        let joined = joined.between(-5, 5).late_left(&late);
+        joined.apply(|l: &Row, r: &Row| (l.1, r.1))
+    });
+    harness.advance_watermark(Timestamp(7));
+    left(&mut harness, 1, 8);
+    right(&mut harness, 1, 8);
+    assert_eq!(harness.accumulator(LATE_RECORDS_DROPPED), 0);
+    for at in 5..8 {
+        left(&mut harness, 1, at);
+        right(&mut harness, 1, at);
+    }
+    assert_eq!(harness.output(), [(8, 8)]);
+    assert_eq!(harness.accumulator(LATE_RECORDS_DROPPED), 3, "right ones");
 }
 
 #[test]

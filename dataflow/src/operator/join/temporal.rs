@@ -23,6 +23,7 @@ use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{DataStream, Draft, KeyedBoth, KeyedInput, KeyedStream, Pipe};
 use crate::task::{BuildContext, BuildError, Push, SideOutputs};
+use crate::time::{LateOutput, LateRecords};
 
 impl<K, A, S, I> KeyedStream<K, A, S, I>
 where
@@ -72,7 +73,7 @@ where
             versions,
             keys: KeyedBoth::new(of_rows, of_versions),
             deleted: |_| false,
-            late: None,
+            late: (None, None),
         }
     }
 }
@@ -84,8 +85,11 @@ where
 /// versions of one key and time, the one that comes last is valid.
 ///
 /// **Late records**, those at or before the watermark: a late version is valid from its time on for
-/// rows that are not joined yet. A late row is joined at once if the version of its time is still
-/// kept; otherwise it is dropped, or goes where [`late_rows`](Self::late_rows) says.
+/// rows that are not joined yet. Where a newer one is valid already at the watermark, it is of no use
+/// to any row that comes in time and goes where [`late_versions`](Self::late_versions) says. A late
+/// row is joined at once if the version of its time is still kept; otherwise it goes where
+/// [`late_rows`](Self::late_rows) says. Late records for which nothing is said are dropped and
+/// counted in the accumulator [`LATE_RECORDS_DROPPED`](crate::time::LATE_RECORDS_DROPPED).
 ///
 /// **State.** Rows that wait; of each key the version valid at the watermark and all newer ones.
 #[must_use = "a join does nothing until it has a function"]
@@ -94,8 +98,11 @@ pub struct TemporalJoin<K, A: Record, B: Record, S, R> {
     versions: Draft,
     keys: KeyedBoth<K, S, R>,
     deleted: fn(&B) -> bool,
-    late: Option<OutputTag<A>>,
+    late: LateOutputs<A, B>,
 }
+
+/// Where late rows and late versions go.
+type LateOutputs<A, B> = (Option<LateOutput<A>>, Option<LateOutput<B>>);
 
 impl<K, A, B, S, R> TemporalJoin<K, A, B, S, R>
 where
@@ -114,7 +121,34 @@ where
 
     /// Sends late rows whose version is forgotten to a side output.
     pub fn late_rows(mut self, tag: &OutputTag<A>) -> Self {
-        self.late = Some(*tag);
+        self.late.0 = Some(LateOutput::new(tag));
+        self
+    }
+
+    /// Sends versions that come when a newer one is valid already to a side output.
+    ///
+    /// ```
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::OutputTag;
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    ///
+    /// type Rate = (u64, u64);
+    /// let late = OutputTag::<Rate>::new("late rates");
+    /// let mut harness = TwoInputHarness::<u64, Rate, u64>::new(|amounts, rates| {
+    ///     let amounts = amounts.key_by(|_: &u64| 0);
+    ///     let joined = (amounts.temporal_join(rates.key_by(|_: &Rate| 0)))
+    ///         .late_versions(&late)
+    ///         .apply(|amount: &u64, rate: &Rate| amount * rate.1);
+    ///     let corrections = joined.side_output(&late);
+    ///     joined.union(corrections.map(|rate: Rate| rate.0))
+    /// });
+    /// harness.push_second_at((1, 3), Timestamp(100));
+    /// harness.advance_watermark(Timestamp(150));
+    /// harness.push_second_at((77, 4), Timestamp(90));
+    /// assert_eq!(harness.output(), [77]);
+    /// ```
+    pub fn late_versions(mut self, tag: &OutputTag<B>) -> Self {
+        self.late.1 = Some(LateOutput::new(tag));
         self
     }
 
@@ -284,20 +318,20 @@ where
     }
 }
 
-struct OpenTemporal<K, A, B, S, R, O> {
+struct OpenTemporal<K, A: Item, B: Item, S, R, O> {
     keys: KeyedBoth<K, S, R>,
     function: O,
     deleted: fn(&B) -> bool,
-    late: Option<OutputTag<A>>,
+    late: LateOutputs<A, B>,
 }
 
-impl<K, A, B, S: Clone, R: Clone, O: Clone> Clone for OpenTemporal<K, A, B, S, R, O> {
+impl<K, A: Item, B: Item, S: Clone, R: Clone, O: Clone> Clone for OpenTemporal<K, A, B, S, R, O> {
     fn clone(&self) -> Self {
         Self {
             keys: self.keys.clone(),
             function: self.function.clone(),
             deleted: self.deleted,
-            late: self.late,
+            late: self.late.clone(),
         }
     }
 }
@@ -326,7 +360,10 @@ where
             due: TimerQueue::new(groups, max, budget.clone()),
             function: self.function.open(name, context)?,
             deleted: self.deleted,
-            late: self.late,
+            late: (
+                LateRecords::open(self.late.0, context),
+                LateRecords::open(self.late.1, context),
+            ),
             side: context.side(),
             watermark: Timestamp::MIN,
             key: HeldKey::new(),
@@ -345,7 +382,7 @@ struct Temporal<K: Key, A: Record, B: Record, S, R, G> {
     due: TimerQueue<K>,
     function: G,
     deleted: fn(&B) -> bool,
-    late: Option<OutputTag<A>>,
+    late: (LateRecords<A>, LateRecords<B>),
     side: Rc<SideOutputs>,
     watermark: Timestamp,
     key: HeldKey<K>,
@@ -496,10 +533,9 @@ where
             if !at.is_some() {
                 return Err(without_time());
             }
-            match (self.versions.at(hash, &key, at), &self.late) {
-                (None, Some(tag)) => self.side.write(tag.id(), item, at),
-                (None, None) => {}
-                (version, _) => self.function.call((&item, at), version, next, &self.side)?,
+            match self.versions.at(hash, &key, at) {
+                None => self.late.0.take(item, at),
+                version => self.function.call((&item, at), version, next, &self.side)?,
             }
             return Ok(());
         }
@@ -528,6 +564,10 @@ where
             return Err(without_time());
         }
         let key = self.key.hold(&self.keys.second.select(&item));
+        if at < self.watermark && self.versions.is_replaced(hash, &key, at, self.watermark) {
+            self.late.1.take(item, at);
+            return Ok(());
+        }
         let version = (!(self.deleted)(&item)).then_some(item);
         self.versions.insert(hash, &key, at, version)?;
         Ok(())

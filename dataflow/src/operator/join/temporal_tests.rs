@@ -6,6 +6,7 @@ use thalweg_memory::record::Key;
 use super::super::testing::context;
 use super::*;
 use crate::harness::TwoInputHarness;
+use crate::time::LATE_RECORDS_DROPPED;
 
 type Row = (u64, i64);
 type Table = (u64, i64);
@@ -97,6 +98,31 @@ fn a_late_row_is_joined_if_its_version_is_known_and_leaves_aside_otherwise() {
     );
     harness.advance_watermark(Timestamp(26));
     assert_eq!(harness.output(), [(26, Some(21))]);
+}
+
+#[test]
+fn what_comes_too_late_is_counted() {
+    let mut harness = Harness::new(|rows, versions| {
+        let rows = rows.key_by(|row: &Row| row.0);
+        let versions = versions.key_by(|version: &Table| version.0);
+        (rows.temporal_join(versions))
+            .apply_outer(|row: &Row, version: Option<&Table>| (row.1, version.map(|v| v.1)))
+    });
+    version(&mut harness, 1, 10);
+    version(&mut harness, 1, 20);
+    harness.advance_watermark(Timestamp(25));
+    row(&mut harness, 1, 24);
+    version(&mut harness, 1, 22);
+    version(&mut harness, 2, 7);
+    assert_eq!(harness.accumulator(LATE_RECORDS_DROPPED), 0, "all of use");
+    row(&mut harness, 1, 12);
+    version(&mut harness, 1, 21);
+    assert_eq!(harness.accumulator(LATE_RECORDS_DROPPED), 2);
+    row(&mut harness, 1, 26);
+    row(&mut harness, 2, 26);
+    harness.finish();
+    let rows = [(24, Some(20)), (26, Some(22)), (26, Some(7))];
+    assert_eq!(harness.output(), rows);
 }
 
 #[test]

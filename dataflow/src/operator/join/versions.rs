@@ -96,6 +96,18 @@ impl<K: Key, B: Record> Versions<K, B> {
         versions.get(newer.checked_sub(1)?)
     }
 
+    /// Whether a newer version than one of `since` is valid at `watermark`.
+    pub(super) fn is_replaced(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        since: Timestamp,
+        watermark: Timestamp,
+    ) -> bool {
+        let valid = self.at(hash, key, watermark);
+        valid.is_some_and(|version| version.0 > since.0)
+    }
+
     /// Forgets the versions of up to `limit` replacements that the watermark has reached; whether there
     /// may be others.
     ///

@@ -10,6 +10,7 @@ use std::time::Duration;
 use thalweg_memory::record::{Item, Key, Record};
 
 use super::either::{Either, EitherStream, SelectEither, either};
+use super::pairs::Pairs;
 use crate::function::{Collector, FunctionError, OutputTag};
 use crate::partition::{Select, SelectOwned};
 use crate::stream::{DataStream, Exchanged, Grouping, KeyedStream, Pipe, WindowedStream};
@@ -165,10 +166,11 @@ type EitherWindows<K, A, B, S, R, W, G, E> =
 /// in its window gives nothing. [`co_group`](Self::co_group) is called with all records of a window,
 /// also where one stream has none: left, right and full outer joins are written with it.
 ///
-/// **Memory.** The records of both streams are kept until their window is forgotten. The pairs of one
-/// key and window are made in one go; what of them finds no room downstream waits in memory of the slot,
-/// and where that is used up the job fails and says so. Where one key may have very many pairs at once,
-/// [`interval_join`](KeyedStream::interval_join) gives out no more of them than there is room for.
+/// **Memory.** The records of both streams are kept until their window is forgotten. The pairs of a
+/// window are made as there is room downstream, a bounded number in a turn: a key with very many pairs
+/// takes time, but no memory for them. While a window gives out its pairs, the records behind it wait.
+/// What a co-group makes of a window is made in one call; what of that finds no room waits in memory of
+/// the slot, and where that is used up the job fails and says so.
 #[must_use = "a join does nothing until it has a function"]
 pub struct WindowJoin<K: Key, A: Record, B: Record, S, R, W, G, E = NoEvictor> {
     windows: EitherWindows<K, A, B, S, R, W, G, E>,
@@ -235,16 +237,12 @@ where
         U: Record,
         F: FnMut(&A, &B) -> U + Clone + Send + 'static,
     {
-        let windows = self.windows;
-        windows.process_function(move |_open: &mut WindowOpenContext<K>| {
+        self.process(move |_open: &mut WindowOpenContext<K>| {
             let mut f = f.clone();
-            Pairs(
-                move |left: &A, right: &B, _: &WindowContext<K>, out: &mut Collector<'_, U>| {
-                    out.emit(f(left, right));
-                    Ok(())
-                },
-                PhantomData,
-            )
+            move |left: &A, right: &B, _: &WindowContext<K>, out: &mut Collector<'_, U>| {
+                out.emit(f(left, right));
+                Ok(())
+            }
         })
     }
 
@@ -258,8 +256,9 @@ where
             + 'static,
     {
         let windows = self.windows;
-        windows.process_function(move |context: &mut WindowOpenContext<K>| {
-            Pairs(open(context), PhantomData)
+        windows.speak("window join", move |context: &mut WindowOpenContext<K>| {
+            let budget = context.budget().clone();
+            Pairs::<A, B, _>::new(open(context), budget)
         })
     }
 
@@ -338,34 +337,6 @@ fn apart<A: Record, B: Record>(elements: &WindowElements<Either<A, B>>) -> (Vec<
     let left = elements.iter().filter_map(Either::left).collect();
     let right = elements.iter().filter_map(Either::right).collect();
     (left, right)
-}
-
-/// Calls a function with every pair of a window.
-struct Pairs<A, B, H>(H, PhantomData<fn(A, B)>);
-
-impl<K, A, B, U, H> WindowFunction<K, Either<A, B>, U> for Pairs<A, B, H>
-where
-    K: Key,
-    A: Record,
-    B: Record,
-    U: Item,
-    H: FnMut(&A, &B, &WindowContext<K>, &mut Collector<'_, U>) -> Result<(), FunctionError>
-        + 'static,
-{
-    fn process(
-        &mut self,
-        elements: &WindowElements<Either<A, B>>,
-        context: &WindowContext<K>,
-        out: &mut Collector<'_, U>,
-    ) -> Result<(), FunctionError> {
-        let (left, right) = apart(elements);
-        for left in left {
-            for right in &right {
-                (self.0)(left, right, context, out)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Calls a function with both sides of a window.

@@ -7,7 +7,8 @@ use thalweg_core::event_time::Timestamp;
 use super::*;
 use crate::harness::TwoInputHarness;
 use crate::window::assigner::{SessionWindows, SlidingWindows, TumblingWindows};
-use crate::window::trigger::CountTrigger;
+use crate::window::evictor::CountEvictor;
+use crate::window::trigger::{CountTrigger, PurgingTrigger};
 
 type Row = (u64, i64);
 type Pair = (i64, i64);
@@ -127,4 +128,86 @@ fn a_trigger_is_asked_about_the_records_of_both_streams() {
     left(&mut harness, 1, 1);
     right(&mut harness, 1, 2);
     assert_eq!(harness.output(), [(1, 2)]);
+}
+
+/// All pairs of `lefts` and `rights`, in the order in which a window gives them out.
+fn crossed(lefts: i64, rights: i64) -> Vec<Pair> {
+    let rights = |left| (0..rights).map(move |right| (left, right));
+    (0..lefts).flat_map(rights).collect()
+}
+
+#[test]
+fn pairs_without_room_come_before_what_follows() {
+    const EACH: i64 = 300;
+    let mut harness = Harness::new(|left, right| {
+        let joined = left.key_by(by_key).join(right.key_by(by_key));
+        let windows = joined.window(TumblingWindows::event_time(ms(1_000)));
+        windows.apply(times).start_new_chain()
+    });
+    for at in 0..EACH {
+        left(&mut harness, 1, at);
+        right(&mut harness, 1, at);
+    }
+    for (key, at) in [(1, 1_000), (2, 999)] {
+        left(&mut harness, key, at);
+        right(&mut harness, key, at);
+    }
+    harness.finish();
+    let pairs = harness.output();
+    let hot = pairs.iter().filter(|pair| pair.0 < EACH).copied();
+    assert!(hot.eq(crossed(EACH, EACH)));
+    let mut others: Vec<_> = pairs.into_iter().filter(|pair| pair.0 >= EACH).collect();
+    others.sort_unstable();
+    assert_eq!(others, [(999, 999), (1_000, 1_000)]);
+}
+
+#[test]
+fn records_that_let_windows_speak_wait_for_the_pairs_of_those_before() {
+    const EACH: i64 = 150;
+    // Each record lets both of its windows speak: the one with the record, too, and not those behind.
+    let mut harness = Harness::new(|left, right| {
+        let joined = left.key_by(by_key).join(right.key_by(by_key));
+        let windows = joined.window(SlidingWindows::event_time(ms(2_000), ms(1_000)));
+        let windows = windows.trigger(CountTrigger::new(2 * EACH as u64));
+        windows.apply(times).start_new_chain()
+    });
+    for at in 0..EACH {
+        left(&mut harness, 1, at);
+        right(&mut harness, 1, at);
+    }
+    for at in EACH..2 * EACH {
+        left(&mut harness, 1, at);
+        right(&mut harness, 1, at);
+    }
+    let pairs = harness.output();
+    let (first, second) = (crossed(EACH, EACH), crossed(2 * EACH, 2 * EACH));
+    assert_eq!(pairs.len(), 2 * (first.len() + second.len()));
+    let once = [&first[..], &first, &second, &second].concat();
+    assert_eq!(pairs, once);
+}
+
+#[test]
+fn purged_and_evicted_windows_speak_of_what_is_left() {
+    const EACH: i64 = 40;
+    let mut harness = Harness::new(|left, right| {
+        let joined = left.key_by(by_key).join(right.key_by(by_key));
+        let windows = joined.window(TumblingWindows::event_time(ms(1_000)));
+        let windows = windows.trigger(PurgingTrigger::new(CountTrigger::new(2 * EACH as u64)));
+        let windows = windows.evictor(CountEvictor::new(2 * EACH as usize - 2));
+        windows.apply(times).start_new_chain()
+    });
+    for at in 0..3 * EACH {
+        left(&mut harness, 1, at);
+        right(&mut harness, 1, at);
+    }
+    let expected: Vec<Pair> = (0..3)
+        .map(|window| window * EACH)
+        .flat_map(|begin| {
+            let kept = begin + 1..begin + EACH;
+            kept.clone()
+                .flat_map(move |left| kept.clone().map(move |right| (left, right)))
+        })
+        .collect();
+    assert_eq!(harness.output(), expected);
+    assert_eq!(harness.failure(), None);
 }

@@ -52,6 +52,11 @@ impl<K: Key> DerefMut for WindowOpenContext<K> {
 }
 
 impl<K: Key> WindowOpenContext<K> {
+    /// The memory of the slot.
+    pub(crate) fn budget(&self) -> &thalweg_memory::Budget {
+        &self.make.budget
+    }
+
     /// Declares a value per key and window, which is forgotten with its window.
     ///
     /// Windows that merge have no such state: what it should become where windows meet is unknown.

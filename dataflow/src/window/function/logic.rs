@@ -23,6 +23,26 @@ pub(crate) struct Pane<'a, K: Key> {
     pub(crate) processing_time: Timestamp,
 }
 
+/// How far a window that speaks has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speech {
+    /// The place to go on from, in the logic's own count; 0 at the beginning.
+    pub(crate) from: usize,
+    /// How many more results may be given out in this turn's slice.
+    pub(crate) allowed: usize,
+}
+
+impl Speech {
+    /// One that says all.
+    #[inline(always)]
+    pub(crate) fn at_once() -> Self {
+        Self {
+            from: 0,
+            allowed: usize::MAX,
+        }
+    }
+}
+
 /// What is kept of a window's records and what it gives out, in one subtask.
 pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
     /// What is kept per key and window.
@@ -31,6 +51,8 @@ pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
     type Out: Item;
     /// Whether the two `evict` calls do anything.
     const EVICTS: bool = false;
+    /// Whether a window may stop on the way when it speaks.
+    const RESUMES: bool = false;
 
     /// What is kept of the first record.
     fn keep(&self, item: T::Of<'_>, at: Timestamp) -> Self::Kept;
@@ -54,7 +76,10 @@ pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
         let _ = (kept, window);
     }
 
-    /// The window speaks.
+    /// The window speaks, from where it stopped; answers whether it has said all.
+    ///
+    /// A logic that can stop on the way does so when nothing more is allowed or there is no room, and
+    /// says in `speech` from where to go on. The others say all at once.
     ///
     /// # Errors
     /// What the user's function answers.
@@ -62,8 +87,9 @@ pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
         &mut self,
         pane: &Pane<'_, K>,
         kept: &Self::Kept,
+        speech: &mut Speech,
         next: &mut N,
-    ) -> Result<(), FunctionError>;
+    ) -> Result<bool, FunctionError>;
 
     /// The window is forgotten.
     ///

@@ -2,7 +2,8 @@
 //!
 //! `logic` is the contract between the window operator and a function. `gather` keeps what an
 //! aggregate needs (its accumulator, or all records where an evictor may remove some); `rows` gives
-//! out the aggregate's row, `then` hands it to a function, `process` hands all records to a function.
+//! out the aggregate's row, `then` hands it to a function, `process` hands all records to a function
+//! or, where a function can stop on the way, to a speaker.
 //! `reduce`, `sum`, `count` and `extreme` are aggregates with a name. Everything lives on the shard of
 //! its subtask.
 
@@ -18,9 +19,12 @@ mod state;
 mod sum;
 mod then;
 
+#[cfg(test)]
+pub(crate) use context::Footing;
 pub use context::{WindowContext, WindowOpenContext};
 pub use gather::{Eviction, Gather, NoEvictor, With};
-pub(crate) use logic::{OpenLogic, Pane, WindowLogic};
+pub(crate) use logic::{OpenLogic, Pane, Speech, WindowLogic};
+pub(crate) use process::Speaker;
 pub use process::WindowFunction;
 pub(crate) use rows::Rows;
 pub use state::WindowValueState;

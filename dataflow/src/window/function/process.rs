@@ -12,7 +12,7 @@ use thalweg_state::{StateError, StateVisitor};
 
 use super::context::{Footing, WindowContext, WindowOpenContext};
 use super::gather::Eviction;
-use super::logic::{OpenLogic, Pane, WindowLogic};
+use super::logic::{OpenLogic, Pane, Speech, WindowLogic};
 use crate::function::{Collector, FunctionError};
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, Pipe, WindowedStream};
@@ -164,12 +164,92 @@ where
         F: Fn(&mut WindowOpenContext<K>) -> H + Clone + Send + 'static,
         H: WindowFunction<K, T, U>,
     {
+        self.speak(
+            "window process",
+            move |context: &mut WindowOpenContext<K>| AtOnce(open(context)),
+        )
+    }
+
+    /// The stream of what a speaker says of windows, under this name.
+    pub(crate) fn speak<U, F, H>(
+        self,
+        name: &'static str,
+        open: F,
+    ) -> DataStream<U, impl Pipe<Out = U> + use<K, T, S, I, A, G, E, U, F, H>>
+    where
+        U: Item,
+        F: Fn(&mut WindowOpenContext<K>) -> H + Clone + Send + 'static,
+        H: Speaker<K, T, U>,
+    {
         let open = OpenWhole {
             open,
             evictor: self.evictor.clone(),
             types: PhantomData,
         };
-        self.operate("window process", open)
+        self.operate(name, open)
+    }
+}
+
+/// What is called with all records of a window that speaks, maybe several times.
+pub(crate) trait Speaker<K: Key, T: Record, U: Item>: 'static {
+    /// Whether it may stop on the way.
+    const RESUMES: bool;
+
+    /// See [`WindowLogic::emit`].
+    fn speak<N: Push<U>>(
+        &mut self,
+        elements: &WindowElements<T>,
+        context: &WindowContext<K>,
+        speech: &mut Speech,
+        next: &mut N,
+        side: &SideOutputs,
+    ) -> Result<bool, FunctionError>;
+
+    /// See [`WindowFunction::clear`].
+    fn clear(&mut self, context: &WindowContext<K>) -> Result<(), FunctionError> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// See [`WindowFunction::close`].
+    fn close(&mut self, out: &mut Collector<'_, U>) -> Result<(), FunctionError> {
+        let _ = out;
+        Ok(())
+    }
+}
+
+/// A window function as a speaker that never stops on the way.
+struct AtOnce<H>(H);
+
+impl<K, T, U, H> Speaker<K, T, U> for AtOnce<H>
+where
+    K: Key,
+    T: Record,
+    U: Item,
+    H: WindowFunction<K, T, U>,
+{
+    const RESUMES: bool = false;
+
+    fn speak<N: Push<U>>(
+        &mut self,
+        elements: &WindowElements<T>,
+        context: &WindowContext<K>,
+        _speech: &mut Speech,
+        next: &mut N,
+        side: &SideOutputs,
+    ) -> Result<bool, FunctionError> {
+        let at = context.window().max_timestamp();
+        let mut out = Collector::new(next, at, side);
+        self.0.process(elements, context, &mut out)?;
+        Ok(true)
+    }
+
+    fn clear(&mut self, context: &WindowContext<K>) -> Result<(), FunctionError> {
+        self.0.clear(context)
+    }
+
+    fn close(&mut self, out: &mut Collector<'_, U>) -> Result<(), FunctionError> {
+        self.0.close(out)
     }
 }
 
@@ -221,7 +301,7 @@ where
     U: Item,
     E: Eviction<K, T> + Evictor<T>,
     F: Fn(&mut WindowOpenContext<K>) -> H + Clone + Send + 'static,
-    H: WindowFunction<K, T, U>,
+    H: Speaker<K, T, U>,
 {
     type Logic = Whole<K, E, H, U>;
 
@@ -231,11 +311,11 @@ where
         merging: bool,
         context: &mut BuildContext,
     ) -> Result<Self::Logic, BuildError> {
-        let (footing, function) = Footing::open(name, merging, context, &self.open)?;
+        let (footing, speaker) = Footing::open(name, merging, context, &self.open)?;
         Ok(Whole {
             footing,
             evictor: self.evictor,
-            function,
+            speaker,
             side: context.side(),
             types: PhantomData,
         })
@@ -245,7 +325,7 @@ where
 struct Whole<K: Key, E, H, U> {
     footing: Footing<K>,
     evictor: E,
-    function: H,
+    speaker: H,
     side: Rc<SideOutputs>,
     types: PhantomData<fn() -> U>,
 }
@@ -256,11 +336,12 @@ where
     T: Record + Clone,
     U: Item,
     E: Eviction<K, T> + Evictor<T>,
-    H: WindowFunction<K, T, U>,
+    H: Speaker<K, T, U>,
 {
     type Kept = WindowElements<T>;
     type Out = U;
     const EVICTS: bool = <E as Eviction<K, T>>::EVICTS;
+    const RESUMES: bool = H::RESUMES;
 
     fn keep(&self, item: T, at: Timestamp) -> WindowElements<T> {
         let mut elements = WindowElements::new();
@@ -292,16 +373,16 @@ where
         &mut self,
         pane: &Pane<'_, K>,
         elements: &WindowElements<T>,
+        speech: &mut Speech,
         next: &mut N,
-    ) -> Result<(), FunctionError> {
+    ) -> Result<bool, FunctionError> {
         let context = self.footing.enter(pane);
-        let mut out = Collector::new(next, pane.window.max_timestamp(), &self.side);
-        self.function.process(elements, context, &mut out)
+        (self.speaker).speak(elements, context, speech, next, &self.side)
     }
 
     fn clear(&mut self, pane: &Pane<'_, K>) -> Result<(), FunctionError> {
         let context = self.footing.enter(pane);
-        self.function.clear(context)?;
+        self.speaker.clear(context)?;
         self.footing.forget(pane);
         Ok(())
     }
@@ -312,6 +393,6 @@ where
 
     fn close<N: Push<U>>(&mut self, next: &mut N) -> Result<(), FunctionError> {
         let mut out = Collector::new(next, Timestamp::NONE, &self.side);
-        self.function.close(&mut out)
+        self.speaker.close(&mut out)
     }
 }

@@ -7,7 +7,7 @@ use thalweg_memory::record::{Item, Key};
 use thalweg_state::{StateError, StateVisitor};
 
 use super::gather::Gather;
-use super::logic::{OpenLogic, Pane, WindowLogic};
+use super::logic::{OpenLogic, Pane, Speech, WindowLogic};
 use crate::function::FunctionError;
 use crate::task::{BuildContext, BuildError, Push};
 use crate::window::{TimeWindow, WindowAggregate};
@@ -84,13 +84,14 @@ where
         &mut self,
         pane: &Pane<'_, K>,
         kept: &G::Kept,
+        _speech: &mut Speech,
         next: &mut N,
-    ) -> Result<(), FunctionError> {
+    ) -> Result<bool, FunctionError> {
         let window = pane.window;
         self.gather.with_row(pane.key, window, kept, |row| {
             next.push(row, window.max_timestamp());
         });
-        Ok(())
+        Ok(true)
     }
 
     fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {

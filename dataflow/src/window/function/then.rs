@@ -12,7 +12,7 @@ use thalweg_state::{StateError, StateVisitor};
 
 use super::context::{Footing, WindowContext, WindowOpenContext};
 use super::gather::{Eviction, Gather};
-use super::logic::{OpenLogic, Pane, WindowLogic};
+use super::logic::{OpenLogic, Pane, Speech, WindowLogic};
 use super::reduce::Reduce;
 use crate::function::{Collector, FunctionError};
 use crate::partition::Select;
@@ -233,15 +233,17 @@ where
         &mut self,
         pane: &Pane<'_, K>,
         kept: &G::Kept,
+        _speech: &mut Speech,
         next: &mut N,
-    ) -> Result<(), FunctionError> {
+    ) -> Result<bool, FunctionError> {
         let context = self.footing.enter(pane);
         let mut out = Collector::new(next, pane.window.max_timestamp(), &self.side);
         let function = &mut self.function;
         let outcome = self.gather.with_row(pane.key, pane.window, kept, |row| {
             function(row, context, &mut out)
         });
-        outcome.unwrap_or(Ok(()))
+        outcome.unwrap_or(Ok(()))?;
+        Ok(true)
     }
 
     fn clear(&mut self, pane: &Pane<'_, K>) -> Result<(), FunctionError> {

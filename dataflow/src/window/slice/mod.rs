@@ -20,12 +20,9 @@ mod panes;
 mod pipe;
 mod store;
 
-use std::sync::Arc;
-
-use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Item;
 
-use crate::task::SideOutputs;
+use crate::time::LateOutput;
 
 pub(crate) use aligned::AlignedWindows;
 pub(crate) use pipe::{SlicePipe, aggregate_slices};
@@ -58,31 +55,6 @@ impl<T: Item> Clone for SliceOptions<T> {
             local_aggregation: self.local_aggregation,
             late: self.late.clone(),
         }
-    }
-}
-
-/// Writes a late record, with its time, to a side output.
-type WriteLate<T> = dyn for<'a> Fn(<T as Item>::Of<'a>, Timestamp, &SideOutputs) + Send + Sync;
-
-/// Where late records go.
-pub(crate) struct LateOutput<T: Item>(Arc<WriteLate<T>>);
-
-impl<T: Item> LateOutput<T> {
-    /// Late records are written by `write`.
-    pub(crate) fn new(
-        write: impl for<'a> Fn(T::Of<'a>, Timestamp, &SideOutputs) + Send + Sync + 'static,
-    ) -> Self {
-        Self(Arc::new(write))
-    }
-
-    pub(crate) fn write(&self, item: T::Of<'_>, at: Timestamp, side: &SideOutputs) {
-        (self.0)(item, at, side);
-    }
-}
-
-impl<T: Item> Clone for LateOutput<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
     }
 }
 

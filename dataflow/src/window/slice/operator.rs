@@ -6,30 +6,26 @@
 //! still allowed; a key without records in a window gives no row; state goes when the last window it is
 //! part of cannot fire any more. Lives on one shard's thread.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
 
+use super::SliceOptions;
 use super::aligned::AlignedWindows;
 use super::copy::CopyOfSlices;
 use super::fire::{Assembly, Step};
 use super::panes::Combine;
 use super::store::Slices;
-use super::{LateOutput, SliceOptions};
 use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
 use crate::partition::Select;
-use crate::task::{BuildContext, BuildError, Push, SideOutputs};
+use crate::task::{BuildContext, BuildError, Push};
+use crate::time::LateRecords;
 use crate::window::{TimeWindow, WindowAggregate};
-
-/// The accumulator under which dropped late records are counted.
-const LATE: &str = "numLateRecordsDropped";
 
 /// No time lies in it.
 const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
@@ -79,9 +75,6 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
         let slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
         let assembly = Assembly::new(self.windows.shape(), &slices)
             .map_err(|error| context.refused(name, error))?;
-        let counters = context.counters();
-        let mut accumulators = counters.accumulators.borrow_mut();
-        let dropped = Rc::clone(accumulators.entry(LATE.to_owned()).or_default());
         Ok(SliceOperator {
             windows: self.windows,
             lateness: self.options.lateness_ms,
@@ -94,20 +87,9 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
             passed: Timestamp::MIN,
             fired: Timestamp::MIN,
             step: Step::Rest,
-            late: Late {
-                output: self.options.late,
-                side: context.side(),
-                dropped,
-            },
+            late: LateRecords::open(self.options.late, context),
         })
     }
-}
-
-/// What becomes of records that came too late.
-struct Late<T: Item> {
-    output: Option<LateOutput<T>>,
-    side: Rc<SideOutputs>,
-    dropped: Rc<Cell<i64>>,
 }
 
 /// Where a record belongs.
@@ -139,7 +121,7 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
     /// The end of the last window that fired.
     pub(super) fired: Timestamp,
     pub(super) step: Step,
-    late: Late<T>,
+    late: LateRecords<T>,
 }
 
 impl<K: Key, T: Item, G: WindowAggregate<K, T>> Remembers for SliceOperator<K, T, G> {
@@ -221,7 +203,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> KeyedOperator<K, T, G::Row>
                     return self.apply_late(hash, &key, &held, slice, next);
                 }
                 Found::TooLate => {
-                    self.drop_late(item, at);
+                    self.late.take(item, at);
                     return Ok(());
                 }
                 Found::NoWindow => return Ok(()),
@@ -254,7 +236,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
                     return self.apply_late(hash, &K::store(key), &held, slice, next);
                 }
                 Found::TooLate => {
-                    self.count_late(i64::from(records));
+                    self.late.count(i64::from(records));
                     return Ok(());
                 }
                 Found::NoWindow => return Ok(()),
@@ -339,19 +321,6 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
             self.fire_again(hash, key, first, last, next);
         }
         Ok(())
-    }
-
-    #[cold]
-    fn drop_late(&mut self, item: T::Of<'_>, at: Timestamp) {
-        match &self.late.output {
-            Some(output) => output.write(item, at, &self.late.side),
-            None => self.count_late(1),
-        }
-    }
-
-    #[cold]
-    fn count_late(&mut self, records: i64) {
-        self.late.dropped.set(self.late.dropped.get() + records);
     }
 }
 
