@@ -1,4 +1,5 @@
-//! What depends on event time, against naive models over vectors.
+//! What depends on event time, against naive models over vectors; and what depends on processing time,
+//! against what must hold whatever the clock does ([`processing`], over [`paced`] input).
 //!
 //! A seed draws the input, its disorder, its splits and the settings ([`trial`]); [`script`] is the
 //! source that emits records and watermarks as drawn, [`on_time`] the stage that finds a result behind
@@ -9,12 +10,14 @@
 
 mod broadcast;
 mod joins;
-mod on_time;
-mod script;
+pub(crate) mod on_time;
+mod paced;
+mod processing;
+pub(crate) mod script;
 mod slices;
 mod split_script;
 mod timers;
-mod trial;
+pub(crate) mod trial;
 mod watermarks;
 mod window_joins;
 mod windows;
