@@ -186,8 +186,22 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
 
     /// Keeps the operator added last from being chained to what follows.
     ///
-    /// The same as [`DataStream::start_new_chain`] for the operators behind it; to keep it
-    /// from the operators before it too, start a new chain before it.
+    /// The same as [`DataStream::start_new_chain`] for the operators behind it. **Unlike in Flink it does
+    /// not cut before the operator**: with what stands before it, that is fused into one type already. To
+    /// have the operator in tasks of its own, cut on both sides:
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     let numbers = numbers.filter(|number| number % 2 == 0).start_new_chain();
+    ///     numbers.map(|number| number * number).disable_chaining()
+    /// });
+    /// harness.push(4);
+    /// assert_eq!(harness.output(), [16]);
+    /// ```
+    ///
+    /// Operators that stand right behind an exchange (those on keyed, windowed, joined and connected
+    /// streams) begin a chain anyway: there one cut is enough.
     pub fn disable_chaining(self) -> DataStream<T, ExchangeInput<T>> {
         self.start_new_chain()
     }
