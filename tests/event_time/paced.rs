@@ -37,7 +37,7 @@ impl Paced {
 
 impl Source for Paced {
     type Item = u64;
-    type Split = usize;
+    type Split = u64;
     type Reader = PacedReader;
 
     fn name(&self) -> String {
@@ -49,10 +49,10 @@ impl Source for Paced {
     fn parallelism(&self) -> Option<u32> {
         Some(1)
     }
-    fn splits(&self, _parallelism: u32) -> Result<Vec<usize>, SourceError> {
+    fn splits(&self, _parallelism: u32) -> Result<Vec<u64>, SourceError> {
         Ok(vec![0])
     }
-    fn open(&self, splits: Vec<usize>, _: &SubtaskInfo) -> Result<PacedReader, SourceError> {
+    fn open(&self, splits: Vec<u64>, _: &SubtaskInfo) -> Result<PacedReader, SourceError> {
         Ok(PacedReader {
             paced: self.clone(),
             next: splits.into_iter().sum(),
@@ -65,7 +65,7 @@ impl Source for Paced {
 /// Reads it.
 pub(crate) struct PacedReader {
     paced: Paced,
-    next: usize,
+    next: u64,
     /// When the next number is due, monotonic ns.
     due: Option<u64>,
     /// When it waits no more, from the last number on.
@@ -74,7 +74,7 @@ pub(crate) struct PacedReader {
 
 impl SourceReader for PacedReader {
     type Item = u64;
-    type Split = usize;
+    type Split = u64;
 
     fn poll<O: SourceOutput<u64>>(
         &mut self,
@@ -83,7 +83,7 @@ impl SourceReader for PacedReader {
     ) -> Result<SourceStatus, SourceError> {
         while out.wanted() {
             let now = context.reactor().now();
-            let Some(pause) = self.paced.pauses.get(self.next) else {
+            let Some(pause) = self.paced.pauses.get(self.next as usize) else {
                 let patience = *self.patience.get_or_insert(now + PATIENCE);
                 if (self.paced.enough)() || now >= patience {
                     return Ok(SourceStatus::Finished);
@@ -97,13 +97,13 @@ impl SourceReader for PacedReader {
                 return Ok(SourceStatus::Waiting);
             }
             self.due = None;
-            out.emit(self.next as u64, Timestamp::NONE);
+            out.emit(self.next, Timestamp::NONE);
             self.next += 1;
         }
         Ok(SourceStatus::More)
     }
 
-    fn snapshot(&self) -> Vec<usize> {
+    fn snapshot(&self) -> Vec<u64> {
         vec![self.next]
     }
 }

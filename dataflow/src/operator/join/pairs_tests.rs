@@ -164,8 +164,7 @@ fn a_hundred_thousand_by_a_hundred_thousand_pairs_take_no_memory_but_for_their_p
     // The left record before the last stands two places before the end.
     window.speech.from = (2 * EACH as usize - 4) * EACH as usize + EACH as usize - 3;
     assert!(!window.speak(3, &mut room).unwrap());
-    assert!(!window.speak(EACH as usize, &mut room).unwrap());
-    assert!(window.speak(1, &mut room).is_ok_and(|said| said));
+    assert!(window.speak(EACH as usize, &mut room).unwrap());
     let last = (0..EACH).map(|right| (EACH - 1, right));
     let tail = [EACH - 3, EACH - 2, EACH - 1].map(|right| (EACH - 2, right));
     assert!(room.taken.iter().copied().eq(tail.into_iter().chain(last)));
