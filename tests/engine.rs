@@ -2,8 +2,9 @@
 //!
 //! One test program for all of it, because linking the engine takes longer than most of its tests.
 //! `random_graphs` compares drawn programs with a reference over vectors; `end_to_end` holds the
-//! promises of back-pressure, extremes, trouble and WordCount; `event_time` compares what depends on
-//! event time with naive models; `stage` sets up and runs one job.
+//! promises of back-pressure, extremes, trouble and WordCount; `loops` compares loops with models that
+//! work one record after the other; `event_time` compares what depends on time with naive models;
+//! `stage` sets up and runs one job.
 //! What takes long in full is cut short unless `THALWEG_FULL=1` is set.
 #![forbid(unsafe_code)]
 #![allow(
@@ -16,6 +17,8 @@
 mod end_to_end;
 #[path = "event_time/mod.rs"]
 mod event_time;
+#[path = "loops/mod.rs"]
+mod loops;
 #[path = "random_graphs/mod.rs"]
 mod random_graphs;
 #[path = "recovery/mod.rs"]

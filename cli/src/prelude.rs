@@ -13,7 +13,7 @@ pub use thalweg_dataflow::function::{
 };
 pub use thalweg_dataflow::operator::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,
-    JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
+    Iteration, JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
 };
 pub use thalweg_dataflow::stream::{
     BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,

@@ -30,7 +30,7 @@ pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag
 pub use graph::{Job, JobGraph};
 pub use operator::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,
-    JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
+    Iteration, JoinContext, KeyedBroadcastProcessFunction, KeyedProcessFunction, ProcessFunction,
 };
 pub use sink::{Sink, SinkError, SinkWriter};
 pub use source::{Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus};

@@ -308,6 +308,20 @@ fn fraud_rule_finds_one_card() {
 }
 
 #[test]
+fn shortest_ways_go_around_until_nothing_changes() {
+    let lines = shown(env!("CARGO_BIN_EXE_shortest_ways"), &[]);
+    let expected = [
+        "Basel: 0 min",
+        "Colmar: 55 min",
+        "Freiburg: 45 min",
+        "Karlsruhe: 145 min",
+        "Mulhouse: 30 min",
+        "Strasbourg: 95 min",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn enrichment_answers_in_order_although_the_line_is_busy() {
     let lines = shown(env!("CARGO_BIN_EXE_enrichment"), &[]);
     let expected = [

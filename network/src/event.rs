@@ -28,11 +28,26 @@ pub enum BarrierKind {
     Everything,
 }
 
+/// A mark that runs through the body of a loop, from its head back to its head: when it has come back on
+/// every way, everything that was sent before it has, too. The heads of a loop tell each other by it
+/// whether there was anything.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Lap {
+    /// Which loop of the job.
+    pub iteration: u32,
+    /// Counts the laps of the loop, from 1.
+    pub number: u32,
+    /// Between heads: whether nothing came back during this lap.
+    pub quiet: bool,
+}
+
 /// An event that seals the open buffer of a channel and follows it.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A checkpoint is to be cut here.
     Barrier(Barrier),
+    /// Is everything in a loop still?
+    Lap(Lap),
     /// Nothing follows on this channel, ever.
     EndOfPartition,
 }

@@ -24,7 +24,7 @@ pub mod wake;
 pub use channel::{ChannelId, Sequence};
 pub use credit::{LedgerError, ReceiverCredit, SenderCredit};
 pub use error::NetworkError;
-pub use event::{Barrier, BarrierKind, Event};
+pub use event::{Barrier, BarrierKind, Event, Lap};
 pub use input::gate::{Arrival, GateRef, InputGate};
 pub use local::{Handover, HandoverRef};
 pub use output::outlet::Blocked;

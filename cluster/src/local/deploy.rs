@@ -9,6 +9,7 @@ use thalweg_core::ids::ShardId;
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
+use thalweg_dataflow::graph::EdgeRole;
 use thalweg_dataflow::task::{BuildContext, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::SegmentPool;
@@ -143,6 +144,10 @@ fn add(
         let (blocked, wake) = (blocked.clone(), wake.clone());
         let partition =
             ResultPartition::new(handover.clone(), &output.targets, config, blocked, wake);
+        let partition = match output.role {
+            EdgeRole::Feedback => partition.without_back_pressure(),
+            EdgeRole::Onward | EdgeRole::Votes => partition,
+        };
         (output.edge, partition)
     };
     let partitions = plan.outputs.into_iter().map(partition).collect();

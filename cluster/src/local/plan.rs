@@ -8,7 +8,9 @@ use thalweg_core::config::Configuration;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{SubtaskId, VertexId};
 use thalweg_dataflow::executor::JobError;
-use thalweg_dataflow::graph::{EdgeDescription, EdgeId, Job, JobGraph, JobVertex, SubtaskFactory};
+use thalweg_dataflow::graph::{
+    EdgeDescription, EdgeId, EdgeRole, Job, JobGraph, JobVertex, SubtaskFactory,
+};
 use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::EntryLayout;
 use thalweg_network::channel::ChannelId;
@@ -35,6 +37,7 @@ pub(crate) struct SubtaskPlan {
 /// The channels of one outgoing edge of one subtask.
 pub(crate) struct OutputPlan {
     pub(crate) edge: EdgeId,
+    pub(crate) role: EdgeRole,
     pub(crate) layout: EntryLayout,
     pub(crate) targets: Vec<OutputTarget>,
 }
@@ -59,7 +62,7 @@ impl<'j> Deployment<'j> {
         let layout = Layout::of(&job.graph, &job.configuration)?;
         let channels = Channels::of(&job.graph, &layout);
         memory.check_network(
-            channels.segments_of_fullest_shard(&memory, &layout),
+            channels.segments_of_fullest_shard(&job.graph, &memory, &layout),
             layout.shards,
         )?;
         let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
@@ -232,16 +235,31 @@ impl Channels {
             .filter(|edge| edge.from == vertex)
             .map(|edge| OutputPlan {
                 edge: edge.id,
+                role: edge.role,
                 layout: self.layouts[&edge.id],
                 targets: self.targets[&(edge.id, index)].clone(),
             })
             .collect()
     }
 
-    /// Segments the producers of the fullest shard may have in use at once.
-    fn segments_of_fullest_shard(&self, memory: &MemorySettings, layout: &Layout) -> usize {
+    /// Segments the producers of the fullest shard may have in use at once, without what waits on the
+    /// way back in a loop.
+    fn segments_of_fullest_shard(
+        &self,
+        graph: &JobGraph,
+        memory: &MemorySettings,
+        layout: &Layout,
+    ) -> usize {
+        let empty = graph
+            .edges
+            .iter()
+            .filter(|edge| edge.role == EdgeRole::Votes);
+        let empty: Vec<EdgeId> = empty.map(|edge| edge.id).collect();
         let mut per_shard = vec![0; usize::from(layout.shards)];
-        for ((_, producer), targets) in &self.targets {
+        for ((edge, producer), targets) in &self.targets {
+            if empty.contains(edge) {
+                continue;
+            }
             let shard = layout.shard_of(*producer);
             per_shard[usize::from(shard.0)] +=
                 segments_needed(targets.len(), memory.exclusive, memory.floating);

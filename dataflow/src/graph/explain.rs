@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{JobGraph, VertexDescription};
+use super::{EdgeDescription, EdgeRole, JobGraph, VertexDescription};
 
 impl JobGraph {
     /// The plan for people: one line per vertex, its inputs below it.
@@ -14,12 +14,19 @@ impl JobGraph {
                 "  {}: {}  [parallelism {}]",
                 vertex.id, vertex.name, vertex.parallelism
             );
-            for edge in self.edges.iter().filter(|edge| edge.to == vertex.id) {
+            for edge in self
+                .edges_with_records()
+                .filter(|edge| edge.to == vertex.id)
+            {
                 let side = edge.side_output.as_deref();
                 let side = side.map(|tag| format!(" (side output {tag})"));
+                let back = match edge.role {
+                    EdgeRole::Feedback => " (back)",
+                    EdgeRole::Onward | EdgeRole::Votes => "",
+                };
                 let _ = writeln!(
                     text,
-                    "       <- {} from {}{}",
+                    "       <- {} from {}{}{back}",
                     edge.partitioner,
                     edge.from,
                     side.unwrap_or_default()
@@ -27,6 +34,11 @@ impl JobGraph {
             }
         }
         text
+    }
+
+    fn edges_with_records(&self) -> impl Iterator<Item = &EdgeDescription> {
+        let edges = self.edges.iter();
+        edges.filter(|edge| edge.role != EdgeRole::Votes)
     }
 
     /// The plan for programs.
@@ -49,13 +61,17 @@ impl JobGraph {
                 vertex.parallelism
             );
         }
-        for edge in &self.edges {
+        for edge in self.edges_with_records() {
             let _ = writeln!(
                 dot,
-                "  v{} -> v{} [label=\"{}\"];",
+                "  v{} -> v{} [label=\"{}\"{}];",
                 edge.from,
                 edge.to,
-                escape(&edge.partitioner)
+                escape(&edge.partitioner),
+                match edge.role {
+                    EdgeRole::Feedback => ", style=dashed",
+                    EdgeRole::Onward | EdgeRole::Votes => "",
+                }
             );
         }
         dot.push_str("}\n");

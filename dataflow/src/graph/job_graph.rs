@@ -1,10 +1,10 @@
 //! What is shipped: parallelism resolved, edges shaped, operators named and identified.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use thalweg_core::ids::{OperatorId, VertexId};
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 
-use super::logical::{Edge, LogicalGraph, Operator, Shape};
+use super::logical::{Edge, EdgeRole, LogicalGraph, Operator, Shape};
 use super::{EdgeId, JobVertex};
 use crate::partition::EdgePattern;
 use crate::source::Boundedness;
@@ -70,6 +70,9 @@ pub struct EdgeDescription {
     pub keyed: bool,
     /// The tag, for side outputs.
     pub side_output: Option<String>,
+    /// What it is there for.
+    #[serde(skip_serializing_if = "EdgeRole::is_onward")]
+    pub role: EdgeRole,
 }
 
 /// The plan of a job.
@@ -81,10 +84,16 @@ pub struct JobGraph {
     pub mode: String,
     /// How many key groups there are.
     pub max_parallelism: u32,
-    /// In topological order.
+    /// In topological order, but for edges that lead back in a loop.
     pub vertices: Vec<VertexDescription>,
-    /// In the order they were made.
+    /// In the order they were made. Told to people and programs without those that carry no records.
+    #[serde(serialize_with = "with_records")]
     pub edges: Vec<EdgeDescription>,
+}
+
+/// The edges that carry records.
+fn with_records<S: Serializer>(edges: &[EdgeDescription], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(edges.iter().filter(|edge| edge.role != EdgeRole::Votes))
 }
 
 /// What the program leaves open and configuration decides.
@@ -121,6 +130,7 @@ impl LogicalGraph {
             };
             finished.source = vertex.source;
             finished.sides = vertex.sides;
+            finished.iteration = vertex.iteration;
             let parallelism = vertex.parallelism.unwrap_or(settings.default_parallelism);
             for group in vertex.alignments {
                 group.expect(parallelism);
@@ -185,12 +195,22 @@ impl LogicalGraph {
                 pair[0]
             ));
         }
+        found.extend(self.loop_problems());
         self.problems.extend(found);
     }
 
     fn mode(&self, asked: RuntimeMode) -> Result<RuntimeMode, String> {
         let unbounded = (self.vertices.iter())
             .find(|vertex| vertex.boundedness == Some(Boundedness::Unbounded));
+        if let Some(head) = self.vertices.iter().find(|v| v.iteration.is_some()) {
+            return match asked {
+                RuntimeMode::Batch => Err(format!(
+                    "execution.runtime-mode is BATCH, but {} begins a loop: use STREAMING or AUTOMATIC",
+                    chain_name(&head.operators)
+                )),
+                _ => Ok(RuntimeMode::Streaming),
+            };
+        }
         match (asked, unbounded) {
             (RuntimeMode::Batch, Some(vertex)) => Err(format!(
                 "execution.runtime-mode is BATCH, but {} never ends: use STREAMING or \
@@ -245,13 +265,15 @@ impl LogicalGraph {
                 pattern,
                 keyed: edge.keyed,
                 side_output: edge.side.map(str::to_owned),
+                role: edge.role,
             })
         };
         self.edges.iter().enumerate().map(describe).collect()
     }
 
     /// Which vertices have event times beside their records: those whose source assigns them
-    /// and all behind them. Edges lead from earlier vertices to later ones.
+    /// and all behind them. Edges lead from earlier vertices to later ones, but for those that lead back
+    /// in a loop: what is assigned in a body only is assigned to what comes back again.
     fn timestamps(&self) -> Vec<bool> {
         let mut assigned: Vec<bool> = self.vertices.iter().map(|v| v.timestamps).collect();
         for index in 0..assigned.len() {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use thalweg_core::ids::VertexId;
 
 use super::{JobVertex, SideTemplate, SplitPlan};
+use crate::operator::IterationPlan;
 use crate::partition::EdgePattern;
 use crate::source::Boundedness;
 use crate::time::AlignmentGroup;
@@ -43,6 +44,8 @@ pub(crate) struct Vertex {
     pub(crate) sides: Vec<Box<dyn SideTemplate>>,
     /// The alignment groups its subtasks belong to.
     pub(crate) alignments: Vec<Arc<AlignmentGroup>>,
+    /// The loop it is the head of.
+    pub(crate) iteration: Option<IterationPlan>,
     pub(crate) finished: Option<JobVertex>,
     /// Its input edges moved to another vertex (a union took them over).
     pub(crate) absorbed: bool,
@@ -57,6 +60,25 @@ pub(crate) enum Shape {
     ForwardOrRebalance,
 }
 
+/// What an edge is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeRole {
+    /// Records on their way to the end.
+    #[default]
+    Onward,
+    /// Records that go back to the head of a loop. It must never stop its writer.
+    Feedback,
+    /// What the heads of a loop tell each other: no records.
+    Votes,
+}
+
+impl EdgeRole {
+    pub(crate) fn is_onward(&self) -> bool {
+        *self == Self::Onward
+    }
+}
+
 /// A connection between two chains.
 #[derive(Clone, Debug)]
 pub(crate) struct Edge {
@@ -67,6 +89,7 @@ pub(crate) struct Edge {
     pub(crate) partitioner: &'static str,
     pub(crate) shape: Shape,
     pub(crate) keyed: bool,
+    pub(crate) role: EdgeRole,
     pub(crate) side: Option<&'static str>,
 }
 
@@ -92,6 +115,7 @@ impl LogicalGraph {
             source: None,
             sides: Vec::new(),
             alignments: Vec::new(),
+            iteration: None,
             finished: None,
             absorbed: false,
         });

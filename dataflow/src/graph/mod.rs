@@ -3,11 +3,12 @@
 mod explain;
 mod job_graph;
 mod logical;
+mod loops;
 mod template;
 
 pub(crate) use job_graph::PlanSettings;
 pub use job_graph::{EdgeDescription, JobGraph, OperatorDescription, VertexDescription};
-pub use logical::EdgeId;
 pub(crate) use logical::{Edge, LogicalGraph, Operator, Shape};
+pub use logical::{EdgeId, EdgeRole};
 pub use template::{Job, JobVertex, SinkPlan, SplitPlan, SubtaskFactory, VertexTemplate};
 pub(crate) use template::{SideTemplate, SinkTarget, SourceSplits};

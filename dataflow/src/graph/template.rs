@@ -7,6 +7,7 @@ use thalweg_core::config::Configuration;
 use thalweg_core::key_group::MaxParallelism;
 
 use super::JobGraph;
+use crate::operator::IterationPlan;
 use crate::sink::{Committer, Sink, SinkError};
 use crate::source::{Source, SourceError};
 use crate::stream::RuntimeMode;
@@ -81,6 +82,7 @@ pub(crate) trait SideTemplate: Send {
 pub struct JobVertex {
     pub(crate) template: Box<dyn VertexTemplate>,
     pub(crate) sides: Vec<Box<dyn SideTemplate>>,
+    pub(crate) iteration: Option<IterationPlan>,
     /// Its source's splits, if it begins with one.
     pub source: Option<Box<dyn SplitPlan>>,
     /// Its sink, if it ends in one.
@@ -88,13 +90,18 @@ pub struct JobVertex {
 }
 
 impl JobVertex {
-    /// The factory of one more subtask: its side outputs, then its chain.
+    /// The factory of one more subtask: its side outputs, what makes it the head of a loop, then its
+    /// chain.
     pub fn instantiate(&self) -> SubtaskFactory {
         let sides: Vec<_> = self.sides.iter().map(|side| side.clone_boxed()).collect();
+        let iteration = self.iteration;
         let chain = self.template.instantiate();
         Box::new(move |context| {
             for side in sides {
                 side.install(context)?;
+            }
+            if let Some(iteration) = iteration {
+                context.begin_iteration(iteration)?;
             }
             chain(context)
         })

@@ -23,7 +23,7 @@ use thalweg_network::{
 };
 
 use crate::executor::{Executor, JobError, JobResult};
-use crate::graph::{Job, JobVertex};
+use crate::graph::{EdgeRole, Job, JobVertex};
 use crate::stream::Environment;
 use crate::task::{BuildContext, SubtaskInfo, Task, TaskCounters};
 
@@ -198,6 +198,10 @@ fn build_vertex(
             };
             let (blocked, wake) = (blocked.clone(), wake.clone());
             let partition = ResultPartition::new(post.clone(), &[target], config, blocked, wake);
+            let partition = match edge.role {
+                EdgeRole::Feedback => partition.without_back_pressure(),
+                EdgeRole::Onward | EdgeRole::Votes => partition,
+            };
             (edge.id, partition)
         })
         .collect();

@@ -11,6 +11,7 @@ mod flat_map;
 mod fold;
 mod frame;
 mod inspect;
+mod iterate;
 mod join;
 mod keyed;
 mod map;
@@ -31,6 +32,8 @@ pub use connect::{
     ConnectWith, ConnectedBroadcast, KeyedBroadcastProcessFunction, KeyedFirst,
 };
 pub(crate) use frame::{Firing, Frame, Lifecycle};
+pub(crate) use iterate::{Circuit, IterationPlan, LapCombiner, OUTSIDE, Onward};
+pub use iterate::{FEEDBACK_DROPPED, Iteration};
 pub use join::{
     Either, EitherStream, IntervalJoin, IntervalJoinBetween, JoinContext, JoinStreams, JoinWhere,
     JoinedStreams, SelectEither, TemporalJoin, WindowJoin,

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use thalweg_core::ids::VertexId;
 
 use crate::graph::{
-    Edge, EdgeId, JobVertex, LogicalGraph, Operator, Shape, SideTemplate, SinkPlan, SourceSplits,
-    VertexTemplate,
+    Edge, EdgeId, EdgeRole, JobVertex, LogicalGraph, Operator, Shape, SideTemplate, SinkPlan,
+    SourceSplits, VertexTemplate,
 };
+use crate::operator::IterationPlan;
+use crate::partition::EdgePattern;
 use crate::source::Source;
 use crate::time::AlignmentGroup;
 
@@ -138,6 +140,7 @@ impl Draft {
             partitioner,
             shape,
             keyed,
+            role: EdgeRole::Onward,
             side: None,
         })
     }
@@ -157,6 +160,7 @@ impl Draft {
             partitioner: "forward",
             shape: Shape::ForwardOrRebalance,
             keyed: false,
+            role: EdgeRole::Onward,
             side: Some(tag),
         });
         graph.vertex(self.vertex).sides.push(template(edge));
@@ -183,9 +187,61 @@ impl Draft {
         vertex.finished = Some(JobVertex {
             template,
             sides: Vec::new(),
+            iteration: None,
             source: None,
             sink,
         });
+    }
+
+    /// A second hold on the same chain.
+    pub(crate) fn same(&self) -> Self {
+        Self {
+            graph: Rc::clone(&self.graph),
+            vertex: self.vertex,
+        }
+    }
+
+    /// Makes this chain the head of a loop, whose subtasks tell each other of laps by input `votes`.
+    pub(crate) fn begin_iteration(&self, votes: u32) {
+        let mut graph = self.graph.borrow_mut();
+        let votes = graph.connect(Edge {
+            from: self.vertex,
+            to: self.vertex,
+            input: votes,
+            partitioner: "broadcast",
+            shape: Shape::Fixed(EdgePattern::AllToAll),
+            keyed: false,
+            role: EdgeRole::Votes,
+            side: None,
+        });
+        let before = graph.vertices.iter().filter(|v| v.iteration.is_some());
+        let number = before.count() as u32;
+        graph.vertex(self.vertex).iteration = Some(IterationPlan {
+            number,
+            votes,
+            max_wait: None,
+        });
+    }
+
+    /// Changes what is said of the loop this chain is the head of.
+    pub(crate) fn iteration(&self, change: impl FnOnce(&mut IterationPlan)) {
+        let mut graph = self.graph.borrow_mut();
+        if let Some(plan) = &mut graph.vertex(self.vertex).iteration {
+            change(plan);
+        }
+    }
+
+    /// Hands the input edges of this bare chain over to the head of a loop: what was written to them
+    /// goes back.
+    pub(crate) fn lead_back_to(self, head: &Draft, input: u32) {
+        {
+            let mut graph = self.graph.borrow_mut();
+            let back = graph.edges.iter_mut();
+            for edge in back.filter(|edge| edge.to == self.vertex) {
+                edge.role = EdgeRole::Feedback;
+            }
+        }
+        self.absorb_into(head, input);
     }
 
     /// Hands the input edges of this bare chain over to another, as its input number `input`;
@@ -198,6 +254,13 @@ impl Draft {
                 edge.to = other.vertex;
                 edge.input = input;
             }
+        }
+        if graph.vertex(self.vertex).iteration.is_some() {
+            graph.problem(
+                "the keyed stream of a loop is joined or connected right at its beginning: begin the loop \
+                 before key_by instead"
+                    .to_owned(),
+            );
         }
         let bare = graph.vertex(self.vertex);
         bare.absorbed = true;

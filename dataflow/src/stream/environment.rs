@@ -10,7 +10,7 @@ use thalweg_core::key_group::MaxParallelism;
 
 use super::{DataStream, Draft, RuntimeMode, SourcePipe};
 use crate::executor::{Executor, JobError, JobResult};
-use crate::graph::{Job, JobGraph, LogicalGraph, PlanSettings};
+use crate::graph::{EdgeDescription, EdgeRole, Job, JobGraph, LogicalGraph, PlanSettings};
 use crate::source::Source;
 use crate::time::{GeneratorTemplate, TimedSourcePipe, TimestampAssigner, WatermarkStrategy};
 
@@ -137,6 +137,15 @@ impl Environment {
         };
         let program = self.graph.take();
         let (graph, vertices, mode) = program.into_job_graph(settings).map_err(rejected)?;
+        let interval = &options::CHECKPOINT_INTERVAL;
+        let back = |edge: &EdgeDescription| edge.role == EdgeRole::Feedback;
+        if configuration.get(interval).is_some() && graph.edges.iter().any(back) {
+            return Err(rejected(format!(
+                "{} asks for checkpoints, but the job has a loop, and what is on its way back is in no \
+                 checkpoint yet: leave the setting out",
+                interval.key
+            )));
+        }
         Ok(Job {
             graph,
             vertices,

@@ -23,6 +23,7 @@ use thalweg_state::OperatorPart;
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs};
 use crate::checkpoint::{CheckpointSetup, RestoredOperator, RestoredState, SPLITS, TaskAnswers};
 use crate::graph::EdgeId;
+use crate::operator::{Circuit, IterationPlan};
 use crate::sink::Committable;
 use crate::stream::RuntimeMode;
 use crate::time::TaskClock;
@@ -103,6 +104,7 @@ pub struct BuildContext {
     failure: Failure,
     counters: TaskCounters,
     side: Rc<SideOutputs>,
+    circuit: RefCell<Option<Circuit>>,
     clock: TaskClock,
     async_runtime: Rc<dyn AsyncRuntime>,
     answers: TaskAnswers,
@@ -131,6 +133,7 @@ impl BuildContext {
             failure: Failure::default(),
             counters: TaskCounters::default(),
             side: Rc::default(),
+            circuit: RefCell::default(),
             clock: TaskClock::default(),
             async_runtime: Rc::new(InlineRuntime::default()),
         }
@@ -201,6 +204,22 @@ impl BuildContext {
     /// The wall clock of the task's turns.
     pub(crate) fn clock(&self) -> &TaskClock {
         &self.clock
+    }
+
+    /// Makes the subtask the head of a loop.
+    pub(crate) fn begin_iteration(&mut self, plan: IterationPlan) -> Result<(), BuildError> {
+        let gate = self
+            .gate
+            .clone()
+            .ok_or_else(|| self.missing("input gate"))?;
+        let circuit = Circuit::open(plan, &gate.borrow(), self)?;
+        self.circuit = RefCell::new(Some(circuit));
+        Ok(())
+    }
+
+    /// What the head of the chain does besides reading, if it is the head of a loop.
+    pub(crate) fn take_circuit(&self) -> Option<Circuit> {
+        self.circuit.take()
     }
 
     pub(crate) fn take_gate(&mut self) -> Result<GateRef, BuildError> {

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
+use thalweg_core::event_time::Watermark;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
@@ -19,6 +20,7 @@ use thalweg_state::WINDOW;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
 use crate::checkpoint::{Alignment, Passage, TaskAnswers, TaskCommand};
+use crate::operator::{Circuit, LapCombiner, OUTSIDE, Onward};
 use crate::time::{TaskClock, WatermarkCombiner};
 
 /// Entries taken in one step: what vectors work on at once, and what is applied between two
@@ -31,6 +33,8 @@ const FAR: usize = 48;
 const NEAR: usize = 16;
 /// Entries applied between two looks at the clock.
 const LOOK: usize = 64;
+/// The promise that nothing more will come.
+const LAST: Mark = Mark::Watermark(Watermark::MAX);
 const _: () = assert!(
     NEAR < FAR && FAR + 2 * STEP <= WINDOW && WINDOW.is_multiple_of(STEP),
     "the entries ahead have places of their own in the window"
@@ -90,6 +94,9 @@ pub(crate) struct InputHead<C> {
     /// A barrier the coordinator has told of, for the case that all inputs have ended without it.
     triggered: Option<Barrier>,
     answers: TaskAnswers,
+    laps: LapCombiner,
+    /// What is done besides reading at the head of a loop.
+    circuit: Option<Circuit>,
     failure: Failure,
     records_in: Rc<Cell<u64>>,
     clock: TaskClock,
@@ -122,9 +129,14 @@ fn piece(from: usize, end: usize) -> Range<usize> {
 
 impl<C: Consume> InputHead<C> {
     pub(crate) fn new(gate: GateRef, consume: C, context: &BuildContext) -> Self {
-        let channels: Vec<ChannelId> = gate.borrow().channels().collect();
         let answers = context.answers();
         let exactly_once = answers.setup().is_none_or(|setup| setup.exactly_once);
+        let circuit = context.take_circuit();
+        let channels: Vec<ChannelId> = gate.borrow().channels().collect();
+        let promising = match circuit {
+            Some(_) => gate.borrow().channels_of(OUTSIDE).collect(),
+            None => channels.clone(),
+        };
         Self {
             gate,
             consume,
@@ -133,10 +145,12 @@ impl<C: Consume> InputHead<C> {
             scanned: 0,
             located: 0,
             applied: 0,
-            alignment: Alignment::new(channels.clone(), exactly_once),
+            alignment: Alignment::new(promising.clone(), exactly_once),
             triggered: None,
             answers,
-            watermarks: WatermarkCombiner::new(channels),
+            watermarks: WatermarkCombiner::new(promising),
+            laps: LapCombiner::new(channels),
+            circuit,
             failure: context.failure(),
             records_in: context.counters().records_in,
             clock: context.clock().clone(),
@@ -235,8 +249,15 @@ impl<C: Consume> InputHead<C> {
     /// Takes the next buffer of the gate, in fair order.
     fn next_buffer(&mut self) -> Result<bool, StepError> {
         let mut gate = self.gate.borrow_mut();
-        let Some(arrival) = gate.next() else {
-            return match gate.take_error() {
+        let next = match &mut self.circuit {
+            None => gate.next(),
+            Some(circuit) => circuit.next(&mut gate)?,
+        };
+        let Some(arrival) = next else {
+            let error = gate.take_error();
+            drop(gate);
+            self.go_around();
+            return match error {
                 Some(error) => Err(Box::new(error)),
                 None => Ok(false),
             };
@@ -257,15 +278,33 @@ impl<C: Consume> InputHead<C> {
     /// buffer. No entry behind a mark was scanned yet.
     fn take_marks(&mut self) -> bool {
         debug_assert_eq!(self.applied, self.scanned, "marks stand between records");
-        let Some(current) = &mut self.current else {
-            return false;
-        };
-        while let Some(mark) = current.buffer.take_mark(&mut current.cursor) {
-            if let Some(combined) = self.watermarks.update(current.channel, mark) {
-                self.consume.mark(combined);
+        loop {
+            let Some(current) = &mut self.current else {
+                return false;
+            };
+            let (input, channel) = (current.input, current.channel);
+            let Some(mark) = current.buffer.take_mark(&mut current.cursor) else {
+                return !current.buffer.is_read(&current.cursor);
+            };
+            if self.promises(input) {
+                let combined = self.watermarks.update(channel, mark);
+                self.promise(combined);
             }
         }
-        !current.buffer.is_read(&current.cursor)
+    }
+
+    /// Whether the marks of an input count: those on the way back in a loop do not.
+    fn promises(&self, input: u32) -> bool {
+        self.circuit.is_none() || input == OUTSIDE
+    }
+
+    /// Passes on what the channels promise together. At the head of a loop the last promise waits until
+    /// nothing is left in the loop.
+    fn promise(&mut self, combined: Option<Mark>) {
+        let Some(mark) = combined else { return };
+        if self.circuit.is_none() || mark != LAST {
+            self.consume.mark(mark);
+        }
     }
 
     /// Sends the buffer home and passes on the event behind it.
@@ -273,22 +312,55 @@ impl<C: Consume> InputHead<C> {
         let Some(current) = self.current.take() else {
             return;
         };
-        let channel = current.channel;
+        let (input, channel) = (current.input, current.channel);
+        if let Some(circuit) = &mut self.circuit {
+            circuit.finished((input, channel), current.buffer.records(), current.event);
+        }
         match current.event {
-            Some(Event::EndOfPartition) => {
-                let passage = self.alignment.ended(channel, context.now());
-                self.pass(passage);
-                if let Some(combined) = self.watermarks.end(channel) {
-                    self.consume.mark(combined);
-                }
-            }
-            Some(Event::Barrier(barrier)) => {
+            Some(Event::EndOfPartition) => self.end_channel(input, channel, context.now()),
+            Some(Event::Barrier(barrier)) if self.promises(input) => {
                 let passage = self.alignment.barrier(channel, barrier, context.now());
                 self.pass(passage);
             }
-            None => {}
+            Some(Event::Lap(lap)) if self.circuit.is_none() => {
+                if let Some(lap) = self.laps.update(channel, lap) {
+                    self.consume.event(Event::Lap(lap));
+                }
+            }
+            // Back where it began, or of a loop that lies before this one.
+            Some(Event::Lap(_) | Event::Barrier(_)) | None => {}
         }
         self.gate.borrow_mut().consumed(channel, current.buffer);
+        self.go_around();
+    }
+
+    /// Nothing follows on a channel.
+    fn end_channel(&mut self, input: u32, channel: ChannelId, now: u64) {
+        if self.promises(input) {
+            let passage = self.alignment.ended(channel, now);
+            self.pass(passage);
+            let combined = self.watermarks.end(channel);
+            self.promise(combined);
+        }
+        if self.circuit.is_some() {
+            return;
+        }
+        for lap in self.laps.end(channel) {
+            self.consume.event(Event::Lap(lap));
+        }
+    }
+
+    /// Sends into the body of a loop what is due besides records.
+    fn go_around(&mut self) {
+        let Some(circuit) = &mut self.circuit else {
+            return;
+        };
+        while let Some(onward) = circuit.onward() {
+            match onward {
+                Onward::Lap(lap) => self.consume.event(Event::Lap(lap)),
+                Onward::LastWatermark => self.consume.mark(LAST),
+            }
+        }
     }
 
     /// Does what an alignment says. What is unblocked is read only after the barrier was passed on.
@@ -327,6 +399,15 @@ impl<C: Consume> InputHead<C> {
             self.consume.event(Event::Barrier(barrier));
         }
     }
+
+    /// Whether no record will come to the chain.
+    fn has_ended(&self) -> bool {
+        self.current.is_none()
+            && match &self.circuit {
+                None => self.gate.borrow().ended(),
+                Some(circuit) => circuit.is_over(),
+            }
+    }
 }
 
 impl<C: Consume> Head for InputHead<C> {
@@ -334,12 +415,16 @@ impl<C: Consume> Head for InputHead<C> {
         self.clock.begin_turn(context);
         self.take_commands();
         self.consume.begin_turn(context);
+        if let Some(circuit) = &mut self.circuit {
+            circuit.begin_turn(context);
+            self.go_around();
+        }
         let (pause, made) = if self.consume.ready() {
             self.read(context)?
         } else {
             (Pause::NoRoom, false)
         };
-        let ended = self.current.is_none() && self.gate.borrow().ended();
+        let ended = self.has_ended();
         if ended {
             self.pass_triggered();
         }
@@ -350,6 +435,9 @@ impl<C: Consume> Head for InputHead<C> {
         };
         let stage = self.consume.end_turn(&mut ChainTurn::new(context, input));
         self.failure.check()?;
+        if let Some(circuit) = &self.circuit {
+            circuit.end_turn(context);
+        }
         // Without room only a credit helps, and it wakes the task; but a sink may have found
         // room while its turn ended.
         let again = match pause {
@@ -359,7 +447,8 @@ impl<C: Consume> Head for InputHead<C> {
         };
         Ok(Progress {
             made: again || stage == Stage::Unfinished,
-            done: ended && stage == Stage::Done,
+            // What comes back after the end of a loop is not to be lost in silence.
+            done: ended && stage == Stage::Done && self.gate.borrow().ended(),
         })
     }
 }

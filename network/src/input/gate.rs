@@ -118,6 +118,28 @@ impl InputGate {
         self.channels.iter().map(|channel| channel.id)
     }
 
+    /// The channels of one input.
+    pub fn channels_of(&self, input: u32) -> impl Iterator<Item = ChannelId> + '_ {
+        let of_input = self
+            .channels
+            .iter()
+            .filter(move |channel| channel.input == input);
+        of_input.map(|channel| channel.id)
+    }
+
+    /// As [`InputGate::next`], of the channels of one input only.
+    pub fn next_of(&mut self, input: u32) -> Option<Arrival> {
+        // Whoever is passed over keeps the place in line.
+        let of_input = |place: &u32| {
+            let channel = &self.channels[*place as usize];
+            channel.input == input && !channel.blocked
+        };
+        let first = self.line.iter().position(of_input)?;
+        let place = self.line.remove(first)?;
+        self.line.push_front(place);
+        self.next()
+    }
+
     /// The next buffer: channels with data take turns. `None` if nothing has arrived on a channel that
     /// is not blocked.
     #[inline]

@@ -3,7 +3,7 @@
 //! Entered by the partition with sealed buffers and by the post with credits; left to the post with
 //! parcels. Invariants: parcels of a channel leave in the order in which they were sealed, numbered
 //! without a gap; a buffer leaves only on a credit; what finds none waits here and counts the channel as
-//! blocked, so that the task stops. Shared between the task and the post of its shard; lives on the
+//! blocked, so that the task stops, unless the edge leads back in a loop. Shared between the task and the post of its shard; lives on the
 //! shard's thread.
 
 use std::cell::{Cell, RefCell};
@@ -98,6 +98,8 @@ pub(crate) struct Outlet {
     wake: WakeSlot,
     error: Option<NetworkError>,
     failed: bool,
+    /// Whether the task stops for a channel that waits.
+    pushes_back: bool,
 }
 
 impl Outlet {
@@ -126,7 +128,14 @@ impl Outlet {
             wake,
             error: None,
             failed: false,
+            pushes_back: true,
         }
+    }
+
+    /// Nobody stops for a channel that waits. To be said before anything waits.
+    pub(crate) fn without_back_pressure(&mut self) {
+        debug_assert_eq!(self.waiting, 0);
+        self.pushes_back = false;
     }
 
     pub(crate) fn id(&self, place: usize) -> ChannelId {
@@ -153,7 +162,9 @@ impl Outlet {
             if let Some(backlog) = backlog {
                 return Some((channel.shard, channel.parcel(offered, backlog)));
             }
-            self.blocked.add();
+            if self.pushes_back {
+                self.blocked.add();
+            }
         }
         debug_assert!(
             credited || channel.waiting_buffers > 0,
@@ -194,7 +205,8 @@ impl Outlet {
         let waiting = channel.waiting.pop_front()?;
         channel.waiting_buffers = behind;
         self.waiting -= 1;
-        if channel.waiting.is_empty() && self.blocked.remove() {
+        // Without back-pressure the task may wait for the last of it all the same, at its end.
+        if channel.waiting.is_empty() && (!self.pushes_back || self.blocked.remove()) {
             self.wake.wake();
         }
         Some((channel.shard, channel.parcel(waiting, backlog)))
@@ -233,7 +245,7 @@ impl Outlet {
     pub(crate) fn abandon(&mut self) -> Vec<Buffer> {
         let mut buffers = Vec::with_capacity(self.waiting);
         for channel in &mut self.channels {
-            if !channel.waiting.is_empty() {
+            if !channel.waiting.is_empty() && self.pushes_back {
                 self.blocked.remove();
             }
             channel.waiting_buffers = 0;

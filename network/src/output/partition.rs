@@ -107,6 +107,15 @@ impl ResultPartition {
         }
     }
 
+    /// What finds no credit waits without stopping the task, in segments and then in the reserve; when
+    /// that is used up, [`Self::take_error`] says so. For the edge that leads back in a loop: a task that
+    /// stopped for its reader would wait for itself. Nothing may have been written before.
+    #[must_use]
+    pub fn without_back_pressure(self) -> ResultPartition {
+        self.outlet.borrow_mut().without_back_pressure();
+        self
+    }
+
     /// The number of channels.
     #[inline]
     pub fn channels(&self) -> usize {

@@ -29,11 +29,25 @@ struct Pair {
 }
 
 fn pair(plan: &Plan, channels: u32) -> Pair {
+    pair_of(plan, &[channels])
+}
+
+/// The same with so many channels to each input of the gate.
+fn pair_of(plan: &Plan, inputs: &[u32]) -> Pair {
     let posts = posts(plan);
     let target = ShardId(plan.shards - 1);
-    let ids: Vec<ChannelId> = (0..channels).map(ChannelId).collect();
-    let targets: Vec<OutputTarget> = ids
+    let mut next = 0..;
+    let inputs: Vec<Vec<ChannelId>> = (inputs.iter())
+        .map(|channels| {
+            next.by_ref()
+                .take(*channels as usize)
+                .map(ChannelId)
+                .collect()
+        })
+        .collect();
+    let targets: Vec<OutputTarget> = inputs
         .iter()
+        .flatten()
         .map(|&channel| OutputTarget {
             channel,
             shard: target,
@@ -53,7 +67,7 @@ fn pair(plan: &Plan, channels: u32) -> Pair {
         Blocked::new(),
         output_wake.clone(),
     );
-    let gate = InputGate::new(vec![ids], plan.exclusive, plan.floating, input_wake.clone());
+    let gate = InputGate::new(inputs, plan.exclusive, plan.floating, input_wake.clone());
     let gate = Rc::new(RefCell::new(gate));
     posts[usize::from(target.0)].register_gate(&gate);
     Pair {
@@ -251,6 +265,57 @@ fn without_credit_a_write_waits_and_the_task_is_told() {
         assert_eq!(pair.read(), (count..=written).collect::<Vec<_>>());
         assert!(pair.gate.borrow().ended() && pair.partition.finished());
     }
+}
+
+#[test]
+fn without_back_pressure_a_write_waits_and_the_task_goes_on() {
+    for plan in same_or_other_shard() {
+        let plan = Plan {
+            exclusive: 1,
+            ..plan
+        };
+        let mut pair = pair(&plan, 1);
+        pair.partition = pair.partition.without_back_pressure();
+        for number in 0..2_000 {
+            assert!(pair.partition.ready());
+            pair.write(0, number);
+        }
+        pair.partition.event(Event::EndOfPartition);
+        assert!(!pair.partition.finished(), "most of it waits");
+        pair.output_wake.take_missed();
+        let mut read = Vec::new();
+        while !pair.partition.finished() {
+            pair.pump();
+            read.extend(pair.read());
+        }
+        assert!(pair.output_wake.take_missed(), "the last of it has left");
+        read.extend(pair.read());
+        assert!(read.into_iter().eq(0..2_000));
+    }
+}
+
+#[test]
+fn the_channels_of_one_input_are_read_apart() {
+    let plan = Plan {
+        exclusive: 4,
+        ..Plan::tight(0)
+    };
+    let mut pair = pair_of(&plan, &[2, 1]);
+    for place in [0, 1, 2, 2, 0] {
+        pair.write(place, 7);
+        pair.partition.flush_all();
+    }
+    pair.pump();
+    let mut gate = pair.gate.borrow_mut();
+    assert_eq!(gate.channels_of(1).collect::<Vec<_>>(), [ChannelId(2)]);
+    let second = |gate: &mut InputGate| gate.next_of(1).map(|arrival| arrival.channel.0);
+    assert_eq!([second(&mut gate), second(&mut gate)], [Some(2), Some(2)]);
+    assert_eq!(second(&mut gate), None);
+    gate.block(ChannelId(0));
+    let first = |gate: &mut InputGate| gate.next_of(0).map(|arrival| arrival.channel.0);
+    assert_eq!([first(&mut gate), first(&mut gate)], [Some(1), None]);
+    gate.unblock(ChannelId(0));
+    assert_eq!([first(&mut gate), first(&mut gate)], [Some(0), Some(0)]);
 }
 
 #[test]
