@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use thalweg::prelude::RuntimeMode;
+use thalweg_bench::workload::pace::{Pace, Watermarks};
 
 /// Workloads defined to the bit, and what they take.
 #[derive(Parser)]
@@ -38,6 +39,11 @@ pub(crate) enum Command {
         /// Text files or directories of them (wc).
         #[arg(long, num_args = 1.., required_if_eq("workload", "wc"))]
         input: Vec<PathBuf>,
+        #[command(flatten)]
+        pace: Paced,
+        /// How often a source says how far it is (lat_win).
+        #[arg(long, value_enum, default_value_t = Wm::Millisecond)]
+        wm: Wm,
         /// Runs this many times and reports the fastest.
         #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
         times: u32,
@@ -123,6 +129,20 @@ pub(crate) enum Run {
     Q7(Nexmark),
     /// Nexmark: who registered and offered something in the same window.
     Q8(Nexmark),
+    /// Latency of each record at a rate, by key.
+    #[command(name = "lat_rec")]
+    LatRec(Latency),
+    /// Latency of each row of a window of 100 ms, from the window's end.
+    #[command(name = "lat_win")]
+    LatWin {
+        /// How often the source says how far it is.
+        #[arg(long, value_enum, default_value_t = Wm::Millisecond)]
+        wm: Wm,
+        #[command(flatten)]
+        local: Local,
+        #[command(flatten)]
+        how: Latency,
+    },
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -146,6 +166,62 @@ pub(crate) struct Nexmark {
     pub(crate) events_per_ms: u64,
     #[command(flatten)]
     pub(crate) how: How,
+}
+
+/// What a latency workload takes.
+#[derive(Args)]
+pub(crate) struct Latency {
+    /// Subtasks per operator.
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) parallelism: u32,
+    #[command(flatten)]
+    pub(crate) pace: Paced,
+    /// Does the same work by hand after the run, on as many threads but at most two, and reports it beside.
+    #[arg(long)]
+    pub(crate) with_limit: bool,
+    #[command(flatten)]
+    pub(crate) settings: Overrides,
+}
+
+/// How fast records fall due, and for how long.
+#[derive(Args)]
+pub(crate) struct Paced {
+    /// Records a second (lat_rec, lat_win).
+    #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) rate: u64,
+    /// Seconds before the measured ones (lat_rec, lat_win).
+    #[arg(long, value_parser = seconds, default_value = "5")]
+    pub(crate) warmup: Duration,
+    /// Measured seconds (lat_rec, lat_win).
+    #[arg(long, value_parser = seconds, default_value = "15")]
+    pub(crate) duration: Duration,
+}
+
+impl From<&Paced> for Pace {
+    fn from(paced: &Paced) -> Self {
+        Self {
+            rate: paced.rate,
+            warmup: paced.warmup,
+            duration: paced.duration,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Wm {
+    /// At every new millisecond.
+    Millisecond,
+    /// Every 200 ms, as sources do unless told otherwise.
+    Periodic,
+}
+
+impl From<Wm> for Watermarks {
+    fn from(wm: Wm) -> Self {
+        match wm {
+            Wm::Millisecond => Self::Millisecond,
+            Wm::Periodic => Self::Periodic,
+        }
+    }
 }
 
 /// How many records are made.
@@ -199,6 +275,18 @@ pub(crate) struct Overrides {
     pub(crate) output: Output,
 }
 
+impl Overrides {
+    /// Sets whether records are gathered before the exchange, unless a setting says otherwise.
+    pub(crate) fn gather(&mut self, local: &Local) {
+        let on = local.local_aggregation == Switch::On;
+        let setting = (
+            "thalweg.execution.local-aggregation".to_owned(),
+            on.to_string(),
+        );
+        self.overrides.insert(0, setting);
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Workload {
     /// Generate records.
@@ -221,6 +309,12 @@ pub(crate) enum Workload {
     Q7,
     /// Nexmark: new sellers.
     Q8,
+    /// Latency of each record at a rate.
+    #[value(name = "lat_rec")]
+    LatRec,
+    /// Latency of each row of a window.
+    #[value(name = "lat_win")]
+    LatWin,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -281,6 +375,16 @@ fn microseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses a number of seconds, up to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 =
+        (text.parse()).map_err(|error| format!("not a number of seconds: {error}"))?;
+    match (0.0..=86_400.0).contains(&number) {
+        true => Ok(Duration::from_secs_f64(number)),
+        false => Err("give 0 to 86400 seconds".to_owned()),
+    }
+}
+
 /// Parses `key=value`; the engine judges both.
 fn setting(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=');
@@ -326,6 +430,9 @@ mod tests {
             "run q1 --records 100 --events-per-ms 7 --with-limit",
             "limit q2 --events-per-ms 7",
             "run lone --gap 20 -D thalweg.profile=low-latency",
+            "run lat_rec --rate 1000000 --parallelism 2 --warmup 1 --duration 2.5 --with-limit",
+            "run lat_win --wm periodic --local-aggregation off",
+            "limit lat_win --wm periodic --rate 7 --threads 1",
         ] {
             assert!(parse(good).is_ok(), "{good}");
         }
@@ -339,6 +446,10 @@ mod tests {
             "run gen -D thalweg.shard.pin",
             "run lone --with-limit",
             "run lone --gap 0",
+            "run lat_rec --wm periodic",
+            "run lat_rec --rate 0",
+            "run lat_rec --duration never",
+            "run lat_win --records 5",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -16,5 +16,6 @@ pub mod engine;
 )]
 pub mod limit;
 pub mod report;
+pub mod spread;
 pub mod text;
 pub mod workload;

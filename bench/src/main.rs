@@ -13,10 +13,12 @@ use thalweg_bench::comparison::{self, Comparison, Disagreement};
 use thalweg_bench::engine::{self, EngineError, Query, Settings};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};
+use thalweg_bench::spread::{LatencyComparison, LatencyWork};
 use thalweg_bench::text::{self, TextPlan};
+use thalweg_bench::workload::pace::Pace;
 use thiserror::Error;
 
-use crate::arguments::{Arguments, Command, How, Local, Nexmark, Output, Run, Switch, Workload};
+use crate::arguments::{Arguments, Command, How, Latency, Local, Nexmark, Output, Run, Workload};
 
 #[derive(Debug, Error)]
 enum Failure {
@@ -56,6 +58,8 @@ fn perform(command: Command) -> Result<(), Failure> {
             records,
             events_per_ms,
             input,
+            pace,
+            wm,
             times,
             output: Output::Json,
         } => {
@@ -63,6 +67,10 @@ fn perform(command: Command) -> Result<(), Failure> {
                 query,
                 events: records,
                 per_ms: events_per_ms,
+            };
+            let latency = |work| {
+                let report = limit::latency(work, &Pace::from(&pace), threads);
+                Ok(report::print(&report)?)
             };
             let work = match workload {
                 Workload::Gen => limit::Work::Gen { records },
@@ -75,6 +83,8 @@ fn perform(command: Command) -> Result<(), Failure> {
                 Workload::Q5 => nexmark(Query::Q5),
                 Workload::Q7 => nexmark(Query::Q7),
                 Workload::Q8 => nexmark(Query::Q8),
+                Workload::LatRec => return latency(LatencyWork::Record),
+                Workload::LatWin => return latency(LatencyWork::Window(wm.into())),
             };
             let best = fastest(times, || Ok::<_, Failure>(limit::run(&work, threads)?))?;
             Ok(report::print(&best)?)
@@ -129,6 +139,11 @@ fn on_engine(run: Run) -> Result<(), Failure> {
         Run::Q5(what) => nexmark(Query::Q5, what),
         Run::Q7(what) => nexmark(Query::Q7, what),
         Run::Q8(what) => nexmark(Query::Q8, what),
+        Run::LatRec(how) => return latency(LatencyWork::Record, how),
+        Run::LatWin { wm, local, mut how } => {
+            how.settings.gather(&local);
+            return latency(LatencyWork::Window(wm.into()), how);
+        }
         Run::Lone {
             records,
             gap,
@@ -157,13 +172,24 @@ fn nexmark(query: Query, what: Nexmark) -> (engine::Work, How) {
 
 /// Sets whether records are gathered before the exchange.
 fn gathering(local: &Local, mut how: How) -> How {
-    let on = local.local_aggregation == Switch::On;
-    let setting = (
-        "thalweg.execution.local-aggregation".to_owned(),
-        on.to_string(),
-    );
-    how.settings.overrides.insert(0, setting);
+    how.settings.gather(local);
     how
+}
+
+/// Runs a latency workload, on request beside the work by hand.
+fn latency(work: LatencyWork, how: Latency) -> Result<(), Failure> {
+    let Output::Json = how.settings.output;
+    let pace = Pace::from(&how.pace);
+    let settings = Settings {
+        parallelism: how.parallelism,
+        overrides: how.settings.overrides,
+    };
+    let run = engine::latency(work, &pace, &settings)?;
+    if !how.with_limit {
+        return Ok(report::print(&run)?);
+    }
+    let limit = limit::latency(work, &pace, how.parallelism.min(2));
+    Ok(report::print(&LatencyComparison { run, limit })?)
 }
 
 /// Runs a throughput workload, on request beside the work by hand.

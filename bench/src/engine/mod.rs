@@ -5,8 +5,10 @@
 
 mod checksum;
 mod generated;
+mod latency;
 mod lone;
 mod nexmark;
+mod paced;
 mod win;
 mod words;
 
@@ -20,6 +22,7 @@ use crate::limit::process_cpu_seconds;
 use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
+pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;
 

@@ -10,6 +10,7 @@
 //! term is computed.
 
 mod generate;
+mod latency;
 mod level;
 mod machine;
 mod nexmark;
@@ -34,6 +35,7 @@ use crate::engine::Query;
 use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
+pub use latency::latency;
 pub use level::Level;
 pub use machine::{Stopwatch, process_cpu_seconds};
 pub use wake::wake;

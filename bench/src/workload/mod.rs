@@ -5,6 +5,7 @@
 
 pub mod definitions;
 pub mod nexmark;
+pub mod pace;
 
 /// What a run did, as far as two programs can be compared by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
