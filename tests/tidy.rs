@@ -122,3 +122,10 @@ fn the_settings_page_is_the_generated_one() {
         map::settings(house, &thalweg_core::config::reference_markdown())
     });
 }
+
+#[test]
+fn the_metrics_page_is_the_generated_one() {
+    hold(map::METRICS, |house| {
+        map::metrics(house, &thalweg_core::metrics::reference_markdown())
+    });
+}

@@ -10,4 +10,4 @@ pub mod checkpoint;
 pub mod job_manager;
 pub mod local;
 
-pub use local::{CancelToken, LocalExecutor, SimulatedExecutor};
+pub use local::{CancelToken, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor};

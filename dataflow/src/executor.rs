@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::metrics::MetricSnapshot;
 
 use crate::graph::Job;
 
@@ -82,6 +83,8 @@ pub struct JobSummary {
     pub accumulators: BTreeMap<String, i64>,
     /// Records in and out of each vertex, in the order of the plan.
     pub vertices: Vec<VertexSummary>,
+    /// The last values of all metrics of its tasks.
+    pub metrics: Vec<MetricSnapshot>,
     /// The I/O driver the shards ran on.
     pub io_driver: String,
     /// How many shards.
@@ -128,6 +131,15 @@ pub struct JobResult {
 }
 
 impl JobResult {
+    /// The last number of a metric, over all subtasks and operators that have it: one of the engine
+    /// (`docs/reference/metrics.md`), or one a function has made.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let named = (self.summary.metrics.iter()).filter(|metric| metric.name == name);
+        named
+            .map(MetricSnapshot::number)
+            .reduce(|sum, next| sum + next)
+    }
+
     /// The final value of an accumulator, summed over the subtasks.
     pub fn accumulator(&self, name: &str) -> Option<i64> {
         self.summary.accumulators.get(name).copied()

@@ -29,7 +29,7 @@ pub use input::gate::{Arrival, GateRef, InputGate};
 pub use local::{Handover, HandoverRef};
 pub use output::outlet::Blocked;
 pub use output::partition::{
-    OutputTarget, PartitionConfig, ResultPartition, Sent, segments_needed,
+    OutputTarget, PartitionConfig, PartitionProbe, ResultPartition, Sent, segments_needed,
 };
 pub use parcel::Parcel;
 pub use wake::WakeSlot;

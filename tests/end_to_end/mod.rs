@@ -6,6 +6,7 @@ mod buffer_timeout;
 mod extremes;
 mod first_light;
 mod lone_record;
+mod metrics;
 mod panics;
 mod refusals;
 mod stopping;

@@ -1,4 +1,4 @@
-//! The map in `ARCHITECTURE.md` shows the house as it is, and the settings page the settings there are.
+//! The map in `ARCHITECTURE.md` shows the house as it is, and the pages of settings and metrics those there are.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,11 @@ use crate::house::House;
 
 pub(crate) const MAP: &str = "map";
 pub(crate) const SETTINGS: &str = "settings-page";
+pub(crate) const METRICS: &str = "metrics-page";
 
 const MAP_FILE: &str = "ARCHITECTURE.md";
 const SETTINGS_FILE: &str = "docs/reference/config.md";
+const METRICS_FILE: &str = "docs/reference/metrics.md";
 
 /// Every path ending in `/` that the map names is a folder, and every folder of Rust code is named.
 ///
@@ -92,13 +94,23 @@ fn named_folders(line: &str) -> impl Iterator<Item = &str> {
 /// The settings page is the one the settings generate, so every key is in it.
 pub(crate) fn settings(house: &House, generated: &str) -> Vec<Finding> {
     let mend = "write the generated page there (thalweg_core::config::reference_markdown)";
-    let Some(page) = house.page(SETTINGS_FILE) else {
-        return vec![Finding::new(
-            SETTINGS_FILE,
-            0,
-            "there is no settings page",
-            mend,
-        )];
+    generated_page(house, SETTINGS_FILE, generated, mend)
+}
+
+/// The metrics page is the one the vocabulary generates, so every metric is in it.
+pub(crate) fn metrics(house: &House, generated: &str) -> Vec<Finding> {
+    let mend = "write the generated page there (thalweg_core::metrics::reference_markdown)";
+    generated_page(house, METRICS_FILE, generated, mend)
+}
+
+fn generated_page(
+    house: &House,
+    file: &'static str,
+    generated: &str,
+    mend: &'static str,
+) -> Vec<Finding> {
+    let Some(page) = house.page(file) else {
+        return vec![Finding::new(file, 0, "there is no such page", mend)];
     };
     let different = page
         .text
@@ -110,12 +122,8 @@ pub(crate) fn settings(house: &House, generated: &str) -> Vec<Finding> {
         return Vec::new();
     };
     let line = generated.lines().nth(at).unwrap_or("the end");
-    vec![Finding::new(
-        SETTINGS_FILE,
-        at + 1,
-        format!("the settings say here: {line}"),
-        mend,
-    )]
+    let what = format!("the code says here: {line}");
+    vec![Finding::new(file, at + 1, what, mend)]
 }
 
 #[cfg(test)]
@@ -163,5 +171,8 @@ mod tests {
         assert_eq!(page("a\nc\n")[0].line, 2);
         assert_eq!(page("a\nb\nc\n")[0].line, 3);
         assert_eq!(settings(&House::planted(&[]), "a").len(), 1);
+        let house = House::planted(&[(METRICS_FILE, "a\n")]);
+        assert_eq!(metrics(&house, "a\n"), []);
+        assert_eq!(metrics(&house, "b\n")[0].file, METRICS_FILE);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use thalweg::prelude::record;
 use thalweg::source::{
     Boundedness, Source, SourceError, SourceOutput, SourceReader, SourceStatus, SubtaskInfo,
     Timestamp, TurnContext,
@@ -25,6 +26,7 @@ pub(super) struct Paced {
 }
 
 /// The numbers from `next` on that are `next` modulo `step`.
+#[record]
 #[derive(Clone, Copy)]
 pub(super) struct Numbers {
     next: u64,

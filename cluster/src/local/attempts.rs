@@ -11,6 +11,7 @@ use thalweg_dataflow::graph::Job;
 
 use super::cancel::CancelToken;
 use super::coordination::Coordination;
+use super::metrics::MetricsReader;
 use super::outcome::Outcome;
 use super::plan::Deployment;
 use super::shards::Shards;
@@ -24,6 +25,7 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 pub(crate) struct Attempts<'j> {
     job: &'j Job,
     cancel: &'j CancelToken,
+    metrics: &'j MetricsReader,
     coordination: Option<Coordination<'j>>,
     restarts: RestartStrategy,
     attempt: u32,
@@ -38,12 +40,17 @@ enum Verdict {
 }
 
 impl<'j> Attempts<'j> {
-    pub(crate) fn of(job: &'j Job, cancel: &'j CancelToken) -> Result<Self, JobError> {
+    pub(crate) fn of(
+        job: &'j Job,
+        cancel: &'j CancelToken,
+        metrics: &'j MetricsReader,
+    ) -> Result<Self, JobError> {
         let coordination = Coordination::of(job)?;
         let checkpoints = coordination.is_some();
         Ok(Self {
             job,
             cancel,
+            metrics,
             coordination,
             restarts: RestartStrategy::of(&job.configuration, checkpoints, entropy()),
             attempt: 0,
@@ -85,6 +92,8 @@ impl<'j> Attempts<'j> {
         let mut outcome = Outcome::expecting(&deployment);
         let shards = Shards::start(&mut deployment, &outcome)?;
         outcome.note_driver(shards.driver());
+        let metrics = self.metrics;
+        let _read = metrics.attach(shards.mailboxes());
         let Some(coordination) = &mut self.coordination else {
             outcome.wait(self.cancel, |_| Duration::MAX);
             shards.stop(&mut outcome);

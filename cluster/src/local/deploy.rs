@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use thalweg_core::ids::ShardId;
+use thalweg_core::metrics::{MetricError, Registry, vocabulary};
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
+use thalweg_core::shard::stall::Pulse;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::graph::EdgeRole;
 use thalweg_dataflow::task::{BuildContext, Task, TaskReport};
@@ -44,6 +46,8 @@ pub(crate) struct ShardPlan {
     pub(crate) mesh: MeshEnd<Parcel>,
     pub(crate) layout: Layout,
     pub(crate) memory: MemorySettings,
+    /// The job's name.
+    pub(crate) job: String,
     pub(crate) reports: SyncSender<Report>,
     /// Where futures of user functions run; `None` polls them on the shard.
     pub(crate) runtime: Option<Arc<ConnectorRuntime>>,
@@ -57,9 +61,11 @@ impl ShardPlan {
             mesh,
             layout,
             memory,
+            job,
             reports,
             runtime,
         } = self;
+        let metrics = shard.metrics().within("job", job);
         let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
         tell_failures(shard, reports.clone());
         let slots = SlotBudgets::new(shard.id(), &layout, &memory);
@@ -73,15 +79,27 @@ impl ShardPlan {
             }
         };
         let handover = Handover::new(mesh, pool, slots.whole.clone());
+        if let Err(error) = register(&metrics, shard.pulse(), &handover, &slots) {
+            let task = format!("the metrics of shard {}", shard.id());
+            tell(&reports, task, error.to_string());
+            return;
+        }
+        let ground = Ground {
+            handover,
+            slots,
+            memory,
+            metrics,
+            reports,
+            runtime,
+        };
         for plan in subtasks {
             let task = plan.info.task_name();
-            let runtime = runtime.clone();
-            if let Err(message) = add(plan, &handover, &slots, &memory, shard, &reports, runtime) {
-                tell(&reports, task, message);
+            if let Err(message) = ground.add(plan, shard) {
+                tell(&ground.reports, task, message);
                 break;
             }
         }
-        shard.add_pump(Box::new(handover));
+        shard.add_pump(Box::new(ground.handover));
     }
 }
 
@@ -116,66 +134,99 @@ fn tell(reports: &SyncSender<Report>, task: String, message: String) {
     });
 }
 
-/// Builds one subtask and gives it to the shard.
-fn add(
-    plan: SubtaskPlan,
+/// What the subtasks of one shard stand on.
+struct Ground {
+    handover: Handover,
+    slots: SlotBudgets,
+    memory: MemorySettings,
+    metrics: Registry,
+    reports: SyncSender<Report>,
+    runtime: Option<Rc<ShardRuntime>>,
+}
+
+impl Ground {
+    /// Builds one subtask and gives it to the shard.
+    fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), String> {
+        let memory = &self.memory;
+        let wake = WakeSlot::new();
+        let budget = self.slots.slot(plan.info.index);
+        let handover = self.handover.charging(budget.clone());
+        let gate = (!plan.inputs.is_empty()).then(|| {
+            let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
+            (Rc::new(RefCell::new(gate)), plan.input_layouts)
+        });
+        let blocked = Blocked::new();
+        let partition = |output: super::plan::OutputPlan| {
+            let config = PartitionConfig {
+                layout: output.layout,
+                exclusive: memory.exclusive,
+                max_record_size: memory.max_record_bytes,
+                flush_interval_ns: memory.flush_interval_ns,
+            };
+            let (blocked, wake) = (blocked.clone(), wake.clone());
+            let partition =
+                ResultPartition::new(handover.clone(), &output.targets, config, blocked, wake);
+            let partition = match output.role {
+                EdgeRole::Feedback => partition.without_back_pressure(),
+                EdgeRole::Onward | EdgeRole::Votes => partition,
+            };
+            (output.edge, partition)
+        };
+        let partitions = plan.outputs.into_iter().map(partition).collect();
+        let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
+        let context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
+        let context = context.with_metrics(&self.metrics);
+        let mut context = context.map_err(|error| error.to_string())?;
+        if let Some(runtime) = &self.runtime {
+            context = context.with_async_runtime(runtime.clone());
+        }
+        let mut checkpoints = plan.checkpoints;
+        if let Some(part) = &mut checkpoints {
+            let reports = self.reports.clone();
+            context = context.with_checkpoints(part.setup(move |answer| {
+                // Nobody listens only when the job is already over.
+                let _ = reports.try_send(Report::Checkpoint(answer));
+            }));
+        }
+        let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
+        let reports = self.reports.clone();
+        let task = Task::new(head, &context, move |report| {
+            let _ = reports.try_send(Report::Ended(report));
+        });
+        let waker = shard.add_step(Box::new(task));
+        if let Some(part) = checkpoints {
+            part.deployed(shard.mailbox(), waker.task());
+        }
+        wake.set(waker);
+        if let Some(gate) = registered {
+            handover.register_gate(&gate);
+        }
+        Ok(())
+    }
+}
+
+/// Registers what a shard shows of itself and its slots.
+fn register(
+    metrics: &Registry,
+    pulse: &Arc<Pulse>,
     handover: &Handover,
     slots: &SlotBudgets,
-    memory: &MemorySettings,
-    shard: &mut Shard,
-    reports: &SyncSender<Report>,
-    runtime: Option<Rc<ShardRuntime>>,
-) -> Result<(), String> {
-    let wake = WakeSlot::new();
-    let budget = slots.slot(plan.info.index);
-    let handover = handover.charging(budget.clone());
-    let gate = (!plan.inputs.is_empty()).then(|| {
-        let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
-        (Rc::new(RefCell::new(gate)), plan.input_layouts)
-    });
-    let blocked = Blocked::new();
-    let partition = |output: super::plan::OutputPlan| {
-        let config = PartitionConfig {
-            layout: output.layout,
-            exclusive: memory.exclusive,
-            max_record_size: memory.max_record_bytes,
-            flush_interval_ns: memory.flush_interval_ns,
-        };
-        let (blocked, wake) = (blocked.clone(), wake.clone());
-        let partition =
-            ResultPartition::new(handover.clone(), &output.targets, config, blocked, wake);
-        let partition = match output.role {
-            EdgeRole::Feedback => partition.without_back_pressure(),
-            EdgeRole::Onward | EdgeRole::Votes => partition,
-        };
-        (output.edge, partition)
-    };
-    let partitions = plan.outputs.into_iter().map(partition).collect();
-    let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
-    let mut context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
-    if let Some(runtime) = runtime {
-        context = context.with_async_runtime(runtime);
-    }
-    let mut checkpoints = plan.checkpoints;
-    if let Some(part) = &mut checkpoints {
-        let reports = reports.clone();
-        context = context.with_checkpoints(part.setup(move |answer| {
-            // Nobody listens only when the job is already over.
-            let _ = reports.try_send(Report::Checkpoint(answer));
-        }));
-    }
-    let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
-    let reports = reports.clone();
-    let task = Task::new(head, &context, move |report| {
-        let _ = reports.try_send(Report::Ended(report));
-    });
-    let waker = shard.add_step(Box::new(task));
-    if let Some(part) = checkpoints {
-        part.deployed(shard.mailbox(), waker.task());
-    }
-    wake.set(waker);
-    if let Some(gate) = registered {
-        handover.register_gate(&gate);
+) -> Result<(), MetricError> {
+    let pulse = Arc::clone(pulse);
+    metrics.count(vocabulary::NUM_STALLED_TURNS, move || pulse.stalls())?;
+    let used = handover.segments_used();
+    let limit = handover.pool().limit() as f64;
+    metrics.level(vocabulary::TOTAL_MEMORY_SEGMENTS, move || Some(limit))?;
+    metrics.level(vocabulary::USED_MEMORY_SEGMENTS, move || {
+        Some(used()? as f64)
+    })?;
+    for (slot, budget) in &slots.slots {
+        let metrics = metrics.within("slot", slot);
+        let (total, used) = (budget.limit() as f64, budget.clone());
+        metrics.level(vocabulary::MANAGED_MEMORY_TOTAL, move || Some(total))?;
+        metrics.level(vocabulary::MANAGED_MEMORY_USED, move || {
+            Some(used.used() as f64)
+        })?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod coordination;
 mod deploy;
 mod layout;
 mod memory;
+mod metrics;
 mod outcome;
 mod plan;
 mod recovery;
@@ -19,6 +20,7 @@ mod shards;
 mod simulated;
 
 pub use cancel::CancelToken;
+pub use metrics::{MetricsReader, MetricsSnapshot};
 pub use simulated::SimulatedExecutor;
 
 use thalweg_dataflow::executor::{Executor, JobError, JobResult};
@@ -30,17 +32,27 @@ use self::attempts::Attempts;
 #[derive(Clone, Default)]
 pub struct LocalExecutor {
     cancel: CancelToken,
+    metrics: MetricsReader,
 }
 
 impl LocalExecutor {
     /// An executor whose jobs stop when the token is cancelled.
     pub fn new(cancel: CancelToken) -> Self {
-        Self { cancel }
+        Self {
+            cancel,
+            metrics: MetricsReader::new(),
+        }
+    }
+
+    /// The same, with the metrics of the running job open to the reader: one job at a time.
+    pub fn with_metrics(mut self, reader: MetricsReader) -> Self {
+        self.metrics = reader;
+        self
     }
 }
 
 impl Executor for LocalExecutor {
     fn execute(&self, job: Job) -> Result<JobResult, JobError> {
-        Attempts::of(&job, &self.cancel)?.run()
+        Attempts::of(&job, &self.cancel, &self.metrics)?.run()
     }
 }

@@ -303,6 +303,7 @@ impl Outcome {
             for report in reports.filter(of_vertex) {
                 vertex.records_in += report.records_in;
                 vertex.records_out += report.records_out;
+                summary.metrics.extend(report.metrics.iter().cloned());
                 for (name, value) in &report.accumulators {
                     *summary.accumulators.entry(name.clone()).or_default() += value;
                 }

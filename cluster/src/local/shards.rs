@@ -9,6 +9,7 @@ use thalweg_core::ids::ShardId;
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::{DriverChoice, DriverKind};
 use thalweg_core::shard::doorbell::Doorbell;
+use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::shard::placement;
 use thalweg_core::shard::start::{ShardConfig, ShardHandle, start};
@@ -52,6 +53,7 @@ impl Shards {
                 mesh,
                 layout: deployment.layout,
                 memory: deployment.memory,
+                job: deployment.graph.name.clone(),
                 reports: outcome.reports(),
                 runtime: Some(Arc::clone(&runtime)),
             };
@@ -70,6 +72,14 @@ impl Shards {
             .first()
             .map_or(DriverKind::Epoll, |handle| handle.driver);
         Ok(Self { handles, driver })
+    }
+
+    /// Where commands to the shards go.
+    pub(crate) fn mailboxes(&self) -> Vec<(ShardId, MailboxSender)> {
+        let handles = (0..).map(ShardId).zip(&self.handles);
+        handles
+            .map(|(shard, handle)| (shard, handle.mailbox.clone()))
+            .collect()
     }
 
     /// The driver the shards run on.

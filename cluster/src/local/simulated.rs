@@ -89,6 +89,7 @@ fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outc
             mesh,
             layout: deployment.layout,
             memory: deployment.memory,
+            job: deployment.graph.name.clone(),
             reports: outcome.reports(),
             runtime: None,
         };

@@ -38,6 +38,13 @@ struct State {
     rate: Option<f64>,
 }
 
+impl Default for Meter {
+    /// A meter on a counter of its own, started at 0.
+    fn default() -> Self {
+        Meter::new(Counter::new(), 0)
+    }
+}
+
 impl Meter {
     /// A meter on `counter`, started at `now_ns` of the shard's monotonic clock.
     #[must_use]
@@ -51,6 +58,12 @@ impl Meter {
             counter,
             state: Rc::new(Cell::new(state)),
         }
+    }
+
+    /// Counts `count` more.
+    #[inline(always)]
+    pub fn mark(&self, count: u64) {
+        self.counter.add(count);
     }
 
     /// Takes what was counted since the last update into the rate. To be called every few seconds; calls

@@ -1,13 +1,15 @@
 //! A shard's list of metrics, copied out on request.
 //!
-//! Whatever counts registers its metric once, when it starts, and keeps the handle; an exporter asks the
-//! shard (through its mailbox) for a snapshot, which alone may travel. Lives on the thread of its shard.
+//! Whatever counts registers its metric once, when it starts, and keeps the handle; or it gives the list a
+//! function that reads what is counted anyway. An exporter asks the shard (through its mailbox) for a
+//! snapshot, which alone may travel. Lives on the thread of its shard.
 //!
 //! Invariants: a name and its labels occur once in a list; a list is bounded, and what does not fit is
-//! refused with an error and never dropped silently; what ends takes its metrics off the list
-//! ([`Registry::remove_scope`]).
+//! refused with an error and never dropped silently; what ends leaves its last values and nothing else
+//! on the list ([`Registry::end_scope`]), or takes them off it ([`Registry::remove_scope`]).
 
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::counter::Counter;
@@ -15,21 +17,66 @@ use super::gauge::{Gauge, GaugeNumber};
 use super::histogram::{Histogram, HistogramSnapshot};
 use super::meter::Meter;
 use super::scope::{Scope, is_name};
+use super::vocabulary::Definition;
 
 /// Metrics of one shard at most.
 pub const METRICS_LIMIT: usize = 100_000;
 
+/// What a metric is called and what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    name: Cow<'static, str>,
+    help: Cow<'static, str>,
+}
+
+impl Described {
+    /// By a name and a sentence.
+    #[must_use]
+    pub fn new(name: Cow<'static, str>, help: Cow<'static, str>) -> Self {
+        Self { name, help }
+    }
+}
+
+impl From<(&'static str, &'static str)> for Described {
+    fn from((name, help): (&'static str, &'static str)) -> Self {
+        Self {
+            name: name.into(),
+            help: help.into(),
+        }
+    }
+}
+
+impl From<&'static Definition> for Described {
+    fn from(definition: &'static Definition) -> Self {
+        (definition.name, definition.help).into()
+    }
+}
+
 /// One metric at one moment. Plain data: may go to any thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricSnapshot {
-    /// The name, with its unit as the last word.
-    pub name: &'static str,
+    /// The name: one of the [`vocabulary`](super::vocabulary), or the user's.
+    pub name: Cow<'static, str>,
     /// What it means, in a sentence.
-    pub help: &'static str,
-    /// The labels, outermost first.
-    pub labels: Vec<(&'static str, String)>,
+    pub help: Cow<'static, str>,
+    /// The labels.
+    pub scope: Scope,
+    /// Whether it is a user's.
+    pub user: bool,
     /// The value.
     pub value: MetricValue,
+}
+
+impl MetricSnapshot {
+    /// The value as one number: a count, a level, the count of a meter or a histogram.
+    #[must_use]
+    pub fn number(&self) -> f64 {
+        match self.value {
+            MetricValue::Counter(count) | MetricValue::Meter { count, .. } => count as f64,
+            MetricValue::Gauge(level) => level,
+            MetricValue::Histogram(spread) => spread.count as f64,
+        }
+    }
 }
 
 /// What a metric showed.
@@ -55,57 +102,91 @@ pub enum MetricValue {
 pub enum MetricError {
     /// The name has characters a metric name cannot have.
     #[error("`{0}` is not a metric name: use letters, digits and `_`, not starting with a digit")]
-    Name(&'static str),
+    Name(String),
     /// Name and labels are in the list already.
-    #[error("the metric {name}{scope} is already registered: give one of the two another label")]
+    #[error("the metric {name}{scope} is already registered: give one of the two another name")]
     Twice {
         /// The name.
-        name: &'static str,
+        name: String,
         /// The labels.
         scope: Scope,
     },
     /// The list is full.
-    #[error("a shard holds at most {METRICS_LIMIT} metrics: register fewer labels")]
+    #[error("a shard holds at most {METRICS_LIMIT} metrics: register fewer")]
     TooMany,
 }
 
+/// Where a value comes from.
 #[derive(Clone)]
-enum Handle {
+pub(super) enum Handle {
     Counter(Counter),
     Float(Gauge<f64>),
     Whole(Gauge<i64>),
     Meter(Meter),
     Histogram(Histogram),
+    /// Counted elsewhere and read here.
+    Count(Rc<dyn Fn() -> u64>),
+    /// Known elsewhere and read here; `None` shows nothing.
+    Read(Rc<dyn Fn() -> Option<f64>>),
+    /// The rate of a meter, times something, as a level.
+    Rate(Meter, f64),
+    /// What was shown last by what has ended.
+    Last(MetricValue),
 }
 
 struct Entry {
-    name: &'static str,
-    help: &'static str,
+    described: Described,
     scope: Scope,
+    user: bool,
     handle: Handle,
 }
+
+impl Entry {
+    fn key(&self) -> (&str, &Scope, bool) {
+        (&self.described.name, &self.scope, self.user)
+    }
+
+    fn snapshot(&self) -> Option<MetricSnapshot> {
+        Some(MetricSnapshot {
+            name: self.described.name.clone(),
+            help: self.described.help.clone(),
+            scope: self.scope.clone(),
+            user: self.user,
+            value: self.handle.value()?,
+        })
+    }
+}
+
+/// Called at a moment of the shard's monotonic clock, ns.
+type Hook = Rc<dyn Fn(u64)>;
 
 /// The list as one scope sees it. Clones and inner scopes register into the same list.
 ///
 /// ```
 /// use thalweg_core::metrics::{MetricValue, Registry, Scope};
 /// let shard = Registry::new(Scope::root().with("shard", 0));
-/// let records = shard.within("operator", "map").counter("records_in", "Records read.").unwrap();
+/// let map = shard.within("operator", "map");
+/// let records = map.counter(("records", "Records read.")).unwrap();
 /// records.add(3);
-/// let snapshot = shard.snapshot();
+/// let snapshot = shard.snapshot(0);
 /// assert_eq!(snapshot[0].value, MetricValue::Counter(3));
-/// assert_eq!(snapshot[0].labels.len(), 2);
+/// assert_eq!(snapshot[0].scope.label("operator"), Some("map"));
 /// ```
 #[derive(Clone)]
 pub struct Registry {
     scope: Scope,
-    list: Rc<RefCell<List>>,
+    user: bool,
+    list: Rc<List>,
 }
 
 #[derive(Default)]
 struct List {
     /// Sorted by name, then labels.
-    entries: Vec<Entry>,
+    entries: RefCell<Vec<Entry>>,
+    /// What brings values up to date before they are read, with whose it is.
+    hooks: RefCell<Vec<(Scope, Hook)>>,
+    /// The newest moment this list was told of.
+    now_ns: Cell<u64>,
 }
 
 impl Registry {
@@ -114,6 +195,7 @@ impl Registry {
     pub fn new(scope: Scope) -> Registry {
         Registry {
             scope,
+            user: false,
             list: Rc::default(),
         }
     }
@@ -123,7 +205,17 @@ impl Registry {
     pub fn within(&self, label: &'static str, value: impl std::fmt::Display) -> Registry {
         Registry {
             scope: self.scope.with(label, value),
+            user: self.user,
             list: Rc::clone(&self.list),
+        }
+    }
+
+    /// The same list and scope, for metrics of the user: their names do not collide with the engine's.
+    #[must_use]
+    pub fn of_user(&self) -> Registry {
+        Registry {
+            user: true,
+            ..self.clone()
         }
     }
 
@@ -133,27 +225,41 @@ impl Registry {
         &self.scope
     }
 
+    /// Tells the list what time it is on the shard's monotonic clock: meters registered from now on start
+    /// here.
+    pub fn set_now(&self, now_ns: u64) {
+        self.list.now_ns.set(now_ns);
+    }
+
     /// Registers a new counter.
     ///
     /// # Errors
     /// When the name is no name, is registered with the same labels, or the list is full.
-    pub fn counter(&self, name: &'static str, help: &'static str) -> Result<Counter, MetricError> {
+    pub fn counter(&self, described: impl Into<Described>) -> Result<Counter, MetricError> {
         let counter = Counter::new();
-        self.add(name, help, Handle::Counter(counter.clone()))?;
+        self.add(described, Handle::Counter(counter.clone()))?;
         Ok(counter)
+    }
+
+    /// Registers a count that is kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`Registry::counter`].
+    pub fn count(
+        &self,
+        described: impl Into<Described>,
+        read: impl Fn() -> u64 + 'static,
+    ) -> Result<(), MetricError> {
+        self.add(described, Handle::Count(Rc::new(read)))
     }
 
     /// Registers a new gauge of fractions.
     ///
     /// # Errors
     /// As [`Registry::counter`].
-    pub fn gauge_f64(
-        &self,
-        name: &'static str,
-        help: &'static str,
-    ) -> Result<Gauge<f64>, MetricError> {
+    pub fn gauge_f64(&self, described: impl Into<Described>) -> Result<Gauge<f64>, MetricError> {
         let gauge = Gauge::new();
-        self.add(name, help, Handle::Float(gauge.clone()))?;
+        self.add(described, Handle::Float(gauge.clone()))?;
         Ok(gauge)
     }
 
@@ -161,112 +267,158 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::counter`].
-    pub fn gauge_i64(
-        &self,
-        name: &'static str,
-        help: &'static str,
-    ) -> Result<Gauge<i64>, MetricError> {
+    pub fn gauge_i64(&self, described: impl Into<Described>) -> Result<Gauge<i64>, MetricError> {
         let gauge = Gauge::new();
-        self.add(name, help, Handle::Whole(gauge.clone()))?;
+        self.add(described, Handle::Whole(gauge.clone()))?;
         Ok(gauge)
     }
 
-    /// Registers a new meter on `counter`, started at `now_ns` of the shard's monotonic clock.
+    /// Registers a level that is known elsewhere; while `read` answers `None`, it is not shown.
+    ///
+    /// # Errors
+    /// As [`Registry::counter`].
+    pub fn level(
+        &self,
+        described: impl Into<Described>,
+        read: impl Fn() -> Option<f64> + 'static,
+    ) -> Result<(), MetricError> {
+        self.add(described, Handle::Read(Rc::new(read)))
+    }
+
+    /// Registers a new meter on `counter`, started now.
     ///
     /// # Errors
     /// As [`Registry::counter`].
     pub fn meter(
         &self,
-        name: &'static str,
-        help: &'static str,
+        described: impl Into<Described>,
         counter: Counter,
-        now_ns: u64,
     ) -> Result<Meter, MetricError> {
-        let meter = Meter::new(counter, now_ns);
-        self.add(name, help, Handle::Meter(meter.clone()))?;
+        let meter = Meter::new(counter, self.list.now_ns.get());
+        self.add(described, Handle::Meter(meter.clone()))?;
         Ok(meter)
+    }
+
+    /// Registers how fast `counter` grows, started now: a second's growth times `unit`, as a level.
+    ///
+    /// # Errors
+    /// As [`Registry::counter`].
+    pub fn rate(
+        &self,
+        described: impl Into<Described>,
+        counter: Counter,
+        unit: f64,
+    ) -> Result<(), MetricError> {
+        let meter = Meter::new(counter, self.list.now_ns.get());
+        self.add(described, Handle::Rate(meter, unit))
     }
 
     /// Registers a new histogram.
     ///
     /// # Errors
     /// As [`Registry::counter`].
-    pub fn histogram(
-        &self,
-        name: &'static str,
-        help: &'static str,
-    ) -> Result<Histogram, MetricError> {
+    pub fn histogram(&self, described: impl Into<Described>) -> Result<Histogram, MetricError> {
         let histogram = Histogram::new();
-        self.add(name, help, Handle::Histogram(histogram.clone()))?;
+        self.add(described, Handle::Histogram(histogram.clone()))?;
         Ok(histogram)
+    }
+
+    /// Has `bring_up` called with the time before this scope's values are read.
+    pub fn before_snapshot(&self, bring_up: impl Fn(u64) + 'static) {
+        let hook = (self.scope.clone(), Rc::new(bring_up) as Hook);
+        self.list.hooks.borrow_mut().push(hook);
     }
 
     /// Takes all that this scope and its inner ones registered, and nothing else, off the list.
     pub fn remove_scope(&self) {
-        let inside = |entry: &Entry| {
-            self.scope
-                .labels()
-                .iter()
-                .all(|(name, value)| entry.scope.label(name) == Some(value))
-        };
-        self.list
-            .borrow_mut()
-            .entries
-            .retain(|entry| !inside(entry));
+        let outside = |scope: &Scope| !scope.is_within(&self.scope);
+        let entries = &mut *self.list.entries.borrow_mut();
+        entries.retain(|entry| outside(&entry.scope));
+        let hooks = &mut *self.list.hooks.borrow_mut();
+        hooks.retain(|(scope, _)| outside(scope));
     }
 
-    /// Updates all meters to `now_ns` of the shard's monotonic clock.
-    pub fn update_meters(&self, now_ns: u64) {
-        for entry in &self.list.borrow().entries {
-            if let Handle::Meter(meter) = &entry.handle {
+    /// What this scope and its inner ones measured has come to its end at `now_ns`: answers their last
+    /// values, which stay on the list, and lets go of what they were read from.
+    pub fn end_scope(&self, now_ns: u64) -> Vec<MetricSnapshot> {
+        self.bring_up(now_ns);
+        let mut told = Vec::new();
+        let mut read_from = Vec::new();
+        self.list.entries.borrow_mut().retain_mut(|entry| {
+            if !entry.scope.is_within(&self.scope) {
+                return true;
+            }
+            let Some(last) = entry.snapshot() else {
+                read_from.push(entry.handle.clone());
+                return false;
+            };
+            let before = std::mem::replace(&mut entry.handle, Handle::Last(last.value));
+            read_from.push(before);
+            told.push(last);
+            true
+        });
+        let hooks = &mut *self.list.hooks.borrow_mut();
+        hooks.retain(|(scope, _)| !scope.is_within(&self.scope));
+        // Dropped last: what a user's function owns may do anything when it goes.
+        drop(read_from);
+        told
+    }
+
+    /// All metrics of the list at `now_ns` of the shard's monotonic clock, whichever scope registered
+    /// them, sorted by name and then labels. Those that show nothing are left out.
+    #[must_use]
+    pub fn snapshot(&self, now_ns: u64) -> Vec<MetricSnapshot> {
+        self.bring_up(now_ns);
+        let entries = self.list.entries.borrow();
+        entries.iter().filter_map(Entry::snapshot).collect()
+    }
+
+    /// What is registered under the name in exactly this scope.
+    pub(super) fn known(&self, name: &str) -> Option<Handle> {
+        let entries = self.list.entries.borrow();
+        let key = (name, &self.scope, self.user);
+        let place = entries.binary_search_by(|old| old.key().cmp(&key)).ok()?;
+        Some(entries[place].handle.clone())
+    }
+
+    /// Brings hooks and meters up to a moment.
+    fn bring_up(&self, now_ns: u64) {
+        self.set_now(now_ns);
+        // Outside the borrow: a hook may look at the list.
+        let hooks: Vec<Hook> = {
+            let hooks = self.list.hooks.borrow();
+            hooks.iter().map(|(_, hook)| Rc::clone(hook)).collect()
+        };
+        hooks.iter().for_each(|hook| hook(now_ns));
+        for entry in &*self.list.entries.borrow() {
+            if let Handle::Meter(meter) | Handle::Rate(meter, _) = &entry.handle {
                 meter.update(now_ns);
             }
         }
     }
 
-    /// All metrics of the list, whichever scope registered them, sorted by name and then labels.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<MetricSnapshot> {
-        let list = self.list.borrow();
-        let copied = |entry: &Entry| MetricSnapshot {
-            name: entry.name,
-            help: entry.help,
-            labels: entry.scope.labels().to_vec(),
-            value: entry.handle.value(),
-        };
-        list.entries.iter().map(copied).collect()
-    }
-
-    fn add(
-        &self,
-        name: &'static str,
-        help: &'static str,
-        handle: Handle,
-    ) -> Result<(), MetricError> {
-        if !is_name(name) {
-            return Err(MetricError::Name(name));
+    fn add(&self, described: impl Into<Described>, handle: Handle) -> Result<(), MetricError> {
+        let described = described.into();
+        if !is_name(&described.name) {
+            return Err(MetricError::Name(described.name.into_owned()));
         }
-        let entries = &mut self.list.borrow_mut().entries;
+        let entries = &mut *self.list.entries.borrow_mut();
         if entries.len() == METRICS_LIMIT {
             return Err(MetricError::TooMany);
         }
-        let place =
-            entries.binary_search_by(|entry| (entry.name, &entry.scope).cmp(&(name, &self.scope)));
-        match place {
+        let entry = Entry {
+            described,
+            scope: self.scope.clone(),
+            user: self.user,
+            handle,
+        };
+        match entries.binary_search_by(|old| old.key().cmp(&entry.key())) {
             Ok(_) => Err(MetricError::Twice {
-                name,
-                scope: self.scope.clone(),
+                name: entry.described.name.into_owned(),
+                scope: entry.scope,
             }),
             Err(place) => {
-                entries.insert(
-                    place,
-                    Entry {
-                        name,
-                        help,
-                        scope: self.scope.clone(),
-                        handle,
-                    },
-                );
+                entries.insert(place, entry);
                 Ok(())
             }
         }
@@ -274,8 +426,8 @@ impl Registry {
 }
 
 impl Handle {
-    fn value(&self) -> MetricValue {
-        match self {
+    fn value(&self) -> Option<MetricValue> {
+        Some(match self {
             Handle::Counter(counter) => MetricValue::Counter(counter.get()),
             Handle::Float(gauge) => MetricValue::Gauge(gauge.get().to_f64()),
             Handle::Whole(gauge) => MetricValue::Gauge(gauge.get().to_f64()),
@@ -284,13 +436,17 @@ impl Handle {
                 count: meter.count(),
             },
             Handle::Histogram(histogram) => MetricValue::Histogram(histogram.snapshot()),
-        }
+            Handle::Count(read) => MetricValue::Counter(read()),
+            Handle::Read(read) => MetricValue::Gauge(read()?),
+            Handle::Rate(meter, unit) => MetricValue::Gauge(meter.rate() * unit),
+            Handle::Last(value) => *value,
+        })
     }
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let metrics = self.list.borrow().entries.len();
+        let metrics = self.list.entries.borrow().len();
         f.debug_struct("Registry")
             .field("scope", &self.scope)
             .field("metrics", &metrics)
@@ -299,114 +455,5 @@ impl std::fmt::Debug for Registry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_snapshot_shows_every_kind_and_may_leave_the_thread() {
-        fn assert_send<T: Send>(_: &T) {}
-        let registry = Registry::new(Scope::root().with("shard", 3));
-        let counter = registry.counter("records_in", "Records read.").unwrap();
-        let gauge = registry
-            .gauge_i64("segments_leased", "Segments in use.")
-            .unwrap();
-        let load = registry
-            .gauge_f64("busy_ratio", "Share of time at work.")
-            .unwrap();
-        let meter = registry
-            .meter("records_in_rate", "Records a second.", counter.clone(), 0)
-            .unwrap();
-        let histogram = registry
-            .histogram("turn_duration_ns", "Length of a turn.")
-            .unwrap();
-        counter.add(10);
-        gauge.set(-4);
-        load.set(0.5);
-        histogram.record(7);
-        registry.update_meters(1_000_000_000);
-        let snapshot = registry.snapshot();
-        assert_send(&snapshot);
-        let values: Vec<_> = snapshot
-            .iter()
-            .map(|metric| (metric.name, metric.value))
-            .collect();
-        assert_eq!(
-            values,
-            [
-                ("busy_ratio", MetricValue::Gauge(0.5)),
-                ("records_in", MetricValue::Counter(10)),
-                (
-                    "records_in_rate",
-                    MetricValue::Meter {
-                        rate: 10.0,
-                        count: 10
-                    }
-                ),
-                ("segments_leased", MetricValue::Gauge(-4.0)),
-                (
-                    "turn_duration_ns",
-                    MetricValue::Histogram(histogram.snapshot())
-                ),
-            ]
-        );
-        assert!(
-            snapshot
-                .iter()
-                .all(|metric| metric.labels == [("shard", "3".to_owned())])
-        );
-        assert_eq!(meter.rate(), 10.0);
-    }
-
-    #[test]
-    fn the_same_name_needs_other_labels() {
-        let shard = Registry::new(Scope::root());
-        let map = shard.within("operator", "map");
-        map.counter("records_in", "").unwrap();
-        shard
-            .within("operator", "filter")
-            .counter("records_in", "")
-            .unwrap();
-        let refusal = map.counter("records_in", "").unwrap_err();
-        assert!(
-            refusal.to_string().contains("records_in{operator=\"map\"}"),
-            "{refusal}"
-        );
-        assert_eq!(
-            shard.counter("9lives", ""),
-            Err(MetricError::Name("9lives"))
-        );
-        assert_eq!(shard.snapshot().len(), 2);
-    }
-
-    #[test]
-    fn what_ends_takes_its_metrics_along() {
-        let shard = Registry::new(Scope::root().with("shard", 0));
-        let task = shard.within("task", "a");
-        task.within("operator", "map")
-            .counter("records_in", "")
-            .unwrap();
-        task.counter("turns", "").unwrap();
-        shard.counter("turns", "").unwrap();
-        task.remove_scope();
-        let left: Vec<_> = shard
-            .snapshot()
-            .into_iter()
-            .map(|metric| metric.labels.len())
-            .collect();
-        assert_eq!(left, [1]);
-        task.counter("turns", "").unwrap();
-    }
-
-    #[test]
-    fn a_full_list_refuses() {
-        let registry = Registry::new(Scope::root());
-        for label in 0..METRICS_LIMIT {
-            // Ascending labels of equal width go to the end of the sorted list.
-            registry
-                .within("key", format!("{label:09}"))
-                .counter("records", "")
-                .unwrap();
-        }
-        assert_eq!(registry.counter("one_more", ""), Err(MetricError::TooMany));
-    }
-}
+#[path = "registry_tests.rs"]
+mod tests;

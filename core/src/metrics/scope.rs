@@ -5,8 +5,9 @@
 //! a metric of unbounded size.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// Labels in the order in which they were given, outermost first.
+/// Labels in the order in which they were given, outermost first. Clones share them.
 ///
 /// ```
 /// use thalweg_core::metrics::Scope;
@@ -16,7 +17,7 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Scope {
-    labels: Vec<(&'static str, String)>,
+    labels: Arc<[(&'static str, String)]>,
 }
 
 impl Scope {
@@ -38,18 +39,27 @@ impl Scope {
         assert!(is_name(name), "`{name}` is not a label name");
         let mut value = value.to_string();
         value.truncate(value.floor_char_boundary(Scope::VALUE_LIMIT));
-        let mut labels = self.labels.clone();
+        let mut labels = self.labels.to_vec();
         match labels.iter_mut().find(|(known, _)| *known == name) {
             Some(label) => label.1 = value,
             None => labels.push((name, value)),
         }
-        Scope { labels }
+        Scope {
+            labels: labels.into(),
+        }
     }
 
     /// The labels, outermost first.
     #[must_use]
     pub fn labels(&self) -> &[(&'static str, String)] {
         &self.labels
+    }
+
+    /// Whether this scope has all labels of `outer`, with the same values.
+    #[must_use]
+    pub fn is_within(&self, outer: &Scope) -> bool {
+        let mut outer = outer.labels.iter();
+        outer.all(|(name, value)| self.label(name) == Some(value))
     }
 
     /// The value of the label `name`.

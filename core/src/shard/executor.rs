@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::ShardId;
+use crate::metrics::{MetricSnapshot, Registry, Scope};
 use crate::seam::reactor::Reactor;
 use crate::shard::catch::catch;
 use crate::shard::doorbell::Doorbell;
@@ -87,6 +88,7 @@ pub struct Shard {
     queue: Rc<RunQueue>,
     timers: TimerQueue,
     on_exit: Box<dyn FnMut(TaskExit)>,
+    metrics: Registry,
     pulse: Arc<Pulse>,
     watch_guard: Option<WatchGuard>,
     turn_budget_ns: u64,
@@ -115,6 +117,7 @@ impl Shard {
             queue: Rc::new(RunQueue::default()),
             timers: TimerQueue::new(),
             on_exit: Box::new(log_exit),
+            metrics: Registry::new(Scope::root().with("shard", id.0)),
             pulse: Pulse::new(id, Duration::ZERO),
             watch_guard: None,
             turn_budget_ns,
@@ -137,6 +140,18 @@ impl Shard {
         self.pulse = Pulse::new(self.id, Duration::from_nanos(threshold_ns));
         self.watch_guard = Some(watch(&self.pulse)?);
         Ok(())
+    }
+
+    /// The shard's list of metrics, at the shard's time.
+    pub fn metrics(&mut self) -> Registry {
+        self.metrics.set_now(self.reactor.now());
+        self.metrics.clone()
+    }
+
+    /// All metrics of the shard, copied out.
+    pub fn metrics_snapshot(&mut self) -> Vec<MetricSnapshot> {
+        let now = self.reactor.now();
+        self.metrics.snapshot(now)
     }
 
     /// What this shard publishes of its turns, with the count of those that were too long.
@@ -312,11 +327,17 @@ impl Shard {
                 if made {
                     waker.wake();
                 }
+                self.pulse.turn_ends();
+                let ended = self.reactor.now();
+                step.turn_took(now, ended);
+                Some(ended)
             }
-            answer => self.leave(index, answer),
+            answer => {
+                self.leave(index, answer);
+                self.pulse.turn_ends();
+                Some(self.reactor.now())
+            }
         }
-        self.pulse.turn_ends();
-        Some(self.reactor.now())
     }
 
     /// A task has ended: drop it, then tell.

@@ -63,6 +63,12 @@ pub trait Step: 'static {
     /// # Errors
     /// An error ends the task: it is dropped and told to the shard's `on_exit`.
     fn turn(&mut self, cx: &mut TurnContext<'_>) -> Result<Progress, StepError>;
+
+    /// A turn after which the task stays has taken from `started` to `ended` (monotonic ns): the shard
+    /// reads the clock between two turns anyway.
+    fn turn_took(&mut self, started: u64, ended: u64) {
+        let _ = (started, ended);
+    }
 }
 
 /// What a turn may use. Borrowed from the shard for the length of one turn.

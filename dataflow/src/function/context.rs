@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::metrics::MetricGroup;
 use thalweg_memory::record::{Key, RecordKey};
 use thalweg_state::{KeyedBackend, KeyedContext, StateDescriptor, StateError};
 
@@ -15,6 +16,12 @@ use crate::time::{TaskClock, TimerService, TimerTable};
 pub struct Accumulator(Rc<Cell<i64>>);
 
 impl Accumulator {
+    /// The accumulator of this name in a task.
+    pub(crate) fn of(counters: &TaskCounters, name: &str) -> Self {
+        let mut all = counters.accumulators.borrow_mut();
+        Self(Rc::clone(all.entry(name.to_owned()).or_default()))
+    }
+
     /// Adds to the count.
     #[inline]
     pub fn add(&self, amount: i64) {
@@ -33,15 +40,22 @@ impl Accumulator {
 pub struct OpenContext<K: Key = ()> {
     info: SubtaskInfo,
     counters: TaskCounters,
+    metrics: MetricGroup,
     backend: Option<KeyedBackend<K>>,
     refused: RefCell<Vec<String>>,
 }
 
 impl<K: Key> OpenContext<K> {
-    pub(crate) fn new(context: &BuildContext, backend: Option<KeyedBackend<K>>) -> Self {
+    /// For the function of this operator.
+    pub(crate) fn new(
+        operator: &str,
+        context: &BuildContext,
+        backend: Option<KeyedBackend<K>>,
+    ) -> Self {
         Self {
             info: context.info().clone(),
             counters: context.counters(),
+            metrics: context.user_metrics(operator),
             backend,
             refused: RefCell::default(),
         }
@@ -54,8 +68,31 @@ impl<K: Key> OpenContext<K> {
 
     /// The accumulator of this name; the same name is the same accumulator.
     pub fn accumulator(&self, name: &str) -> Accumulator {
-        let mut all = self.counters.accumulators.borrow_mut();
-        Accumulator(Rc::clone(all.entry(name.to_owned()).or_default()))
+        Accumulator::of(&self.counters, name)
+    }
+
+    /// Makes metrics, shown under the operator while the job runs and in its result. A name that cannot
+    /// be fails the job at its start.
+    ///
+    /// ```
+    /// use thalweg_dataflow::function::Collector;
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.process(|open| {
+    ///         let odd = open.metrics().counter("odd");
+    ///         move |number: u64, _context, out: &mut Collector<u64>| {
+    ///             odd.add(number % 2);
+    ///             out.emit(number);
+    ///             Ok(())
+    ///         }
+    ///     })
+    /// });
+    /// (1..=3).for_each(|number| harness.push(number));
+    /// assert_eq!(harness.metric("odd"), Some(2.0));
+    /// ```
+    pub fn metrics(&self) -> &MetricGroup {
+        &self.metrics
     }
 
     /// Notes what was declared wrongly: the job will not start.
@@ -65,7 +102,8 @@ impl<K: Key> OpenContext<K> {
 
     /// Ends the opening: what was declared wrongly, and the states.
     pub(crate) fn finish(self) -> Result<Option<KeyedBackend<K>>, String> {
-        match self.refused.into_inner().into_iter().next() {
+        let refused = self.refused.into_inner().into_iter().next();
+        match refused.or_else(|| self.metrics.refusal()) {
             Some(refusal) => Err(refusal),
             None => Ok(self.backend),
         }
@@ -104,10 +142,16 @@ pub struct ProcessContext<K: Key = ()> {
     timers: Option<Rc<TimerTable<K>>>,
     clock: TaskClock,
     info: SubtaskInfo,
+    metrics: MetricGroup,
 }
 
 impl<K: Key> ProcessContext<K> {
-    pub(crate) fn new(context: &BuildContext, keyed: Option<Rc<KeyedContext<K>>>) -> Self {
+    /// For the function of this operator.
+    pub(crate) fn new(
+        operator: &str,
+        context: &BuildContext,
+        keyed: Option<Rc<KeyedContext<K>>>,
+    ) -> Self {
         Self {
             at: Timestamp::NONE,
             watermark: Timestamp::MIN,
@@ -115,6 +159,7 @@ impl<K: Key> ProcessContext<K> {
             timers: None,
             clock: context.clock().wanted(),
             info: context.info().clone(),
+            metrics: context.user_metrics(operator),
         }
     }
 
@@ -160,6 +205,13 @@ impl<K: Key> ProcessContext<K> {
     /// The subtask's place in its job.
     pub fn subtask(&self) -> &SubtaskInfo {
         &self.info
+    }
+
+    /// Makes metrics by name, for names that only records bring. Finding one by its name takes some
+    /// hundred nanoseconds: those known when the function opens are better made there, by
+    /// [`OpenContext::metrics`]. One that is refused is not shown, and a warning in the log says so.
+    pub fn metrics(&self) -> &MetricGroup {
+        &self.metrics
     }
 }
 

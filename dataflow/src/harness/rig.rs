@@ -11,6 +11,7 @@ use std::time::Duration;
 use thalweg_core::config::Configuration;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::ShardId;
+use thalweg_core::metrics::{MetricSnapshot, Registry, Scope};
 use thalweg_core::seam::simulated::{SimOptions, Simulation};
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mailbox::MailboxSender;
@@ -39,6 +40,7 @@ pub(super) struct Rig {
     failures: Rc<RefCell<Vec<TaskExit>>>,
     /// What each task counts.
     counters: Vec<TaskCounters>,
+    metrics: Registry,
     /// The wall clock less the monotonic clock, ms.
     wall_offset: i64,
 }
@@ -65,9 +67,11 @@ impl Rig {
         let told = Rc::clone(&failures);
         let mut wall_offset = 0;
         let mut counters = Vec::new();
+        let mut metrics = Registry::new(Scope::root());
         let mailbox = simulation.add_shard(|shard| {
             wall_offset = shard.reactor().wall_ms();
             shard.on_exit(move |exit| told.borrow_mut().push(exit));
+            metrics = shard.metrics();
             counters = deploy(job, shard);
             shard.mailbox()
         });
@@ -77,6 +81,7 @@ impl Rig {
             mailbox,
             failures,
             counters,
+            metrics,
             wall_offset,
         }
     }
@@ -91,6 +96,20 @@ impl Rig {
         // A shard whose tasks have all ended takes no more commands, and needs none.
         let _ = self.mailbox.send(Box::new(wake));
         self.run_to_the_end_of(ms(self.simulation.now()));
+    }
+
+    /// All metrics of the program.
+    pub(super) fn metrics(&self) -> Vec<MetricSnapshot> {
+        self.metrics.snapshot(self.simulation.now())
+    }
+
+    /// The number of a metric, over all that have it.
+    pub(super) fn metric(&self, name: &str) -> Option<f64> {
+        let metrics = self.metrics();
+        let named = metrics.iter().filter(|metric| metric.name == name);
+        named
+            .map(MetricSnapshot::number)
+            .reduce(|sum, next| sum + next)
     }
 
     /// The wall clock.
@@ -208,7 +227,11 @@ fn build_vertex(
     let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
     let splits = splits_of(&job.vertices[place]);
     let info = info_of(job, place);
-    let mut context = BuildContext::new(info, gate, partitions, splits, budget.clone());
+    let context = BuildContext::new(info, gate, partitions, splits, budget.clone());
+    let mut context = match context.with_metrics(&shard.metrics()) {
+        Ok(context) => context,
+        Err(error) => panic!("the program under test cannot be shown: {error}"),
+    };
     let head = match (job.vertices[place].instantiate())(&mut context) {
         Ok(head) => head,
         Err(error) => panic!("the program under test cannot be built: {error}"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thalweg_core::config::{Configuration, options};
 use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::metrics::MetricSnapshot;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
 
@@ -120,6 +121,18 @@ impl<T: Record, U: Record> TestHarness<T, U> {
     /// Ends the input and runs until everything has finished.
     pub fn finish(&mut self) {
         self.feed(Fed::End);
+    }
+
+    /// The number of a metric, over all tasks and operators under test that have it: one of the engine
+    /// (`docs/reference/metrics.md`), or one a function has made. `None` if there is none, or if it
+    /// shows nothing.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.rig.metric(name)
+    }
+
+    /// All metrics, with their labels.
+    pub fn metrics(&self) -> Vec<MetricSnapshot> {
+        self.rig.metrics()
     }
 
     /// What came out since the last call.

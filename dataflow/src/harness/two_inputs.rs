@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thalweg_core::config::Configuration;
 use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::metrics::MetricSnapshot;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
 
@@ -139,6 +140,16 @@ impl<A: Record, B: Record, U: Record> TwoInputHarness<A, B, U> {
     /// The processing time the piece under test sees.
     pub fn processing_time(&self) -> Timestamp {
         self.rig.processing_time()
+    }
+
+    /// All metrics, with their labels.
+    pub fn metrics(&self) -> Vec<MetricSnapshot> {
+        self.rig.metrics()
+    }
+
+    /// The number of a metric, as [`TestHarness::metric`](super::TestHarness::metric).
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.rig.metric(name)
     }
 
     /// What came out since the last call.

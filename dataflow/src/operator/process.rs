@@ -97,7 +97,7 @@ where
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let backend =
             KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
-        let mut opening = OpenContext::new(context, Some(backend));
+        let mut opening = OpenContext::new(name, context, Some(backend));
         let function = (self.open)(&mut opening);
         let Some(backend) = opening
             .finish()
@@ -107,7 +107,7 @@ where
         };
         let keyed = Rc::clone(backend.context());
         Ok(KeyedProcess {
-            view: ProcessContext::new(context, Some(keyed.clone())),
+            view: ProcessContext::new(name, context, Some(keyed.clone())),
             keyed,
             backend,
             function,
@@ -245,14 +245,14 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let mut opening = OpenContext::new(context, None);
+        let mut opening = OpenContext::new(&name, context, None);
         let function = (self.open)(&mut opening);
         opening
             .finish()
             .map_err(|refusal| context.refused(&name, refusal))?;
         let stage = ProcessStage {
+            view: ProcessContext::new(&name, context, None),
             name: name.into(),
-            view: ProcessContext::new(context, None),
             function,
             next,
             side: context.side(),

@@ -3,20 +3,22 @@
 //! Here records leave the static chain into the open buffer of a channel. The border is the only
 //! stage that knows about room (`ready`) and about flushing.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::metrics::Counter;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 use thalweg_network::Event;
 use thalweg_network::ResultPartition;
 
-use super::{BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage};
+use super::{
+    BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage, WatermarkCell,
+};
 use crate::checkpoint::TaskAnswers;
 use crate::partition::{HashOfKey, Route, Router, Routes};
 
@@ -137,7 +139,8 @@ pub(super) struct ChainEnd {
     pub(super) failure: Failure,
     pub(super) side: Rc<SideOutputs>,
     pub(super) answers: TaskAnswers,
-    records_out: Rc<Cell<u64>>,
+    records_out: Counter,
+    told: WatermarkCell,
     /// Counted in this turn and not yet added.
     counted: u64,
     ended: bool,
@@ -152,6 +155,7 @@ impl ChainEnd {
             side: context.side(),
             answers: context.answers(),
             records_out: context.counters().records_out,
+            told: context.counters().output_watermark,
             counted: 0,
             ended: false,
             alarm: 0,
@@ -175,6 +179,14 @@ impl ChainEnd {
         }
     }
 
+    /// A mark has gone to the main outputs and goes to the others.
+    pub(super) fn mark(&self, mark: Mark) {
+        if let Mark::Watermark(watermark) = mark {
+            self.told.set(watermark.0);
+        }
+        self.side.mark(mark);
+    }
+
     /// The end of a turn over the given main outputs.
     pub(super) fn end_turn(
         &mut self,
@@ -182,7 +194,7 @@ impl ChainEnd {
         turn: &mut ChainTurn<'_, '_>,
     ) -> Stage {
         let counted = std::mem::take(&mut self.counted);
-        self.records_out.set(self.records_out.get() + counted);
+        self.records_out.add(counted);
         let stage = match turn.input() {
             InputStatus::Ended => self.finish(outputs),
             status => {
@@ -291,7 +303,7 @@ impl<W: Wire, R: Router<W>> Push<W> for Border<W, R> {
     }
     fn mark(&mut self, mark: Mark) {
         self.output.mark(mark);
-        self.end.side.mark(mark);
+        self.end.mark(mark);
     }
     fn event(&mut self, event: Event) {
         self.end.event(&mut [&mut self.output], event);
@@ -328,7 +340,7 @@ impl<W: Wire> Push<W> for FanoutBorder<W> {
     }
     fn mark(&mut self, mark: Mark) {
         self.outputs.iter_mut().for_each(|output| output.mark(mark));
-        self.end.side.mark(mark);
+        self.end.mark(mark);
     }
     fn event(&mut self, event: Event) {
         let mut outputs: Vec<&mut dyn EdgeOutput> =

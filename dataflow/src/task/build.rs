@@ -12,6 +12,7 @@ use std::sync::Arc;
 use thalweg_core::config::Configuration;
 use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
+use thalweg_core::metrics::{Counter, MetricGroup, Registry, Scope};
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
 use thalweg_memory::SavedRecord;
@@ -20,7 +21,8 @@ use thalweg_network::GateRef;
 use thalweg_network::ResultPartition;
 use thalweg_state::OperatorPart;
 
-use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs};
+use super::metrics::{register_input, register_outputs, register_task, scope_of};
+use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
 use crate::checkpoint::{CheckpointSetup, RestoredOperator, RestoredState, SPLITS, TaskAnswers};
 use crate::graph::EdgeId;
 use crate::operator::{Circuit, IterationPlan};
@@ -85,8 +87,18 @@ impl SubtaskInfo {
 /// Counts of one task, read when it is asked to report.
 #[derive(Clone, Default)]
 pub(crate) struct TaskCounters {
-    pub(crate) records_in: Rc<Cell<u64>>,
-    pub(crate) records_out: Rc<Cell<u64>>,
+    pub(crate) records_in: Counter,
+    pub(crate) records_out: Counter,
+    /// Buffers read, and the bytes of their records.
+    pub(crate) buffers_in: Counter,
+    pub(crate) bytes_in: Counter,
+    /// What all inputs together have promised, what each has, and what the task has.
+    pub(crate) input_watermark: WatermarkCell,
+    pub(crate) input_watermarks: Rc<RefCell<Vec<WatermarkCell>>>,
+    pub(crate) output_watermark: WatermarkCell,
+    /// Whether the last turn ended without room for results.
+    pub(crate) no_room: Rc<Cell<bool>>,
+    pub(crate) times: TaskTimes,
     pub(crate) accumulators: Rc<RefCell<BTreeMap<String, Rc<Cell<i64>>>>>,
     pub(crate) committables: Rc<RefCell<Vec<Committable>>>,
     /// What operators remember beyond the end, by their place in the chain.
@@ -108,6 +120,7 @@ pub struct BuildContext {
     clock: TaskClock,
     async_runtime: Rc<dyn AsyncRuntime>,
     answers: TaskAnswers,
+    metrics: Registry,
 }
 
 impl BuildContext {
@@ -136,7 +149,47 @@ impl BuildContext {
             circuit: RefCell::default(),
             clock: TaskClock::default(),
             async_runtime: Rc::new(InlineRuntime::default()),
+            metrics: Registry::new(Scope::root()),
         }
+    }
+
+    /// The same, shown in the list of its shard. Must come before the chain is built.
+    ///
+    /// # Errors
+    /// When the list is full, or has a subtask of this vertex and number already.
+    pub fn with_metrics(mut self, registry: &Registry) -> Result<Self, BuildError> {
+        let registry = scope_of(registry, &self.info);
+        let name = format!("state of {}", self.info.task_name());
+        // The slot's limit is the one that counts.
+        self.budget = self.budget.child(name, u64::MAX);
+        let probes = self
+            .partitions
+            .iter()
+            .map(|(_, partition)| partition.probe());
+        let registered = register_task(&registry, &self.counters, &self.budget)
+            .and_then(|()| register_outputs(&registry, probes.collect()))
+            .and_then(|()| match &self.gate {
+                Some(gate) => register_input(&registry, &self.counters, gate),
+                None => Ok(()),
+            });
+        registered.map_err(|error| self.refused("metrics", error))?;
+        self.metrics = registry;
+        Ok(self)
+    }
+
+    /// The task's metrics.
+    pub(crate) fn metrics(&self) -> &Registry {
+        &self.metrics
+    }
+
+    /// The metrics of an operator of the chain.
+    pub(crate) fn operator_metrics(&self, operator: &str) -> Registry {
+        self.metrics.within("operator", operator)
+    }
+
+    /// The metrics of the user's function in an operator.
+    pub(crate) fn user_metrics(&self, operator: &str) -> MetricGroup {
+        MetricGroup::new(&self.operator_metrics(operator))
     }
 
     /// The same, with a runtime for the futures of user functions. Without one they are polled on

@@ -5,9 +5,7 @@
 //! place reached in the current buffer is kept between turns, because a push chain cannot be
 //! suspended but a head can: it stops before the step for whose results there is no room.
 
-use std::cell::Cell;
 use std::ops::Range;
-use std::rc::Rc;
 
 use thalweg_core::event_time::Watermark;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
@@ -18,7 +16,7 @@ use thalweg_network::GateRef;
 use thalweg_network::{Barrier, Event};
 use thalweg_state::WINDOW;
 
-use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage};
+use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskCounters};
 use crate::checkpoint::{Alignment, Passage, TaskAnswers, TaskCommand};
 use crate::operator::{Circuit, LapCombiner, OUTSIDE, Onward};
 use crate::time::{TaskClock, WatermarkCombiner};
@@ -98,7 +96,7 @@ pub(crate) struct InputHead<C> {
     /// What is done besides reading at the head of a loop.
     circuit: Option<Circuit>,
     failure: Failure,
-    records_in: Rc<Cell<u64>>,
+    counters: TaskCounters,
     clock: TaskClock,
 }
 
@@ -137,6 +135,11 @@ impl<C: Consume> InputHead<C> {
             Some(_) => gate.borrow().channels_of(OUTSIDE).collect(),
             None => channels.clone(),
         };
+        let counters = context.counters();
+        let inputs: Vec<u32> = gate.borrow().inputs().collect();
+        let of_inputs = channels.iter().copied().zip(inputs);
+        let of_promising = of_inputs.filter(|(channel, _)| promising.contains(channel));
+        let watermarks = WatermarkCombiner::new(of_promising.collect(), &counters);
         Self {
             gate,
             consume,
@@ -145,14 +148,14 @@ impl<C: Consume> InputHead<C> {
             scanned: 0,
             located: 0,
             applied: 0,
-            alignment: Alignment::new(promising.clone(), exactly_once),
+            alignment: Alignment::new(promising, exactly_once),
             triggered: None,
             answers,
-            watermarks: WatermarkCombiner::new(promising),
+            watermarks,
             laps: LapCombiner::new(channels),
             circuit,
             failure: context.failure(),
-            records_in: context.counters().records_in,
+            counters,
             clock: context.clock().clone(),
         }
     }
@@ -214,7 +217,7 @@ impl<C: Consume> InputHead<C> {
             }
         };
         let records = (self.applied - before) as u64;
-        self.records_in.set(self.records_in.get() + records);
+        self.counters.records_in.add(records);
         stop
     }
 
@@ -263,6 +266,10 @@ impl<C: Consume> InputHead<C> {
             };
         };
         drop(gate);
+        self.counters.buffers_in.add(u64::from(arrival.is_buffer()));
+        self.counters
+            .bytes_in
+            .add(arrival.buffer.used_bytes() as u64);
         (self.scanned, self.located, self.applied) = (0, 0, 0);
         self.current = Some(Current {
             input: arrival.input,
@@ -438,10 +445,12 @@ impl<C: Consume> Head for InputHead<C> {
         if let Some(circuit) = &self.circuit {
             circuit.end_turn(context);
         }
+        let room = self.consume.ready();
+        self.counters.no_room.set(!room);
         // Without room only a credit helps, and it wakes the task; but a sink may have found
         // room while its turn ended.
         let again = match pause {
-            Pause::NoRoom => self.consume.ready() && !ended,
+            Pause::NoRoom => room && !ended,
             Pause::Expired => true,
             Pause::NoInput => made && !ended,
         };

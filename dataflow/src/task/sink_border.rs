@@ -152,7 +152,7 @@ impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
         self.writer.ready() && !self.end.failure.is_set() && self.end.side.ready()
     }
     fn mark(&mut self, mark: Mark) {
-        self.end.side.mark(mark);
+        self.end.mark(mark);
     }
     fn event(&mut self, event: Event) {
         if let Event::Barrier(barrier) = event {

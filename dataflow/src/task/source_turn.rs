@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::metrics::Counter;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
@@ -36,7 +37,8 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     /// Nothing is read any more, though there may be more: a savepoint is about to end the job.
     stopped: bool,
     failure: Failure,
-    records_in: Rc<Cell<u64>>,
+    records_in: Counter,
+    no_room: Rc<Cell<bool>>,
     clock: TaskClock,
     answers: TaskAnswers,
     remembered: Rc<RefCell<Vec<(usize, OperatorPart)>>>,
@@ -130,6 +132,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             stopped: false,
             failure: context.failure(),
             records_in: context.counters().records_in,
+            no_room: context.counters().no_room,
             clock: context.clock().clone(),
             answers: context.answers(),
             remembered: context.counters().remembered,
@@ -173,8 +176,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             );
             scope.leave();
             let emitted = output.emitted;
-            self.records_in
-                .set(self.records_in.get() + u64::from(emitted));
+            self.records_in.add(u64::from(emitted));
             made |= emitted > 0;
             let status = status.map_err(|error| TaskFailure {
                 operator: self.name.to_string(),
@@ -219,7 +221,9 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
         let stage = self.next.end_turn(&mut ChainTurn::new(context, input));
         self.failure.check()?;
         // A sink may have found room while its turn ended; nobody else would wake the task then.
-        let again = (made || blocked) && self.next.ready() && !self.finished;
+        let room = self.next.ready();
+        self.no_room.set(!room);
+        let again = (made || blocked) && room && !self.finished;
         Ok(Progress {
             made: again || stage == Stage::Unfinished,
             done: input == InputStatus::Ended && stage == Stage::Done,

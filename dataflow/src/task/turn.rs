@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use thalweg_core::metrics::{MetricSnapshot, Registry};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_state::OperatorPart;
 
 use super::build::TaskCounters;
-use super::{BuildContext, Head, SubtaskInfo, TaskState};
+use super::{Between, BuildContext, Head, SubtaskInfo, TaskState};
 use crate::sink::Committable;
 
 /// How far a task came.
@@ -36,6 +37,8 @@ pub struct TaskReport {
     pub records_out: u64,
     /// The user's accumulators.
     pub accumulators: BTreeMap<String, i64>,
+    /// The last values of its metrics.
+    pub metrics: Vec<MetricSnapshot>,
     /// What its sink prepared and the job's end must commit.
     pub committables: Vec<Committable>,
     /// What operators remember beyond the end, by their place in the chain: part of later checkpoints.
@@ -49,6 +52,11 @@ pub struct Task {
     state: TaskState,
     head: Box<dyn Head>,
     counters: TaskCounters,
+    metrics: Registry,
+    /// Whether the last turn asked for another.
+    again: bool,
+    /// The newest moment this task knows of, monotonic ns.
+    now: u64,
     on_end: Option<Box<dyn FnOnce(TaskReport)>>,
 }
 
@@ -67,6 +75,9 @@ impl Task {
             state: TaskState::Deploying,
             head,
             counters: context.counters(),
+            metrics: context.metrics().clone(),
+            again: false,
+            now: 0,
             on_end: Some(Box::new(on_end)),
         }
     }
@@ -104,6 +115,7 @@ impl Task {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.get()))
                 .collect(),
+            metrics: self.metrics.end_scope(self.now),
             committables: self.counters.committables.borrow().clone(),
             remembered: self.counters.remembered.borrow().clone(),
         }
@@ -121,7 +133,10 @@ impl Step for Task {
         }
         match self.head.turn(context) {
             Ok(progress) => {
+                self.again = progress.made;
                 if progress.done {
+                    let (started, ended) = (context.now(), context.reactor().now());
+                    self.turn_took(started, ended);
                     self.become_state(TaskState::Finished);
                     self.tell(TaskEnd::Finished);
                 }
@@ -132,6 +147,16 @@ impl Step for Task {
                 Err(error)
             }
         }
+    }
+
+    fn turn_took(&mut self, started: u64, ended: u64) {
+        let then = match (self.again, self.counters.no_room.get()) {
+            (true, _) => Between::Ready,
+            (false, true) => Between::NoRoom,
+            (false, false) => Between::Nothing,
+        };
+        self.counters.times.turn(started, ended, then);
+        self.now = ended;
     }
 }
 

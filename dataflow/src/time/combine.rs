@@ -7,9 +7,12 @@ use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_memory::Mark;
 use thalweg_network::ChannelId;
 
+use crate::task::{TaskCounters, WatermarkCell};
+
 #[derive(Clone, Copy)]
 struct ChannelTime {
     channel: ChannelId,
+    input: u32,
     watermark: Timestamp,
     idle: bool,
 }
@@ -19,14 +22,19 @@ pub(crate) struct WatermarkCombiner {
     channels: Vec<ChannelTime>,
     emitted: Timestamp,
     idle: bool,
+    /// What is shown of all inputs together and of each.
+    all: WatermarkCell,
+    each: Vec<WatermarkCell>,
 }
 
 impl WatermarkCombiner {
-    pub(crate) fn new(channels: Vec<ChannelId>) -> Self {
+    /// For channels, each with the input it belongs to.
+    pub(crate) fn new(channels: Vec<(ChannelId, u32)>, shown: &TaskCounters) -> Self {
         let mut channels: Vec<_> = channels
             .into_iter()
-            .map(|channel| ChannelTime {
+            .map(|(channel, input)| ChannelTime {
                 channel,
+                input,
                 watermark: Timestamp::MIN,
                 idle: false,
             })
@@ -36,6 +44,8 @@ impl WatermarkCombiner {
             channels,
             emitted: Timestamp::MIN,
             idle: false,
+            all: shown.input_watermark.clone(),
+            each: shown.input_watermarks.borrow().clone(),
         }
     }
 
@@ -53,12 +63,25 @@ impl WatermarkCombiner {
             Mark::Idle => time.idle = true,
             Mark::Active => time.idle = false,
         }
+        let input = time.input;
+        self.show(input);
         self.combined()
     }
 
     /// The channel has ended: it holds nothing back any more.
     pub(crate) fn end(&mut self, channel: ChannelId) -> Option<Mark> {
         self.update(channel, Mark::Watermark(Watermark(Timestamp::MAX)))
+    }
+
+    /// Shows what an input has promised: the least of its channels, idle ones apart.
+    fn show(&self, input: u32) {
+        let Some(shown) = self.each.get(input as usize) else {
+            return;
+        };
+        let active = (self.channels.iter()).filter(|time| time.input == input && !time.idle);
+        if let Some(lowest) = active.map(|time| time.watermark).min() {
+            shown.set(lowest);
+        }
     }
 
     fn combined(&mut self) -> Option<Mark> {
@@ -69,6 +92,7 @@ impl WatermarkCombiner {
         };
         if lowest > self.emitted {
             self.emitted = lowest;
+            self.all.set(lowest);
             self.idle = false;
             return Some(Mark::Watermark(Watermark(lowest)));
         }
@@ -86,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_slowest_channel_decides_and_idle_ones_do_not() {
-        let mut combiner = WatermarkCombiner::new(vec![ChannelId(4), ChannelId(2)]);
+        let channels = vec![(ChannelId(4), 0), (ChannelId(2), 0)];
+        let mut combiner = WatermarkCombiner::new(channels, &TaskCounters::default());
         assert_eq!(combiner.update(ChannelId(4), watermark(10)), None);
         assert_eq!(
             combiner.update(ChannelId(2), watermark(5)),

@@ -6,14 +6,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::metrics::vocabulary::NUM_LATE_RECORDS_DROPPED;
 use thalweg_memory::record::{Item, Record};
 
-use crate::function::{Accumulator, OpenContext, OutputTag};
-use crate::task::{BuildContext, SideOutputs};
+use crate::function::{Accumulator, OutputTag};
+use crate::task::{BuildContext, BuildError, SideOutputs};
 
-/// The accumulator in which windows and joins count the records that came too late and had no
-/// side output to go to.
-pub const LATE_RECORDS_DROPPED: &str = "numLateRecordsDropped";
+/// The accumulator and the metric in which windows and joins count the records that came too late and
+/// had no side output to go to.
+pub const LATE_RECORDS_DROPPED: &str = NUM_LATE_RECORDS_DROPPED.name;
 
 /// Writes a late record, with its time, to a side output.
 type WriteLate<T> = dyn for<'a> Fn(<T as Item>::Of<'a>, Timestamp, &SideOutputs) + Send + Sync;
@@ -46,13 +47,32 @@ pub(crate) struct LateRecords<T: Item> {
 }
 
 impl<T: Item> LateRecords<T> {
-    /// They go to `output`, or are counted and dropped.
-    pub(crate) fn open(output: Option<LateOutput<T>>, context: &BuildContext) -> Self {
-        Self {
+    /// Those of this operator go to `output`, or are counted and dropped.
+    pub(crate) fn open(
+        output: Option<LateOutput<T>>,
+        operator: &str,
+        context: &BuildContext,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
             output,
             side: context.side(),
-            dropped: OpenContext::<()>::new(context, None).accumulator(LATE_RECORDS_DROPPED),
-        }
+            dropped: dropped(operator, context)?,
+        })
+    }
+
+    /// The same for the two inputs of an operator, which are counted together.
+    pub(crate) fn open_two<U: Item>(
+        outputs: (Option<LateOutput<T>>, Option<LateOutput<U>>),
+        operator: &str,
+        context: &BuildContext,
+    ) -> Result<(Self, LateRecords<U>), BuildError> {
+        let first = Self::open(outputs.0, operator, context)?;
+        let second = LateRecords {
+            output: outputs.1,
+            side: context.side(),
+            dropped: first.dropped.clone(),
+        };
+        Ok((first, second))
     }
 
     /// Takes a record that came too late.
@@ -69,4 +89,17 @@ impl<T: Item> LateRecords<T> {
     pub(crate) fn count(&self, records: i64) {
         self.dropped.add(records);
     }
+}
+
+/// The records an operator has dropped because they came too late.
+fn dropped(operator: &str, context: &BuildContext) -> Result<Accumulator, BuildError> {
+    let dropped = Accumulator::of(&context.counters(), LATE_RECORDS_DROPPED);
+    let shown = dropped.clone();
+    context
+        .operator_metrics(operator)
+        .count(NUM_LATE_RECORDS_DROPPED, move || {
+            shown.get().cast_unsigned()
+        })
+        .map_err(|error| context.refused(operator, error))?;
+    Ok(dropped)
 }

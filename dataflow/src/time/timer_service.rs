@@ -54,6 +54,11 @@ impl<K: Key> TimerTable<K> {
         }
     }
 
+    /// How many timers there are.
+    pub(crate) fn len(&self) -> usize {
+        self.event.borrow().len() + self.processing.borrow().len()
+    }
+
     fn queue(&self, domain: TimeDomain) -> &RefCell<TimerQueue<K>> {
         match domain {
             TimeDomain::EventTime => &self.event,

@@ -111,7 +111,7 @@ where
             panes,
             sessions,
             allowed_ms: self.lateness.allowed,
-            late: LateRecords::open(self.lateness.output, context),
+            late: LateRecords::open(self.lateness.output, name, context)?,
             due: None,
             windows: Vec::new(),
             results: Vec::new(),

@@ -37,6 +37,14 @@ pub struct Arrival {
     pub event: Option<Event>,
 }
 
+impl Arrival {
+    /// Whether the buffer brought records or marks, and not the event alone.
+    #[inline]
+    pub fn is_buffer(&self) -> bool {
+        spends_credit(&self.buffer)
+    }
+}
+
 #[derive(Debug)]
 struct GateChannel {
     id: ChannelId,
@@ -138,6 +146,11 @@ impl InputGate {
         let place = self.line.remove(first)?;
         self.line.push_front(place);
         self.next()
+    }
+
+    /// The input of every channel, by place.
+    pub fn inputs(&self) -> impl Iterator<Item = u32> + '_ {
+        self.channels.iter().map(|channel| channel.input)
     }
 
     /// The next buffer: channels with data take turns. `None` if nothing has arrived on a channel that

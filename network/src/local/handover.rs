@@ -71,6 +71,12 @@ impl Handover {
         Ref::map(self.post.borrow(), Post::pool)
     }
 
+    /// Answers how many segments of the shard are in use, as long as the post is there; holds nothing of it.
+    pub fn segments_used(&self) -> impl Fn() -> Option<usize> + 'static {
+        let post = Rc::downgrade(&self.post);
+        move || Some(post.upgrade()?.borrow().pool().leased())
+    }
+
     /// What pays for segments beyond the pool and for records larger than a segment.
     pub fn reserve(&self) -> &Budget {
         &self.reserve

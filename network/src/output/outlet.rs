@@ -226,6 +226,12 @@ impl Outlet {
         self.waiting
     }
 
+    /// Buffers that all channels together may still send.
+    pub(crate) fn credits(&self) -> u64 {
+        let available = |channel: &OutletChannel| u64::from(channel.credit.available());
+        self.channels.iter().map(available).sum()
+    }
+
     /// Keeps the first error and stops the task, so that it looks for it.
     pub(crate) fn fail(&mut self, error: NetworkError) {
         if !self.failed {

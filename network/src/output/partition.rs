@@ -6,8 +6,8 @@
 //! before each input record overdraws by at most the output of that one; records of a channel keep
 //! their order. Lives on the shard's thread.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 
 use thalweg_core::{KeyHash, ShardId, Timestamp};
 use thalweg_memory::{Buffer, BufferWriter, EntryLayout, Mark, TooLarge, Wire};
@@ -55,6 +55,34 @@ pub struct Sent {
     pub buffers: u64,
 }
 
+/// A look at a partition from outside its task: what it has sent, and what waits. Holds nothing of it.
+#[derive(Clone, Debug)]
+pub struct PartitionProbe {
+    sent: Rc<Cell<Sent>>,
+    outlet: Weak<RefCell<Outlet>>,
+}
+
+impl PartitionProbe {
+    /// What has been sealed so far; the open buffers are not in it.
+    pub fn sent(&self) -> Sent {
+        self.sent.get()
+    }
+
+    /// Sealed parcels that wait for credit; 0 when the partition has gone.
+    pub fn waiting(&self) -> usize {
+        self.outlet
+            .upgrade()
+            .map_or(0, |outlet| outlet.borrow().waiting())
+    }
+
+    /// Buffers that all channels together may still send; 0 when the partition has gone.
+    pub fn credits(&self) -> u64 {
+        self.outlet
+            .upgrade()
+            .map_or(0, |outlet| outlet.borrow().credits())
+    }
+}
+
 /// Segments that a partition of `channels` channels and the gates it feeds can have in use at a time,
 /// with no overdraft: what the network memory of a shard has to hold for it.
 pub fn segments_needed(channels: usize, exclusive: u32, floating: u32) -> usize {
@@ -72,7 +100,7 @@ pub struct ResultPartition {
     handover: Handover,
     blocked: Blocked,
     max_record_size: u64,
-    sent: Sent,
+    sent: Rc<Cell<Sent>>,
     ended: bool,
 }
 
@@ -102,7 +130,7 @@ impl ResultPartition {
             handover,
             blocked,
             max_record_size: config.max_record_size,
-            sent: Sent::default(),
+            sent: Rc::default(),
             ended: false,
         }
     }
@@ -259,7 +287,15 @@ impl ResultPartition {
 
     /// What has been sealed so far; the open buffers are not in it.
     pub fn sent(&self) -> Sent {
-        self.sent
+        self.sent.get()
+    }
+
+    /// A look at this partition that does not need it.
+    pub fn probe(&self) -> PartitionProbe {
+        PartitionProbe {
+            sent: Rc::clone(&self.sent),
+            outlet: Rc::downgrade(&self.outlet),
+        }
     }
 
     /// Sends the open buffers of the channels that `may` be flushed. True if anything was sent.
@@ -267,7 +303,7 @@ impl ResultPartition {
         if self.flush.is_empty() {
             return false;
         }
-        let before = self.sent.buffers;
+        let before = self.sent.get().buffers;
         let mut listed = self.flush.take();
         listed.retain(|&place| {
             let place = place as usize;
@@ -279,7 +315,7 @@ impl ResultPartition {
             false
         });
         self.flush.put_back(listed);
-        let any = self.sent.buffers > before;
+        let any = self.sent.get().buffers > before;
         if any {
             self.handover.dispatch();
         }
@@ -385,9 +421,11 @@ impl ResultPartition {
     /// Hands a sealed buffer to the outlet and what may leave to the post.
     fn offer(&mut self, place: usize, buffer: Buffer, event: Option<Event>) {
         if spends_credit(&buffer) {
-            self.sent.buffers += 1;
-            self.sent.records += buffer.records() as u64;
-            self.sent.bytes += buffer.used_bytes() as u64;
+            let mut sent = self.sent.get();
+            sent.buffers += 1;
+            sent.records += buffer.records() as u64;
+            sent.bytes += buffer.used_bytes() as u64;
+            self.sent.set(sent);
         }
         let leaving = self.outlet.borrow_mut().offer(place, buffer, event);
         if let Some((to, parcel)) = leaving {

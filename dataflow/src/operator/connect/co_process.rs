@@ -365,13 +365,13 @@ where
     type Operator = CoProcess<A, B, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let mut opening = OpenContext::new(context, None);
+        let mut opening = OpenContext::new(name, context, None);
         let function = (self.open)(&mut opening);
         opening
             .finish()
             .map_err(|refusal| context.refused(name, refusal))?;
         Ok(CoProcess {
-            view: ProcessContext::new(context, None),
+            view: ProcessContext::new(name, context, None),
             function,
             side: context.side(),
             types: PhantomData,

@@ -14,7 +14,7 @@ use thalweg_network::{Arrival, ChannelId, Event, InputGate, Lap, ResultPartition
 
 use super::rest::{Rest, Step};
 use super::{FEEDBACK, FEEDBACK_DROPPED, OUTSIDE, VOTES};
-use crate::function::{Accumulator, OpenContext};
+use crate::function::Accumulator;
 use crate::graph::EdgeId;
 use crate::task::{BuildContext, BuildError, TaskFailure};
 
@@ -76,7 +76,7 @@ impl Circuit {
             deadline: u64::MAX,
             left: &[],
             given_up: false,
-            dropped: OpenContext::<()>::new(context, None).accumulator(FEEDBACK_DROPPED),
+            dropped: Accumulator::of(&context.counters(), FEEDBACK_DROPPED),
             now: 0,
         })
     }

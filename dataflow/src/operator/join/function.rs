@@ -154,7 +154,7 @@ where
     type Function = Process<G>;
 
     fn open(&self, name: &str, context: &BuildContext) -> Result<Process<G>, BuildError> {
-        let mut opening = OpenContext::new(context, None);
+        let mut opening = OpenContext::new(name, context, None);
         let function = (self.open)(&mut opening);
         let refused = |refusal| context.refused(name, refusal);
         opening.finish().map_err(refused)?;

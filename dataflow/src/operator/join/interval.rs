@@ -288,10 +288,7 @@ where
             left: TimeSlices::new(context, span, keep_left).map_err(refused)?,
             right: TimeSlices::new(context, span, keep_right).map_err(refused)?,
             function: self.function.open(name, context)?,
-            late: (
-                LateRecords::open(self.late.0, context),
-                LateRecords::open(self.late.1, context),
-            ),
+            late: LateRecords::open_two(self.late, name, context)?,
             side: context.side(),
             watermark: Timestamp::MIN,
             key: HeldKey::new(),

@@ -360,10 +360,7 @@ where
             due: TimerQueue::new(groups, max, budget.clone()),
             function: self.function.open(name, context)?,
             deleted: self.deleted,
-            late: (
-                LateRecords::open(self.late.0, context),
-                LateRecords::open(self.late.1, context),
-            ),
+            late: LateRecords::open_two(self.late, name, context)?,
             side: context.side(),
             watermark: Timestamp::MIN,
             key: HeldKey::new(),

@@ -9,13 +9,14 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::metrics::vocabulary;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
 
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
-use crate::task::{BuildContext, BuildError, Push, SideOutputs};
+use crate::task::{BuildContext, BuildError, Push, SideOutputs, register_weak};
 use crate::time::{FiredTimer, TimeDomain, TimerTable};
 
 /// The states, timers and context of one keyed function in one subtask.
@@ -41,7 +42,7 @@ impl<K: Key> KeyedFunctionState<K> {
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let budget = context.budget().clone();
         let backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
-        let mut opening = OpenContext::new(context, Some(backend));
+        let mut opening = OpenContext::new(name, context, Some(backend));
         let function = open(&mut opening);
         let backend = opening
             .finish()
@@ -51,7 +52,12 @@ impl<K: Key> KeyedFunctionState<K> {
         };
         let keyed = Rc::clone(backend.context());
         let timers = Rc::new(TimerTable::new(context));
-        let view = ProcessContext::new(context, Some(Rc::clone(&keyed)));
+        let metrics = context.operator_metrics(name);
+        register_weak(&metrics, vocabulary::NUM_TIMERS, &timers, |timers| {
+            timers.len() as f64
+        })
+        .map_err(|error| context.refused(name, error))?;
+        let view = ProcessContext::new(name, context, Some(Rc::clone(&keyed)));
         let state = Self {
             name: name.into(),
             view: view.with_timers(Rc::clone(&timers)),

@@ -134,14 +134,14 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let mut opening = OpenContext::new(context, None);
+        let mut opening = OpenContext::new(&name, context, None);
         let function = (self.open)(&mut opening);
         opening
             .finish()
             .map_err(|refusal| context.refused(&name, refusal))?;
         let stage = FunctionStage {
+            view: ProcessContext::new(&name, context, None),
             name: name.into(),
-            view: ProcessContext::new(context, None),
             function,
             next,
             side: context.side(),

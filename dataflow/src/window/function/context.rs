@@ -116,7 +116,7 @@ impl<K: Key> Footing<K> {
             window: Cell::new(TimeWindow::GLOBAL),
         });
         let mut opening = WindowOpenContext {
-            open: OpenContext::new(context, Some(backend)),
+            open: OpenContext::new(name, context, Some(backend)),
             current: Rc::clone(&current),
             tables: Vec::new(),
             make,

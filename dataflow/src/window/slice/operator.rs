@@ -87,7 +87,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
             passed: Timestamp::MIN,
             fired: Timestamp::MIN,
             step: Step::Rest,
-            late: LateRecords::open(self.options.late, context),
+            late: LateRecords::open(self.options.late, name, context)?,
         })
     }
 }

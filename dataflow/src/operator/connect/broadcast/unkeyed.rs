@@ -146,13 +146,13 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let ground = BroadcastOpenContext::<()>::ground_of(context);
-        let mut opening = OpenContext::new(context, None);
+        let mut opening = OpenContext::new(name, context, None);
         let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, ground));
         opening
             .finish()
             .map_err(|refusal| context.refused(name, refusal))?;
         Ok(Broadcast {
-            view: ProcessContext::new(context, None),
+            view: ProcessContext::new(name, context, None),
             function,
             side: context.side(),
             types: PhantomData,

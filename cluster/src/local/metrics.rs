@@ -1,0 +1,91 @@
+//! Looking at the metrics of a running job, from any thread.
+//!
+//! A [`MetricsReader`] is given to an executor and to whoever wants to look. While a job runs it knows the
+//! mailboxes of the job's shards and asks each for a copy of its list, between two turns. Invariants: no
+//! shard ever waits for a reader, and a reader waits no longer than its patience for a shard.
+
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thalweg_core::ids::ShardId;
+use thalweg_core::metrics::MetricSnapshot;
+use thalweg_core::seam::clock::monotonic_ns;
+use thalweg_core::shard::executor::Shard;
+use thalweg_core::shard::mailbox::MailboxSender;
+
+/// Reads the metrics of the job that an executor is running. Clones read the same.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsReader(Arc<Mutex<Vec<(ShardId, MailboxSender)>>>);
+
+/// What the shards of a job showed.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsSnapshot {
+    /// All metrics of the shards that answered, by shard, then name, then labels.
+    pub metrics: Vec<MetricSnapshot>,
+    /// The shards that did not answer in time: they have ended, or stand in a turn that is too long.
+    pub missing: Vec<ShardId>,
+}
+
+impl MetricsReader {
+    /// A reader that sees nothing until an executor has it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the running job's shards show now, each waited for until `patience` is over; empty when no
+    /// job runs.
+    #[must_use]
+    pub fn snapshot(&self, patience: Duration) -> MetricsSnapshot {
+        let shards = self.shards().clone();
+        let deadline = monotonic_ns().saturating_add(patience.as_nanos() as u64);
+        // One answer of each shard: none of them ever waits.
+        let (answer, answers) = sync_channel(shards.len());
+        let mut missing: Vec<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
+        for (id, mailbox) in &shards {
+            let (id, answer) = (*id, answer.clone());
+            let look = move |shard: &mut Shard| {
+                // Nobody listens any more when the reader has lost patience.
+                let _ = answer.try_send((id, shard.metrics_snapshot()));
+            };
+            // A shard that takes no commands stays among the missing.
+            let _ = mailbox.send(Box::new(look));
+        }
+        drop(answer);
+        let mut answered = Vec::with_capacity(shards.len());
+        while !missing.is_empty() {
+            let left = Duration::from_nanos(deadline.saturating_sub(monotonic_ns()));
+            let Ok((id, metrics)) = answers.recv_timeout(left) else {
+                break;
+            };
+            missing.retain(|shard| *shard != id);
+            answered.push((id, metrics));
+        }
+        answered.sort_by_key(|(id, _)| *id);
+        let metrics = answered.into_iter().flat_map(|(_, metrics)| metrics);
+        MetricsSnapshot {
+            metrics: metrics.collect(),
+            missing,
+        }
+    }
+
+    /// A job runs on these shards from now on.
+    pub(crate) fn attach(&self, shards: Vec<(ShardId, MailboxSender)>) -> Attached<'_> {
+        *self.shards() = shards;
+        Attached(self)
+    }
+
+    fn shards(&self) -> MutexGuard<'_, Vec<(ShardId, MailboxSender)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as it lives, a reader sees the shards of a job.
+pub(crate) struct Attached<'r>(&'r MetricsReader);
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.0.shards().clear();
+    }
+}
