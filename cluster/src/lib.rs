@@ -9,5 +9,6 @@
 pub mod checkpoint;
 pub mod job_manager;
 pub mod local;
+pub mod rest;
 
 pub use local::{CancelToken, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor};

@@ -16,6 +16,9 @@ pub(crate) struct Run {
     /// Refuse to start where io_uring is not allowed, instead of falling back to epoll
     #[arg(long)]
     require_io_uring: bool,
+    /// Serve the metrics of the running job at http://ADDRESS/metrics, such as 127.0.0.1:9249
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_address: Option<String>,
     #[command(flatten)]
     program: Program,
 }
@@ -34,6 +37,9 @@ impl Run {
         }
         if self.require_io_uring {
             self.program.set("thalweg.io.require-io-uring", "true");
+        }
+        if let Some(address) = &self.metrics_address {
+            self.program.set("thalweg.metrics.address", address);
         }
         match self.program.launch(None)? {}
     }

@@ -1,6 +1,7 @@
 //! Ctrl-C: a running job stops within a second and says what it had done.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use thalweg_core::seam::clock::monotonic_ns;
 
-use crate::process::{Ended, program, thalweg, trouble};
+use crate::process::{Ended, program, run, thalweg, trouble};
 
 /// A job that does not stop at all fails its test after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,6 +79,58 @@ fn stops_within_a_second(command: impl Fn() -> Command, says: &[&str]) {
 #[test]
 fn a_running_job_stops_within_a_second() {
     stops_within_a_second(|| trouble(["endless"]), &[]);
+}
+
+/// Reads one page of the server a job says it has.
+fn page(from: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(from).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+#[test]
+fn a_running_job_serves_its_metrics() {
+    let address = ["--metrics-address", "127.0.0.1:0"];
+    let mut command = thalweg([
+        "run",
+        "--local",
+        address[0],
+        address[1],
+        program(),
+        "--",
+        "endless",
+    ]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    errors.read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("metrics at http://");
+    let address = address
+        .and_then(|rest| rest.strip_suffix("/metrics"))
+        .unwrap();
+    // Its first line of output comes when records have reached the end.
+    let mut output = BufReader::new(child.stdout.as_mut().unwrap());
+    output.read_line(&mut String::new()).unwrap();
+    let metrics = page(address, "/metrics");
+    signal("-INT", child.id());
+    assert_eq!(end_of(child).code, Some(130));
+    drop(errors);
+    for metric in [
+        "\n# TYPE thalweg_task_records_in_total counter\n",
+        "\nthalweg_task_records_in_total{job=\"endless\",",
+        "\nthalweg_slot_managed_memory_used_bytes{",
+    ] {
+        assert!(metrics.contains(metric), "{metric}\n{metrics}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    let command = thalweg(["run", "--local", "--metrics-address", "nowhere", program()]);
+    run(command).failed_with(1, &["thalweg.metrics.address", "127.0.0.1:9249"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use super::option::{AnyOption, ConfigOption};
 use super::value::{IoDriver, MemorySize, Profile, RuntimeMode};
 use crate::key_group::MaxParallelism;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use super::fault_tolerance::{
@@ -219,6 +220,21 @@ pub const REQUIRE_IO_URING: ConfigOption<bool> = ConfigOption::new(
     "Refuses to start where io_uring is not allowed, instead of falling back to epoll with a warning.",
 );
 
+/// `thalweg.metrics.address`
+pub const METRICS_ADDRESS: ConfigOption<Option<String>> = ConfigOption::new(
+    "thalweg.metrics.address",
+    || None,
+    "Where the metrics of the running job are served over HTTP, at `/metrics`. Nothing asks who reads them: \
+     keep to an address of this host alone. Port 0 takes any free port.",
+)
+.within(
+    |address| {
+        let parsed = address.as_ref().map(|text| text.parse::<SocketAddr>());
+        parsed.is_none_or(|parsed| parsed.is_ok())
+    },
+    "an IP address with a port, for instance 127.0.0.1:9249",
+);
+
 /// `thalweg.text.max-line-length`
 pub const MAX_LINE_LENGTH: ConfigOption<MemorySize> = ConfigOption::new(
     "thalweg.text.max-line-length",
@@ -281,6 +297,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &STALL_THRESHOLD,
     &IO_DRIVER,
     &REQUIRE_IO_URING,
+    &METRICS_ADDRESS,
     &MAX_LINE_LENGTH,
 ];
 

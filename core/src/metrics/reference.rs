@@ -11,7 +11,9 @@ pub fn reference_markdown() -> String {
          Every shard counts in cells of its own and copies them out when somebody asks; nothing is \
          counted for each record that is not counted anyway, and times are taken once per turn.\n\n\
          - A finished job has them in its result: `JobResult::metric`, `JobSummary::metrics`.\n\
-         - A running job shows them to a `MetricsReader` of its executor.\n\
+         - A running job shows them to Prometheus: `thalweg run --local --metrics-address \
+         127.0.0.1:9249 PROGRAM`, or the setting `thalweg.metrics.address`, then \
+         `http://127.0.0.1:9249/metrics`.\n\
          - In a test, `TestHarness::metric` reads one.\n\n\
          Names are Flink's where the meaning is the same; for Prometheus they are in base units. What \
          shows nothing (a watermark before the first) is left out. After a task's end its last values \
