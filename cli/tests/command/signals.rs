@@ -120,7 +120,7 @@ fn a_running_job_serves_its_metrics() {
     drop(errors);
     for metric in [
         "\n# TYPE thalweg_task_records_in_total counter\n",
-        "\nthalweg_task_records_in_total{job=\"endless\",",
+        "\nthalweg_task_records_in_total{shard=\"0\",job=\"endless\",",
         "\nthalweg_slot_managed_memory_used_bytes{",
     ] {
         assert!(metrics.contains(metric), "{metric}\n{metrics}");

@@ -13,7 +13,7 @@ fn written(registry: &Registry) -> String {
 }
 
 #[test]
-fn engine_metrics_have_their_names_types_and_base_units() {
+fn engine_metrics_have_their_names_types_and_units() {
     let registry = registry();
     registry.count(vocabulary::NUM_RECORDS_IN, || 7).unwrap();
     registry
