@@ -36,11 +36,13 @@
 //! | [`harness`] | tests of a piece of a program |
 //! | [`plan`] | the plan of a program as data |
 //! | [`launch`] | how a process is told to run its program |
+//! | [`control`] | how a running job is reached from another process |
 //!
 //! Everything here lives on the program's own thread; the engine's threads start in `execute` and end
 //! before it returns.
 #![forbid(unsafe_code)]
 
+pub mod control;
 mod environment;
 mod interrupt;
 pub mod launch;
@@ -57,7 +59,10 @@ pub use thalweg_connectors as connectors;
 pub use thalweg_core::config;
 pub use thalweg_core::error::ErrorKind;
 pub use thalweg_core::event_time::{Timestamp, Watermark};
-pub use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
+pub use thalweg_dataflow::executor::{
+    JobClient, JobControl, JobError, JobResult, JobStatus, JobSummary, RequestRefused,
+    VertexSummary,
+};
 pub use thalweg_dataflow::harness;
 /// Windows: assigners, triggers, evictors, and the functions on them.
 pub use thalweg_dataflow::operator;

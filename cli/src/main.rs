@@ -1,4 +1,5 @@
-//! The binary: starts programs, shows their plans, looks at checkpoints, tells what a host offers.
+//! The binary: starts programs, shows their plans, stops running jobs, looks at checkpoints, tells what a host
+//! offers.
 //!
 //! One command is one file under [`command`]; composition and exit codes are here. Lives on one
 //! thread. Invariant: exit code 0 only if the command did what it was asked to; 2 for arguments that
@@ -25,6 +26,10 @@ enum Command {
     Info(command::info::Info),
     Doctor(command::doctor::Doctor),
     Config(command::config::Config),
+    List(command::list::List),
+    Savepoint(command::savepoint::Savepoint),
+    Stop(command::stop::Stop),
+    Cancel(command::cancel::Cancel),
     Checkpoint(command::checkpoint::Checkpoint),
 }
 
@@ -35,6 +40,10 @@ fn main() -> ExitCode {
         Command::Info(info) => info.execute(),
         Command::Doctor(doctor) => doctor.execute(),
         Command::Config(config) => config.execute(),
+        Command::List(list) => list.execute(),
+        Command::Savepoint(savepoint) => savepoint.execute(),
+        Command::Stop(stop) => stop.execute(),
+        Command::Cancel(cancel) => cancel.execute(),
         Command::Checkpoint(checkpoint) => checkpoint.execute(),
     };
     match outcome {

@@ -5,11 +5,11 @@
 pub use thalweg_connectors::{Collected, Collects, CollectsText, Show, Sinks, Sources};
 pub use thalweg_core::config::{ConfigError, Configuration, RuntimeMode};
 pub use thalweg_core::event_time::Timestamp;
-pub use thalweg_dataflow::executor::{JobError, JobResult};
+pub use thalweg_dataflow::executor::{JobClient, JobError, JobResult, JobStatus};
 pub use thalweg_dataflow::function::{
     Accumulator, AggregatingState, Aggregation, BroadcastState, Collector, FunctionError,
     ListState, MapState, OpenContext, OutputTag, ProcessContext, ReducingState, StateDescriptor,
-    StateTtl, TtlUpdate, TtlVisibility, ValueState,
+    StateTtl, SubtaskList, TtlUpdate, TtlVisibility, ValueState,
 };
 pub use thalweg_dataflow::operator::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,

@@ -1,17 +1,19 @@
 //! What `execute` does in this process: run the job on its shards, or print its plan.
 //!
-//! Entered by the environment on the program's thread, which waits for the job's end. Invariant: plans
+//! Entered by the environment on the program's thread, which waits for the job's end or goes on beside it.
+//! Invariant: plans
 //! go to standard output and nothing else does; summaries go to standard error.
 
 use std::io::{self, Write as _};
 
 use thalweg_cluster::rest::MetricsServer;
-use thalweg_cluster::{LocalExecutor, MetricsReader};
+use thalweg_cluster::{LocalExecutor, MetricsReader, beside, control_of};
 use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
-use thalweg_dataflow::executor::{Executor, JobError, JobResult};
+use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobResult};
 use thalweg_dataflow::graph::Job;
 
+use crate::control::Server;
 use crate::interrupt;
 use crate::launch::PlanFormat;
 
@@ -27,19 +29,46 @@ impl ProcessRunner {
     }
 }
 
+impl ProcessRunner {
+    /// Answers with the plan, if that was asked for instead of a run.
+    fn refuse_if_only_planned(&self, job: &Job) -> Result<(), JobError> {
+        match self.plan {
+            Some(format) => Err(print_plan(job, format).err().unwrap_or(JobError::PlanOnly)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Executor for ProcessRunner {
     fn execute(&self, job: Job) -> Result<JobResult, JobError> {
-        if let Some(format) = self.plan {
-            return Err(print_plan(&job, format).err().unwrap_or(JobError::PlanOnly));
-        }
-        let reader = MetricsReader::new();
-        let _server = serve_metrics(&job, &reader)?;
-        let executor = LocalExecutor::new(interrupt::token()).with_metrics(reader);
-        let result = executor.execute(job)?;
-        // Nobody may be reading any more; the job has run all the same.
-        let _ = writeln!(io::stderr().lock(), "{}", result.summary);
-        Ok(result)
+        self.refuse_if_only_planned(&job)?;
+        lead(&job, &control_of(&job))
     }
+
+    fn submit(&self, job: Job) -> Result<JobClient, JobError> {
+        self.refuse_if_only_planned(&job)?;
+        beside(control_of(&job), move |control| lead(&job, control))
+    }
+}
+
+/// Runs the job to its end, on this thread; other processes can reach it meanwhile.
+fn lead(job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
+    let server = Server::start(control);
+    if let Err(error) = &server {
+        tracing::warn!(%error, "the job cannot be reached by `thalweg list`, `stop` and their like");
+    }
+    let reader = MetricsReader::new();
+    let metrics = serve_metrics(job, &reader)?;
+    let executor = LocalExecutor::new(interrupt::token()).with_metrics(reader);
+    let result = executor.run(job, control)?;
+    drop((server, metrics));
+    // Nobody may be reading any more; the job has run all the same.
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "{}", result.summary);
+    if let Some(savepoint) = &result.savepoint {
+        let _ = writeln!(stderr, "  stopped with the savepoint {savepoint}");
+    }
+    Ok(result)
 }
 
 /// Serves the metrics of the job where its settings ask for it, until the answer is dropped.

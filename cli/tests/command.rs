@@ -7,6 +7,8 @@
 
 #[path = "command/checkpoints.rs"]
 mod checkpoints;
+#[path = "command/control.rs"]
+mod control;
 #[path = "command/process.rs"]
 mod process;
 #[path = "command/signals.rs"]

@@ -11,4 +11,7 @@ pub mod job_manager;
 pub mod local;
 pub mod rest;
 
-pub use local::{CancelToken, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor};
+pub use local::{
+    CancelToken, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor, beside,
+    control_of,
+};

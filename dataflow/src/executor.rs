@@ -11,6 +11,8 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::metrics::MetricSnapshot;
 
 use crate::graph::Job;
+pub use crate::job_client::JobClient;
+pub use crate::job_control::{JobControl, JobRequest, JobStatus, JobWish, RequestRefused};
 
 /// Runs jobs.
 pub trait Executor {
@@ -20,6 +22,19 @@ pub trait Executor {
     /// Why the job could not start, failed or was cancelled. Nothing half-written is then
     /// visible in its sinks.
     fn execute(&self, job: Job) -> Result<JobResult, JobError>;
+
+    /// Starts the job and answers a client of it at once.
+    ///
+    /// # Errors
+    /// When this executor runs jobs only while their program waits, or the job cannot start.
+    fn submit(&self, job: Job) -> Result<JobClient, JobError> {
+        let what = format!(
+            "{} would run beside its program, which only an executor on threads of its own can do: call \
+             execute instead of execute_async",
+            job.graph.name
+        );
+        Err(JobError::rejected(ErrorKind::Invalid, what))
+    }
 }
 
 /// Why a job has no result.
@@ -128,6 +143,8 @@ impl fmt::Display for JobSummary {
 pub struct JobResult {
     /// What it did.
     pub summary: JobSummary,
+    /// The savepoint it was stopped by, if it was.
+    pub savepoint: Option<String>,
 }
 
 impl JobResult {

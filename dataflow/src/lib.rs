@@ -16,6 +16,8 @@ pub mod executor;
 pub mod function;
 pub mod graph;
 pub mod harness;
+mod job_client;
+mod job_control;
 pub mod operator;
 pub mod partition;
 pub mod sink;
@@ -25,8 +27,10 @@ pub mod task;
 pub mod time;
 pub mod window;
 
-pub use executor::{Executor, JobError, JobResult, JobSummary};
-pub use function::{Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
+pub use executor::{Executor, JobClient, JobControl, JobError, JobResult, JobStatus, JobSummary};
+pub use function::{
+    Accumulator, Collector, FunctionError, OpenContext, OutputTag, ProcessContext, SubtaskList,
+};
 pub use graph::{Job, JobGraph};
 pub use operator::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction, Either,

@@ -26,6 +26,9 @@ pub enum BarrierKind {
     Changes,
     /// Everything, so that nothing older is needed.
     Everything,
+    /// Everything, beside the row of checkpoints: later ones build on what they would have built on
+    /// without it.
+    Copy,
 }
 
 /// A mark that runs through the body of a loop, from its head back to its head: when it has come back on

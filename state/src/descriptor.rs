@@ -8,6 +8,7 @@ use std::any::type_name;
 use std::fmt;
 
 use crate::error::StateError;
+use crate::migration::Migration;
 use crate::ttl::StateTtl;
 
 /// The shape of a state: what one key of it holds.
@@ -59,6 +60,8 @@ pub struct StateDescriptor {
     pub(crate) value_type: String,
     pub(crate) version: u32,
     pub(crate) ttl: Option<StateTtl>,
+    /// How values of former types become those of now; no part of what is written.
+    pub(crate) migrations: Vec<Migration>,
 }
 
 impl StateDescriptor {
@@ -73,6 +76,7 @@ impl StateDescriptor {
             value_type: type_name::<V>().to_owned(),
             version: 1,
             ttl: None,
+            migrations: Vec::new(),
         }
     }
 

@@ -86,7 +86,8 @@ pub enum StateError {
     /// A copy was written under another declaration of the state.
     #[error(
         "the {what} of state '{state}' was {old} when the copy was written and is {new} now: declare it as \
-         it was, or give the state another name and begin with nothing"
+         it was, say how its values are changed (StateDescriptor::migrated_from), or give the state another \
+         name and begin with nothing"
     )]
     Changed {
         /// The name of the state.

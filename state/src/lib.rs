@@ -16,6 +16,7 @@ pub mod broadcast;
 pub mod descriptor;
 pub mod error;
 pub mod keyed;
+pub mod migration;
 pub mod run;
 pub mod snapshot;
 pub mod table;
@@ -30,6 +31,7 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
+pub use migration::Migration;
 pub use snapshot::{
     CutKind, DamagedDescriptor, OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink,
     RunHandle, Snapshot, SnapshotEffort, StateVisitor, TaskSnapshot,

@@ -197,6 +197,27 @@ pub(crate) fn expected_told(records: u64) -> BTreeMap<String, u32> {
     lines
 }
 
+/// How many records the windows there have counted, by key.
+pub(crate) fn in_windows(into: &Path) -> BTreeMap<u64, u64> {
+    let mut counted = BTreeMap::new();
+    for (line, times) in lines(&into.join("windows")) {
+        let words: Vec<u64> = (line.split(' ').skip(1))
+            .map(|word| word.parse().unwrap())
+            .collect();
+        *counted.entry(words[0]).or_insert(0) += words[1] * u64::from(times);
+    }
+    counted
+}
+
+/// How many records of each key there are.
+pub(crate) fn expected_in_windows(records: u64) -> BTreeMap<u64, u64> {
+    let mut counted = BTreeMap::new();
+    for number in 0..records {
+        *counted.entry(key_of(&record(number))).or_insert(0) += 1;
+    }
+    counted
+}
+
 /// What the windows must have said, by line, with how often.
 fn expected_windows(records: u64) -> BTreeMap<String, u32> {
     let mut windows: BTreeMap<(u64, i64), u64> = BTreeMap::new();

@@ -2,9 +2,14 @@
 //!
 //! A program counts in every kind of state, with timers and windows, and writes files. A function in it
 //! panics at drawn records as often as it is told to; each time the job is begun again from its newest
-//! checkpoint, and in the end its files hold exactly what a job that never failed writes.
+//! checkpoint, and in the end its files hold exactly what a job that never failed writes. So do they when it is
+//! stopped with savepoints on the way.
 
+mod broadcast;
+mod changes;
 mod counting;
 mod endings;
+mod lists;
 mod restarts;
 mod restores;
+mod savepoints;

@@ -19,6 +19,24 @@ pub(crate) struct Run {
     /// Serve the metrics of the running job at http://ADDRESS/metrics, such as 127.0.0.1:9249
     #[arg(long, value_name = "ADDRESS")]
     metrics_address: Option<String>,
+    /// Go on from this savepoint or checkpoint: its directory, its `_metadata` file, or the directory of a job's
+    /// checkpoints, of which the newest is taken
+    #[arg(short = 's', long, alias = "fromSavepoint", value_name = "PATH")]
+    from_savepoint: Option<String>,
+    /// Leave state of the savepoint behind that the program does not have any more
+    #[arg(
+        short = 'n',
+        long,
+        alias = "allowNonRestoredState",
+        requires = "from_savepoint"
+    )]
+    allow_non_restored_state: bool,
+    /// Keep checkpoints below this directory; one is taken when it is asked for, or at every interval
+    #[arg(long, value_name = "DIRECTORY")]
+    checkpoint_dir: Option<String>,
+    /// How often a checkpoint is taken, such as 10s
+    #[arg(long, value_name = "TIME")]
+    checkpoint_interval: Option<String>,
     #[command(flatten)]
     program: Program,
 }
@@ -40,6 +58,23 @@ impl Run {
         }
         if let Some(address) = &self.metrics_address {
             self.program.set("thalweg.metrics.address", address);
+        }
+        let settings = [
+            ("execution.state-recovery.path", &self.from_savepoint),
+            ("execution.checkpointing.dir", &self.checkpoint_dir),
+            (
+                "execution.checkpointing.interval",
+                &self.checkpoint_interval,
+            ),
+        ];
+        for (key, value) in settings {
+            if let Some(value) = value {
+                self.program.set(key, value);
+            }
+        }
+        if self.allow_non_restored_state {
+            self.program
+                .set("execution.state-recovery.ignore-unclaimed-state", "true");
         }
         match self.program.launch(None)? {}
     }

@@ -118,7 +118,7 @@ fn inspect_lists_operators_states_runs_and_sizes() {
             "started  2026-09-21T14:13:20.123Z",
             "clicks → count: parallelism 1 of at most 128",
             "count clicks (000000000000c0de)",
-            "value state 'clicks' of u64",
+            "value state 'clicks' of u64, version 1: 100 keys",
             "subtask 0: 1 runs",
             "100 rows; splits: 2 items, 42b",
             "key groups 0 to 127, everything",

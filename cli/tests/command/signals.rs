@@ -41,7 +41,7 @@ fn signal(which: &str, process: u32) {
 }
 
 /// Waits for the end, but not for ever.
-fn end_of(child: Child) -> Ended {
+pub(crate) fn end_of(child: Child) -> Ended {
     let process = child.id();
     let (sender, receiver) = sync_channel(1);
     let waiting = thread::Builder::new().spawn(move || {

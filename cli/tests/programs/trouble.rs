@@ -27,6 +27,7 @@ fn obey() -> Result<(), Failure> {
         "refuse" => refuse_in_a_function(),
         "read" => read(&arguments.next().ok_or("name a file")?),
         "endless" => endless(),
+        "tally" => tally(),
         "stuck" => stuck(),
         "forbid" => {
             let program = arguments.next().ok_or("name a program")?;
@@ -108,6 +109,21 @@ fn endless() -> Result<(), Failure> {
         .filter(|(key, count)| *key == 0 && *count == 10)
         .print();
     environment.execute("endless")?;
+    Ok(())
+}
+
+/// Goes on until it is stopped; prints how often the last digit 0 was there, every hundred times.
+fn tally() -> Result<(), Failure> {
+    let environment = thalweg::environment()?;
+    let ticks = environment
+        .source(Generator::new(None, |n| n).rate(10_000.0))
+        .uid("ticks");
+    let counts = ticks.key_by(|n| n % 7).count().uid("counts");
+    counts
+        .filter(|(key, count)| *key == 0 && count % 100 == 0)
+        .map(|(_, count)| count)
+        .print();
+    environment.execute("tally")?;
     Ok(())
 }
 

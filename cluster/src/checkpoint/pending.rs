@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_core::ids::{CheckpointId, SubtaskId};
+use thalweg_state::CutKind;
 use thalweg_state::snapshot::TaskSnapshot;
 
 use super::storage::is_plain_name;
@@ -49,6 +50,16 @@ pub enum Refusal {
 }
 
 impl PendingCheckpoint {
+    /// What tasks write for it. A savepoint stands beside the row of checkpoints: none builds on it.
+    #[must_use]
+    pub fn kind(&self) -> CutKind {
+        match self.full {
+            _ if self.purpose.is_savepoint() => CutKind::Copy,
+            true => CutKind::Everything,
+            false => CutKind::Changes,
+        }
+    }
+
     /// A checkpoint that asks these tasks; those that have finished count as answered.
     pub(super) fn new(
         checkpoint: CheckpointId,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thalweg_core::ids::{AttemptId, CheckpointId, SubtaskId};
+use thalweg_state::CutKind;
 use thalweg_state::snapshot::TaskSnapshot;
 
 use super::metadata::{CheckpointMetadata, PendingCommittable};
@@ -147,8 +148,8 @@ pub enum Output {
     Trigger {
         /// The checkpoint.
         checkpoint: CheckpointId,
-        /// Whether runs are to hold the whole state.
-        full: bool,
+        /// What runs are to hold.
+        kind: CutKind,
         /// Whether sources stop after the barrier; `Some(true)` if they say first that nothing more comes.
         stop: Option<bool>,
         /// The tasks.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use thalweg_core::seam::clock::{entropy, monotonic_ns};
-use thalweg_dataflow::executor::{JobError, JobResult};
+use thalweg_dataflow::executor::{JobControl, JobError, JobRequest, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
 use super::cancel::CancelToken;
@@ -14,6 +14,7 @@ use super::coordination::Coordination;
 use super::metrics::MetricsReader;
 use super::outcome::Outcome;
 use super::plan::Deployment;
+use super::requests;
 use super::shards::Shards;
 use crate::checkpoint::protocol::JobEnd;
 use crate::job_manager::{RestartDecision, RestartStrategy};
@@ -24,11 +25,30 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// The attempts of one job.
 pub(crate) struct Attempts<'j> {
     job: &'j Job,
-    cancel: &'j CancelToken,
+    cancel: CancelToken,
     metrics: &'j MetricsReader,
+    control: &'j JobControl,
     coordination: Option<Coordination<'j>>,
     restarts: RestartStrategy,
     attempt: u32,
+}
+
+/// What is asked of the job while an attempt runs.
+struct Asked<'a> {
+    control: &'a JobControl,
+    cancel: &'a CancelToken,
+}
+
+impl Asked<'_> {
+    /// Hands over what was asked since the last call.
+    fn each(&self, mut take: impl FnMut(JobRequest)) {
+        if self.control.is_cancelled() {
+            self.cancel.cancel();
+        }
+        while let Some(request) = self.control.take_request() {
+            take(request);
+        }
+    }
 }
 
 /// What became of one attempt.
@@ -40,17 +60,21 @@ enum Verdict {
 }
 
 impl<'j> Attempts<'j> {
+    /// The attempts of `job`, which ends when `cancel` is, shows itself to `metrics` and does what is asked
+    /// through `control`.
     pub(crate) fn of(
         job: &'j Job,
-        cancel: &'j CancelToken,
+        cancel: CancelToken,
         metrics: &'j MetricsReader,
+        control: &'j JobControl,
     ) -> Result<Self, JobError> {
-        let coordination = Coordination::of(job)?;
-        let checkpoints = coordination.is_some();
+        let coordination = Coordination::of(job, control.id())?;
+        let checkpoints = (coordination.as_ref()).is_some_and(Coordination::is_periodic);
         Ok(Self {
             job,
             cancel,
             metrics,
+            control,
             coordination,
             restarts: RestartStrategy::of(&job.configuration, checkpoints, entropy()),
             attempt: 0,
@@ -60,14 +84,19 @@ impl<'j> Attempts<'j> {
     /// Runs attempts until one ends the job, or the restart strategy gives up.
     pub(crate) fn run(mut self) -> Result<JobResult, JobError> {
         loop {
-            let error = match self.run_one()? {
-                Verdict::Over(result) => return result,
-                Verdict::Failed(error) => error,
+            let error = match self.run_one() {
+                Ok(Verdict::Over(result)) => return result,
+                Ok(Verdict::Failed(error)) => error,
+                Err(error) => {
+                    self.end(JobEnd::Failed);
+                    return Err(error);
+                }
             };
             match self.restarts.failed(monotonic_ns() / 1_000_000) {
                 RestartDecision::After(delay) => {
                     let attempt = self.attempt;
                     tracing::warn!(%error, attempt, ?delay, "the job is started again");
+                    self.control.is_now(JobStatus::Restarting);
                     if !self.wait(delay) {
                         self.end(JobEnd::Cancelled);
                         return Err(error);
@@ -94,8 +123,16 @@ impl<'j> Attempts<'j> {
         outcome.note_driver(shards.driver());
         let metrics = self.metrics;
         let _read = metrics.attach(shards.mailboxes());
+        self.control.is_now(JobStatus::Running);
+        let asked = Asked {
+            control: self.control,
+            cancel: &self.cancel,
+        };
         let Some(coordination) = &mut self.coordination else {
-            outcome.wait(self.cancel, |_| Duration::MAX);
+            outcome.wait(&self.cancel, |_| {
+                asked.each(requests::refuse);
+                Duration::MAX
+            });
             shards.stop(&mut outcome);
             let restart = outcome.may_restart();
             let result = outcome.conclude(&deployment);
@@ -105,7 +142,10 @@ impl<'j> Attempts<'j> {
             });
         };
         coordination.running(std::mem::take(&mut deployment.doors));
-        outcome.wait(self.cancel, |outcome| coordination.attend(outcome));
+        outcome.wait(&self.cancel, |outcome| {
+            asked.each(|request| coordination.ask(request));
+            coordination.attend(outcome)
+        });
         if outcome.is_complete() {
             match coordination.conclude(&mut outcome) {
                 Ok(()) => outcome.committed(),
@@ -141,7 +181,7 @@ impl<'j> Attempts<'j> {
         let end =
             monotonic_ns().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
         loop {
-            if self.cancel.is_cancelled() {
+            if self.cancel.is_cancelled() || self.control.is_cancelled() {
                 return false;
             }
             let left = Duration::from_nanos(end.saturating_sub(monotonic_ns()));

@@ -5,7 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells the control thread of running jobs to stop them. Clones are the same token.
 #[derive(Clone, Default, Debug)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<Wish>);
+
+#[derive(Default, Debug)]
+struct Wish {
+    spoken: AtomicBool,
+    /// A wish that is this one too.
+    wider: Option<CancelToken>,
+}
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -13,13 +20,38 @@ impl CancelToken {
         Self::default()
     }
 
+    /// A token that is cancelled with this one, or alone.
+    #[must_use]
+    pub fn narrower(&self) -> Self {
+        Self(Arc::new(Wish {
+            spoken: AtomicBool::new(false),
+            wider: Some(self.clone()),
+        }))
+    }
+
     /// Asks every job that has this token to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.spoken.store(true, Ordering::Release);
     }
 
     /// Whether the wish was spoken.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        let wider = || self.0.wider.as_ref().is_some_and(Self::is_cancelled);
+        self.0.spoken.load(Ordering::Acquire) || wider()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_for_all_is_one_for_each_and_not_the_other_way_round() {
+        let all = CancelToken::new();
+        let (one, other) = (all.narrower(), all.narrower());
+        one.clone().cancel();
+        assert!(one.is_cancelled() && !other.is_cancelled() && !all.is_cancelled());
+        all.cancel();
+        assert!(other.is_cancelled());
     }
 }

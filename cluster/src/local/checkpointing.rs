@@ -5,14 +5,12 @@
 //! control thread to shards.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use thalweg_core::ids::{OperatorId, SubtaskId};
+use thalweg_core::ids::{AttemptId, OperatorId, SubtaskId};
 use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::step::TaskIndex;
@@ -23,12 +21,14 @@ use thalweg_dataflow::checkpoint::{
 use thalweg_state::RunHandle;
 use thalweg_state::run::ReadAt;
 
+use crate::checkpoint::storage::{Location, RunFile};
+
 /// What an attempt of a job that takes checkpoints begins with.
 pub(crate) struct Beginning {
     /// The directory for runs; it exists.
     pub(crate) directory: PathBuf,
-    /// Which attempt of the job.
-    pub(crate) attempt: u32,
+    /// Which attempt of the job, told apart from those of all leaders it had.
+    pub(crate) attempt: AttemptId,
     /// Whether barriers are waited for on all channels.
     pub(crate) exactly_once: bool,
     /// What it is restored from, if it is.
@@ -94,7 +94,7 @@ type Place = Arc<OnceLock<(MailboxSender, TaskIndex)>>;
 pub(crate) struct TaskPart {
     operators: Vec<OperatorId>,
     directory: PathBuf,
-    attempt: u32,
+    attempt: AttemptId,
     exactly_once: bool,
     restored: Option<RestoredState>,
     inbox: TaskInbox,
@@ -107,7 +107,7 @@ impl TaskPart {
         CheckpointSetup {
             operators: self.operators.clone(),
             directory: self.directory.clone(),
-            attempt: self.attempt,
+            attempt: self.attempt.0,
             exactly_once: self.exactly_once,
             inbox: self.inbox.clone(),
             restored: self.restored.take().map(Rc::new),
@@ -149,27 +149,13 @@ impl TaskDoor {
 }
 
 /// The runs of a checkpoint in a directory of this host.
-pub(crate) struct RunDirectory(pub(crate) PathBuf);
-
-struct RunFile {
-    file: File,
-    bytes: u64,
-}
+pub(crate) struct RunDirectory(pub(crate) Location);
 
 impl RunFiles for RunDirectory {
     fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        let file = File::open(self.0.join(&handle.file))?;
-        let bytes = file.metadata()?.len();
-        Ok(Box::new(RunFile { file, bytes }))
-    }
-}
-
-impl ReadAt for RunFile {
-    fn length(&self) -> u64 {
-        self.bytes
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, offset)
+        match RunFile::open(&self.0.child(&handle.file)) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }

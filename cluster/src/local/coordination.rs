@@ -7,22 +7,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
-use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, OperatorId, SubtaskId};
+use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, JobId, OperatorId, SubtaskId};
 use thalweg_core::seam::clock::{monotonic_ns, wall_ms};
 use thalweg_dataflow::checkpoint::{CheckpointAnswer, Drain, TaskCommand};
-use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::executor::{JobError, JobRequest};
 use thalweg_dataflow::graph::Job;
 use thalweg_dataflow::sink::{Committable, Committer};
 use thalweg_dataflow::task::TaskReport;
 use thalweg_network::{Barrier, BarrierKind};
-use thalweg_state::{OperatorSnapshot, SnapshotEffort, TaskSnapshot};
+use thalweg_state::{CutKind, OperatorSnapshot, SnapshotEffort, TaskSnapshot};
 
 use super::checkpointing::TaskDoor;
 use super::outcome::Outcome;
+use super::requests::Requests;
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::metadata::PendingCommittable;
 use crate::checkpoint::protocol::{JobEnd, Wanted};
-use crate::checkpoint::storage::{DirectoryStorage, perform};
+use crate::checkpoint::storage::{DirectoryStorage, Location, perform};
 use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::{Now, RequestId};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, Input, Output};
@@ -33,6 +34,7 @@ const FINAL: RequestId = RequestId(u64::MAX);
 /// The coordinator of one job with all that its outputs need.
 pub(crate) struct Coordination<'j> {
     pub(super) job: &'j Job,
+    pub(super) id: JobId,
     pub(super) settings: CheckpointSettings,
     pub(super) layout: JobLayout,
     pub(super) storage: DirectoryStorage,
@@ -46,6 +48,10 @@ pub(crate) struct Coordination<'j> {
     failure: Option<(String, bool)>,
     /// What became of the checkpoint that ends the job.
     concluded: Option<Result<CheckpointId, String>>,
+    /// Who waits for a savepoint.
+    requests: Requests,
+    /// The savepoint the job ends by.
+    ended_by: Option<Location>,
 }
 
 /// Now, for the coordinator.
@@ -58,7 +64,7 @@ fn now() -> Now {
 
 impl<'j> Coordination<'j> {
     pub(super) fn new(
-        job: &'j Job,
+        (job, id): (&'j Job, JobId),
         settings: CheckpointSettings,
         layout: JobLayout,
         storage: DirectoryStorage,
@@ -66,6 +72,7 @@ impl<'j> Coordination<'j> {
     ) -> Self {
         Self {
             job,
+            id,
             settings,
             layout,
             storage,
@@ -76,7 +83,14 @@ impl<'j> Coordination<'j> {
             known_finished: 0,
             failure: None,
             concluded: None,
+            requests: Requests::default(),
+            ended_by: None,
         }
+    }
+
+    /// Whether checkpoints are taken by themselves.
+    pub(crate) fn is_periodic(&self) -> bool {
+        self.settings.interval_ms.is_some()
     }
 
     /// The tasks of the attempt run.
@@ -88,12 +102,22 @@ impl<'j> Coordination<'j> {
         self.step(Input::Running { attempt, vertices });
     }
 
+    /// Somebody asks for a savepoint.
+    pub(crate) fn ask(&mut self, request: JobRequest) {
+        let wanted = self.requests.take_in(request, &self.settings, self.id);
+        if let Some((request, wanted)) = wanted {
+            self.step(Input::Wanted { request, wanted });
+        }
+    }
+
     /// Takes in what tasks said and does what is due; answers how long nothing will be.
     pub(crate) fn attend(&mut self, outcome: &mut Outcome) -> Duration {
         self.hear(outcome);
         self.step(Input::Tick);
         if let Some((reason, _)) = &self.failure {
             outcome.fail("the checkpoints", reason.clone());
+        } else if let Some(savepoint) = self.ended_by.take() {
+            outcome.stop_by(savepoint.to_string());
         }
         match self.coordinator.wake_ms() {
             Some(at) => Duration::from_millis(at.saturating_sub(now().ms)),
@@ -215,10 +239,10 @@ impl<'j> Coordination<'j> {
         match output {
             Output::Trigger {
                 checkpoint,
-                full,
+                kind,
                 stop,
                 tasks,
-            } => self.trigger(checkpoint, full, stop, tasks),
+            } => self.trigger(checkpoint, kind, stop, tasks),
             Output::Store { ticket, command } => {
                 let outcome = perform(&mut self.storage, &command);
                 return Some(Input::Stored { ticket, outcome });
@@ -245,6 +269,10 @@ impl<'j> Coordination<'j> {
             Output::Answer { request, answer } => {
                 if request == FINAL {
                     self.concluded = Some(answer.map(|completed| completed.metadata.checkpoint));
+                } else {
+                    let trouble = self.failure.as_ref().map(|(reason, _)| reason.as_str());
+                    let ended_by = self.requests.answered(request, answer, trouble);
+                    self.ended_by = self.ended_by.take().or(ended_by);
                 }
             }
             Output::Discard(withdrawn) => self.withdraw(&withdrawn),
@@ -260,16 +288,17 @@ impl<'j> Coordination<'j> {
     fn trigger(
         &self,
         checkpoint: CheckpointId,
-        full: bool,
+        kind: CutKind,
         stop: Option<bool>,
         tasks: std::collections::BTreeSet<SubtaskId>,
     ) {
         let barrier = Barrier {
             checkpoint,
             epoch: Epoch(u64::from(self.attempt.0)),
-            kind: match full {
-                true => BarrierKind::Everything,
-                false => BarrierKind::Changes,
+            kind: match kind {
+                CutKind::Changes => BarrierKind::Changes,
+                CutKind::Everything => BarrierKind::Everything,
+                CutKind::Copy => BarrierKind::Copy,
             },
         };
         let stop = stop.map(|drain| match drain {
@@ -287,9 +316,14 @@ impl<'j> Coordination<'j> {
     pub(super) fn commit(&mut self, list: &[PendingCommittable]) -> Result<(), String> {
         for (operator, prepared) in by_operator(list) {
             let Some(committer) = self.committers.get_mut(&operator) else {
+                if self.settings.ignore_unclaimed {
+                    tracing::warn!(%operator, "the program has no such sink: what it prepared stays as it is");
+                    continue;
+                }
                 return Err(format!(
                     "the checkpoint lists output of the sink {operator}, which the program does not \
-                     have: give the sink the uid it had"
+                     have: give the sink the uid it had, or set \
+                     execution.state-recovery.ignore-unclaimed-state to leave that output hidden"
                 ));
             };
             let committed = committer.commit(&prepared);

@@ -12,7 +12,7 @@ use thalweg_core::shard::mesh::MeshEnd;
 use thalweg_core::shard::stall::Pulse;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::graph::EdgeRole;
-use thalweg_dataflow::task::{BuildContext, Task, TaskReport};
+use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::SegmentPool;
 use thalweg_network::{
@@ -31,6 +31,8 @@ pub(crate) enum Report {
     Ended(TaskReport),
     /// A task answered a checkpoint.
     Checkpoint(CheckpointAnswer),
+    /// What the job is restored from does not fit its program.
+    Refused(String),
     /// A task failed, or could not be built.
     Failed {
         task: String,
@@ -94,8 +96,8 @@ impl ShardPlan {
         };
         for plan in subtasks {
             let task = plan.info.task_name();
-            if let Err(message) = ground.add(plan, shard) {
-                tell(&ground.reports, task, message);
+            if let Err(error) = ground.add(plan, shard) {
+                tell_unbuilt(&ground.reports, task, &error);
                 break;
             }
         }
@@ -134,6 +136,18 @@ fn tell(reports: &SyncSender<Report>, task: String, message: String) {
     });
 }
 
+/// Tells the control thread of a task that cannot be built.
+fn tell_unbuilt(reports: &SyncSender<Report>, task: String, error: &BuildError) {
+    match error {
+        BuildError::State { .. } => {
+            let _ = reports.try_send(Report::Refused(error.to_string()));
+        }
+        BuildError::Operator { .. } | BuildError::Missing { .. } => {
+            tell(reports, task, error.to_string());
+        }
+    }
+}
+
 /// What the subtasks of one shard stand on.
 struct Ground {
     handover: Handover,
@@ -146,7 +160,7 @@ struct Ground {
 
 impl Ground {
     /// Builds one subtask and gives it to the shard.
-    fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), String> {
+    fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), BuildError> {
         let memory = &self.memory;
         let wake = WakeSlot::new();
         let budget = self.slots.slot(plan.info.index);
@@ -176,7 +190,7 @@ impl Ground {
         let registered = gate.as_ref().map(|(gate, _)| Rc::clone(gate));
         let context = BuildContext::new(plan.info, gate, partitions, plan.splits, budget);
         let context = context.with_metrics(&self.metrics);
-        let mut context = context.map_err(|error| error.to_string())?;
+        let mut context = context?;
         if let Some(runtime) = &self.runtime {
             context = context.with_async_runtime(runtime.clone());
         }
@@ -188,7 +202,7 @@ impl Ground {
                 let _ = reports.try_send(Report::Checkpoint(answer));
             }));
         }
-        let head = (plan.factory)(&mut context).map_err(|error| error.to_string())?;
+        let head = (plan.factory)(&mut context)?;
         let reports = self.reports.clone();
         let task = Task::new(head, &context, move |report| {
             let _ = reports.try_send(Report::Ended(report));

@@ -1,8 +1,9 @@
 //! The whole cluster in one process.
 //!
-//! Entered through [`LocalExecutor`], an executor of the dataflow crate. The calling thread
-//! is the control thread: it lays the job out, starts the shards, takes checkpoints, commits, and
-//! after a failure begins again. Nothing of a job outlives the call but its checkpoints.
+//! Entered through [`LocalExecutor`], an executor of the dataflow crate. The calling thread, or one that is
+//! started for the job, is the control thread: it lays the job out, starts the shards, takes checkpoints,
+//! commits, serves what is asked of the job, and after a failure begins again. Nothing of a job outlives the
+//! control thread's call but its checkpoints and savepoints.
 
 mod attempts;
 mod cancel;
@@ -16,6 +17,7 @@ mod metrics;
 mod outcome;
 mod plan;
 mod recovery;
+mod requests;
 mod shards;
 mod simulated;
 
@@ -23,7 +25,13 @@ pub use cancel::CancelToken;
 pub use metrics::{MetricsReader, MetricsSnapshot};
 pub use simulated::SimulatedExecutor;
 
-use thalweg_dataflow::executor::{Executor, JobError, JobResult};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::JobId;
+use thalweg_core::seam::clock::entropy;
+use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
 use self::attempts::Attempts;
@@ -51,8 +59,60 @@ impl LocalExecutor {
     }
 }
 
+/// The control of a job that is about to run, under an identity of its own.
+#[must_use]
+pub fn control_of(job: &Job) -> JobControl {
+    let id = JobId(u128::from(entropy()) << 64 | u128::from(entropy()));
+    JobControl::new(id, &*job.graph.name)
+}
+
+impl LocalExecutor {
+    /// Runs the job to its end on this thread, and serves what is asked of it through `control`.
+    ///
+    /// # Errors
+    /// As [`Executor::execute`].
+    pub fn run(&self, job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
+        let attempts = Attempts::of(job, self.cancel.narrower(), &self.metrics, control);
+        let result = attempts.and_then(Attempts::run);
+        control.ended(match &result {
+            Ok(_) => JobStatus::Finished,
+            Err(JobError::Cancelled { .. }) => JobStatus::Cancelled,
+            Err(_) => JobStatus::Failed,
+        });
+        result
+    }
+}
+
 impl Executor for LocalExecutor {
     fn execute(&self, job: Job) -> Result<JobResult, JobError> {
-        Attempts::of(&job, &self.cancel, &self.metrics)?.run()
+        self.run(&job, &control_of(&job))
     }
+
+    fn submit(&self, job: Job) -> Result<JobClient, JobError> {
+        let executor = self.clone();
+        beside(control_of(&job), move |control| executor.run(&job, control))
+    }
+}
+
+/// Leads a job on a thread of its own, by `lead`, which runs it to its end.
+///
+/// # Errors
+/// When there is no thread for it.
+pub fn beside(
+    control: JobControl,
+    lead: impl FnOnce(&JobControl) -> Result<JobResult, JobError> + Send + 'static,
+) -> Result<JobClient, JobError> {
+    let (sender, outcome) = sync_channel(1);
+    let led = control.clone();
+    let leading = move || {
+        // Nobody waits for the outcome only when the client was dropped.
+        let _ = sender.send(lead(&led));
+        drop(led);
+    };
+    let thread = thread::Builder::new().name("thalweg-job".to_owned());
+    thread.spawn(leading).map_err(|error| {
+        let what = format!("no thread could be started to lead the job: {error}");
+        JobError::rejected(ErrorKind::Resource, what)
+    })?;
+    Ok(JobClient::new(control, outcome))
 }

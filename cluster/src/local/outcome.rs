@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use thalweg_core::error::ErrorKind;
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
@@ -39,9 +40,13 @@ pub(crate) struct Outcome {
     answers: Vec<CheckpointAnswer>,
     stopped: Vec<TaskReport>,
     failed: Option<Failed>,
+    /// Why the job cannot go on from what it was to be restored from.
+    refused: Option<String>,
     cancelled: bool,
     /// All that sinks prepared is visible.
     committed: bool,
+    /// The savepoint the job ends by.
+    stopped_by: Option<String>,
     /// A shard did not stop.
     left_behind: bool,
     started_ns: u64,
@@ -64,8 +69,10 @@ impl Outcome {
             answers: Vec::new(),
             stopped: Vec::new(),
             failed: None,
+            refused: None,
             cancelled: false,
             committed: false,
+            stopped_by: None,
             left_behind: false,
             started_ns: monotonic_ns(),
             duration: None,
@@ -113,7 +120,8 @@ impl Outcome {
     }
 
     fn is_over(&self) -> bool {
-        self.cancelled || self.failed.is_some() || self.finished.len() == self.expected
+        let ended = self.finished.len() == self.expected || self.stopped_by.is_some();
+        ended || self.cancelled || self.failed.is_some() || self.refused.is_some()
     }
 
     fn take(&mut self, report: Report) {
@@ -122,6 +130,9 @@ impl Outcome {
                 TaskEnd::Finished => self.finished.push(report),
                 TaskEnd::Stopped => self.stopped.push(report),
             },
+            Report::Refused(message) => {
+                self.refused.get_or_insert(message);
+            }
             Report::Checkpoint(answer) => self.answers.push(answer),
             Report::Failed {
                 task,
@@ -181,11 +192,16 @@ impl Outcome {
 
     /// Whether every task has finished and nothing has failed.
     pub(crate) fn is_complete(&self) -> bool {
-        self.finished.len() == self.expected && self.failed.is_none()
+        let finished = self.finished.len() == self.expected;
+        let trouble = self.failed.is_some() || self.refused.is_some();
+        finished && !trouble && self.stopped_by.is_none()
     }
 
     /// What has failed, in words.
     pub(crate) fn failure(&self) -> Option<String> {
+        if let Some(refused) = &self.refused {
+            return Some(refused.clone());
+        }
         let failed = self.failed.as_ref()?;
         Some(format!("{}: {}", failed.task, failed.message))
     }
@@ -208,6 +224,12 @@ impl Outcome {
         self.conclude_committed(deployment)
     }
 
+    /// The job ends by this savepoint, and all output up to it is visible.
+    pub(crate) fn stop_by(&mut self, savepoint: String) {
+        self.stopped_by.get_or_insert(savepoint);
+        self.committed = true;
+    }
+
     /// Everything the sinks prepared was made visible: the job has succeeded, if nothing fails any more.
     pub(crate) fn committed(&mut self) {
         self.committed = true;
@@ -221,8 +243,14 @@ impl Outcome {
     ) -> Result<JobResult, JobError> {
         self.poll();
         let summary = self.summary(deployment);
+        if let Some(message) = self.refused {
+            return Err(JobError::rejected(ErrorKind::Invalid, message));
+        }
         if self.committed && self.failed.is_none() {
-            return Ok(JobResult { summary });
+            return Ok(JobResult {
+                summary,
+                savepoint: self.stopped_by,
+            });
         }
         let summary = Box::new(summary);
         match self.failed {

@@ -6,10 +6,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use thalweg_core::config::{CheckpointingMode, Configuration, options};
+use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
 use thalweg_core::error::ErrorKind;
-use thalweg_core::ids::{AttemptId, JobId};
-use thalweg_core::seam::clock::entropy;
+use thalweg_core::ids::JobId;
 use thalweg_dataflow::checkpoint::RestoredOperator;
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
@@ -28,47 +27,50 @@ const LATEST: &str = "latest";
 
 impl<'j> Coordination<'j> {
     /// The coordination of a job, if it takes checkpoints or begins with one.
-    pub(crate) fn of(job: &'j Job) -> Result<Option<Self>, JobError> {
+    pub(crate) fn of(job: &'j Job, id: JobId) -> Result<Option<Self>, JobError> {
         let configuration = &job.configuration;
-        let settings = settings_of(configuration)?;
-        let named = configuration.get(&options::RECOVERY_PATH);
-        let Some(directory) = &settings.directory else {
-            if settings.interval_ms.is_none() && named.is_none() {
-                return Ok(None);
-            }
-            return Err(refused(
-                "checkpoints need a place: set execution.checkpointing.dir to a directory",
-            ));
-        };
+        let mut settings = settings_of(configuration)?;
         let mut storage = DirectoryStorage::new();
-        let restored = match named.as_deref() {
-            Some(LATEST) => latest(&mut storage, directory)?,
-            Some(_) => match &settings.recovery {
-                Some(at) => Some(find(&mut storage, at).map_err(refused)?),
-                None => None,
-            },
-            None => None,
+        let named = configuration.get(&options::RECOVERY_PATH);
+        let restored = match (named.as_deref(), &settings.recovery, &settings.directory) {
+            (Some(LATEST), _, Some(directory)) => latest(&mut storage, directory)?,
+            (Some(LATEST), _, None) => {
+                return Err(refused(
+                    "execution.state-recovery.path is latest: set execution.checkpointing.dir to the \
+                     directory of all checkpoints",
+                ));
+            }
+            (_, Some(at), _) => Some(find(&mut storage, at).map_err(refused)?),
+            (_, None, _) => None,
         };
-        let id = JobId(u128::from(entropy()) << 64 | u128::from(entropy()));
-        let layout = JobLayout::new(directory, id);
+        let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
+            return Ok(None);
+        };
         make_directory(layout.shared().path())?;
         let takeover = take_over(&mut storage, &layout, settings.retained).map_err(refused)?;
         let named = (id, job.graph.name.clone());
         let coordinator =
             CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
-        Ok(Some(Self::new(job, settings, layout, storage, coordinator)))
+        let lead = (job, id);
+        Ok(Some(Self::new(
+            lead,
+            settings,
+            layout,
+            storage,
+            coordinator,
+        )))
     }
 
     /// What the next attempt begins with.
-    pub(crate) fn beginning(&mut self, attempt: u32) -> Result<Beginning, JobError> {
-        self.attempt = AttemptId(attempt);
+    pub(crate) fn beginning(&mut self, restarts: u32) -> Result<Beginning, JobError> {
+        self.attempt = self.coordinator.attempt(restarts);
         let restored = match self.coordinator.restore_point() {
             Some(point) => Some(self.restore(&point)?),
             None => None,
         };
         Ok(Beginning {
             directory: self.layout.shared().path().to_owned(),
-            attempt,
+            attempt: self.attempt,
             exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce,
             restored,
         })
@@ -89,7 +91,7 @@ impl<'j> Coordination<'j> {
             subtasks: tasks
                 .map(|(task, restore)| (task, operators_of(restore)))
                 .collect(),
-            files: Arc::new(RunDirectory(point.runs.path().to_owned())),
+            files: Arc::new(RunDirectory(point.runs.clone())),
             keeps_files: point.runs == self.layout.shared(),
             allow_unclaimed: self.settings.ignore_unclaimed,
         })
@@ -106,6 +108,30 @@ fn operators_of(restore: TaskRestore) -> Vec<(thalweg_core::ids::OperatorId, Res
         (operator.operator, restored)
     });
     restored.collect()
+}
+
+/// Where a job keeps its checkpoints; none for one that has nothing to do with any. One that is only restored, or
+/// of which only savepoints are taken, gets a place that goes with it.
+fn layout_of(
+    settings: &mut CheckpointSettings,
+    id: JobId,
+    restored: bool,
+) -> Result<Option<JobLayout>, JobError> {
+    if let Some(directory) = &settings.directory {
+        return Ok(Some(JobLayout::new(directory, id)));
+    }
+    if settings.interval_ms.is_some() {
+        return Err(refused(
+            "checkpoints need a place: set execution.checkpointing.dir to a directory",
+        ));
+    }
+    if !restored && settings.savepoints.is_none() {
+        return Ok(None);
+    }
+    settings.retention = CheckpointRetention::NoExternalizedCheckpoints;
+    let passing = std::env::temp_dir().join(format!("thalweg-{id}"));
+    let passing = Location::parse(&passing.to_string_lossy()).map_err(refused)?;
+    Ok(Some(JobLayout::at(passing)))
 }
 
 fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobError> {

@@ -16,6 +16,7 @@
 
 mod align;
 mod answers;
+mod broadcast_cut;
 mod command;
 mod operator_cut;
 mod restored;

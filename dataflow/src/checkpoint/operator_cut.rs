@@ -3,7 +3,7 @@
 //! Owned by the frame of the operator. Invariants: one cut at a time (the frame holds the next barrier until
 //! the last cut is written); the runs of the chain together are the state at the last cut that became
 //! durable; a run belongs to the operator, not to its checkpoint, so one that was written for a checkpoint
-//! that failed elsewhere is part of the next. Lives on one shard's thread.
+//! that failed elsewhere is part of the next; only the run of a savepoint belongs to it alone. Lives on one shard's thread.
 
 use std::io;
 use std::ops::Range;
@@ -18,6 +18,7 @@ use thalweg_state::{
 };
 
 use super::answers::TaskAnswers;
+use super::broadcast_cut::{self, BroadcastCut};
 use super::upload::{Upload, Uploading};
 use crate::task::{BuildContext, BuildError};
 
@@ -40,6 +41,15 @@ pub(crate) trait Remembers: 'static {
     /// # Errors
     /// What the visitor answers.
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
+
+    /// Shows every state that is the same in all subtasks, always in the same order.
+    ///
+    /// # Errors
+    /// What the visitor answers.
+    fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let _ = visitor;
+        Ok(())
+    }
 }
 
 /// How far the cut of an operator is.
@@ -68,11 +78,14 @@ pub(crate) struct OperatorCut {
 /// A cut on its way to the disk.
 struct Work {
     checkpoint: CheckpointId,
+    /// It stands beside the chain of runs and does not become a part of it.
+    copy: bool,
     /// All of its states are full.
     full: bool,
     /// Some of its states are.
     any_full: bool,
     file: String,
+    broadcast: BroadcastCut,
     /// When its first rows were written.
     begun_ns: Option<u64>,
     /// None once all rows are in.
@@ -95,7 +108,9 @@ impl OperatorCut {
         let mut chain = Vec::new();
         if let Some((restored, from)) = context.restored(place) {
             let given = restored.give_back(&from.runs, |visitor| operator.visit_states(visitor));
-            given.map_err(|refusal| context.refused(&context.operator_name(place), refusal))?;
+            given.map_err(|refusal| context.state_refused(place, refusal))?;
+            broadcast_cut::give_back(operator, &from.parts, restored.allow_unclaimed)
+                .map_err(|refusal| context.state_refused(place, refusal))?;
             if restored.keeps_files {
                 chain = from.runs.clone();
             }
@@ -135,6 +150,7 @@ impl OperatorCut {
             return Ok(());
         };
         let kind = self.kind_of(barrier.kind);
+        let copy = kind == CutKind::Copy;
         let mut freezer = Freezer {
             epoch: Epoch(barrier.checkpoint.0),
             kind,
@@ -148,7 +164,8 @@ impl OperatorCut {
         if let Some(refused) = freezer.refused {
             return Err(refused.into());
         }
-        if freezer.states == 0 {
+        let broadcast = BroadcastCut::freeze(operator, Epoch(barrier.checkpoint.0), kind)?;
+        if freezer.states == 0 && broadcast.is_empty() {
             return Ok(());
         }
         let (checkpoint, subtask) = (barrier.checkpoint, self.answers.subtask());
@@ -156,8 +173,10 @@ impl OperatorCut {
         self.answers.open_piece(checkpoint);
         self.work = Some(Work {
             checkpoint,
+            copy,
             full: freezer.full,
             any_full: freezer.any_full,
+            broadcast,
             begun_ns: None,
             writer: Some(freezer.writer),
             state: 0,
@@ -171,8 +190,10 @@ impl OperatorCut {
 
     /// What this cut has to write. A chain whose changes outgrew what they change is begun anew.
     fn kind_of(&self, barrier: BarrierKind) -> CutKind {
-        if barrier == BarrierKind::Everything {
-            return CutKind::Everything;
+        match barrier {
+            BarrierKind::Everything => return CutKind::Everything,
+            BarrierKind::Copy => return CutKind::Copy,
+            BarrierKind::Changes => {}
         }
         let (whole, changes): (Vec<_>, Vec<_>) = self.chain.iter().partition(|run| run.full);
         let rows = |runs: Vec<&RunHandle>| runs.iter().map(|run| run.rows).sum::<u64>();
@@ -225,16 +246,27 @@ impl OperatorCut {
             full: work.full,
         });
         let bytes = run.as_ref().map_or(0, |run| run.bytes);
-        if work.full {
-            self.chain.clear();
-        }
-        self.chain.splice(0..0, run);
-        let runs = self.chain.clone();
+        let runs = match work.copy {
+            true => run.into_iter().collect(),
+            false => self.chain_with(run, work.full),
+        };
         let now = context.reactor().now();
         let took = now.saturating_sub(work.begun_ns.unwrap_or(now));
+        for part in work.broadcast.into_parts() {
+            self.answers.add_part(work.checkpoint, self.place, part);
+        }
         self.answers
             .add_runs(work.checkpoint, self.place, runs, bytes, took);
         self.answers.close_piece(work.checkpoint);
+    }
+
+    /// The chain with one more run, which may make all older ones needless.
+    fn chain_with(&mut self, run: Option<RunHandle>, full: bool) -> Vec<RunHandle> {
+        if full {
+            self.chain.clear();
+        }
+        self.chain.splice(0..0, run);
+        self.chain.clone()
     }
 
     /// The cut cannot be written: what was in it counts as changed again.
@@ -246,10 +278,12 @@ impl OperatorCut {
         let Some(work) = self.work.take() else {
             return Ok(());
         };
-        operator.visit_states(&mut |_: &StateDescriptor, state: &mut dyn Snapshot| {
+        let mut failed = |_: &StateDescriptor, state: &mut dyn Snapshot| {
             state.cut_failed();
             Ok(())
-        })?;
+        };
+        operator.visit_states(&mut failed)?;
+        operator.visit_broadcast(&mut failed)?;
         let reason = format!("the state file {} could not be written: {error}", work.file);
         self.answers.decline(work.checkpoint, reason);
         self.answers.close_piece(work.checkpoint);
@@ -274,6 +308,11 @@ impl Work {
         let now = context.reactor().now();
         self.begun_ns.get_or_insert(now);
         let until = now.saturating_add(SHARE_NS);
+        while self.broadcast.emit(operator)? == Scan::More {
+            if context.reactor().now() >= until {
+                return Ok(Scan::More);
+            }
+        }
         while let Some(writer) = &mut self.writer {
             if self.upload.is_full() {
                 return Ok(Scan::More);

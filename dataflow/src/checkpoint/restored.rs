@@ -9,8 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use thalweg_core::ids::OperatorId;
-use thalweg_state::run::{Clip, ReadAt, RunReader, StateNumber};
-use thalweg_state::{OperatorPart, RunHandle, Snapshot, StateDescriptor, StateError, StateVisitor};
+use thalweg_state::run::{Clip, CountingRun, ReadAt, RunReader, counting};
+use thalweg_state::{
+    Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor, StateError, StateVisitor,
+};
 
 /// Opens the files of a copy.
 pub trait RunFiles {
@@ -138,93 +140,84 @@ impl StateVisitor for Giver<'_> {
 impl Giver<'_> {
     /// Oldest first, and in each run what is gone before what is there.
     fn give(&self, descriptor: &StateDescriptor, state: &mut dyn Snapshot) -> Result<(), String> {
-        for (run, number, groups) in self.runs_of(descriptor)?.into_iter().rev() {
-            for groups in groups {
-                let clip = || Clip::all().of_state(number).within(groups.clone());
-                for clip in [clip().tombstones(), clip().puts()] {
-                    let mut walk = run.walk(clip);
-                    while let Some((_, row)) = walk.next_row().map_err(|error| error.to_string())? {
-                        let restored = state.restore(row);
-                        restored.map_err(|error| in_file(descriptor, run.file(), &error))?;
-                    }
+        let runs: Vec<_> = (self.runs.iter())
+            .map(|(run, groups)| CountingRun {
+                run,
+                groups: groups.clone(),
+            })
+            .collect();
+        let (parts, _) = counting(&runs, descriptor.name());
+        let ages = descriptor.ttl().is_some();
+        let mut migration = None::<Option<&Migration>>;
+        for part in parts.into_iter().rev() {
+            let run = &self.runs[part.run].0;
+            let header = &run.states()[usize::from(part.state.0)];
+            let found = described(&header.descriptor, descriptor, run.file())?;
+            let by = descriptor.restores_from(&found);
+            let by = by.map_err(|error| format!("{error} (in {})", run.file()))?;
+            match migration {
+                None => migration = Some(by),
+                Some(before) if before == by => {}
+                Some(_) => {
+                    let name = descriptor.name();
+                    return Err(format!(
+                        "the copy holds state '{name}' in values of several types"
+                    ));
+                }
+            }
+            let clip = || {
+                let of_state = Clip::all().of_state(part.state);
+                of_state.within(part.groups.clone())
+            };
+            for clip in [clip().tombstones(), clip().puts()] {
+                let mut walk = run.walk(clip);
+                while let Some((_, row)) = walk.next_row().map_err(|error| error.to_string())? {
+                    let restored = match by {
+                        None => state.restore(row),
+                        Some(by) => restore_by(by, ages, row, state),
+                    };
+                    restored.map_err(|error| in_file(descriptor, run.file(), &error))?;
                 }
             }
         }
-        state.restored().map_err(|error| error.to_string())?;
-        if !self.keeps_files {
+        let migration = migration.flatten();
+        let restored = match migration {
+            None => state.restored(),
+            Some(migration) => state.restored_by(migration, ages),
+        };
+        restored.map_err(|error| error.to_string())?;
+        // What was written before holds values as they were: no later cut builds on it.
+        if !self.keeps_files || migration.is_some() {
             state.forget_copies();
         }
         Ok(())
     }
-
-    /// The runs that count for a state, newest first, each with the key groups for which it does: those that
-    /// no newer run holds in full.
-    fn runs_of(&self, descriptor: &StateDescriptor) -> Result<Vec<Counting<'_>>, String> {
-        let mut counting = Vec::new();
-        let mut decided: Vec<Range<u16>> = Vec::new();
-        for (run, groups) in &self.runs {
-            let Some(number) = run.state(descriptor.name()) else {
-                continue;
-            };
-            let header = &run.states()[usize::from(number.0)];
-            check_descriptor(descriptor, &header.descriptor, run.file())?;
-            counting.push((run, number, without(groups, &decided)));
-            if header.full {
-                decided.push(groups.clone());
-            }
-        }
-        Ok(counting)
-    }
-}
-
-/// A run, the number of a state in it, and the key groups for which it counts.
-type Counting<'g> = (&'g RunReader<&'g dyn ReadAt>, StateNumber, Vec<Range<u16>>);
-
-/// What is left of a range without others.
-fn without(range: &Range<u16>, others: &[Range<u16>]) -> Vec<Range<u16>> {
-    let mut left = vec![range.clone()];
-    for other in others {
-        let parts = left.into_iter().flat_map(|part| {
-            let before = part.start..part.end.min(other.start);
-            let behind = part.start.max(other.end)..part.end;
-            [before, behind]
-        });
-        left = parts.filter(|part| !part.is_empty()).collect();
-    }
-    left
 }
 
 fn in_file(descriptor: &StateDescriptor, file: &str, error: &StateError) -> String {
     format!("state '{}' from {file}: {error}", descriptor.name())
 }
 
-/// Refuses rows of other types than those that are declared.
-fn check_descriptor(
-    declared: &StateDescriptor,
+/// Under which declaration the rows of a state were written.
+fn described(
     mut found: &[u8],
+    declared: &StateDescriptor,
     file: &str,
-) -> Result<(), String> {
+) -> Result<StateDescriptor, String> {
     let name = declared.name();
-    let found = StateDescriptor::decode(&mut found)
-        .map_err(|error| format!("the description of state '{name}' in {file}: {error}"))?;
-    let checked = found.check_restore(declared);
-    checked.map_err(|error| format!("{error} (in {file})"))
+    StateDescriptor::decode(&mut found)
+        .map_err(|error| format!("the description of state '{name}' in {file}: {error}"))
 }
 
-#[cfg(test)]
-#[allow(
-    clippy::single_range_in_vec_init,
-    reason = "lists of ranges are what is tried"
-)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_newer_runs_decided_is_left_out() {
-        assert_eq!(without(&(0..10), &[]), [0..10]);
-        assert_eq!(without(&(0..10), &[3..5]), [0..3, 5..10]);
-        assert_eq!(without(&(0..10), &[3..5, 4..8, 0..1]), [1..3, 8..10]);
-        assert_eq!(without(&(4..6), &[0..10]), Vec::<Range<u16>>::new());
-        assert_eq!(without(&(4..6), &[0..4, 6..9]), [4..6]);
-    }
+/// Takes a row back whose value was of another type.
+fn restore_by(
+    migration: &Migration,
+    ages: bool,
+    row: Row<'_>,
+    state: &mut dyn Snapshot,
+) -> Result<(), StateError> {
+    let value = row.value.map(|value| migration.convert(value, ages));
+    let value = value.transpose()?;
+    let value = value.as_deref();
+    state.restore(Row { value, ..row })
 }

@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::metrics::MetricGroup;
-use thalweg_memory::record::{Key, RecordKey};
-use thalweg_state::{KeyedBackend, KeyedContext, StateDescriptor, StateError};
+use thalweg_memory::record::{Key, Record, RecordKey};
+use thalweg_state::{KeyedBackend, KeyedContext, Redistribution, StateDescriptor, StateError};
+
+use super::subtask_list::{SubtaskList, SubtaskLists};
 
 use crate::task::{BuildContext, SubtaskInfo, TaskCounters};
 use crate::time::{TaskClock, TimerService, TimerTable};
@@ -42,6 +44,7 @@ pub struct OpenContext<K: Key = ()> {
     counters: TaskCounters,
     metrics: MetricGroup,
     backend: Option<KeyedBackend<K>>,
+    lists: Option<SubtaskLists>,
     refused: RefCell<Vec<String>>,
 }
 
@@ -57,8 +60,15 @@ impl<K: Key> OpenContext<K> {
             counters: context.counters(),
             metrics: context.user_metrics(operator),
             backend,
+            lists: None,
             refused: RefCell::default(),
         }
+    }
+
+    /// The same, for a function that may declare lists of its subtask.
+    pub(crate) fn with_lists(mut self, lists: &SubtaskLists) -> Self {
+        self.lists = Some(lists.clone());
+        self
     }
 
     /// The subtask's place in its job.
@@ -131,6 +141,36 @@ impl<K: Key> OpenContext<K> {
                 }
             }
         }
+    }
+}
+
+impl OpenContext<()> {
+    /// Declares a list that belongs to the subtask and to no key, part of checkpoints. When the parallelism changes
+    /// its elements are dealt out over the new subtasks. For a few elements: the list is copied whole.
+    ///
+    /// Two lists of one operator cannot have the same name: the job then fails at its start, and the message gives it.
+    pub fn list_of_subtask<V: Record>(&mut self, name: &str) -> SubtaskList<V> {
+        self.declare_list(name, Redistribution::Split)
+    }
+
+    /// The same, but every subtask begins with the elements of all, and keeps which it wants.
+    pub fn union_of_subtasks<V: Record>(&mut self, name: &str) -> SubtaskList<V> {
+        self.declare_list(name, Redistribution::Union)
+    }
+
+    fn declare_list<V: Record>(&mut self, name: &str, how: Redistribution) -> SubtaskList<V> {
+        let declared = match &self.lists {
+            Some(lists) => lists.declare(name, how),
+            None => Err(format!(
+                "the list '{name}' is declared where there are none: only functions that read one stream without \
+                 key have lists of their subtask"
+            )),
+        };
+        declared.unwrap_or_else(|refusal| {
+            self.refuse(refusal);
+            // The job will not start; the function still needs a handle to be built with.
+            SubtaskList::default()
+        })
     }
 }
 

@@ -4,10 +4,13 @@ mod collector;
 mod context;
 mod error;
 mod states;
+mod subtask_list;
 
 pub use collector::{Collector, OutputTag};
 pub use context::{Accumulator, OpenContext, ProcessContext};
 pub use error::FunctionError;
+pub(crate) use subtask_list::ListsOfStage;
+pub use subtask_list::SubtaskList;
 /// What functions remember.
 pub use thalweg_state::{
     AggregatingState, Aggregation, BroadcastState, ListElements, ListState, MapState,

@@ -373,7 +373,9 @@ impl<O, N> Frame<O, N> {
             !self.held.front().is_some_and(behind),
             "the barrier is first"
         );
-        if self.passed > Timestamp::MIN {
+        // The last watermark of all is not remembered: a job that was drained, and goes on nevertheless, must
+        // not take what comes then for late.
+        if self.passed > Timestamp::MIN && self.passed < Timestamp::MAX {
             let part = OperatorPart {
                 name: WATERMARK.to_owned(),
                 redistribution: Redistribution::Union,

@@ -12,15 +12,18 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, Wire};
+use thalweg_network::Event;
 use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
 
 use super::frame::Lifecycle;
-use super::{KeyedOperator, OpenKeyed, pass_on_but_mark};
+use super::{KeyedOperator, OpenKeyed};
 use crate::checkpoint::Remembers;
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe};
-use crate::task::{BuildContext, BuildError, Failure, Head, Push, SideOutputs};
+use crate::task::{
+    BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, SideOutputs, Stage,
+};
 
 impl<K, T, S, I> KeyedStream<K, T, S, I>
 where
@@ -245,11 +248,14 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let mut opening = OpenContext::new(&name, context, None);
+        let lists = ListsOfStage::of(context, self.place);
+        let opening = OpenContext::new(&name, context, None);
+        let mut opening = opening.with_lists(lists.lists());
         let function = (self.open)(&mut opening);
         opening
             .finish()
             .map_err(|refusal| context.refused(&name, refusal))?;
+        lists.check(context)?;
         let stage = ProcessStage {
             view: ProcessContext::new(&name, context, None),
             name: name.into(),
@@ -257,6 +263,7 @@ where
             next,
             side: context.side(),
             failure: context.failure(),
+            lists,
             out: PhantomData,
         };
         self.pipe.build(stage, context)
@@ -270,6 +277,7 @@ struct ProcessStage<G, U, N> {
     next: N,
     side: Rc<SideOutputs>,
     failure: Failure,
+    lists: ListsOfStage,
     out: PhantomData<fn() -> U>,
 }
 
@@ -304,5 +312,20 @@ where
         self.next.mark(mark);
     }
 
-    pass_on_but_mark!();
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.next.ready()
+    }
+
+    fn event(&mut self, event: Event) {
+        self.lists.event(event);
+        self.next.event(event);
+    }
+
+    fn end_turn(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
+        if turn.input() == InputStatus::Ended {
+            self.lists.leave();
+        }
+        self.next.end_turn(turn)
+    }
 }

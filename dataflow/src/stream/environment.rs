@@ -9,7 +9,7 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::key_group::MaxParallelism;
 
 use super::{DataStream, Draft, RuntimeMode, SourcePipe};
-use crate::executor::{Executor, JobError, JobResult};
+use crate::executor::{Executor, JobClient, JobError, JobResult};
 use crate::graph::{EdgeDescription, EdgeRole, Job, JobGraph, LogicalGraph, PlanSettings};
 use crate::source::Source;
 use crate::time::{GeneratorTemplate, TimedSourcePipe, TimestampAssigner, WatermarkStrategy};
@@ -122,6 +122,28 @@ impl Environment {
     pub fn execute(&self, name: &str) -> Result<JobResult, JobError> {
         let job = self.job(name)?;
         self.executor.execute(job)
+    }
+
+    /// Starts the program under this name and answers a client of the running job at once. The environment
+    /// is empty afterwards and may be given another program.
+    ///
+    /// The client is waited for before `main` returns: a local job ends with its process.
+    ///
+    /// ```no_run
+    /// # fn run(environment: &thalweg_dataflow::Environment) -> Result<(), Box<dyn std::error::Error>> {
+    /// let job = environment.execute_async("counts")?;
+    /// let savepoint = job.stop_with_savepoint(Some("/var/savepoints"), false)?;
+    /// println!("go on from {savepoint}");
+    /// job.wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Why the job could not start. What happens to it later is answered by its client.
+    pub fn execute_async(&self, name: &str) -> Result<JobClient, JobError> {
+        let job = self.job(name)?;
+        self.executor.submit(job)
     }
 
     pub(crate) fn job(&self, name: &str) -> Result<Job, JobError> {

@@ -41,6 +41,14 @@ pub enum BuildError {
         /// What, where and how to mend it.
         message: String,
     },
+    /// What the job is restored from does not fit the program: another attempt would be refused too.
+    #[error("{operator}: {message}")]
+    State {
+        /// The operator whose state does not fit.
+        operator: String,
+        /// What, where and how to mend it.
+        message: String,
+    },
     /// The deployer did not provide what the plan names: a defect of the engine.
     #[error("the deployer of {vertex} left out {what}; this is a defect of the engine")]
     Missing {
@@ -291,10 +299,9 @@ impl BuildContext {
         let mut saved = SavedRecord::new();
         let splits = items.iter().map(|item| saved.revive(item)).collect();
         let splits: Result<Vec<S>, _> = splits;
-        splits.map(Some).map_err(|error| {
-            let name = self.operator_name(place);
-            self.refused(&name, format!("a restored position: {error}"))
-        })
+        splits
+            .map(Some)
+            .map_err(|error| self.state_refused(place, format!("a restored position: {error}")))
     }
 
     /// The splits of the source at the head: those it still had to read, if the job is restored.
@@ -329,6 +336,14 @@ impl BuildContext {
         BuildError::Operator {
             operator: format!("{operator} in {}", self.info.task_name()),
             message: error.to_string(),
+        }
+    }
+
+    /// A restored state that does not fit the operator at this place, as a build error.
+    pub(crate) fn state_refused(&self, place: usize, refusal: impl ToString) -> BuildError {
+        BuildError::State {
+            operator: format!("{} in {}", self.operator_name(place), self.info.task_name()),
+            message: refusal.to_string(),
         }
     }
 

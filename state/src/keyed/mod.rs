@@ -29,7 +29,7 @@ pub use value::ValueState;
 pub(crate) use aging::{Aging, Expiring, Lasting, ProcessingClock};
 pub(crate) use cells::Cells;
 pub(crate) use held::{Held, Kept, Tables};
-pub(crate) use list::ListChunks;
+pub(crate) use list::{ListChunks, elements_of_part};
 pub(crate) use map::MapEntries;
 pub(crate) use shared::SharedTable;
 pub(crate) use values::Values;

@@ -106,7 +106,7 @@ impl<'r, R: ReadAt> Merge<'r, R> {
         while let Some(state) = self.states.last() {
             let walk = self
                 .walk
-                .get_or_insert_with(|| open(&self.runs, &state.parts));
+                .get_or_insert_with(|| SortedWalk::over(&self.runs, &state.parts));
             let mut rows = self.writer.rows_of(state.number)?;
             while let Some(row) = walk.next_row()? {
                 let gone = row.is_tombstone() || expired(&state.header, &row);
@@ -150,15 +150,6 @@ impl<'r, R: ReadAt> Merge<'r, R> {
         }
         self.writer.finish()
     }
-}
-
-fn open<'r, R: ReadAt>(runs: &[CountingRun<'r, R>], parts: &[Part]) -> SortedWalk<'r, R> {
-    let mut walk = SortedWalk::new();
-    for Part { run, state, groups } in parts {
-        walk.add(*run, runs[*run].run, *state, groups.clone());
-    }
-    walk.arrange();
-    walk
 }
 
 /// The smallest range that holds the groups of all runs.

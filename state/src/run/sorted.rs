@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::error::RunError;
 use super::order::StateNumber;
 use super::reader::RunReader;
+use super::rule::{CountingRun, Part};
 use super::source::ReadAt;
 use super::walk::{Clip, RunWalk};
 use crate::snapshot::Row;
@@ -92,7 +93,19 @@ impl<R: ReadAt> RunReader<R> {
 }
 
 impl<'r, R: ReadAt> SortedWalk<'r, R> {
-    pub(crate) fn new() -> Self {
+    /// Walks over the rows of one state that count, as [`counting`](super::counting) says, in order: of one
+    /// address the newest.
+    #[must_use]
+    pub fn over(runs: &[CountingRun<'r, R>], parts: &[Part]) -> Self {
+        let mut walk = SortedWalk::new();
+        for Part { run, state, groups } in parts {
+            walk.add(*run, runs[*run].run, *state, groups.clone());
+        }
+        walk.arrange();
+        walk
+    }
+
+    fn new() -> Self {
         SortedWalk {
             closed: Vec::new(),
             open: BinaryHeap::new(),
@@ -105,13 +118,7 @@ impl<'r, R: ReadAt> SortedWalk<'r, R> {
     }
 
     /// Adds rows of a run; `age` is 0 for the newest.
-    pub(crate) fn add(
-        &mut self,
-        age: usize,
-        run: &'r RunReader<R>,
-        state: StateNumber,
-        groups: Range<u16>,
-    ) {
+    fn add(&mut self, age: usize, run: &'r RunReader<R>, state: StateNumber, groups: Range<u16>) {
         let clip = Clip::all().of_state(state).within(groups);
         for (section, entry) in run.sections().iter().enumerate() {
             let Some(extent) = entry.extent(state.0).filter(|it| clip.meets(it)) else {
@@ -136,7 +143,7 @@ impl<'r, R: ReadAt> SortedWalk<'r, R> {
     }
 
     /// To be called when all is added.
-    pub(crate) fn arrange(&mut self) {
+    fn arrange(&mut self) {
         self.closed.sort_by(|one, other| other.from.cmp(&one.from));
     }
 

@@ -20,6 +20,7 @@ use thalweg_core::Epoch;
 use super::row::{Row, RowSink};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
+use crate::migration::Migration;
 use crate::table::Scan;
 
 /// What a cut must write.
@@ -84,6 +85,16 @@ pub trait Snapshot {
     /// When there is no memory for what is made out of the rows.
     fn restored(&mut self) -> Result<(), StateError> {
         Ok(())
+    }
+
+    /// All rows are back, their values made what they are now by `migration`; `ages` says whether the state
+    /// has a time to live. Called instead of [`Snapshot::restored`].
+    ///
+    /// # Errors
+    /// As there.
+    fn restored_by(&mut self, migration: &Migration, ages: bool) -> Result<(), StateError> {
+        let _ = (migration, ages);
+        self.restored()
     }
 
     /// The copy that rows were taken back from will not be kept: the next cut writes everything.

@@ -132,6 +132,7 @@ impl StateDescriptor {
             value_type,
             version,
             ttl,
+            migrations: Vec::new(),
         })
     }
 }

@@ -6,17 +6,22 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::Found;
+use thalweg_cluster::checkpoint::home::keys::{StateKeys, keys};
 use thalweg_cluster::checkpoint::home::verify::{RunContent, content};
 use thalweg_cluster::checkpoint::metadata::{OperatorState, SubtaskState, VertexState};
+use thalweg_core::ids::OperatorId;
 
 use super::Output;
-use super::text::{date, size};
 use crate::command::print;
+use crate::command::text::{date, size};
 
 /// What each run file says about itself, or why it does not.
 type Contents = BTreeMap<String, Result<RunContent, String>>;
 
-/// Prints the metadata and what the run files say they hold; of the files nothing else is read.
+/// The states of each operator with their keys, or why they could not be counted.
+type Counts = BTreeMap<OperatorId, Result<Vec<StateKeys>, String>>;
+
+/// Prints the metadata and what the run files hold: all rows are read, to count keys.
 pub(super) fn inspect(found: &Found, output: Output) -> Result<ExitCode, Failure> {
     let files = found.metadata.files().into_keys();
     let contents: Contents = files
@@ -25,18 +30,27 @@ pub(super) fn inspect(found: &Found, output: Output) -> Result<ExitCode, Failure
             (file.to_owned(), said.map_err(|problem| problem.to_string()))
         })
         .collect();
+    let operators = found.metadata.operators();
+    let counts: Counts = operators
+        .map(|(_, operator)| {
+            let counted = keys(found, operator);
+            let counted = counted.map_err(|problem| problem.to_string());
+            (operator.operator, counted)
+        })
+        .collect();
     match output {
-        Output::Text => print(&text(found, &contents))?,
-        Output::Json => print(&page(found, &contents))?,
+        Output::Text => print(&text(found, &contents, &counts))?,
+        Output::Json => print(&page(found, &contents, &counts))?,
     }
-    Ok(if contents.values().all(Result::is_ok) {
+    let whole = contents.values().all(Result::is_ok) && counts.values().all(Result::is_ok);
+    Ok(if whole {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn text(found: &Found, contents: &Contents) -> String {
+fn text(found: &Found, contents: &Contents, counts: &Counts) -> String {
     let metadata = &found.metadata;
     let mut text = format!(
         "{} {} of job {} ({})\n  in       {}\n  started  {}\n  runs     {} files, {}, in {}\n  sinks    {} \
@@ -55,7 +69,7 @@ fn text(found: &Found, contents: &Contents) -> String {
     for vertex in &metadata.vertices {
         text.push_str(&vertex_text(vertex));
         for operator in &vertex.operators {
-            text.push_str(&operator_text(operator, contents));
+            text.push_str(&operator_text(operator, contents, counts));
         }
     }
     text
@@ -73,7 +87,7 @@ fn vertex_text(vertex: &VertexState) -> String {
     )
 }
 
-fn operator_text(operator: &OperatorState, contents: &Contents) -> String {
+fn operator_text(operator: &OperatorState, contents: &Contents, counts: &Counts) -> String {
     let nothing = if operator.subtasks.is_empty() {
         ": no state"
     } else {
@@ -81,14 +95,13 @@ fn operator_text(operator: &OperatorState, contents: &Contents) -> String {
     };
     let mut text = format!("  {} ({}){nothing}\n", operator.name, operator.operator);
     for (name, description) in states(operator, contents) {
-        text.push_str(&format!(
-            "    {}\n",
-            if description.is_empty() {
-                name
-            } else {
-                description
-            }
-        ));
+        let counted = keys_text(counts.get(&operator.operator), &name);
+        let said = if description.is_empty() {
+            name
+        } else {
+            description
+        };
+        text.push_str(&format!("    {said}{counted}\n"));
     }
     for subtask in &operator.subtasks {
         let rows: u64 = subtask.runs.iter().map(|run| run.rows).sum();
@@ -118,6 +131,20 @@ fn operator_text(operator: &OperatorState, contents: &Contents) -> String {
     text
 }
 
+/// How many keys a state has, or why nobody knows.
+fn keys_text(counts: Option<&Result<Vec<StateKeys>, String>>, name: &str) -> String {
+    let states = match counts {
+        Some(Ok(states)) => states,
+        Some(Err(problem)) => return format!(": {problem}"),
+        None => return String::new(),
+    };
+    match states.iter().find(|state| state.name == name) {
+        Some(state) if state.entries == state.keys => format!(": {} keys", state.keys),
+        Some(state) => format!(": {} keys with {} entries", state.keys, state.entries),
+        None => String::new(),
+    }
+}
+
 fn parts_text(subtask: &SubtaskState) -> String {
     let parts = subtask.parts.iter().map(|part| {
         let bytes: usize = part.items.iter().map(Vec::len).sum();
@@ -141,7 +168,7 @@ fn states(operator: &OperatorState, contents: &Contents) -> BTreeMap<String, Str
         .collect()
 }
 
-fn page(found: &Found, contents: &Contents) -> String {
+fn page(found: &Found, contents: &Contents, counts: &Counts) -> String {
     let metadata = &found.metadata;
     let vertices = metadata.vertices.iter().map(|vertex| {
         json!({
@@ -149,7 +176,9 @@ fn page(found: &Found, contents: &Contents) -> String {
             "parallelism": vertex.parallelism,
             "maxParallelism": vertex.max_parallelism,
             "finishedSubtasks": vertex.finished,
-            "operators": Value::from_iter(vertex.operators.iter().map(|it| operator_page(it, contents))),
+            "operators": Value::from_iter(
+                (vertex.operators.iter()).map(|it| operator_page(it, contents, counts)),
+            ),
         })
     });
     let page = json!({
@@ -167,7 +196,7 @@ fn page(found: &Found, contents: &Contents) -> String {
     format!("{page:#}\n")
 }
 
-fn operator_page(operator: &OperatorState, contents: &Contents) -> Value {
+fn operator_page(operator: &OperatorState, contents: &Contents, counts: &Counts) -> Value {
     let subtasks = operator.subtasks.iter().map(|subtask| {
         let runs = subtask.runs.iter().map(|run| {
             json!({
@@ -190,10 +219,20 @@ fn operator_page(operator: &OperatorState, contents: &Contents) -> Value {
             "parts": Value::from_iter(parts),
         })
     });
+    let counted = counts
+        .get(&operator.operator)
+        .and_then(|it| it.as_ref().ok());
+    let keys: serde_json::Map<String, Value> = (counted.into_iter().flatten())
+        .map(|state| {
+            let counts = json!({ "keys": state.keys, "entries": state.entries });
+            (state.name.clone(), counts)
+        })
+        .collect();
     json!({
         "id": operator.operator.to_string(),
         "name": operator.name,
         "states": Value::from_iter(states(operator, contents).into_values()),
+        "keys": keys,
         "subtasks": Value::from_iter(subtasks),
     })
 }

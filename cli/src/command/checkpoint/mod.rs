@@ -3,7 +3,6 @@
 //! Nothing is changed. Invariant: exit code 0 only if what was looked at can be used.
 
 mod inspect;
-mod text;
 mod verify;
 
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ pub(crate) struct Checkpoint {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List what it holds: operators, states, runs, sizes, rows
+    /// List what it holds: operators, states, keys, runs, sizes, rows
     Inspect(Place),
     /// Read and check every byte of it
     Verify(Place),

@@ -8,8 +8,8 @@ use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::verify::{files, verify as verify_run};
 
 use super::Output;
-use super::text::size;
 use crate::command::print;
+use crate::command::text::size;
 
 /// Checks all files. The metadata has been checked when it was found.
 pub(super) fn verify(found: &Found, output: Output) -> Result<ExitCode, Failure> {

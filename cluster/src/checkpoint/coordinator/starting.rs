@@ -83,7 +83,7 @@ impl CheckpointCoordinator {
                 self.stopping |= stop.is_some();
                 out.push(Output::Trigger {
                     checkpoint: pending.checkpoint,
-                    full: pending.full,
+                    kind: pending.kind(),
                     stop,
                     tasks: pending.awaited().clone(),
                 });

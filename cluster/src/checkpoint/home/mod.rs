@@ -5,6 +5,7 @@
 //! | [`layout`] | the names in it |
 //! | [`mod@pointer`] | which checkpoint is the newest |
 //! | [`mod@find`] | reading a checkpoint |
+//! | [`mod@keys`] | how many keys its states hold |
 //! | [`takeover`] | becoming the one who leads the job's checkpoints |
 //! | [`mod@verify`] | what its run files hold, and whether every byte is right |
 //!
@@ -12,6 +13,7 @@
 //! said by one file that is created and never changed.
 
 pub mod find;
+pub mod keys;
 pub mod layout;
 pub mod pointer;
 pub mod takeover;

@@ -12,7 +12,7 @@ use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
 use thalweg_network::Event;
 
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
 use crate::stream::{DataStream, Pipe};
 use crate::task::{
     BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, SideOutputs, Stage,
@@ -134,11 +134,14 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let mut opening = OpenContext::new(&name, context, None);
+        let lists = ListsOfStage::of(context, self.place);
+        let opening = OpenContext::new(&name, context, None);
+        let mut opening = opening.with_lists(lists.lists());
         let function = (self.open)(&mut opening);
         opening
             .finish()
             .map_err(|refusal| context.refused(&name, refusal))?;
+        lists.check(context)?;
         let stage = FunctionStage {
             view: ProcessContext::new(&name, context, None),
             name: name.into(),
@@ -146,6 +149,7 @@ where
             next,
             side: context.side(),
             failure: context.failure(),
+            lists,
             closed: false,
             out: PhantomData,
         };
@@ -160,6 +164,7 @@ struct FunctionStage<G, U, N> {
     next: N,
     side: Rc<SideOutputs>,
     failure: Failure,
+    lists: ListsOfStage,
     closed: bool,
     out: PhantomData<fn() -> U>,
 }
@@ -211,6 +216,7 @@ where
     }
 
     fn event(&mut self, event: Event) {
+        self.lists.event(event);
         self.next.event(event);
     }
 
@@ -230,6 +236,7 @@ where
         self.call(Timestamp::NONE, |function, _context, out| {
             function.close(out)
         });
+        self.lists.leave();
         self.next.end_turn(turn)
     }
 }

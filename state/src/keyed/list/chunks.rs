@@ -6,6 +6,7 @@
 //! beginning (where the clock was set back, it is hidden one by one). Lives on one shard's thread.
 
 use std::iter::successors;
+use std::ops::ControlFlow;
 
 use thalweg_core::{Epoch, KeyHash};
 use thalweg_memory::{Key, Record};
@@ -15,11 +16,20 @@ use super::super::cells::find_in_slice;
 use super::super::chunk::Chunk;
 use super::super::held::Tables;
 use crate::error::StateError;
+use crate::migration::Migration;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// Bytes of the elements of a full chunk, about.
 const CHUNK_BYTES: usize = 4 << 10;
+/// Chunks that are looked at in one step when lists are laid out anew.
+const LOOK: usize = 1 << 12;
+
+/// Elements of so many bytes in a full chunk.
+pub(crate) const fn elements_of_part(bytes: usize) -> u64 {
+    let fit = CHUNK_BYTES / if bytes == 0 { 1 } else { bytes };
+    if fit < 16 { 16 } else { fit as u64 }
+}
 
 /// First number in the list, first number behind it (both only in the first chunk), elements.
 type Elements<E> = (u64, u64, Vec<E>);
@@ -33,11 +43,7 @@ pub(crate) struct ListChunks<K: Key, V: Record, N: Namespace, A: Aging<V>> {
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
     /// Elements of a full chunk.
-    const FULL: u64 = {
-        let size = size_of::<A::Kept>();
-        let fit = CHUNK_BYTES / if size == 0 { 1 } else { size };
-        if fit < 16 { 16 } else { fit as u64 }
-    };
+    const FULL: u64 = elements_of_part(size_of::<A::Kept>());
 
     pub(crate) fn new(table: KeyedTable<K, Elements<A::Kept>, Chunk<N>>, aging: A) -> Self {
         ListChunks {
@@ -246,6 +252,53 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         numbers.map_or(0, |(from, to)| to - from)
     }
 
+    /// Elements were of another size, and so many in a full chunk: lays all lists out as they are now.
+    fn chunk_anew(&mut self, was: u64) -> Result<(), StateError> {
+        let mut lists = Vec::new();
+        let mut cursor = ScanCursor::new();
+        loop {
+            let scanned = self.table.scan(&mut cursor, LOOK, |entry| {
+                if entry.namespace.number == 0 {
+                    lists.push((K::store(&entry.key), entry.namespace.namespace));
+                }
+                ControlFlow::Continue(())
+            })?;
+            if scanned == Scan::Done {
+                break;
+            }
+        }
+        for (key, namespace) in lists {
+            let key = K::lend(&key);
+            self.list_anew(K::hash(&key), &key, &namespace, was)?;
+        }
+        Ok(())
+    }
+
+    fn list_anew(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        was: u64,
+    ) -> Result<(), StateError> {
+        let Some((from, to)) = self.numbers(hash, key, namespace) else {
+            return Ok(());
+        };
+        let mut elements = Vec::new();
+        for chunk in from / was..=to.saturating_sub(1) / was {
+            let taken = (self.table).remove_in(hash, key, &Chunk::of(namespace, chunk));
+            let before = from.saturating_sub(chunk * was) as usize;
+            let behind = to.saturating_sub(chunk * was).min(was) as usize;
+            let taken = taken.into_iter().flat_map(|taken| taken.2);
+            elements.extend(taken.take(behind).skip(before));
+        }
+        self.table.remove_in(hash, key, &Chunk::first(namespace));
+        for element in elements {
+            self.add_kept(hash, key, namespace, element)?;
+        }
+        Ok(())
+    }
+
     /// Moves the elements of another namespace behind those of this one, as old as they are.
     pub(super) fn merge(
         &mut self,
@@ -324,6 +377,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
+    }
+
+    fn restored_by(&mut self, migration: &Migration, ages: bool) -> Result<(), StateError> {
+        self.chunk_anew(migration.part(ages))
     }
 
     fn forget_copies(&mut self) {

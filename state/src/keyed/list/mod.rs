@@ -19,7 +19,7 @@ use super::held::{Kept, on_tables};
 use crate::error::StateError;
 use crate::table::Namespace;
 
-pub(crate) use chunks::ListChunks;
+pub(crate) use chunks::{ListChunks, elements_of_part};
 pub use elements::ListElements;
 use elements::Part;
 

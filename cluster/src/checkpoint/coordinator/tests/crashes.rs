@@ -23,9 +23,9 @@ fn work(rig: &mut Rig) {
                 request: RequestId(1),
                 wanted: Wanted::Savepoint { directory },
             });
-            let (savepoint, full, _) = rig.triggered();
-            rig.answer(0, savepoint, full);
-            rig.answer(1, savepoint, full);
+            let (savepoint, kind, _) = rig.triggered();
+            rig.answer(0, savepoint, kind);
+            rig.answer(1, savepoint, kind);
         }
         rig.checkpoint();
         if rig.storage.disk().is_off() {

@@ -50,7 +50,7 @@ struct Model {
     /// How many outputs were looked at.
     looked: usize,
     /// Of each task: what it was asked for and has not answered.
-    asked: BTreeMap<u32, VecDeque<(CheckpointId, bool)>>,
+    asked: BTreeMap<u32, VecDeque<(CheckpointId, CutKind)>>,
     given_up: BTreeSet<CheckpointId>,
     /// Who must be accounted for, and who is.
     must: BTreeMap<CheckpointId, BTreeSet<u32>>,
@@ -148,10 +148,10 @@ impl Model {
         {
             queue.pop_front();
         }
-        let Some((checkpoint, full)) = queue.pop_front() else {
+        let Some((checkpoint, kind)) = queue.pop_front() else {
             return;
         };
-        let Ok(snapshot) = self.rig.try_answer_of(task, checkpoint, full) else {
+        let Ok(snapshot) = self.rig.try_answer_of(task, checkpoint, kind) else {
             // The backend keeps the rows for the next cut.
             return self.rig.step(Input::Declined {
                 attempt: self.rig.attempt,
@@ -269,7 +269,7 @@ impl Model {
             match output {
                 Output::Trigger {
                     checkpoint,
-                    full,
+                    kind,
                     tasks,
                     ..
                 } => {
@@ -282,7 +282,7 @@ impl Model {
                         self.asked
                             .entry(task.index)
                             .or_default()
-                            .push_back((checkpoint, full));
+                            .push_back((checkpoint, kind));
                     }
                 }
                 Output::Complete { completed, commit } => self.complete(&completed, &commit),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use thalweg_core::config::Configuration;
 use thalweg_core::ids::{OperatorId, SubtaskId, VertexId};
+use thalweg_state::CutKind;
 use thalweg_state::snapshot::{OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot};
 
 use super::*;
@@ -171,9 +172,9 @@ impl Rig {
         &mut self,
         index: u32,
         checkpoint: CheckpointId,
-        full: bool,
+        kind: CutKind,
     ) -> TaskSnapshot {
-        self.try_answer_of(index, checkpoint, full).unwrap()
+        self.try_answer_of(index, checkpoint, kind).unwrap()
     }
 
     /// The same, unless the run cannot be made durable.
@@ -181,7 +182,7 @@ impl Rig {
         &mut self,
         index: u32,
         checkpoint: CheckpointId,
-        full: bool,
+        kind: CutKind,
     ) -> Result<TaskSnapshot, StorageError> {
         let file = format!("{index}-{}-{}.run", self.attempt.0, checkpoint.0);
         let content = format!("the rows of {file}").into_bytes();
@@ -192,17 +193,20 @@ impl Rig {
             checksum: crc32c::crc32c(&content),
             rows: 1,
             groups,
-            full,
+            full: kind.is_full(),
         };
         let place = self.layout.shared().child(&file);
         self.storage.write_new(&place, &content)?;
         let chain = self.chains.entry(index).or_default();
-        if full {
-            chain.clear();
-        }
-        chain.insert(0, run);
         let mut operator = OperatorSnapshot::empty(COUNT, "count");
-        operator.runs.clone_from(chain);
+        match kind {
+            CutKind::Copy => operator.runs.push(run),
+            CutKind::Everything => *chain = vec![run],
+            CutKind::Changes => chain.insert(0, run),
+        }
+        if operator.runs.is_empty() {
+            operator.runs.clone_from(chain);
+        }
         operator.committables.push(prepared(index, checkpoint));
         Ok(TaskSnapshot {
             vertex: VertexId(0),
@@ -217,9 +221,9 @@ impl Rig {
     }
 
     /// A task answers, or declines if it cannot write.
-    pub(super) fn answer(&mut self, index: u32, checkpoint: CheckpointId, full: bool) {
+    pub(super) fn answer(&mut self, index: u32, checkpoint: CheckpointId, kind: CutKind) {
         let attempt = self.attempt;
-        let input = match self.try_answer_of(index, checkpoint, full) {
+        let input = match self.try_answer_of(index, checkpoint, kind) {
             Ok(snapshot) => Input::Receipt { attempt, snapshot },
             Err(error) => Input::Declined {
                 attempt,
@@ -234,22 +238,22 @@ impl Rig {
     /// Waits for a checkpoint to be due and lets all tasks answer it.
     pub(super) fn checkpoint(&mut self) -> CheckpointId {
         self.pass(100);
-        let (checkpoint, full, tasks) = self.triggered();
+        let (checkpoint, kind, tasks) = self.triggered();
         for task in tasks {
-            self.answer(task.index, checkpoint, full);
+            self.answer(task.index, checkpoint, kind);
         }
         checkpoint
     }
 
     /// The one that was started last.
-    pub(super) fn triggered(&self) -> (CheckpointId, bool, Vec<SubtaskId>) {
+    pub(super) fn triggered(&self) -> (CheckpointId, CutKind, Vec<SubtaskId>) {
         let triggers = self.seen.iter().rev().filter_map(|output| match output {
             Output::Trigger {
                 checkpoint,
-                full,
+                kind,
                 tasks,
                 ..
-            } => Some((*checkpoint, *full, tasks.iter().copied().collect())),
+            } => Some((*checkpoint, *kind, tasks.iter().copied().collect())),
             _ => None,
         });
         triggers

@@ -68,17 +68,17 @@ fn a_checkpoint_that_is_late_fails_and_its_late_answers_still_count_for_what_the
     let mut rig = Rig::start(&settings(|s| s.tolerable_failures = 1), 2, disk());
     rig.pass(100);
     let (late, ..) = rig.triggered();
-    rig.answer(0, late, false);
+    rig.answer(0, late, CutKind::Changes);
     rig.pass(1_000);
     assert!(rig.job_failures().is_empty());
     let aborted = |output: &Output| matches!(output, Output::Aborted { checkpoint, reason } if *checkpoint == late && reason.contains("count (2/2)"));
     assert!(rig.seen.iter().any(aborted), "{:?}", rig.seen);
-    rig.answer(1, late, false);
+    rig.answer(1, late, CutKind::Changes);
     assert!(rig.completed().is_empty());
     let (next, _, tasks) = rig.triggered();
     assert!(next > late);
     for task in tasks {
-        rig.answer(task.index, next, false);
+        rig.answer(task.index, next, CutKind::Changes);
     }
     let Some(Output::Complete { commit, .. }) = (rig.seen.iter())
         .find(|output| matches!(output, Output::Complete { .. }))
@@ -138,7 +138,7 @@ fn a_restart_goes_back_to_the_newest_and_sweeps_what_the_failed_attempt_left() {
     let kept = rig.checkpoint();
     rig.pass(100);
     let (open, ..) = rig.triggered();
-    rig.answer(0, open, false);
+    rig.answer(0, open, CutKind::Changes);
     assert_eq!(rig.shared_names().len(), 3);
     let before = rig.attempt;
     rig.restart();
@@ -148,7 +148,7 @@ fn a_restart_goes_back_to_the_newest_and_sweeps_what_the_failed_attempt_left() {
     let discarded = |output: &Output| matches!(output, Output::Discard(gone) if bytes_of(gone) == [prepared(0, open)]);
     assert!(rig.seen.iter().any(discarded), "{:?}", rig.seen);
     // What the former attempt says now changes nothing.
-    let late = rig.answer_of(1, open, false);
+    let late = rig.answer_of(1, open, CutKind::Changes);
     rig.step(Input::Receipt {
         attempt: before,
         snapshot: late,
@@ -171,10 +171,10 @@ fn a_savepoint_holds_all_it_needs_and_the_engine_never_deletes_it() {
             directory: directory.clone(),
         },
     );
-    let (savepoint, full, _) = rig.triggered();
-    assert!(full);
-    rig.answer(0, savepoint, true);
-    rig.answer(1, savepoint, true);
+    let (savepoint, kind, _) = rig.triggered();
+    assert_eq!(kind, CutKind::Copy);
+    rig.answer(0, savepoint, CutKind::Copy);
+    rig.answer(1, savepoint, CutKind::Copy);
     let answers = rig.answers();
     assert!(matches!(&answers[..], [(RequestId(5), Ok(done))] if done.directory == directory));
     let commits = |output: &Output| matches!(output, Output::Complete { completed, commit } if completed.metadata.checkpoint == savepoint && commit.is_empty());
@@ -207,7 +207,7 @@ fn stopping_waits_its_turn_commits_and_lets_nothing_start_after_it() {
         },
     );
     assert_eq!(rig.triggered().0, open, "it waits for the one under way");
-    rig.answer(0, open, false);
+    rig.answer(0, open, CutKind::Changes);
     let (stop, ..) = rig.triggered();
     assert!(stop > open);
     let drains = |output: &Output| {
@@ -220,7 +220,7 @@ fn stopping_waits_its_turn_commits_and_lets_nothing_start_after_it() {
         )
     };
     assert!(rig.seen.iter().any(drains));
-    rig.answer(0, stop, true);
+    rig.answer(0, stop, CutKind::Copy);
     rig.pass(10_000);
     assert_eq!(rig.triggered().0, stop);
     let Some(Output::Complete { commit, .. }) =
@@ -255,13 +255,13 @@ fn tasks_that_finished_count_as_answered_and_what_they_left_is_in_every_later_on
     let mut rig = Rig::start(&settings(|_| {}), 2, disk());
     rig.pass(100);
     let (first, ..) = rig.triggered();
-    let last = rig.answer_of(1, CheckpointId(0), false);
+    let last = rig.answer_of(1, CheckpointId(0), CutKind::Changes);
     rig.step(Input::TaskFinished {
         attempt: rig.attempt,
         task: task(1),
         last: Some(last),
     });
-    rig.answer(0, first, false);
+    rig.answer(0, first, CutKind::Changes);
     assert_eq!(rig.completed(), [first]);
     rig.step(Input::Committed { checkpoint: first });
     let second = rig.checkpoint();
@@ -296,8 +296,8 @@ fn what_was_restored_from_is_not_needed_once_the_first_checkpoint_is_true() {
         },
     );
     let (savepoint, ..) = rig.triggered();
-    rig.answer(0, savepoint, true);
-    rig.answer(1, savepoint, true);
+    rig.answer(0, savepoint, CutKind::Copy);
+    rig.answer(1, savepoint, CutKind::Copy);
     rig.step(Input::Ended(JobEnd::Finished));
     let mut storage = rig.storage;
     let found = read(&mut storage, &directory).unwrap();
@@ -310,10 +310,10 @@ fn what_was_restored_from_is_not_needed_once_the_first_checkpoint_is_true() {
     rig.run();
     assert_eq!(rig.coordinator.restore_point().unwrap().runs, directory);
     rig.pass(100);
-    let (first, full, _) = rig.triggered();
-    assert!(full && first > savepoint);
+    let (first, kind, _) = rig.triggered();
+    assert!(kind == CutKind::Everything && first > savepoint);
     // A task that still builds on the savepoint's files is refused.
-    rig.answer(0, first, false);
+    rig.answer(0, first, CutKind::Changes);
     let refused = |output: &Output| matches!(output, Output::Aborted { reason, .. } if reason.contains("restored from"));
     assert!(rig.seen.iter().any(refused), "{:?}", rig.seen);
     rig.chains.clear();
@@ -323,8 +323,8 @@ fn what_was_restored_from_is_not_needed_once_the_first_checkpoint_is_true() {
         rig.coordinator.restore_point().unwrap().runs,
         rig.layout.shared()
     );
-    let (third, full) = (rig.checkpoint(), rig.triggered().1);
-    assert!(third > second && !full);
+    let (third, kind) = (rig.checkpoint(), rig.triggered().1);
+    assert!(third > second && kind == CutKind::Changes);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn a_leader_that_was_overtaken_makes_nothing_true_any_more() {
     let (open, ..) = rig.triggered();
     let other = take_over(&mut rig.storage, &rig.layout.clone(), 1).unwrap();
     assert_eq!(other.kept.len(), 1);
-    rig.answer(0, open, false);
+    rig.answer(0, open, CutKind::Changes);
     assert_eq!(rig.completed(), [CheckpointId(1)]);
     let failures = rig.job_failures();
     assert!(matches!(&failures[..], [(_, false)]), "{failures:?}");
@@ -351,7 +351,7 @@ fn a_full_disk_fails_checkpoints_and_leaves_nothing_and_space_mends_it() {
     let first = rig.checkpoint();
     rig.pass(100);
     let (open, ..) = rig.triggered();
-    let answer = rig.answer_of(0, open, false);
+    let answer = rig.answer_of(0, open, CutKind::Changes);
     rig.storage.disk().set_capacity(Some(0));
     rig.step(Input::Receipt {
         attempt: rig.attempt,
@@ -423,11 +423,11 @@ fn several_at_once_complete_in_order_and_older_ones_give_way() {
     rig.pass(100);
     assert_eq!(rig.triggered().0, open[2], "no more than three");
     for checkpoint in &open {
-        rig.answer(0, *checkpoint, false);
+        rig.answer(0, *checkpoint, CutKind::Changes);
     }
-    rig.answer(1, open[0], false);
-    let late = rig.answer_of(1, open[1], false);
-    let last = rig.answer_of(1, open[2], false);
+    rig.answer(1, open[0], CutKind::Changes);
+    let late = rig.answer_of(1, open[1], CutKind::Changes);
+    let last = rig.answer_of(1, open[2], CutKind::Changes);
     // Out of order: the second is answered after the third has completed.
     rig.step(Input::Receipt {
         attempt: rig.attempt,
@@ -454,7 +454,7 @@ fn a_leader_that_was_overtaken_and_does_not_know_it_removes_nothing_of_the_new_o
         |old| old.step(Input::Ended(JobEnd::Finished)),
         |old| {
             let (open, ..) = old.triggered();
-            old.answer(0, open, false);
+            old.answer(0, open, CutKind::Changes);
             old.step(Input::Ended(JobEnd::Cancelled));
         },
     ];
@@ -500,7 +500,7 @@ fn a_savepoint_goes_only_where_nothing_is() {
             },
         );
         let (savepoint, ..) = rig.triggered();
-        rig.answer(0, savepoint, true);
+        rig.answer(0, savepoint, CutKind::Copy);
     }
     let answers = rig.answers();
     assert!(
@@ -523,7 +523,7 @@ fn a_savepoint_that_fails_leaves_nothing() {
         },
     );
     let (savepoint, ..) = rig.triggered();
-    let answer = rig.answer_of(0, savepoint, true);
+    let answer = rig.answer_of(0, savepoint, CutKind::Copy);
     // The second copy does not fit.
     rig.storage.disk().set_capacity(Some(30));
     rig.step(Input::Receipt {

@@ -6,11 +6,15 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{BroadcastState, KeyedState, KeysOfState, MayWrite};
+use thalweg_state::{
+    BroadcastState, KeyedState, KeysOfState, MayWrite, Snapshot, StateDescriptor, StateError,
+    StateVisitor,
+};
 
 use crate::function::{OpenContext, ProcessContext};
 use crate::task::{BuildContext, SubtaskInfo};
@@ -20,31 +24,42 @@ use crate::task::{BuildContext, SubtaskInfo};
 pub struct BroadcastOpenContext<'o, K: Key = ()> {
     open: &'o mut OpenContext<K>,
     ground: BroadcastGround,
-    names: Vec<String>,
 }
 
 /// What broadcast states of a subtask are made from.
 #[derive(Clone)]
 pub(super) struct BroadcastGround {
     pub(super) budget: Budget,
-    /// Whether the job takes checkpoints, of which broadcast state is no part.
-    checkpoints: bool,
+    pub(super) states: BroadcastStates,
+}
+
+/// The broadcast states a function has declared. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct BroadcastStates(Rc<RefCell<Vec<DeclaredBroadcast>>>);
+
+/// A broadcast state, as what copies it sees it.
+type DeclaredBroadcast = (StateDescriptor, Rc<RefCell<dyn Snapshot>>);
+
+impl BroadcastStates {
+    /// Shows all of them, in the order of declaration.
+    pub(super) fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        for (descriptor, state) in &*self.0.borrow() {
+            visitor.visit(descriptor, &mut *state.borrow_mut())?;
+        }
+        Ok(())
+    }
 }
 
 impl<'o, K: Key> BroadcastOpenContext<'o, K> {
     pub(super) fn new(open: &'o mut OpenContext<K>, ground: BroadcastGround) -> Self {
-        Self {
-            open,
-            ground,
-            names: Vec::new(),
-        }
+        Self { open, ground }
     }
 
-    /// The slot's memory and the job's checkpoints, for what is opened next.
+    /// The slot's memory and an empty list of states, for what is opened next.
     pub(super) fn ground_of(context: &BuildContext) -> BroadcastGround {
         BroadcastGround {
             budget: context.budget().clone(),
-            checkpoints: context.answers().setup().is_some(),
+            states: BroadcastStates::default(),
         }
     }
 
@@ -54,19 +69,24 @@ impl<'o, K: Key> BroadcastOpenContext<'o, K> {
         &mut self,
         name: &str,
     ) -> BroadcastState<B, V> {
-        if self.names.iter().any(|known| known == name) {
+        self.broadcast_state_with(StateDescriptor::broadcast::<B, V>(name))
+    }
+
+    /// Declares the map that `descriptor` describes, such as one whose values were of another type.
+    pub fn broadcast_state_with<B: Record + Ord, V: Record>(
+        &mut self,
+        descriptor: StateDescriptor,
+    ) -> BroadcastState<B, V> {
+        let mut states = self.ground.states.0.borrow_mut();
+        let name = descriptor.name();
+        if states.iter().any(|(known, _)| known.name() == name) {
             self.open.refuse(format!(
                 "two broadcast states of one operator are called '{name}': give each its own name"
             ));
         }
-        if self.ground.checkpoints {
-            self.open.refuse(format!(
-                "broadcast state '{name}' is no part of checkpoints yet and would be lost by a restore: run \
-                 without execution.checkpointing.interval, or keep it as state of a key"
-            ));
-        }
-        self.names.push(name.to_owned());
-        BroadcastState::new(self.ground.budget.clone())
+        let state = BroadcastState::new(self.ground.budget.clone());
+        states.push((descriptor, state.snapshot()));
+        state
     }
 }
 

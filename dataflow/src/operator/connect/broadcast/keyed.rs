@@ -9,7 +9,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_state::{StateError, StateVisitor};
 
-use super::context::Visits;
+use super::context::{BroadcastStates, Visits};
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ProcessContext};
@@ -206,11 +206,13 @@ where
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let ground = BroadcastOpenContext::<K>::ground_of(context);
         let visits = Visits::new(ground.budget.clone());
+        let states = ground.states.clone();
         let (state, function) = KeyedFunctionState::open(name, context, |open| {
             (self.open)(&mut BroadcastOpenContext::new(open, ground))
         })?;
         Ok(KeyedBroadcast {
             state,
+            states,
             visits,
             at: Timestamp::NONE,
             selector: self.selector,
@@ -222,6 +224,7 @@ where
 
 struct KeyedBroadcast<K: Key, A, R, S, G> {
     state: KeyedFunctionState<K>,
+    states: BroadcastStates,
     /// What the broadcast record applied last asked for.
     visits: Visits<K>,
     /// The time of that record.
@@ -270,6 +273,10 @@ where
 {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.state.visit_states(visitor)
+    }
+
+    fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.states.visit(visitor)
     }
 }
 

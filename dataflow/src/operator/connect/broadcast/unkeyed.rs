@@ -11,6 +11,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Wire};
 use thalweg_state::{StateError, StateVisitor};
 
+use super::context::BroadcastStates;
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
@@ -146,6 +147,7 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let ground = BroadcastOpenContext::<()>::ground_of(context);
+        let states = ground.states.clone();
         let mut opening = OpenContext::new(name, context, None);
         let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, ground));
         opening
@@ -154,6 +156,7 @@ where
         Ok(Broadcast {
             view: ProcessContext::new(name, context, None),
             function,
+            states,
             side: context.side(),
             types: PhantomData,
         })
@@ -163,6 +166,7 @@ where
 struct Broadcast<A, R, G> {
     view: ProcessContext,
     function: G,
+    states: BroadcastStates,
     side: Rc<SideOutputs>,
     types: PhantomData<fn(A, R)>,
 }
@@ -170,6 +174,10 @@ struct Broadcast<A, R, G> {
 impl<A: 'static, R: 'static, G: 'static> Remembers for Broadcast<A, R, G> {
     fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         Ok(())
+    }
+
+    fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        self.states.visit(visitor)
     }
 }
 

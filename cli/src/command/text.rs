@@ -1,7 +1,7 @@
 //! Sizes and dates as people read them.
 
 /// A number of bytes, in binary units with one decimal from 10 kb on.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = [("tb", 40), ("gb", 30), ("mb", 20), ("kb", 10)];
     let unit = units.into_iter().find(|(_, shift)| bytes >= 10 << shift);
     match unit {
@@ -11,7 +11,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A moment in ms since 1970 as a date and time of UTC.
-pub(super) fn date(ms: i64) -> String {
+pub(crate) fn date(ms: i64) -> String {
     let (days, of_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
     let seconds = of_day / 1_000;

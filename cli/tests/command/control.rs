@@ -1,0 +1,159 @@
+//! Jobs that run in another process: listed, copied, stopped, cancelled, and gone on with.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::process::{Ended, program, run, thalweg};
+use crate::signals::end_of;
+
+/// Where this test's jobs are found, and what they write.
+struct Host(tempfile::TempDir);
+
+impl Host {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn here(&self, mut command: Command) -> Command {
+        command.env("THALWEG_RUN_DIR", self.path("run"));
+        command.current_dir(self.0.path());
+        command
+    }
+
+    fn run<const N: usize>(&self, arguments: [&str; N]) -> Ended {
+        run(self.here(thalweg(arguments)))
+    }
+
+    /// Starts a job that never ends by itself, and waits for a line of it.
+    fn start<const N: usize>(&self, arguments: [&str; N]) -> (Child, u64) {
+        let mut command = self.here(thalweg(arguments));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let Some(count) = count_of(&line) else {
+            panic!("{line:?}: {:?}", child.wait_with_output());
+        };
+        (child, count)
+    }
+
+    fn jobs(&self) -> Vec<Value> {
+        let listed = self.run(["list", "--output", "json"]);
+        listed.succeeded();
+        serde_json::from_str(&listed.stdout).unwrap()
+    }
+
+    fn only_job(&self) -> String {
+        let jobs = self.jobs();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        assert_eq!(
+            (&jobs[0]["name"], &jobs[0]["status"]),
+            (&"tally".into(), &"RUNNING".into())
+        );
+        jobs[0]["job"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The number at the end of a line, behind which subtask printed it.
+fn count_of(line: &str) -> Option<u64> {
+    line.split_whitespace().last()?.parse().ok()
+}
+
+#[test]
+fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_was_moved_to() {
+    let host = Host::new();
+    let none = host.run(["list"]);
+    assert_eq!(none.stdout, "no job runs\n", "{}", none.stderr);
+    let tally = [
+        "run",
+        "--local",
+        "--checkpoint-dir",
+        "state",
+        "-p",
+        "2",
+        program(),
+        "--",
+        "tally",
+    ];
+    let (child, begun) = host.start(tally);
+    let job = host.only_job();
+    let text = host.run(["list"]).stdout;
+    assert!(text.contains(&job) && text.contains("tally"), "{text}");
+
+    let copied = host.run(["savepoint", &job[..8], "savepoints"]);
+    copied.succeeded();
+    let copy = copied.stdout.trim_end();
+    assert!(
+        Path::new(copy).starts_with(host.path("savepoints")),
+        "{copy}"
+    );
+    host.run(["checkpoint", "verify", copy]).succeeded();
+    let inspected = host.run(["checkpoint", "inspect", copy]);
+    inspected.succeeded();
+    let text = inspected.stdout;
+    assert!(
+        text.contains("savepoint") && text.contains(": 7 keys\n"),
+        "{text}"
+    );
+
+    let refused = host.run(["savepoint", &job]);
+    refused.failed_with(1, &["execution.checkpointing.savepoint-dir"]);
+    let stopped = host.run(["stop", &job, "--savepoint-path", "savepoints"]);
+    stopped.succeeded();
+    let savepoint = stopped.stdout.trim_end();
+    let ended = end_of(child);
+    ended.failed_with(0, &["stopped with the savepoint", savepoint]);
+    assert_eq!(host.jobs(), [Value::Null; 0]);
+    let left = std::fs::read_dir(host.path("run")).unwrap();
+    assert_eq!(left.count(), 0, "its socket is gone");
+    let last = ended
+        .stdout
+        .lines()
+        .filter_map(count_of)
+        .max()
+        .unwrap_or(begun);
+
+    std::fs::rename(savepoint, host.path("moved")).unwrap();
+    let tally = [
+        "run",
+        "--local",
+        "-s",
+        "moved",
+        "-p",
+        "1",
+        program(),
+        "--",
+        "tally",
+    ];
+    let (child, first) = host.start(tally);
+    assert!(first > last, "{first} goes on from {last}");
+    let job = host.only_job();
+    host.run(["cancel", &job]).succeeded();
+    end_of(child).failed_with(130, &["the job was cancelled"]);
+}
+
+#[test]
+fn a_job_that_nobody_runs_and_a_place_others_can_enter_are_named() {
+    let host = Host::new();
+    for arguments in [["cancel", "abc"], ["savepoint", "abc"], ["stop", "abc"]] {
+        host.run(arguments).failed_with(1, &["abc", "thalweg list"]);
+    }
+    let open = host.path("run");
+    std::fs::create_dir(&open).unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(&open, everybody).unwrap();
+    host.run(["list"])
+        .failed_with(1, &[&open, "THALWEG_RUN_DIR"]);
+    // A job runs all the same, and says that it cannot be reached.
+    let counted = host.run(["run", "--local", program(), "--", "count"]);
+    counted.failed_with(0, &["cannot be reached"]);
+}

@@ -1,0 +1,101 @@
+//! What users ask of a running job, on its way to the coordinator of its checkpoints and back.
+//!
+//! Entered by the control thread. Invariant: whoever asked is answered once: by what became of the savepoint, or
+//! by the end of the job.
+
+use std::collections::BTreeMap;
+
+use thalweg_core::ids::JobId;
+use thalweg_core::seam::clock::entropy;
+use thalweg_dataflow::executor::{JobRequest, JobWish};
+
+use crate::checkpoint::CheckpointSettings;
+use crate::checkpoint::home::layout::savepoint;
+use crate::checkpoint::protocol::{Completed, Wanted};
+use crate::checkpoint::storage::Location;
+use crate::checkpoint::trigger::RequestId;
+
+/// The requests that wait for a savepoint.
+#[derive(Default)]
+pub(super) struct Requests {
+    next: u64,
+    waiting: BTreeMap<RequestId, JobRequest>,
+}
+
+impl Requests {
+    /// Takes a request in: what the coordinator is to be asked for, unless it was refused here.
+    pub(super) fn take_in(
+        &mut self,
+        request: JobRequest,
+        settings: &CheckpointSettings,
+        job: JobId,
+    ) -> Option<(RequestId, Wanted)> {
+        let (named, drain) = match &request.wish {
+            JobWish::Savepoint { directory } => (directory, None),
+            JobWish::Stop { directory, drain } => (directory, Some(*drain)),
+        };
+        let directory = match place_of(named.as_deref(), settings) {
+            Ok(below) => savepoint(&below, job, entropy()),
+            Err(refusal) => {
+                request.answer(Err(refusal));
+                return None;
+            }
+        };
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.waiting.insert(id, request);
+        let wanted = match drain {
+            None => Wanted::Savepoint { directory },
+            Some(drain) => Wanted::Stop { directory, drain },
+        };
+        Some((id, wanted))
+    }
+
+    /// Tells who asked what became of the savepoint; `trouble` is why the attempt must end. Answers where the
+    /// savepoint is that the job ends by.
+    pub(super) fn answered(
+        &mut self,
+        id: RequestId,
+        answer: Result<Completed, String>,
+        trouble: Option<&str>,
+    ) -> Option<Location> {
+        let request = self.waiting.remove(&id)?;
+        let stops = matches!(request.wish, JobWish::Stop { .. });
+        let directory = match answer {
+            Ok(completed) => completed.directory,
+            Err(reason) => {
+                request.answer(Err(reason));
+                return None;
+            }
+        };
+        if let (true, Some(trouble)) = (stops, trouble) {
+            request.answer(Err(format!(
+                "the savepoint {directory} is complete, but the job could not end by it: {trouble}"
+            )));
+            return None;
+        }
+        request.answer(Ok(directory.to_string()));
+        stops.then_some(directory)
+    }
+}
+
+/// Below which directory a savepoint goes.
+fn place_of(named: Option<&str>, settings: &CheckpointSettings) -> Result<Location, String> {
+    match named {
+        Some(named) => Location::parse(named).map_err(|error| error.to_string()),
+        None => settings.savepoints.clone().ok_or_else(|| {
+            "no directory is named for the savepoint: give one, or set \
+             execution.checkpointing.savepoint-dir"
+                .to_owned()
+        }),
+    }
+}
+
+/// Answers a request to a job whose tasks take no part in checkpoints.
+pub(super) fn refuse(request: JobRequest) {
+    request.answer(Err(
+        "the job was started without a place for checkpoints, so its state is not copied: start it with \
+         execution.checkpointing.dir or execution.checkpointing.savepoint-dir set"
+            .to_owned(),
+    ));
+}

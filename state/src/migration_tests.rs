@@ -1,0 +1,202 @@
+//! States of every kind, written under one type and taken back under another.
+
+use std::time::Duration;
+
+use thalweg_core::{Epoch, MaxParallelism, Timestamp};
+use thalweg_memory::{Budget, Key as _};
+
+use super::*;
+use crate::backend::KeyedBackend;
+use crate::keyed::Aggregation;
+use crate::snapshot::{CutKind, Row, Snapshot};
+use crate::table::Scan;
+use crate::ttl::StateTtl;
+
+/// A row on its own.
+type Kept = (u16, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
+
+fn backend() -> KeyedBackend<u64> {
+    let mut backend = KeyedBackend::in_memory(
+        0..128,
+        MaxParallelism::default(),
+        Budget::new("slot", 1 << 28),
+    );
+    backend.set_processing_time(Timestamp(1_000));
+    backend
+}
+
+fn at(backend: &KeyedBackend<u64>, key: u64) {
+    backend.context().set_current(u64::hash(&key), &key);
+}
+
+/// Every state with its rows.
+fn written(backend: &mut KeyedBackend<u64>) -> Vec<(StateDescriptor, Vec<Kept>)> {
+    let mut states = Vec::new();
+    let mut write = |state: &StateDescriptor, snapshot: &mut dyn Snapshot| {
+        let mut rows = Vec::new();
+        snapshot.freeze(Epoch(1), CutKind::Everything);
+        let mut keep = |row: Row<'_>| {
+            let (key, namespace) = (row.key.to_vec(), row.namespace.to_vec());
+            rows.push((row.group.0, key, namespace, row.value.map(<[u8]>::to_vec)));
+        };
+        while snapshot.emit(64, &mut keep)? == Scan::More {}
+        states.push((state.clone(), rows));
+        Ok(())
+    };
+    backend.visit_states(&mut write).unwrap();
+    states
+}
+
+/// Takes states back as they say they can be.
+fn take_back(backend: &mut KeyedBackend<u64>, written: &[(StateDescriptor, Vec<Kept>)]) {
+    let mut give = |state: &StateDescriptor, snapshot: &mut dyn Snapshot| {
+        let same = |(found, _): &&(StateDescriptor, Vec<Kept>)| found.name() == state.name();
+        let (found, rows) = written.iter().find(same).unwrap();
+        let migration = state.restores_from(found)?;
+        let ages = state.ttl().is_some();
+        for (group, key, namespace, value) in rows {
+            let value = value.as_deref().unwrap();
+            let made = migration.map(|it| it.convert(value, ages)).transpose()?;
+            snapshot.restore(Row {
+                group: thalweg_core::KeyGroup(*group),
+                key,
+                namespace,
+                value: Some(made.as_deref().unwrap_or(value)),
+            })?;
+        }
+        match migration {
+            Some(migration) => snapshot.restored_by(migration, ages),
+            None => snapshot.restored(),
+        }
+    };
+    backend.visit_states(&mut give).unwrap();
+}
+
+fn ttl() -> StateTtl {
+    StateTtl::new(Duration::from_secs(60))
+}
+
+/// Keys, some of them with lists of several parts.
+const KEYS: u64 = 20;
+
+fn elements(key: u64) -> u64 {
+    if key < 3 { 2_500 } else { key }
+}
+
+/// Declares all kinds once with `u32` and fills them, once with `String` or `u64` and reads them.
+fn every_kind_is_migrated(ages: bool) {
+    let with = |state: StateDescriptor| if ages { state.with_ttl(ttl()) } else { state };
+    let mut old = backend();
+    let mut value = old
+        .value_state_of::<u32>(with(StateDescriptor::value::<u32>("value")))
+        .unwrap();
+    let mut list = old
+        .list_state_of::<u32, ()>(with(StateDescriptor::list::<u32>("list")))
+        .unwrap();
+    let mut map = old
+        .map_state_of::<u64, u32, ()>(with(StateDescriptor::map::<u64, u32>("map")))
+        .unwrap();
+    let sum = || {
+        Aggregation::new(
+            || 0,
+            |sum: &mut u32, add: u32| *sum += add,
+            |sum: &u32| *sum,
+        )
+    };
+    let mut total = old
+        .aggregating_state_of::<u32, u32, u32, ()>(
+            with(StateDescriptor::aggregating::<u32>("total")),
+            sum(),
+        )
+        .unwrap();
+    for key in 0..KEYS {
+        at(&old, key);
+        value.set(key as u32).unwrap();
+        total.add(key as u32 + 1).unwrap();
+        for element in 0..elements(key) {
+            list.add(element as u32).unwrap();
+            map.put(element % 50, element as u32).unwrap();
+        }
+    }
+    let rows = written(&mut old);
+
+    let mut new = backend();
+    let text = |old: u32| format!("was {old}");
+    let value = StateDescriptor::value::<String>("value").migrated_from(1, text);
+    let value = new.value_state_of::<String>(with(value)).unwrap();
+    let list = StateDescriptor::list::<(u64, u64)>("list")
+        .with_version(2)
+        .migrated_from(1, |old: u32| (u64::from(old), 7_u64));
+    let mut list = new.list_state_of::<(u64, u64), ()>(with(list)).unwrap();
+    let map = StateDescriptor::map::<u64, String>("map")
+        .entries_migrated_from::<u64, u32, String>(1, text);
+    let map = new.map_state_of::<u64, String, ()>(with(map)).unwrap();
+    let wide =
+        StateDescriptor::aggregating::<u64>("total").migrated_from(1, |old: u32| u64::from(old));
+    let sum = Aggregation::new(
+        || 0,
+        |sum: &mut u64, add: u64| *sum += add,
+        |sum: &u64| *sum,
+    );
+    let mut total = new
+        .aggregating_state_of::<u64, u64, u64, ()>(with(wide), sum)
+        .unwrap();
+    take_back(&mut new, &rows);
+    for key in 0..KEYS {
+        at(&new, key);
+        assert_eq!(value.get().unwrap(), Some(text(key as u32)));
+        total.add(1).unwrap();
+        assert_eq!(total.get().unwrap(), Some(key + 2));
+        list.add((elements(key), 7)).unwrap();
+        let expected: Vec<(u64, u64)> = (0..=elements(key)).map(|element| (element, 7)).collect();
+        assert_eq!(list.get().unwrap(), expected, "key {key}");
+        for place in 0..elements(key).min(50) {
+            let last = (elements(key) - 1 - place) / 50 * 50 + place;
+            assert_eq!(map.get(&place).unwrap(), Some(text(last as u32)));
+        }
+    }
+}
+
+#[test]
+fn every_kind_is_migrated_without_and_with_a_time_to_live() {
+    every_kind_is_migrated(false);
+    every_kind_is_migrated(true);
+}
+
+#[test]
+fn a_function_is_for_one_type_and_version_and_nothing_else_may_have_changed() {
+    let found = |version| StateDescriptor::value::<u32>("sum").with_version(version);
+    let wide = |old: u32| u64::from(old);
+    let now = StateDescriptor::value::<u64>("sum")
+        .with_version(3)
+        .migrated_from(2, wide);
+    assert!(now.restores_from(&found(2)).unwrap().is_some());
+    let same = StateDescriptor::value::<u64>("sum").with_version(3);
+    assert!(now.restores_from(&same).unwrap().is_none());
+    for (other, what) in [
+        (found(1), "type of values"),
+        (StateDescriptor::list::<u32>("sum").with_version(2), "kind"),
+        (found(2).with_ttl(ttl()), "time to live"),
+        (found(2).of_keys::<String, ()>(), "type of keys"),
+    ] {
+        let refused = now.restores_from(&other).unwrap_err().to_string();
+        assert!(refused.contains(what), "{refused}");
+    }
+    // The function must lead to what is declared.
+    let astray = StateDescriptor::value::<i64>("sum").migrated_from(2, wide);
+    assert!(astray.restores_from(&found(2)).is_err());
+}
+
+#[test]
+fn damaged_values_are_refused() {
+    let now = StateDescriptor::value::<String>("sum").migrated_from(1, |old: String| old + "!");
+    let found = StateDescriptor::value::<String>("sum");
+    let later = now.with_version(2);
+    let migration = later.restores_from(&found).unwrap().unwrap();
+    let mut saved = SavedRecord::new();
+    let whole = saved.archive(&"a text of some length".to_owned()).to_vec();
+    assert!(migration.convert(&whole, false).is_ok());
+    for end in 0..whole.len() {
+        assert!(migration.convert(&whole[..end], false).is_err(), "{end}");
+    }
+}

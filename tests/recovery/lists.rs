@@ -1,0 +1,121 @@
+//! Lists that belong to a subtask outlive failures and stops, and are dealt out anew.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thalweg_connectors::{FileSink, Generator};
+use thalweg_dataflow::operator::ProcessFunction;
+use thalweg_dataflow::stream::Environment;
+use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext, SubtaskList};
+
+use super::counting::{Poison, lines};
+use crate::stage;
+
+const RECORDS: u64 = 12_000;
+const RATE: f64 = 30_000.0;
+/// How many numbers are gathered before their sum is told.
+const GATHERED: usize = 97;
+
+/// Gathers numbers and tells how many there were and their sum.
+struct Gathering {
+    waiting: SubtaskList<u64>,
+    /// Everything that was ever told, in every subtask.
+    told: SubtaskList<(u64, u64)>,
+}
+
+impl Gathering {
+    fn tell(&self, out: &mut Collector<'_, String>) {
+        let numbers = self.waiting.take();
+        let (count, sum) = (numbers.len() as u64, numbers.iter().sum::<u64>());
+        self.told.add((count, sum));
+        out.emit(format!("{count} {sum}"));
+    }
+}
+
+impl ProcessFunction<u64, String> for Gathering {
+    fn process(
+        &mut self,
+        number: u64,
+        _context: &ProcessContext,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        self.waiting.add(number);
+        if self.waiting.len() >= GATHERED {
+            self.tell(out);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, out: &mut Collector<'_, String>) -> Result<(), FunctionError> {
+        self.tell(out);
+        Ok(())
+    }
+}
+
+fn program(environment: &Environment, poison: Poison, into: &Path) {
+    environment
+        .source(Generator::new(RECORDS, |number| number).rate(RATE))
+        .uid("numbers")
+        .parallelism(1)
+        .map(move |number: u64| {
+            poison.taste(number);
+            number
+        })
+        .rebalance()
+        .process_function(|open: &mut OpenContext| Gathering {
+            waiting: open.list_of_subtask("waiting"),
+            told: open.union_of_subtasks("told"),
+        })
+        .uid("gathering")
+        .sink(FileSink::new(into))
+        .uid("out");
+}
+
+#[test]
+fn what_a_subtask_gathers_is_told_once_after_failures_and_stops_at_any_parallelism() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (state, savepoints) = (path("state"), path("savepoints"));
+    let into = directory.path().join("out");
+    let (mut from, mut failed) = (None::<String>, 0);
+    for parallelism in ["2", "3", "1"].into_iter().cycle() {
+        let mut settings = vec![
+            ("parallelism.default", parallelism),
+            ("thalweg.shard.pin", "false"),
+            ("execution.checkpointing.interval", "10ms"),
+            ("execution.checkpointing.dir", &state),
+            ("execution.checkpointing.savepoint-dir", &savepoints),
+            ("restart-strategy.type", "fixed-delay"),
+            ("restart-strategy.fixed-delay.attempts", "20"),
+            ("restart-strategy.fixed-delay.delay", "1ms"),
+        ];
+        if let Some(from) = &from {
+            settings.push(("execution.state-recovery.path", from));
+        }
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        let poison = Poison::new(2_503, 2);
+        program(&environment, poison.clone(), &into);
+        let job = environment.execute_async("gathering").unwrap();
+        super::savepoints::let_it_run(&job, Duration::from_millis(180));
+        let stopped = job.stop_with_savepoint(None, false);
+        job.wait().unwrap();
+        failed += 2 - poison.left.load(Ordering::Acquire);
+        match stopped {
+            Ok(savepoint) => from = Some(savepoint),
+            Err(_) => break,
+        }
+    }
+    assert!(
+        failed > 0 && from.is_some(),
+        "it has failed and was stopped"
+    );
+    let (mut count, mut sum) = (0, 0);
+    for (line, times) in lines(&into) {
+        let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        count += numbers[0] * u64::from(times);
+        sum += numbers[1] * u64::from(times);
+    }
+    assert_eq!((count, sum), (RECORDS, (0..RECORDS).sum()));
+}

@@ -1,0 +1,180 @@
+//! Jobs that are stopped with savepoints, and go on from them elsewhere.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thalweg_core::seam::clock::monotonic_ns;
+use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
+
+use super::counting::{
+    Poison, check, expected_in_windows, expected_told, in_windows, lines, program,
+};
+use crate::stage;
+
+const RECORDS: u64 = 24_000;
+const RATE: f64 = 30_000.0;
+
+/// Where a test keeps what.
+struct Place {
+    root: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.root.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn out(&self) -> PathBuf {
+        self.root.path().join("out")
+    }
+
+    /// Starts the program. Checkpoints are taken only if an interval is given.
+    fn start(
+        &self,
+        parallelism: &str,
+        interval: Option<&str>,
+        from: Option<&str>,
+        poison: Poison,
+    ) -> JobClient {
+        let (state, savepoints) = (self.path("state"), self.path("savepoints"));
+        let mut settings = vec![
+            ("parallelism.default", parallelism),
+            ("thalweg.shard.count", "2"),
+            ("thalweg.shard.pin", "false"),
+            ("restart-strategy.type", "fixed-delay"),
+            ("restart-strategy.fixed-delay.attempts", "20"),
+            ("restart-strategy.fixed-delay.delay", "1ms"),
+            ("execution.checkpointing.savepoint-dir", &savepoints),
+        ];
+        if let Some(interval) = interval {
+            settings.push(("execution.checkpointing.interval", interval));
+            settings.push(("execution.checkpointing.dir", &state));
+        }
+        settings.extend(from.map(|from| ("execution.state-recovery.path", from)));
+        let (environment, _) = stage::shards(&settings);
+        program(&environment, RECORDS, RATE, poison, &self.out());
+        environment.execute_async("counting").unwrap()
+    }
+}
+
+/// Goes on when the job has run for a while, or has ended.
+pub(crate) fn let_it_run(job: &JobClient, while_: Duration) {
+    let from = monotonic_ns();
+    let until = from + while_.as_nanos() as u64;
+    while monotonic_ns() < until && !job.status().is_terminal() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    let hangs = monotonic_ns() - from > stage::PATIENCE.as_nanos() as u64;
+    assert!(!hangs, "the job hangs");
+}
+
+fn nobody() -> Poison {
+    Poison::new(u64::MAX, 0)
+}
+
+#[test]
+fn a_job_that_is_stopped_again_and_again_goes_on_from_savepoints_that_were_moved() {
+    let place = Place::new();
+    let (mut from, mut stops) = (None::<String>, 0_u32);
+    for parallelism in ["1", "4", "2", "3"].into_iter().cycle() {
+        // Now and then nothing but savepoints is taken.
+        let interval = (stops % 2 == 0).then_some("20ms");
+        let job = place.start(parallelism, interval, from.as_deref(), nobody());
+        let_it_run(&job, Duration::from_millis(150 + 50 * u64::from(stops)));
+        let stopped = job.stop_with_savepoint(None, false);
+        let result = job.wait().unwrap();
+        let Ok(savepoint) = stopped else {
+            assert_eq!(result.savepoint, None);
+            break;
+        };
+        assert_eq!(result.savepoint.as_ref(), Some(&savepoint));
+        stops += 1;
+        // All it needs is in its directory, wherever that is.
+        let moved = place.path(&format!("moved-{stops}"));
+        fs::rename(&savepoint, &moved).unwrap();
+        let _ = fs::remove_dir_all(place.path("state"));
+        from = Some(moved);
+    }
+    assert!(stops > 1, "it was stopped more than once");
+    check(RECORDS, &place.out());
+    let left = fs::read_dir(place.path("savepoints")).unwrap();
+    assert_eq!(left.count(), 0, "nothing but savepoints was written there");
+}
+
+#[test]
+fn draining_fires_windows_and_timers_and_what_goes_on_after_it_loses_nothing() {
+    let place = Place::new();
+    let job = place.start("2", None, None, nobody());
+    let_it_run(&job, Duration::from_millis(300));
+    let savepoint = job.stop_with_savepoint(None, true).unwrap();
+    job.wait().unwrap();
+    let read: u64 = in_windows(&place.out()).values().sum();
+    assert!(
+        read > 0 && read < RECORDS,
+        "it was stopped on the way: {read}"
+    );
+    // As if the input had ended there.
+    check(read, &place.out());
+    let job = place.start("3", None, Some(&savepoint), nobody());
+    job.wait().unwrap();
+    assert_eq!(lines(&place.out().join("told")), expected_told(RECORDS));
+    assert_eq!(in_windows(&place.out()), expected_in_windows(RECORDS));
+}
+
+#[test]
+fn savepoints_of_a_job_that_goes_on_and_fails_now_and_then_change_nothing() {
+    let place = Place::new();
+    let job = place.start("2", Some("15ms"), None, Poison::new(7_001, 3));
+    let mut taken = Vec::new();
+    while !job.status().is_terminal() {
+        // One that falls into a failure is refused, and the next one taken.
+        taken.extend(job.trigger_savepoint(Some(&place.path("copies"))));
+        let_it_run(&job, Duration::from_millis(20));
+    }
+    job.wait().unwrap();
+    check(RECORDS, &place.out());
+    assert!(taken.len() > 2, "{taken:?}");
+    for savepoint in taken {
+        assert!(Path::new(&savepoint).join("_metadata").is_file());
+    }
+    assert!(fs::read_dir(place.path("state")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_savepoint_needs_a_place_and_a_job_that_takes_part() {
+    let place = Place::new();
+    let (environment, _) = stage::shards(&[("thalweg.shard.pin", "false")]);
+    program(&environment, RECORDS, RATE, nobody(), &place.out());
+    let job = environment.execute_async("counting").unwrap();
+    let refused = job.trigger_savepoint(Some(&place.path("copies")));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("execution.checkpointing.dir"), "{refused}");
+    job.cancel();
+    assert!(matches!(job.wait(), Err(JobError::Cancelled { .. })));
+
+    let state = place.path("state");
+    let settings = [
+        ("thalweg.shard.pin", "false"),
+        ("execution.checkpointing.dir", &*state),
+    ];
+    let (environment, _) = stage::shards(&settings);
+    program(&environment, RECORDS, RATE, nobody(), &place.out());
+    let job = environment.execute_async("counting").unwrap();
+    let refused = job.trigger_savepoint(None).unwrap_err().to_string();
+    assert!(refused.contains("savepoint-dir"), "{refused}");
+    let refused = job.trigger_savepoint(Some("s3://bucket/x")).unwrap_err();
+    assert!(refused.to_string().contains("s3:"), "{refused}");
+    assert_eq!(job.status(), JobStatus::Running);
+    let control = job.control().clone();
+    job.cancel();
+    assert!(matches!(job.wait(), Err(JobError::Cancelled { .. })));
+    assert_eq!(control.status(), JobStatus::Cancelled);
+    assert!(control.savepoint(None).is_err());
+}
