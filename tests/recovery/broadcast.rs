@@ -125,12 +125,12 @@ fn rules_that_came_once_are_there_after_failures_and_stops_at_any_parallelism() 
         program(&environment, poison.clone(), &into);
         let job = environment.execute_async("ruled").unwrap();
         super::savepoints::let_it_run(&job, Duration::from_millis(180));
-        let stopped = job.stop_with_savepoint(None, false);
+        let stopped = super::savepoints::stop(&job);
         job.wait().unwrap();
         failed += 2 - poison.left.load(Ordering::Acquire);
         match stopped {
-            Ok(savepoint) => from = Some(savepoint),
-            Err(_) => break,
+            Some(savepoint) => from = Some(savepoint),
+            None => break,
         }
     }
     assert!(

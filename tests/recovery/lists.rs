@@ -99,12 +99,12 @@ fn what_a_subtask_gathers_is_told_once_after_failures_and_stops_at_any_paralleli
         program(&environment, poison.clone(), &into);
         let job = environment.execute_async("gathering").unwrap();
         super::savepoints::let_it_run(&job, Duration::from_millis(180));
-        let stopped = job.stop_with_savepoint(None, false);
+        let stopped = super::savepoints::stop(&job);
         job.wait().unwrap();
         failed += 2 - poison.left.load(Ordering::Acquire);
         match stopped {
-            Ok(savepoint) => from = Some(savepoint),
-            Err(_) => break,
+            Some(savepoint) => from = Some(savepoint),
+            None => break,
         }
     }
     assert!(

@@ -75,6 +75,17 @@ pub(crate) fn let_it_run(job: &JobClient, while_: Duration) {
     assert!(!hangs, "the job hangs");
 }
 
+/// Stops a job, again where that falls into a failure; nothing if it has ended by itself.
+pub(crate) fn stop(job: &JobClient) -> Option<String> {
+    loop {
+        match job.stop_with_savepoint(None, false) {
+            Ok(savepoint) => return Some(savepoint),
+            Err(_) if job.status().is_terminal() => return None,
+            Err(_) => let_it_run(job, Duration::from_millis(5)),
+        }
+    }
+}
+
 fn nobody() -> Poison {
     Poison::new(u64::MAX, 0)
 }

@@ -163,7 +163,7 @@ pub enum Output {
         command: StorageCommand,
     },
     /// A checkpoint is true. Tell tasks, commit what it says (oldest first, again if need be), then feed
-    /// [`Input::Committed`] back.
+    /// [`Input::Committed`] back, unless there was nothing to commit.
     Complete {
         /// The checkpoint.
         completed: Completed,

@@ -256,6 +256,8 @@ impl<'j> Coordination<'j> {
                     "completed"
                 );
                 match self.commit(&commit) {
+                    // A savepoint the job goes on after commits nothing: what it lists waits.
+                    Ok(()) if commit.is_empty() => {}
                     Ok(()) => return Some(Input::Committed { checkpoint }),
                     Err(reason) => self.failure = self.failure.take().or(Some((reason, true))),
                 }

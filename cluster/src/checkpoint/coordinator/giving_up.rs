@@ -132,6 +132,8 @@ impl CheckpointCoordinator {
         if !discarded.is_empty() {
             out.push(Output::Discard(discarded));
         }
+        // What a savepoint lists that the job does not go on from is its user's: the job makes it anew.
+        self.ledger.discard_after(newest.max(foreign));
         self.store.files().forget_unheld();
         let Some(attempts) = self.attempts.clone() else {
             return;
