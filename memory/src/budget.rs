@@ -23,7 +23,39 @@ struct Level {
     limit: u64,
     used: Cell<u64>,
     high_water: Cell<u64>,
+    sharers: Cell<u32>,
     parent: Option<Budget>,
+}
+
+/// One of those who share a budget evenly because each takes whatever it can get, and gives back when told.
+/// The others of the budget, who take what they need, keep an eighth of it.
+pub struct Share {
+    budget: Budget,
+    /// The budget at or above it with the least limit: that one is shared.
+    shared: Budget,
+}
+
+impl Share {
+    /// How many bytes it may hold: less when more come to share.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        let level = &self.shared.level;
+        let shared = level.limit - level.limit / 8;
+        shared / u64::from(level.sharers.get().max(1))
+    }
+
+    /// The budget that was asked for the share, from which it is reserved.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let sharers = &self.shared.level.sharers;
+        sharers.set(sharers.get() - 1);
+    }
 }
 
 /// A reservation would go over a limit.
@@ -73,6 +105,7 @@ impl Budget {
                 limit,
                 used,
                 high_water,
+                sharers: Cell::new(0),
                 parent,
             }),
         }
@@ -112,6 +145,30 @@ impl Budget {
         for level in self.levels() {
             level.release(bytes);
         }
+    }
+
+    /// Takes an even share of it, or of the budget above it that leaves less.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        let mut shared = self.clone();
+        let mut above = self.level.parent.clone();
+        while let Some(budget) = above {
+            above = budget.level.parent.clone();
+            if budget.limit() < shared.limit() {
+                shared = budget;
+            }
+        }
+        let sharers = &shared.level.sharers;
+        sharers.set(sharers.get() + 1);
+        let budget = self.clone();
+        Share { budget, shared }
+    }
+
+    /// Bytes that could be reserved now.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        let left = self.levels().map(|level| level.limit - level.used.get());
+        left.min().unwrap_or(0)
     }
 
     /// Bytes in use, those of its children included.
@@ -220,6 +277,19 @@ mod tests {
         assert_eq!(process.used(), 33, "the child keeps its parents alive");
         drop(state);
         assert_eq!(process.used(), 0);
+    }
+
+    #[test]
+    fn those_who_share_get_less_when_more_come_and_never_all() {
+        let slot = Budget::new("process", 1_000).child("slot-0", 800);
+        let one = slot.child("task", u64::MAX).share();
+        assert_eq!(one.limit(), 700);
+        let other = slot.share();
+        assert_eq!((one.limit(), other.limit()), (350, 350));
+        drop(one);
+        assert_eq!(other.limit(), 700);
+        slot.reserve(300).unwrap();
+        assert_eq!((slot.left(), other.budget().left()), (500, 500));
     }
 
     #[test]

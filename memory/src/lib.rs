@@ -10,7 +10,10 @@
 //! [`Buffer::adopt`]'s check, so reading in place is always sound; a segment belongs to one owner at a
 //! time and every lease ends at home.
 //!
-//! Everything here lives on one shard's thread; only [`Segment`] and [`Buffer`] move between shards.
+//! Memory that does not suffice overflows into files ([`spill`]).
+//!
+//! Everything here lives on one shard's thread; only [`Segment`] and [`Buffer`] move between shards, and a
+//! [`SpillSpace`] belongs to a process.
 
 pub mod arena;
 pub mod budget;
@@ -21,9 +24,10 @@ pub mod mark;
 pub mod pool;
 pub mod record;
 pub mod segment;
+pub mod spill;
 
 pub use arena::{Arena, ArenaError};
-pub use budget::{Budget, BudgetExceeded};
+pub use budget::{Budget, BudgetExceeded, Share};
 pub use buffer::{Buffer, BufferWriter, TooLarge};
 pub use entry::{Cursor, Entry, EntryLayout};
 pub use mark::Mark;
@@ -33,3 +37,4 @@ pub use record::{
     View, Wire, record,
 };
 pub use segment::Segment;
+pub use spill::{IoManager, IoQueue, SpillError, SpillFile, SpillSpace};
