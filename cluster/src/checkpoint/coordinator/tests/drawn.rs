@@ -241,6 +241,8 @@ impl Model {
             point, self.newest,
             "a restart goes back to the newest that completed"
         );
+        // What only a savepoint lists is its user's; the job makes it anew.
+        self.prepared.retain(|(of, _)| *of <= point);
         self.must.clear();
         self.has.clear();
         let needed: BTreeSet<String> = self.kept_files();
