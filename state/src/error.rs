@@ -4,7 +4,9 @@
 //! has lost nothing that was in the state before it. Plain data, lives on any thread.
 
 use thalweg_core::ErrorKind;
-use thalweg_memory::{BudgetExceeded, Damaged, DamagedKey};
+use thalweg_memory::{BudgetExceeded, Damaged, DamagedKey, SpillError};
+
+use crate::run::RunError;
 
 /// An access to keyed state that could not be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +85,20 @@ pub enum StateError {
         /// The group behind its last.
         to: u16,
     },
+    /// A file of state that memory does not hold could not be used.
+    #[error("keyed state that does not fit memory could not be kept on disk: {0}")]
+    Spill(#[from] SpillError),
+    /// A run could not be written, or cannot be trusted.
+    #[error("{0}")]
+    Run(Box<RunError>),
+    /// Runs were given to a state that takes rows.
+    #[error(
+        "a state was given whole runs that takes back rows only; this is a defect of the engine"
+    )]
+    AdoptsNoRuns,
+    /// Not even what a few records need fits.
+    #[error("keyed state on disk needs memory for the entries in work: {0}")]
+    TooLittleToSpill(BudgetExceeded),
     /// A copy was written under another declaration of the state.
     #[error(
         "the {what} of state '{state}' was {old} when the copy was written and is {new} now: declare it as \
@@ -101,12 +117,22 @@ pub enum StateError {
     },
 }
 
+impl From<RunError> for StateError {
+    fn from(error: RunError) -> StateError {
+        StateError::Run(Box::new(error))
+    }
+}
+
 impl StateError {
     /// What the receiver should do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            StateError::OverBudget(_) | StateError::NoMemory { .. } => ErrorKind::Resource,
+            StateError::OverBudget(_)
+            | StateError::NoMemory { .. }
+            | StateError::TooLittleToSpill(_) => ErrorKind::Resource,
+            StateError::Spill(error) => error.kind(),
+            StateError::Run(error) => error.kind(),
             StateError::NoCurrentKey { .. }
             | StateError::Reentered { .. }
             | StateError::DeclaredTwice { .. }
@@ -114,7 +140,7 @@ impl StateError {
             | StateError::ForeignRow { .. }
             | StateError::Changed { .. } => ErrorKind::Invalid,
             StateError::DamagedKey(_) | StateError::DamagedValue(_) => ErrorKind::Data,
-            StateError::ScanOvertaken => ErrorKind::Internal,
+            StateError::ScanOvertaken | StateError::AdoptsNoRuns => ErrorKind::Internal,
         }
     }
 }

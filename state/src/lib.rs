@@ -16,6 +16,7 @@ pub mod broadcast;
 pub mod descriptor;
 pub mod error;
 pub mod keyed;
+pub mod lsm;
 pub mod migration;
 pub mod run;
 pub mod snapshot;
@@ -31,6 +32,7 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
+pub use lsm::{AdoptedRun, CarriedRun, Overflow, OverflowingTable, Pressure};
 pub use migration::Migration;
 pub use snapshot::{
     CutKind, DamagedDescriptor, OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink,

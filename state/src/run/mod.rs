@@ -33,11 +33,18 @@ mod writer;
 
 pub use compact::{ChainRun, CompactionPlan, CompactionPolicy};
 pub use error::RunError;
+pub(crate) use format::block::RowCursor;
+pub(crate) use format::checksum::checksum;
+pub(crate) use format::filter::filter_hash;
 pub use format::footer::StateHeader;
+pub(crate) use format::footer::{Footer, SectionEntry};
+pub(crate) use format::index::{BlockEntry, SectionIndex};
 pub use merge::{Below, Merge};
+pub(crate) use order::Address;
 pub use order::StateNumber;
 pub use reader::RunReader;
 pub use rule::{CountingRun, Part, counting};
+pub(crate) use search::seek;
 pub use search::{Found, RunSearch};
 pub use sorted::SortedWalk;
 pub use source::ReadAt;

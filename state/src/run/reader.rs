@@ -143,11 +143,17 @@ impl<R: ReadAt> RunReader<R> {
         RunWalk::new(self, clip, sections)
     }
 
+    pub(crate) fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
     pub(crate) fn sections(&self) -> &[SectionEntry] {
         &self.footer.sections
     }
 
-    pub(crate) fn length(&self) -> u64 {
+    /// Bytes of the file.
+    #[must_use]
+    pub fn length(&self) -> u64 {
         self.length
     }
 

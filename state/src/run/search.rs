@@ -115,7 +115,7 @@ impl<R: ReadAt> RunSearch<R> {
 }
 
 /// The row of an address in a block.
-fn seek(
+pub(crate) fn seek(
     block: &[u8],
     states: usize,
     address: Address<'_>,

@@ -15,7 +15,7 @@ use super::format::checksum::{checksum, checksum_onward};
 use super::format::envelope::{Trailer, header};
 use super::format::filter::{Filter, filter_hash};
 use super::format::footer::{EndOfSection, Extent, Footer, SectionEntry, StateHeader};
-use super::format::index::put_block;
+use super::format::index::{SectionIndex, put_block};
 use super::order::{Address, StateNumber};
 use super::section::{Gathered, SectionBuffer};
 use super::summary::{RunSummary, StateSummary};
@@ -104,6 +104,8 @@ pub struct RunWriter {
     taken: u64,
     checksum: u32,
     refused: Option<RunError>,
+    /// The indexes of the sections written, where they are kept for searching.
+    indexes: Option<Vec<SectionIndex>>,
 }
 
 impl RunWriter {
@@ -121,7 +123,15 @@ impl RunWriter {
             taken: 0,
             checksum: 0,
             refused: None,
+            indexes: None,
         }
+    }
+
+    /// The same; what a search needs of the run is kept in memory, so that it need not be read back.
+    pub(crate) fn to_be_searched(options: RunOptions) -> RunWriter {
+        let indexes = Some(Vec::new());
+        let writer = RunWriter::new(options);
+        RunWriter { indexes, ..writer }
     }
 
     /// Declares a state, with rows or without; answers its number in this run.
@@ -218,6 +228,12 @@ impl RunWriter {
         self.output.append(&mut self.index);
         filter.write(&mut self.output);
         let index = &self.output[index_at..];
+        if let Some(indexes) = &mut self.indexes {
+            match SectionIndex::read(index) {
+                Some(index) => indexes.push(index),
+                None => unreachable!("an index that was just written is whole"),
+            }
+        }
         let entry = SectionEntry {
             offset: self.taken + start as u64,
             blocks_bytes,
@@ -304,7 +320,16 @@ impl RunWriter {
     ///
     /// # Errors
     /// When a row could not be taken: the bytes given out are no run.
-    pub fn finish(mut self) -> Result<(Vec<u8>, RunSummary), RunError> {
+    pub fn finish(self) -> Result<(Vec<u8>, RunSummary), RunError> {
+        let (last, summary, ..) = self.finish_searched()?;
+        Ok((last, summary))
+    }
+
+    /// The same, with what a search needs, where that was kept.
+    ///
+    /// # Errors
+    /// As [`RunWriter::finish`].
+    pub(crate) fn finish_searched(mut self) -> Result<Searched, RunError> {
         if let Some(refused) = self.refused {
             return Err(refused);
         }
@@ -332,17 +357,18 @@ impl RunWriter {
             _ => 0..0,
         };
         let (bytes, checksum, states) = (self.taken, self.checksum, self.totals);
-        Ok((
-            last,
-            RunSummary {
-                bytes,
-                checksum,
-                groups,
-                states,
-            },
-        ))
+        let summary = RunSummary {
+            bytes,
+            checksum,
+            groups,
+            states,
+        };
+        Ok((last, summary, self.footer, self.indexes.unwrap_or_default()))
     }
 }
+
+/// The last bytes of a run, what it is, and what a search needs of it.
+pub(crate) type Searched = (Vec<u8>, RunSummary, Footer, Vec<SectionIndex>);
 
 /// Appends one block with the first of `rows`; answers how many went in, one at least.
 fn write_block(out: &mut Vec<u8>, rows: &[Gathered], bytes: &[u8], block_bytes: usize) -> usize {

@@ -20,6 +20,7 @@ use thalweg_core::Epoch;
 use super::row::{Row, RowSink};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
+use crate::lsm::{AdoptedRun, CarriedRun};
 use crate::migration::Migration;
 use crate::table::Scan;
 
@@ -67,6 +68,30 @@ pub trait Snapshot {
     /// The rows of the last cut did not become durable: they count as changed again. Does nothing after a
     /// [`CutKind::Copy`].
     fn cut_failed(&mut self);
+
+    /// The rows of the last cut, and what it carried, became durable. Said where something was carried.
+    fn cut_durable(&mut self) {}
+
+    /// Runs that belong to the last cut besides its rows, newest first and all older than those. To be asked
+    /// right after `freeze`.
+    fn carried(&self) -> Vec<CarriedRun> {
+        Vec::new()
+    }
+
+    /// Whether it takes over runs of a copy as they are, by [`Snapshot::adopt`], instead of their rows.
+    fn adopts_runs(&self) -> bool {
+        false
+    }
+
+    /// Takes over the runs of a copy that count for this state, newest first, while the operator is being
+    /// opened. The next cut of changes builds on the copy.
+    ///
+    /// # Errors
+    /// When it does not take over runs.
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        let _ = runs;
+        Err(StateError::AdoptsNoRuns)
+    }
 
     /// Takes one row back, while the operator is being opened: from the oldest cut to the newest, and
     /// those of one cut in the order in which they were emitted, or sorted with tombstones before values of

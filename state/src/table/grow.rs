@@ -25,7 +25,7 @@ pub(super) struct Leaving<E> {
 }
 
 /// Buckets of the next larger array: a half more, so that memory is at most half empty.
-fn larger(buckets: usize) -> usize {
+pub(super) fn larger(buckets: usize) -> usize {
     (buckets + buckets / 2).next_multiple_of(2).max(FIRST)
 }
 

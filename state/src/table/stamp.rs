@@ -1,7 +1,7 @@
 //! The stamp beside an entry: when it last changed, whether a copy may hold it, which cut wrote it last.
 //!
-//! Invariant: a stamp is never taken for older than it is. The *generation* counts up with each cut, 23 bits
-//! of it are kept, so an entry untouched for four million cuts may look changed again: it is then written
+//! Invariant: a stamp is never taken for older than it is. The *generation* counts up with each cut, 22 bits
+//! of it are kept, so an entry untouched for two million cuts may look changed again: it is then written
 //! once more than needed, and nothing is missed. The *mark* is the number of the last full cut that wrote
 //! the entry, or that was there when it was changed. Plain data, lives on any thread.
 
@@ -9,7 +9,9 @@
 const MARK: u32 = 0xFF;
 /// Set from the insertion of an entry until a cut writes it: no copy holds it.
 const NEW: u32 = MARK + 1;
-const SHIFT: u32 = 9;
+/// Set while a cold run holds the entry as it is: every change clears it.
+const COLD: u32 = NEW << 1;
+const SHIFT: u32 = 10;
 /// Generations there are.
 const GENERATIONS: u32 = 1 << (u32::BITS - SHIFT);
 /// More generations apart than this are not told from a few the other way round.
@@ -68,6 +70,17 @@ impl Stamp {
         self.0 & NEW != 0
     }
 
+    /// This stamp, for an entry that a cold run holds as it is; so do copies, of which cold runs are a part.
+    pub(crate) fn made_cold(self) -> Stamp {
+        Stamp((self.0 & !NEW) | COLD)
+    }
+
+    /// Whether a cold run holds the entry as it is.
+    #[inline(always)]
+    pub(crate) fn is_cold(self) -> bool {
+        self.0 & COLD != 0
+    }
+
     fn generation(self) -> Generation {
         Generation(self.0 >> SHIFT)
     }
@@ -108,7 +121,9 @@ impl Wanted {
     #[inline(always)]
     pub(crate) fn written(self, stamp: Stamp) -> Stamp {
         match self {
-            Wanted::Changed { written, .. } => Stamp(written.0 << SHIFT | (stamp.0 & MARK)),
+            Wanted::Changed { written, .. } => {
+                Stamp(written.0 << SHIFT | (stamp.0 & (MARK | COLD)))
+            }
             Wanted::Unmarked { mark, base } => {
                 let held = if base { NEW } else { 0 };
                 Stamp((stamp.0 & !(MARK | held)) | u32::from(mark))

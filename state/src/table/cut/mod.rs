@@ -26,7 +26,7 @@ use super::stamp::{Generation, Stamp, Wanted};
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
 use crate::snapshot::{CutKind, LogCursor, RowLog};
-use rows::RowWriter;
+pub(in crate::table) use rows::{RowWriter, place_of};
 
 /// Full cuts given up one after the other at which marks are made equal again: marks have 8 bits.
 const MARKS: u8 = 250;
@@ -116,6 +116,16 @@ impl<E> Cut<E> {
     /// The stamp of what is restored.
     pub(super) fn restored_stamp(&self) -> Stamp {
         Stamp::of(Generation::RESTORED, self.mark)
+    }
+
+    /// Whether an entry with this stamp has still to be written.
+    pub(super) fn wants(&self, stamp: Stamp) -> bool {
+        self.wanted.is_pending(stamp)
+    }
+
+    /// The number of the last full cut.
+    pub(super) fn mark(&self) -> u8 {
+        self.mark
     }
 
     /// Whether the rows of the cut are all there is.

@@ -13,14 +13,14 @@ use crate::error::StateError;
 use crate::snapshot::Row;
 
 /// Makes rows of entries.
-pub(super) struct RowWriter {
+pub(in crate::table) struct RowWriter {
     key: Vec<u8>,
     namespace: Vec<u8>,
     value: SavedRecord,
 }
 
 impl RowWriter {
-    pub(super) fn new() -> RowWriter {
+    pub(in crate::table) fn new() -> RowWriter {
         RowWriter {
             key: Vec::new(),
             namespace: Vec::new(),
@@ -30,7 +30,7 @@ impl RowWriter {
 
     /// The row of an entry.
     #[inline]
-    pub(super) fn row<'a, K: Key, V: Record, N: Namespace>(
+    pub(in crate::table) fn row<'a, K: Key, V: Record, N: Namespace>(
         &'a mut self,
         groups: &Groups,
         entry: &Entry<K::Stored, N, V>,
@@ -73,7 +73,7 @@ impl RowWriter {
     }
 
     /// The value of a row.
-    pub(super) fn value<V: Record>(&mut self, bytes: &[u8]) -> Result<V, StateError> {
+    pub(in crate::table) fn value<V: Record>(&mut self, bytes: &[u8]) -> Result<V, StateError> {
         Ok(self.value.revive(bytes)?)
     }
 }

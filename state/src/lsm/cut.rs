@@ -1,0 +1,252 @@
+//! The part of a cut that lies in runs, and tables taken back without reading them.
+//!
+//! Entered as any other state is at a barrier and when an operator opens. The rows of the cut are those of
+//! the hot layer; besides, the runs that came since the last cut that became durable belong to it as they
+//! are, or all of them where the cut is a full one. Invariant: what is dropped from memory before a barrier
+//! is in a run that this cut or one before it has carried; what the cut has still to write is not dropped. Lives on one shard's thread.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use thalweg_core::Epoch;
+use thalweg_memory::{Key, Record, SpillFile};
+
+use super::index::RunIndex;
+use super::overflow::Overflow;
+use super::run::ColdRun;
+use crate::error::StateError;
+use crate::migration::Migration;
+use crate::run::{ReadAt, RunReader, StateNumber};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::table::{KeyedTable, Namespace, Scan};
+
+/// A run that belongs to a cut as it is: a checkpoint copies its file.
+pub struct CarriedRun {
+    run: Rc<ColdRun>,
+    groups: Range<u16>,
+}
+
+impl CarriedRun {
+    /// Where its file lies; it stays as long as this does.
+    #[must_use]
+    pub fn file(&self) -> &SpillFile {
+        &self.run.file
+    }
+
+    /// Whether all of it is in the file: a round that the cut ended may still be writing.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.run.written.get()
+    }
+
+    /// Bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.run.bytes
+    }
+
+    /// CRC-32C over all its bytes.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        self.run.checksum
+    }
+
+    /// Rows in it.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.run.rows
+    }
+
+    /// The key groups for which it counts.
+    #[must_use]
+    pub fn groups(&self) -> Range<u16> {
+        self.groups.clone()
+    }
+}
+
+/// A run of a copy that a table takes over as it is.
+pub struct AdoptedRun {
+    /// Where its file lies.
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// CRC-32C over all its bytes.
+    pub checksum: u32,
+    index: RunIndex,
+    rows: u64,
+    state: StateNumber,
+    groups: Vec<Range<u16>>,
+}
+
+impl AdoptedRun {
+    /// The run that `reader` reads, for one state and the key groups for which it counts.
+    ///
+    /// # Errors
+    /// When its indexes are damaged or cannot be read.
+    pub fn new<R: ReadAt>(
+        (path, bytes, checksum): (PathBuf, u64, u32),
+        reader: &RunReader<R>,
+        state: StateNumber,
+        groups: Vec<Range<u16>>,
+    ) -> Result<AdoptedRun, StateError> {
+        Ok(AdoptedRun {
+            path,
+            bytes,
+            checksum,
+            index: RunIndex::of(reader, &groups)?,
+            rows: reader.rows(),
+            state,
+            groups,
+        })
+    }
+}
+
+/// A table with its overflow, as cuts and restores see it.
+pub struct OverflowingTable<'a, K: Key, V: Record, N: Namespace> {
+    pub(super) table: &'a mut KeyedTable<K, V, N>,
+    pub(super) overflow: &'a mut Overflow,
+}
+
+impl<'a, K: Key, V: Record, N: Namespace> OverflowingTable<'a, K, V, N> {
+    /// The two together.
+    #[must_use]
+    pub fn new(table: &'a mut KeyedTable<K, V, N>, overflow: &'a mut Overflow) -> Self {
+        OverflowingTable { table, overflow }
+    }
+}
+
+impl Overflow {
+    /// What the cut that is frozen now carries: everything, or what no cut has carried before. Rows that a
+    /// round has gathered so far are as old as the cut, and those it would go on to gather are not: it ends
+    /// here.
+    fn take_carried(&mut self, kind: CutKind) -> Result<(), StateError> {
+        let gathering = match &mut self.round {
+            Some(round) => round.seal(&mut self.queue, &self.groups)?,
+            None => None,
+        };
+        let runs = gathering.into_iter().chain(self.runs.list.iter().cloned());
+        let carried = runs.filter(|run| kind.is_full() || !run.copied.get());
+        self.carried = carried.collect();
+        self.beside = kind == CutKind::Copy;
+        Ok(())
+    }
+
+    /// What the last cut carried is part of a copy on which later cuts build.
+    fn carried_is_copied(&mut self) {
+        for run in (self.carried.drain(..)).chain(self.made_of_carried.drain(..)) {
+            if !self.beside {
+                run.copied.set(true);
+            }
+        }
+    }
+
+    /// What the last cut carried is not part of a copy.
+    fn drop_carried(&mut self) {
+        self.carried.clear();
+        self.made_of_carried.clear();
+    }
+
+    /// Takes runs of a copy over, newest first.
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) {
+        let manager = self.queue.files().clone();
+        let adopted = runs.into_iter().map(|run| {
+            Rc::new(ColdRun {
+                file: manager.foreign(run.path, run.bytes),
+                index: run.index,
+                state: run.state,
+                groups: run.groups,
+                bytes: run.bytes,
+                checksum: run.checksum,
+                rows: run.rows,
+                copied: Cell::new(true),
+                written: Cell::new(true),
+            })
+        });
+        self.runs.list = adopted.collect();
+        for run in &self.runs.list {
+            // Opened at once: its owner may remove it.
+            self.queue.read(&run.file, 0, 0);
+        }
+        self.runs.version += 1;
+        self.follow_memory();
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N> {
+    fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
+        let kind = self.table.freeze(epoch, kind);
+        // What a cut carried that was given up is carried by this one.
+        self.overflow.drop_carried();
+        if let Err(error) = self.overflow.take_carried(kind) {
+            self.overflow.failed.get_or_insert(error);
+        }
+        kind
+    }
+
+    fn is_cutting(&self) -> bool {
+        self.table.is_cutting()
+    }
+
+    fn emit(&mut self, budget: usize, out: &mut dyn RowSink) -> Result<Scan, StateError> {
+        if let Some(failed) = self.overflow.failed.take() {
+            return Err(failed);
+        }
+        self.table.emit(budget, out)
+    }
+
+    fn cut_failed(&mut self) {
+        self.table.cut_failed();
+        self.overflow.drop_carried();
+    }
+
+    fn cut_durable(&mut self) {
+        self.overflow.carried_is_copied();
+    }
+
+    fn carried(&self) -> Vec<CarriedRun> {
+        let runs = self.overflow.carried.iter();
+        let parts = runs.flat_map(|run| {
+            let groups = run.groups.iter();
+            groups.map(|groups| CarriedRun {
+                run: Rc::clone(run),
+                groups: groups.clone(),
+            })
+        });
+        parts.collect()
+    }
+
+    fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
+        self.table.restore(row)
+    }
+
+    fn restored(&mut self) -> Result<(), StateError> {
+        self.table.restored()
+    }
+
+    fn restored_by(&mut self, migration: &Migration, ages: bool) -> Result<(), StateError> {
+        if !self.overflow.runs.list.is_empty() {
+            // Values are made anew where their rows were taken back, and these were not.
+            return Err(StateError::AdoptsNoRuns);
+        }
+        self.table.restored_by(migration, ages)
+    }
+
+    fn adopts_runs(&self) -> bool {
+        true
+    }
+
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        self.table.build_on_copy();
+        self.overflow.adopt(runs);
+        Ok(())
+    }
+
+    fn forget_copies(&mut self) {
+        self.table.forget_copies();
+        for run in &self.overflow.runs.list {
+            run.copied.set(false);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A round: what was not used lately in a stretch of buckets is written to a run, and then dropped.
+//!
+//! Entered between batches while a table is nearly full. Invariants: nothing is dropped before the run that
+//! holds it is written; a round ends what it began, whatever the table does meanwhile. Goes in slices. Lives
+//! on one shard's thread.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_core::KeyHash;
+use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
+use thalweg_memory::{Key, Record, SpillError};
+
+use super::index::RunIndex;
+use super::run::ColdRun;
+use crate::descriptor::StateDescriptor;
+use crate::error::StateError;
+use crate::run::{RunOptions, RunWriter, StateHeader, StateNumber};
+use crate::table::{KeyedTable, Namespace, OverflowRows};
+
+/// Rounds to the length of a table.
+const ROUNDS: usize = 16;
+/// The fewest buckets of a round.
+const FEW_BUCKETS: usize = 64;
+/// Buckets of a slice.
+const SLICE_BUCKETS: usize = 64;
+/// Bytes written at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Which entries stay in memory.
+pub(super) struct Kept {
+    /// By slot: how many more times the hand passes over its entry before that may go.
+    used: Vec<u8>,
+    /// Hashes of the records ahead, as bits of a small set.
+    ahead: Vec<u64>,
+}
+
+/// Bits of the set of records ahead.
+const AHEAD_BITS: usize = 1 << 13;
+
+impl Kept {
+    pub(super) fn new() -> Kept {
+        Kept {
+            used: Vec::new(),
+            ahead: vec![0; AHEAD_BITS / 64],
+        }
+    }
+
+    /// An entry is used.
+    #[inline]
+    pub(super) fn used(&mut self, slot: usize, slots: usize) {
+        if self.used.len() != slots {
+            // The array is another: what was used in the old one is forgotten.
+            self.used = vec![0; slots];
+        }
+        self.used[slot] = 2;
+    }
+
+    /// The records ahead are those of these hashes.
+    pub(super) fn set_ahead(&mut self, hashes: &[KeyHash]) {
+        self.ahead.fill(0);
+        for hash in hashes {
+            let bit = (hash.0 as usize) % AHEAD_BITS;
+            self.ahead[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    fn is_ahead(&self, hash: KeyHash) -> bool {
+        let bit = (hash.0 as usize) % AHEAD_BITS;
+        self.ahead[bit / 64] & 1 << (bit % 64) != 0
+    }
+
+    /// The hand passes over an entry; whether it may go. One that was used may go the next time.
+    fn pass_over(&mut self, slot: usize, hash: KeyHash) -> bool {
+        if let Some(used) = self.used.get_mut(slot) {
+            *used = used.saturating_sub(1);
+        }
+        self.may_drop(slot, hash)
+    }
+
+    fn may_drop(&self, slot: usize, hash: KeyHash) -> bool {
+        self.used.get(slot).copied().unwrap_or(0) == 0 && !self.is_ahead(hash)
+    }
+
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (self.used.capacity() + self.ahead.capacity() * 8) as u64
+    }
+}
+
+/// A round at work.
+pub(super) struct Round {
+    stretch: Range<usize>,
+    at: usize,
+    step: Step,
+    rows: usize,
+    file: BulkWriter,
+}
+
+enum Step {
+    /// Rows are written.
+    Flushing(Box<RunWriter>),
+    /// The disk is at work; then the run is added.
+    Writing(Option<Rc<ColdRun>>),
+    Dropping,
+}
+
+/// How far a round is.
+pub(super) enum Progress {
+    /// More can be done at once.
+    More,
+    /// The disk is at work.
+    Waiting,
+    /// A run is on the disk: it is to be added to the others before the round goes on.
+    Written(Rc<ColdRun>),
+    /// The round is over.
+    Done {
+        /// Entries that were dropped or written in it.
+        moved: usize,
+    },
+}
+
+impl Round {
+    /// A round over the next stretch of a table of so many buckets, from bucket `hand` on.
+    pub(super) fn new(
+        hand: usize,
+        buckets: usize,
+        descriptor: &StateDescriptor,
+        queue: &IoQueue,
+    ) -> Result<Round, StateError> {
+        let start = if hand < buckets { hand } else { 0 };
+        let length = (buckets / ROUNDS).max(FEW_BUCKETS);
+        let stretch = start..buckets.min(start + length);
+        let mut writer = RunWriter::to_be_searched(RunOptions::default());
+        let mut described = Vec::new();
+        descriptor.encode(&mut described);
+        writer.declare(StateHeader {
+            name: descriptor.name().to_owned(),
+            descriptor: described,
+            full: false,
+        })?;
+        Ok(Round {
+            at: stretch.start,
+            stretch,
+            step: Step::Flushing(Box::new(writer)),
+            rows: 0,
+            file: BulkWriter::new(queue.files().file(), PIECE_BYTES),
+        })
+    }
+
+    /// The bucket behind its last.
+    pub(super) fn end(&self) -> usize {
+        self.stretch.end
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        match &self.step {
+            Step::Flushing(writer) => writer.memory_bytes() as u64,
+            _ => 0,
+        }
+    }
+
+    /// Takes an answer of the disk; whether it was one of its own.
+    pub(super) fn answered(
+        &mut self,
+        request: RequestId,
+        answer: &Result<IoDone, SpillError>,
+    ) -> Result<bool, StateError> {
+        Ok(self.file.answered(request, answer)?)
+    }
+
+    /// Does a slice.
+    pub(super) fn advance<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        kept: &mut Kept,
+        rows: &mut OverflowRows,
+        (queue, groups): (&mut IoQueue, &Range<u16>),
+        dropped: &mut usize,
+    ) -> Result<Progress, StateError> {
+        let end = self.stretch.end.min(table.bucket_count());
+        let slice = self.at.min(end)..end.min(self.at + SLICE_BUCKETS);
+        match &mut self.step {
+            Step::Flushing(_) if self.file.is_full() => return Ok(Progress::Waiting),
+            Step::Flushing(writer) => {
+                self.at = slice.end;
+                let mut out = writer.rows_of(StateNumber(0))?;
+                let pick = |slot, hash| kept.pass_over(slot, hash);
+                self.rows += table.flush_buckets(slice, rows, pick, &mut out);
+                if writer.ready() >= PIECE_BYTES {
+                    self.file.append(queue, &writer.take_output())?;
+                }
+                if self.at >= end {
+                    self.seal(queue, groups)?;
+                }
+            }
+            Step::Writing(_) if !self.file.is_written() => return Ok(Progress::Waiting),
+            Step::Writing(run) => {
+                let run = run.take();
+                (self.step, self.at) = (Step::Dropping, self.stretch.start);
+                if let Some(run) = run {
+                    run.written.set(true);
+                    return Ok(Progress::Written(run));
+                }
+            }
+            Step::Dropping if self.at >= end => {
+                let moved = self.rows + *dropped;
+                return Ok(Progress::Done { moved });
+            }
+            Step::Dropping => {
+                self.at = slice.end;
+                *dropped += table.drop_buckets(slice, |slot, hash| kept.may_drop(slot, hash));
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    /// No more rows come; answers the run that is on its way to the disk, if there is one.
+    pub(super) fn seal(
+        &mut self,
+        queue: &mut IoQueue,
+        groups: &Range<u16>,
+    ) -> Result<Option<Rc<ColdRun>>, StateError> {
+        let writer = match &mut self.step {
+            Step::Flushing(_) => match std::mem::replace(&mut self.step, Step::Writing(None)) {
+                Step::Flushing(writer) if self.rows > 0 => writer,
+                _ => return Ok(None),
+            },
+            Step::Writing(run) => return Ok(run.clone()),
+            Step::Dropping => return Ok(None),
+        };
+        let (last, summary, footer, indexes) = writer.finish_searched()?;
+        self.file.append(queue, &last)?;
+        self.file.flush(queue)?;
+        let run = Rc::new(ColdRun {
+            file: self.file.file().clone(),
+            index: RunIndex::new(footer, indexes),
+            state: StateNumber(0),
+            groups: vec![groups.clone()],
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            rows: summary.rows(),
+            copied: Cell::new(false),
+            written: Cell::new(false),
+        });
+        self.step = Step::Writing(Some(Rc::clone(&run)));
+        Ok(Some(run))
+    }
+}

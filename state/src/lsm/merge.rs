@@ -1,0 +1,360 @@
+//! Several cold runs made into one, in the background.
+//!
+//! Entered at the end of turns, a slice at a time, at no more than a rate of bytes. Goes from key group to
+//! key group: the blocks of one group are read from all runs that are merged, then their rows are written in
+//! order, that of the newest run where several know a key. Invariants: the merged run says what those it was
+//! made of said; tombstones stay unless nothing lies below. Memory is what the runs hold of one key group.
+//! Lives on one shard's thread.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_memory::SpillError;
+use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
+
+use super::index::{BlockPlace, RunIndex};
+use super::run::ColdRun;
+use crate::descriptor::StateDescriptor;
+use crate::error::StateError;
+use crate::run::{
+    ChainRun, CompactionPolicy, RowCursor, RunOptions, RunWriter, StateHeader, StateNumber,
+};
+use crate::snapshot::{Row, RowSink};
+
+/// Rows of a slice.
+const SLICE_ROWS: usize = 256;
+/// Bytes written at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What checkpoints hold of a run. Runs are merged only with their like: what is merged of a run that a copy
+/// holds and one that none does would have to be carried above cuts that are newer than a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Held {
+    No,
+    /// The cut in work carries it.
+    ByCut,
+    /// The copy on which cuts build does.
+    ByCopy,
+}
+
+/// Which runs to merge next: neighbours, newest first, of which checkpoints hold the same.
+pub(super) fn plan(
+    runs: &[Rc<ColdRun>],
+    held: impl Fn(&Rc<ColdRun>) -> Held,
+) -> Option<Range<usize>> {
+    let policy = CompactionPolicy::default();
+    debug_assert!(runs.is_sorted_by_key(&held), "copies hold the oldest");
+    let mut start = 0;
+    while start < runs.len() {
+        let kind = held(&runs[start]);
+        let alike = runs[start..].iter().take_while(|run| held(run) == kind);
+        let chain: Vec<ChainRun> = alike
+            .map(|run| ChainRun {
+                bytes: run.bytes,
+                groups: 0..1,
+                full: false,
+            })
+            .collect();
+        if let Some(plan) = policy.plan(&chain) {
+            return Some(plan.runs.start + start..plan.runs.end + start);
+        }
+        start += chain.len();
+    }
+    None
+}
+
+/// The rows of one section and one key group, in order.
+struct Stream {
+    /// Of the run, 0 the newest.
+    age: usize,
+    /// The number of the section.
+    section: usize,
+    state: u16,
+    states: usize,
+    group: u16,
+    places: Vec<BlockPlace>,
+    blocks: Vec<Vec<u8>>,
+    at: usize,
+    cursor: RowCursor,
+}
+
+impl Stream {
+    /// Goes to the next row of its group; whether there is one.
+    fn advance(&mut self) -> Result<bool, (BlockPlace, usize, &'static str)> {
+        while let Some(block) = self.blocks.get(self.at) {
+            let start = self.cursor.position();
+            let place = self.places[self.at];
+            let bad = |what| (place, start, what);
+            if !self.cursor.advance(block).map_err(bad)? {
+                self.at += 1;
+                self.cursor = RowCursor::new(self.states);
+            } else if (self.cursor.state(), self.cursor.group()) == (self.state, self.group) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn row(&self) -> Row<'_> {
+        self.cursor.row(&self.blocks[self.at])
+    }
+
+    /// What counts first comes first.
+    fn compare(&self, other: &Stream) -> Ordering {
+        let (row, others) = (self.row(), other.row());
+        (row.key, row.namespace, self.age, row.is_tombstone())
+            .cmp(&(
+                others.key,
+                others.namespace,
+                other.age,
+                others.is_tombstone(),
+            ))
+            .then_with(|| other.section.cmp(&self.section))
+    }
+}
+
+/// A merge at work.
+pub(super) struct Merging {
+    /// Newest first.
+    runs: Vec<Rc<ColdRun>>,
+    below: bool,
+    /// Groups left.
+    groups: Range<u16>,
+    /// Blocks that were asked for: stream and place in it.
+    asked: BTreeMap<RequestId, (usize, usize)>,
+    streams: Vec<Stream>,
+    /// Streams by their rows, that which comes first last.
+    order: Vec<usize>,
+    begun: bool,
+    last: Option<(Vec<u8>, Vec<u8>)>,
+    writer: Option<Box<RunWriter>>,
+    file: BulkWriter,
+    sealed: Option<ColdRun>,
+}
+
+/// How far a merge is.
+pub(super) enum Merged {
+    /// More can be done at once.
+    More,
+    /// The disk is at work.
+    Waiting,
+    /// So many bytes were asked for: the rate says when to go on.
+    Asked(u64),
+    /// It is written.
+    Done(Rc<ColdRun>),
+}
+
+impl Merging {
+    /// Merges neighbours, given newest first; `below`: older runs lie below them.
+    pub(super) fn new(
+        runs: Vec<Rc<ColdRun>>,
+        below: bool,
+        groups: Range<u16>,
+        descriptor: &StateDescriptor,
+        queue: &IoQueue,
+    ) -> Result<Merging, StateError> {
+        let mut writer = RunWriter::to_be_searched(RunOptions::default());
+        let mut described = Vec::new();
+        descriptor.encode(&mut described);
+        writer.declare(StateHeader {
+            name: descriptor.name().to_owned(),
+            descriptor: described,
+            full: false,
+        })?;
+        Ok(Merging {
+            runs,
+            below,
+            groups,
+            asked: BTreeMap::new(),
+            streams: Vec::new(),
+            order: Vec::new(),
+            begun: false,
+            last: None,
+            writer: Some(Box::new(writer)),
+            file: BulkWriter::new(queue.files().file(), PIECE_BYTES),
+            sealed: None,
+        })
+    }
+
+    /// The runs that are merged.
+    pub(super) fn runs(&self) -> &[Rc<ColdRun>] {
+        &self.runs
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let blocks = self.streams.iter().flat_map(|stream| &stream.places);
+        let writer = self.writer.as_ref();
+        blocks.map(|place| u64::from(place.length)).sum::<u64>()
+            + writer.map_or(0, |writer| writer.memory_bytes() as u64)
+    }
+
+    /// Takes an answer of the disk; gives back what is not its own.
+    pub(super) fn answered(
+        &mut self,
+        request: RequestId,
+        answer: Result<IoDone, SpillError>,
+    ) -> Result<Option<Result<IoDone, SpillError>>, StateError> {
+        if self.file.answered(request, &answer)? {
+            return Ok(None);
+        }
+        let Some((stream, at)) = self.asked.remove(&request) else {
+            return Ok(Some(answer));
+        };
+        if let IoDone::Read(block) = answer? {
+            let stream = &mut self.streams[stream];
+            let place = stream.places[at];
+            if !place.is_whole(&block) {
+                let run = &self.runs[stream.age];
+                return Err(run.damaged(place, 0, "a block has another checksum").into());
+            }
+            stream.blocks[at] = block;
+        }
+        Ok(None)
+    }
+
+    /// Does a slice.
+    pub(super) fn advance(&mut self, queue: &mut IoQueue) -> Result<Merged, StateError> {
+        if !self.asked.is_empty() || self.file.is_full() {
+            return Ok(Merged::Waiting);
+        }
+        if !self.streams.is_empty() {
+            self.write_rows(queue)?;
+            return Ok(Merged::More);
+        }
+        if let Some(group) = self.groups.next() {
+            let asked = self.ask_for(group, queue);
+            return Ok(Merged::Asked(asked));
+        }
+        self.seal(queue)?;
+        if !self.file.is_written() {
+            return Ok(Merged::Waiting);
+        }
+        match self.sealed.take() {
+            Some(run) => Ok(Merged::Done(Rc::new(run))),
+            None => unreachable!("a merge is done once"),
+        }
+    }
+
+    /// Asks for the blocks of one key group.
+    fn ask_for(&mut self, group: u16, queue: &mut IoQueue) -> u64 {
+        let mut bytes = 0;
+        for (age, run) in self.runs.iter().enumerate() {
+            if !run.counts_for(group) {
+                continue;
+            }
+            let sections = run.index.blocks_of(run.state, group);
+            for (section, places) in sections.into_iter().enumerate() {
+                let number = self.streams.len();
+                for (at, place) in places.iter().enumerate() {
+                    let request = queue.read(&run.file, place.offset, place.length as usize);
+                    self.asked.insert(request, (number, at));
+                    bytes += u64::from(place.length);
+                }
+                self.streams.push(Stream {
+                    age,
+                    section,
+                    state: run.state.0,
+                    states: run.index.states(),
+                    group,
+                    blocks: vec![Vec::new(); places.len()],
+                    places,
+                    at: 0,
+                    cursor: RowCursor::new(run.index.states()),
+                });
+            }
+        }
+        self.begun = false;
+        self.last = None;
+        bytes
+    }
+
+    /// Goes on with a stream and puts it where it belongs among the others.
+    fn step(&mut self, number: usize) -> Result<(), StateError> {
+        let stream = &mut self.streams[number];
+        let age = stream.age;
+        let there = stream.advance();
+        let there = there.map_err(|(place, at, what)| self.runs[age].damaged(place, at, what))?;
+        if there {
+            let streams = &self.streams;
+            let behind =
+                |other: &usize| streams[*other].compare(&streams[number]) == Ordering::Greater;
+            let at = self.order.partition_point(behind);
+            self.order.insert(at, number);
+        }
+        Ok(())
+    }
+
+    /// Writes a slice of the rows of the group in work.
+    fn write_rows(&mut self, queue: &mut IoQueue) -> Result<(), StateError> {
+        if !self.begun {
+            self.begun = true;
+            for number in 0..self.streams.len() {
+                self.step(number)?;
+            }
+        }
+        for _ in 0..SLICE_ROWS {
+            let Some(number) = self.order.pop() else {
+                self.streams.clear();
+                return Ok(());
+            };
+            self.write_row(number, queue)?;
+            self.step(number)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the row at which a stream stands, unless one that counts before it was written.
+    fn write_row(&mut self, number: usize, queue: &mut IoQueue) -> Result<(), StateError> {
+        let row = self.streams[number].row();
+        let known = (self.last.as_ref())
+            .is_some_and(|(key, namespace)| key == row.key && namespace == row.namespace);
+        let Some(writer) = self.writer.as_mut().filter(|_| !known) else {
+            return Ok(());
+        };
+        let (key, namespace) = self.last.get_or_insert_default();
+        key.clear();
+        key.extend_from_slice(row.key);
+        namespace.clear();
+        namespace.extend_from_slice(row.namespace);
+        if row.is_tombstone() && !self.below {
+            return Ok(());
+        }
+        writer.rows_of(StateNumber(0))?.row(row);
+        if writer.ready() >= PIECE_BYTES {
+            self.file.append(queue, &writer.take_output())?;
+        }
+        Ok(())
+    }
+
+    /// All rows are in.
+    fn seal(&mut self, queue: &mut IoQueue) -> Result<(), StateError> {
+        let Some(writer) = self.writer.take() else {
+            return Ok(());
+        };
+        let (last, summary, footer, indexes) = writer.finish_searched()?;
+        self.file.append(queue, &last)?;
+        self.file.flush(queue)?;
+        let mut groups: Vec<Range<u16>> = Vec::new();
+        for range in self.runs.iter().flat_map(|run| &run.groups) {
+            if !groups.contains(range) {
+                groups.push(range.clone());
+            }
+        }
+        self.sealed = Some(ColdRun {
+            file: self.file.file().clone(),
+            index: RunIndex::new(footer, indexes),
+            state: StateNumber(0),
+            groups,
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            rows: summary.rows(),
+            copied: Cell::new(self.runs.iter().all(|run| run.copied.get())),
+            written: Cell::new(true),
+        });
+        Ok(())
+    }
+}

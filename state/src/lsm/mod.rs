@@ -1,0 +1,37 @@
+//! State larger than memory: a table whose entries overflow into runs on disk.
+//!
+//! Entered by a keyed operator whose table has an [`Overflow`] beside it. The table is the hot layer, bounded
+//! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
+//! reads entries back, `flush` moves entries out, `merge` makes few runs of many, `cut` is the part of a
+//! checkpoint that lies in runs, `index` tells from memory where in a run an entry may be.
+//!
+//! # The way of a batch
+//! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in
+//!    memory nor, by the filters of all runs, nowhere is asked for.
+//! 2. When the turn ends the requests go to the disk together. The head applies no record whose entry is
+//!    not there; the task sleeps until something has come.
+//! 3. What has come is admitted to the table, where the records ahead keep it until they are applied.
+//!
+//! # The way of an entry
+//! It is changed in memory; when the table is nearly full a *round* over a stretch of its buckets writes
+//! what was not used lately to a run and drops it once the run is on the disk. An entry that was only read
+//! since it came back is dropped without being written. Each entry carries a bit that says that a cold run
+//! holds it as it is, which every change clears.
+//!
+//! Invariants: an entry that is not in memory is, as it was last, in the newest run that knows its key; what
+//! runs hold in memory (indexes, filters) counts as the table's; nothing here waits. A cold run is a run
+//! like any other, so those that came since the last checkpoint are part of the next as they are. Lives on
+//! one shard's thread.
+
+mod cut;
+mod flush;
+mod index;
+mod lookup;
+mod merge;
+mod overflow;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use cut::{AdoptedRun, CarriedRun, OverflowingTable};
+pub use overflow::{Overflow, Pressure};

@@ -1,0 +1,473 @@
+//! What stands beside a table that may overflow: its runs, and the work of moving entries out and back.
+//!
+//! Entered by the operator that owns both: for each record ahead and again before it is applied
+//! ([`Overflow::seek`]), at the start of each turn ([`Overflow::begin_turn`]) and at its end
+//! ([`Overflow::end_turn`]). Invariant: while nothing has overflowed and the table has room, nothing here is
+//! entered but a check per batch. Lives on one shard's thread.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_core::KeyHash;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_memory::spill::{IoDone, IoQueue};
+use thalweg_memory::{Key, Record, Share, SpillError};
+
+use super::flush::{Kept, Progress, Round};
+use super::lookup::{Known, Lookups, Runs, Sought};
+use super::merge::{Held, Merged, Merging, plan};
+use super::run::ColdRun;
+use crate::descriptor::StateDescriptor;
+use crate::error::StateError;
+use crate::snapshot::Snapshot;
+use crate::table::{Account, KeyedTable, Namespace, OverflowRows, WINDOW};
+
+/// How much of a turn rounds and merges take, in ns.
+const SHARE_NS: u64 = 100_000;
+/// Rounds around the table in which nothing moved, after which the memory is too little.
+const FRUITLESS: usize = 64;
+/// Entries for which there is room before a round has to begin: one in so many.
+const SPARE: usize = 16;
+/// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
+const BESIDE: u64 = 4;
+
+/// What the end of a turn has left undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Nothing that anybody waits for.
+    None,
+    /// More room can be made at once.
+    MakingRoom,
+    /// The disk is at work and will wake the task.
+    Disk,
+}
+
+/// The part of a table that is not in memory.
+pub struct Overflow {
+    descriptor: StateDescriptor,
+    pub(super) groups: Range<u16>,
+    share: Share,
+    /// What runs, lookups and rounds hold of the memory.
+    account: Account,
+    pub(super) queue: IoQueue,
+    pub(super) runs: Runs,
+    lookups: Lookups,
+    rows: OverflowRows,
+    kept: Kept,
+    /// Hashes of the records ahead, by their places in the window.
+    ahead: Box<[KeyHash; WINDOW]>,
+    hand: usize,
+    pub(super) round: Option<Round>,
+    dropped: usize,
+    fruitless: usize,
+    merging: Option<Merging>,
+    merge_bytes_per_second: u64,
+    /// When the merge may go on, monotonic ns.
+    merge_at: u64,
+    /// Records wait for their entries or for room.
+    stalled: bool,
+    /// What the last cut carried, until it is durable.
+    pub(super) carried: Vec<Rc<ColdRun>>,
+    /// Runs that were made meanwhile of what it carried.
+    pub(super) made_of_carried: Vec<Rc<ColdRun>>,
+    /// The last cut was beside the row of cuts.
+    pub(super) beside: bool,
+    /// What went wrong where it could not be told.
+    pub(super) failed: Option<StateError>,
+    /// What is sought, in memory that is used again.
+    sought: Sought,
+}
+
+impl Overflow {
+    /// The overflow of a table of these key groups. Memory is shared with others by `share`; merges read at
+    /// most `merge_bytes_per_second`.
+    #[must_use]
+    pub fn new(
+        descriptor: StateDescriptor,
+        groups: Range<u16>,
+        share: Share,
+        queue: IoQueue,
+        merge_bytes_per_second: u64,
+    ) -> Overflow {
+        Overflow {
+            account: Account::new(share.budget().clone()),
+            descriptor,
+            groups,
+            share,
+            queue,
+            runs: Runs::default(),
+            lookups: Lookups::default(),
+            rows: OverflowRows::new(),
+            kept: Kept::new(),
+            ahead: Box::new([KeyHash(0); WINDOW]),
+            hand: 0,
+            round: None,
+            dropped: 0,
+            fruitless: 0,
+            merging: None,
+            merge_bytes_per_second: merge_bytes_per_second.max(1),
+            merge_at: 0,
+            stalled: false,
+            carried: Vec::new(),
+            made_of_carried: Vec::new(),
+            beside: false,
+            failed: None,
+            sought: Sought {
+                group: 0,
+                key: Vec::new(),
+                namespace: Vec::new(),
+            },
+        }
+    }
+
+    /// The description of the table's state.
+    #[must_use]
+    pub fn descriptor(&self) -> &StateDescriptor {
+        &self.descriptor
+    }
+
+    /// Runs that hold entries.
+    #[must_use]
+    pub fn runs(&self) -> usize {
+        self.runs.list.len()
+    }
+
+    /// Bytes of all runs.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.runs.list.iter().map(|run| run.bytes).sum()
+    }
+
+    /// Blocks read for entries that were not in memory, so far.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.lookups.reads
+    }
+
+    /// Whether the entries of records have to be sought before they are applied. Cheap.
+    #[inline]
+    #[must_use]
+    pub fn is_active<K: Key, V: Record, N: Namespace>(&self, table: &KeyedTable<K, V, N>) -> bool {
+        !self.runs.list.is_empty() || self.stalled || !self.has_spare(table)
+    }
+
+    /// Whether a table has room for so many more entries.
+    pub fn has_room<K: Key, V: Record, N: Namespace>(
+        &self,
+        table: &KeyedTable<K, V, N>,
+        records: usize,
+    ) -> bool {
+        let held = self.memory_bytes(table);
+        let limit = self.share.limit();
+        let filling = table.filling();
+        if filling.entries + records <= filling.limit {
+            // There are places; but what entries have besides can only be given up with them.
+            return held <= limit || filling.heap_bytes == 0;
+        }
+        let grown = held + filling.growth_bytes;
+        // However much stands beside it, a small table may grow: records need places.
+        let small = filling.growth_bytes <= limit / (2 * BESIDE);
+        let fits = grown <= limit - limit / BESIDE || small;
+        fits && filling.growth_bytes <= self.share.budget().left()
+    }
+
+    /// Bytes of memory of the table and of what stands beside it.
+    pub fn memory_bytes<K: Key, V: Record, N: Namespace>(
+        &self,
+        table: &KeyedTable<K, V, N>,
+    ) -> u64 {
+        table.memory_bytes() + self.account.bytes()
+    }
+
+    /// Whether it is far from having none.
+    #[inline]
+    fn has_spare<K: Key, V: Record, N: Namespace>(&self, table: &KeyedTable<K, V, N>) -> bool {
+        let filling = table.filling();
+        let spare = (filling.limit / SPARE).max(WINDOW);
+        let heap = self.share.limit() / SPARE as u64;
+        let held = self.memory_bytes(table);
+        let fits = held + heap <= self.share.limit() || filling.heap_bytes == 0;
+        self.has_room(table, spare) && fits
+    }
+
+    /// Seeks the entry of a record at a place of the window; whether the record may be applied, as far as
+    /// this entry goes: it is in memory, or nowhere. Otherwise it is read.
+    #[inline]
+    pub fn seek<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        place: u8,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> bool {
+        self.ahead[usize::from(place)] = hash;
+        if let Some(slot) = table.slot_of(hash, key, namespace) {
+            let slots = table.bucket_count() * thalweg_memory::hash::SLOTS;
+            self.kept.used(slot, slots);
+            return true;
+        }
+        if self.runs.list.is_empty() {
+            return true;
+        }
+        self.sought.key.clear();
+        self.sought.namespace.clear();
+        K::encode(key, &mut self.sought.key);
+        namespace.encode(&mut self.sought.namespace);
+        self.sought.group = table.group_of(hash).0;
+        let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue);
+        known == Known::Absent
+    }
+
+    /// Records wait for their entries, or for room: the end of the turn sees to it.
+    pub fn stall(&mut self) {
+        self.stalled = true;
+    }
+
+    /// A turn begins: takes in what the disk has read and written.
+    ///
+    /// # Errors
+    /// What the disk could not do, and damage.
+    pub fn begin_turn<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), StateError> {
+        if self.is_idle() {
+            return Ok(());
+        }
+        self.stalled = false;
+        self.queue.poll(context);
+        while let Some((request, answer)) = self.queue.next_done() {
+            self.answered(request, answer)?;
+        }
+        self.admit_found(table)
+    }
+
+    /// Whether nothing is on its way and nothing waits.
+    fn is_idle(&self) -> bool {
+        let disk = self.queue.pending() == 0 && !self.lookups.has_found();
+        disk && !self.stalled && self.round.is_none() && self.merging.is_none()
+    }
+
+    fn answered(
+        &mut self,
+        request: thalweg_memory::spill::RequestId,
+        answer: Result<IoDone, SpillError>,
+    ) -> Result<(), StateError> {
+        if let Some(round) = &mut self.round
+            && round.answered(request, &answer)?
+        {
+            return Ok(());
+        }
+        let answer = match &mut self.merging {
+            Some(merging) => merging.answered(request, answer)?,
+            None => Some(answer),
+        };
+        let Some(answer) = answer else {
+            return Ok(());
+        };
+        if let IoDone::Read(block) = answer? {
+            let (runs, queue) = (&self.runs, &mut self.queue);
+            self.lookups.answered(request, &block, runs, queue)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what was found into the table, as far as there is room.
+    fn admit_found<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+    ) -> Result<(), StateError> {
+        while self.lookups.has_found() && self.has_room(table, 1) {
+            if let Some((sought, value)) = self.lookups.take_found() {
+                table.admit(&sought.row(&value), &mut self.rows)?;
+            }
+        }
+        self.stalled |= self.lookups.has_found();
+        Ok(())
+    }
+
+    /// The turn ends: hands requests to the disk, makes room if there is little, merges what has become
+    /// many.
+    ///
+    /// # Errors
+    /// What the disk could not do; memory that is too little for the records in work.
+    pub fn end_turn<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        context: &mut TurnContext<'_>,
+    ) -> Result<Pressure, StateError> {
+        let tight = self.stalled || !self.has_spare(table);
+        if self.is_idle() && !tight {
+            return Ok(Pressure::None);
+        }
+        let until = context.reactor().now().saturating_add(SHARE_NS);
+        let mut more = false;
+        if self.round.is_some() || tight && !self.has_spare(table) {
+            more = self.make_room(table, until, context)?;
+        }
+        self.admit_found(table)?;
+        if !more {
+            self.merge(until, context)?;
+        }
+        self.follow_memory();
+        self.queue.poll(context);
+        Ok(match self.stalled {
+            _ if more => Pressure::MakingRoom,
+            true if self.queue.pending() == 0 => Pressure::MakingRoom,
+            true => Pressure::Disk,
+            false => Pressure::None,
+        })
+    }
+
+    /// Goes on with a round, or begins one; whether more can be done at once.
+    fn make_room<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        until: u64,
+        context: &mut TurnContext<'_>,
+    ) -> Result<bool, StateError> {
+        if !table.settle(1_024) {
+            return Ok(true);
+        }
+        if self.round.is_none() {
+            self.kept.set_ahead(&self.ahead[..]);
+            let (hand, buckets) = (self.hand, table.bucket_count());
+            self.round = Some(Round::new(hand, buckets, &self.descriptor, &self.queue)?);
+            self.dropped = 0;
+        }
+        loop {
+            let Some(round) = &mut self.round else {
+                return Ok(!self.has_spare(table) && self.fruitless <= FRUITLESS);
+            };
+            let disk = (&mut self.queue, &self.groups);
+            let (kept, rows) = (&mut self.kept, &mut self.rows);
+            match round.advance(table, kept, rows, disk, &mut self.dropped)? {
+                Progress::More => {}
+                Progress::Waiting => return Ok(false),
+                Progress::Written(run) => {
+                    self.lookups.forget_absent();
+                    self.runs.list.insert(0, run);
+                    self.runs.version += 1;
+                    // Records that came meanwhile are ahead now.
+                    self.kept.set_ahead(&self.ahead[..]);
+                }
+                Progress::Done { moved } => self.end_round(table, moved)?,
+            }
+            if context.reactor().now() >= until {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn end_round<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &KeyedTable<K, V, N>,
+        moved: usize,
+    ) -> Result<(), StateError> {
+        if let Some(round) = self.round.take() {
+            self.hand = round.end();
+        }
+        // What a cut has still to write stays until then.
+        let waits = moved > 0 || table.is_cutting();
+        self.fruitless = if waits { 0 } else { self.fruitless + 1 };
+        if self.fruitless > FRUITLESS && self.stalled {
+            let asked = table.filling().growth_bytes;
+            let budget = self.share.budget();
+            return Err(StateError::TooLittleToSpill(
+                thalweg_memory::BudgetExceeded {
+                    name: budget.name().to_owned(),
+                    asked,
+                    used: self.memory_bytes(table),
+                    limit: self.share.limit(),
+                    key: "taskmanager.memory.managed.size",
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Goes on with a merge, or begins one where runs have become many.
+    fn merge(&mut self, until: u64, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        if self.merging.is_none() {
+            let cut = || self.carried.iter().chain(&self.made_of_carried);
+            let in_cut = |run: &Rc<ColdRun>| !self.beside && cut().any(|it| Rc::ptr_eq(it, run));
+            let held = |run: &Rc<ColdRun>| match run.copied.get() {
+                true => Held::ByCopy,
+                false if in_cut(run) => Held::ByCut,
+                false => Held::No,
+            };
+            let Some(planned) = plan(&self.runs.list, held) else {
+                return Ok(());
+            };
+            let below = planned.end < self.runs.list.len();
+            let runs = self.runs.list[planned].to_vec();
+            let (groups, queue) = (self.groups.clone(), &self.queue);
+            let merging = Merging::new(runs, below, groups, &self.descriptor, queue)?;
+            self.merging = Some(merging);
+        }
+        let mut now = context.reactor().now();
+        if now < self.merge_at {
+            context.wake_at(self.merge_at);
+            return Ok(());
+        }
+        while now < until
+            && let Some(merging) = &mut self.merging
+        {
+            match merging.advance(&mut self.queue)? {
+                Merged::More => {}
+                Merged::Waiting => return Ok(()),
+                Merged::Asked(bytes) => {
+                    let pause = u128::from(bytes) * 1_000_000_000;
+                    let pause = pause / u128::from(self.merge_bytes_per_second);
+                    let pause = u64::try_from(pause).unwrap_or(u64::MAX);
+                    self.merge_at = now.max(self.merge_at).saturating_add(pause);
+                    self.queue.poll(context);
+                }
+                Merged::Done(run) => self.put_merged(run),
+            }
+            now = context.reactor().now();
+        }
+        // There is more to do, and nothing else may wake the task for it.
+        context.waker().wake();
+        Ok(())
+    }
+
+    /// Puts a merged run in place of those it was made of.
+    fn put_merged(&mut self, run: Rc<ColdRun>) {
+        let Some(merging) = self.merging.take() else {
+            return;
+        };
+        let inputs = merging.runs();
+        let is_input = |run: &Rc<ColdRun>| inputs.iter().any(|input| Rc::ptr_eq(input, run));
+        run.copied
+            .set(inputs.iter().all(|input| input.copied.get()));
+        let carried = self.carried.iter().chain(&self.made_of_carried);
+        if carried.into_iter().any(is_input) {
+            // What the cut carries is in this one: with the cut it becomes part of the copy.
+            self.made_of_carried.push(Rc::clone(&run));
+        }
+        let first = self.runs.list.iter().position(is_input);
+        self.runs.list.retain(|run| !is_input(run));
+        self.runs.list.insert(first.unwrap_or(0), run);
+        self.runs.version += 1;
+    }
+
+    /// Keeps the memory of what stands beside the table in the budget: what is missing there is owed, and
+    /// the table shrinks for it.
+    pub(super) fn follow_memory(&mut self) {
+        let runs = self.runs.list.iter().map(|run| run.memory_bytes());
+        let round = self.round.as_ref().map_or(0, Round::memory_bytes);
+        let merging = self.merging.as_ref().map_or(0, Merging::memory_bytes);
+        let now = runs.sum::<u64>()
+            + round
+            + merging
+            + self.lookups.memory_bytes()
+            + self.kept.memory_bytes();
+        // Refused, it counts all the same.
+        let before = self.account.bytes() as usize;
+        let owed = self.account.follow(before, now as usize).is_err();
+        self.stalled |= owed && self.lookups.has_found();
+    }
+}

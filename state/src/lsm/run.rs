@@ -1,0 +1,63 @@
+//! One file of entries that are not in memory, or were not when it was written.
+//!
+//! Invariant: the file is there as long as somebody holds the run: lookups, merges and checkpoints keep it
+//! beyond its time in the table's list. Lives on one shard's thread.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use thalweg_core::KeyHash;
+use thalweg_memory::SpillFile;
+
+use super::index::{BlockPlace, RunIndex};
+use crate::run::{Address, RunError, StateNumber};
+
+/// A run whose indexes are in memory.
+pub(crate) struct ColdRun {
+    pub(super) file: SpillFile,
+    pub(super) index: RunIndex,
+    /// The number of the table's state in it.
+    pub(super) state: StateNumber,
+    /// The key groups for which it counts.
+    pub(super) groups: Vec<Range<u16>>,
+    pub(super) bytes: u64,
+    pub(super) checksum: u32,
+    pub(super) rows: u64,
+    /// Whether the copy on which cuts build holds all of it.
+    pub(super) copied: Cell<bool>,
+    /// Whether all of it is in the file.
+    pub(super) written: Cell<bool>,
+}
+
+impl ColdRun {
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        (size_of::<ColdRun>() + self.index.memory_bytes()) as u64
+    }
+
+    pub(super) fn counts_for(&self, group: u16) -> bool {
+        self.groups.iter().any(|groups| groups.contains(&group))
+    }
+
+    /// The next block, from place number `from` on, in which an entry may be.
+    pub(super) fn block_of(
+        &self,
+        address: Address<'_>,
+        hash: KeyHash,
+        from: usize,
+    ) -> Option<BlockPlace> {
+        if !self.counts_for(address.group.0) {
+            return None;
+        }
+        self.index.block_of(address, hash, from)
+    }
+
+    /// Damage at a place of a block of it.
+    pub(super) fn damaged(&self, place: BlockPlace, at: usize, what: &'static str) -> RunError {
+        RunError::Damaged {
+            file: self.file.path().display().to_string(),
+            offset: place.offset + at as u64,
+            what,
+        }
+    }
+}

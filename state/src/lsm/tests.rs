@@ -1,0 +1,507 @@
+//! Drawn programs over a table far larger than its memory, against a map: batches, cuts that become durable
+//! or fail, merges, restores at the same and at another parallelism, on a simulated disk.
+//!
+//! Invariant: what a batch is answered is what the map says, and what a chain of cuts says is what the map
+//! was at the barrier.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use thalweg_core::seam::simulated::{DiskFaults, SimOptions, SimOutcome, Simulation};
+use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
+use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_memory::spill::{IoQueue, Quota};
+use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
+
+use super::*;
+use crate::run::{Clip, RunOptions, RunReader, RunSummary, RunWriter, StateHeader, StateNumber};
+use crate::snapshot::reading::Draws;
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::{KeyedTable, Scan, StateDescriptor, StateError, WINDOW};
+
+const BATCH: usize = 16;
+const BUDGET: u64 = 1 << 20;
+
+type Values = BTreeMap<u64, (u64, u64)>;
+
+/// A file of a chain, with the groups for which it counts.
+#[derive(Clone)]
+struct Link {
+    file: SpillFile,
+    bytes: u64,
+    checksum: u32,
+    groups: Range<u16>,
+    /// Keeps a cold run's file.
+    _carried: Option<Rc<CarriedRun>>,
+}
+
+/// A cut that became durable, newest link first, and what the state was at its barrier.
+#[derive(Clone, Default)]
+struct Copy {
+    chain: Vec<Link>,
+    was: Values,
+}
+
+/// What a program leaves behind.
+#[derive(Default)]
+struct Left {
+    copies: Vec<Copy>,
+    ended: bool,
+    reads: u64,
+    runs: usize,
+    most_held: u64,
+}
+
+struct Cutting {
+    full: bool,
+    writer: RunWriter,
+    carried: Vec<CarriedRun>,
+    was: Values,
+    done: bool,
+}
+
+/// One task: a table, its overflow, a map that is right, and dice.
+struct Program {
+    table: KeyedTable<u64, (u64, u64)>,
+    overflow: Overflow,
+    budget: Budget,
+    /// For the rows of cuts.
+    queue: IoQueue,
+    model: Values,
+    draws: Draws,
+    keys: u64,
+    groups: Range<u16>,
+    batches: usize,
+    batch: Vec<u64>,
+    number: usize,
+    epoch: u64,
+    cutting: Option<Cutting>,
+    chain: Vec<Link>,
+    left: Rc<RefCell<Left>>,
+}
+
+fn hash(key: u64) -> KeyHash {
+    KeyHash::of_u64(key)
+}
+
+fn descriptor() -> StateDescriptor {
+    StateDescriptor::aggregating::<(u64, u64)>("sums").of_keys::<u64, ()>()
+}
+
+impl Program {
+    fn new(
+        (seed, keys, batches): (u64, u64, usize),
+        groups: Range<u16>,
+        manager: &IoManager,
+        left: Rc<RefCell<Left>>,
+    ) -> Program {
+        let budget = Budget::new("slot", BUDGET);
+        let table = KeyedTable::new(groups.clone(), MaxParallelism::default(), budget.clone());
+        let queue = manager.queue(8);
+        let share = budget.share();
+        Program {
+            table: table.unwrap(),
+            overflow: Overflow::new(descriptor(), groups.clone(), share, queue, 1 << 40),
+            budget,
+            queue: manager.queue(4),
+            model: Values::new(),
+            draws: Draws(seed),
+            keys,
+            groups,
+            batches,
+            batch: Vec::new(),
+            number: 0,
+            epoch: 0,
+            cutting: None,
+            chain: Vec::new(),
+            left,
+        }
+    }
+
+    /// A key of this subtask, some more often than others.
+    fn draw_key(&mut self) -> u64 {
+        loop {
+            let most = if self.draws.once_in(3) { 50 } else { self.keys };
+            let key = self.draws.below(most);
+            let group = self.table.group_of(hash(key)).0;
+            if self.groups.contains(&group) {
+                return key;
+            }
+        }
+    }
+
+    /// Applies batches until one has to wait.
+    fn work(&mut self) -> Result<(), StateError> {
+        for _ in 0..4 {
+            if self.batch.is_empty() {
+                if self.number == self.batches {
+                    return Ok(());
+                }
+                self.batch = (0..BATCH).map(|_| self.draw_key()).collect();
+                let from = self.number * BATCH % WINDOW;
+                let hashes: Vec<_> = self.batch.iter().map(|key| hash(*key)).collect();
+                self.table.approach(from as u8, &hashes);
+                for at in 0..BATCH {
+                    self.seek(at);
+                }
+            }
+            if !self.apply()? {
+                self.overflow.stall();
+                return Ok(());
+            }
+            self.number += 1;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, at: usize) -> bool {
+        let place = (self.number * BATCH % WINDOW + at) as u8;
+        let key = self.batch[at];
+        (self.overflow).seek(&mut self.table, place, hash(key), &key, &())
+    }
+
+    fn apply(&mut self) -> Result<bool, StateError> {
+        if self.overflow.is_active(&self.table) {
+            if !self.overflow.has_room(&self.table, BATCH) {
+                return Ok(false);
+            }
+            // All of them are sought before the first is missed.
+            let there = (0..BATCH).filter(|at| self.seek(*at)).count();
+            if there < BATCH {
+                return Ok(false);
+            }
+        }
+        for at in 0..BATCH {
+            let key = self.batch[at];
+            let number = self.draws.below(1_000);
+            let add = |(sum, count): &mut (u64, u64), number: u64| {
+                *sum += number;
+                *count += 1;
+            };
+            let expected = self.model.entry(key).or_default();
+            add(expected, number);
+            let first = |number| (number, 1);
+            let now = self.table.fold(hash(key), &key, number, first, add)?;
+            assert_eq!(now, expected, "key {key} in batch {}", self.number);
+        }
+        Ok(true)
+    }
+
+    /// Begins, writes or ends a cut.
+    fn cut(&mut self) -> Result<(), StateError> {
+        let Some(cutting) = &mut self.cutting else {
+            if self.number < self.batches && self.draws.once_in(40) {
+                self.freeze()?;
+            }
+            return Ok(());
+        };
+        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        if !cutting.done {
+            let mut rows = cutting.writer.rows_of(StateNumber(0))?;
+            cutting.done = state.emit(64, &mut rows)? == Scan::Done;
+            return Ok(());
+        }
+        if !cutting.carried.iter().all(CarriedRun::is_written) {
+            return Ok(());
+        }
+        let Some(cutting) = self.cutting.take() else {
+            return Ok(());
+        };
+        if self.draws.once_in(3) {
+            state.cut_failed();
+            return Ok(());
+        }
+        state.cut_durable();
+        self.end_cut(cutting);
+        Ok(())
+    }
+
+    fn freeze(&mut self) -> Result<(), StateError> {
+        self.epoch += 1;
+        let kind = match self.draws.once_in(4) {
+            true => CutKind::Everything,
+            false => CutKind::Changes,
+        };
+        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        let full = state.freeze(Epoch(self.epoch), kind).is_full();
+        let carried = state.carried();
+        let mut writer = RunWriter::new(RunOptions::default().with_section_bytes(4_096));
+        let mut described = Vec::new();
+        descriptor().encode(&mut described);
+        writer.declare(StateHeader {
+            name: "sums".to_owned(),
+            descriptor: described,
+            full: full && carried.is_empty(),
+        })?;
+        self.cutting = Some(Cutting {
+            full,
+            writer,
+            carried,
+            was: self.model.clone(),
+            done: false,
+        });
+        Ok(())
+    }
+
+    fn end_cut(&mut self, cutting: Cutting) {
+        let (bytes, summary): (Vec<u8>, RunSummary) = cutting.writer.finish().unwrap();
+        let file = self.queue.files().file();
+        self.queue.write(&file, 0, bytes).unwrap();
+        let mut chain = vec![Link {
+            file,
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            groups: self.groups.clone(),
+            _carried: None,
+        }];
+        chain.extend(cutting.carried.into_iter().map(|run| Link {
+            file: run.file().clone(),
+            bytes: run.bytes(),
+            checksum: run.checksum(),
+            groups: run.groups(),
+            _carried: Some(Rc::new(run)),
+        }));
+        if !cutting.full {
+            chain.extend(self.chain.iter().cloned());
+        }
+        self.chain = chain.clone();
+        let was = cutting.was;
+        self.left.borrow_mut().copies.push(Copy { chain, was });
+    }
+
+    fn adopt(&mut self, copy: &Copy, files: &Simulation, keeps: bool) {
+        let adopted = copy.chain.iter().map(|link| {
+            let bytes = files.file(link.file.path()).unwrap();
+            assert_eq!(bytes.len() as u64, link.bytes);
+            let reader = RunReader::open("link", bytes).unwrap();
+            let range =
+                link.groups.start.max(self.groups.start)..link.groups.end.min(self.groups.end);
+            let about = (link.file.path().to_owned(), link.bytes, link.checksum);
+            AdoptedRun::new(about, &reader, StateNumber(0), vec![range]).unwrap()
+        });
+        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        state.adopt(adopted.collect()).unwrap();
+        state.restored().unwrap();
+        if keeps {
+            self.chain.clone_from(&copy.chain);
+        } else {
+            state.forget_copies();
+        }
+        let groups = self.groups.clone();
+        let mine = |key: &u64| groups.contains(&self.table.group_of(hash(*key)).0);
+        let was = copy.was.iter().filter(|(key, _)| mine(key));
+        self.model = was.map(|(key, value)| (*key, *value)).collect();
+        self.epoch = 1_000;
+    }
+}
+
+impl Step for Program {
+    fn name(&self) -> &str {
+        "program"
+    }
+
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.overflow.begin_turn(&mut self.table, context)?;
+        while let Some((_, answer)) = self.queue.next_done() {
+            answer?;
+        }
+        self.work()?;
+        self.cut()?;
+        self.queue.poll(context);
+        let pressure = self.overflow.end_turn(&mut self.table, context)?;
+        let mut left = self.left.borrow_mut();
+        let held = self.overflow.memory_bytes(&self.table);
+        left.most_held = left.most_held.max(held).max(self.budget.used());
+        let done =
+            self.number == self.batches && self.cutting.is_none() && self.queue.pending() == 0;
+        if done {
+            left.ended = true;
+            (left.reads, left.runs) = (self.overflow.reads(), self.overflow.runs());
+        }
+        let made = !done && pressure != Pressure::Disk || self.cutting.is_some();
+        Ok(Progress { made, done })
+    }
+}
+
+fn simulation(seed: u64, disk: DiskFaults) -> (Simulation, IoManager) {
+    let options = SimOptions {
+        disk,
+        ..SimOptions::default()
+    };
+    let space = SpillSpace::lent(vec![PathBuf::from("/spill")], Quota::unlimited());
+    let manager = IoManager::new(space, thalweg_core::ShardId(0));
+    (Simulation::new(seed, options), manager)
+}
+
+/// Runs a program to its end; answers what it left, or why it failed.
+fn run(simulation: &mut Simulation, program: Program) -> Result<Left, String> {
+    let left = Rc::clone(&program.left);
+    let failure = Rc::new(RefCell::new(None));
+    let told = Rc::clone(&failure);
+    simulation.add_shard(|shard| {
+        shard.on_exit(move |exit| {
+            if let TaskExit::Failed { message, .. } = exit {
+                *told.borrow_mut() = Some(message);
+            }
+        });
+        shard.add_step(Box::new(program));
+    });
+    assert_eq!(simulation.run(5_000_000), SimOutcome::Quiescent);
+    match failure.take() {
+        Some(message) => Err(message),
+        None => Ok(left.take()),
+    }
+}
+
+/// What a chain says by the reading rule.
+fn read(files: &Simulation, copy: &Copy) -> Values {
+    let mut values = Values::new();
+    let readers: Vec<_> = (copy.chain.iter())
+        .map(|link| RunReader::open("link", files.file(link.file.path()).unwrap()).unwrap())
+        .collect();
+    let last = readers.iter().position(|run| run.states()[0].full);
+    let counting = &readers[..last.map_or(readers.len(), |last| last + 1)];
+    let mut saved = thalweg_memory::SavedRecord::new();
+    for reader in counting.iter().rev() {
+        let mut walk = reader.walk(Clip::all());
+        while let Some((_, row)) = walk.next_row().unwrap() {
+            let mut key = row.key;
+            let key = <u64 as thalweg_memory::Key>::decode(&mut key).unwrap();
+            match row.value {
+                Some(value) => values.insert(key, saved.revive(value).unwrap()),
+                None => values.remove(&key),
+            };
+        }
+    }
+    values
+}
+
+#[test]
+fn a_table_far_larger_than_its_memory_is_what_a_map_is_and_so_are_its_cuts() {
+    let mut reads = 0;
+    for seed in 0..3 {
+        let (mut simulation, manager) = simulation(seed, DiskFaults::NONE);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let keys = [20_000, 60_000, 150_000][seed as usize % 3];
+        let program = Program::new((seed, keys, 5_000), 0..128, &manager, left);
+        let left = run(&mut simulation, program).unwrap();
+        assert!(left.ended, "seed {seed} hangs");
+        // Beside the table are indexes and blocks in flight, which do not shrink with so little memory.
+        let most = BUDGET + BUDGET / 4;
+        assert!(left.most_held <= most, "{} bytes held", left.most_held);
+        assert!(left.runs <= 48, "{} runs: merges keep them few", left.runs);
+        reads += left.reads;
+        assert!(!left.copies.is_empty(), "seed {seed} was never cut");
+        for copy in &left.copies {
+            assert!(read(&simulation, copy) == copy.was, "seed {seed}");
+        }
+    }
+    assert!(reads > 2_000, "{reads} reads: entries come back from disk");
+}
+
+#[test]
+fn a_copy_is_taken_over_without_reading_it_at_any_parallelism() {
+    for seed in 0..3 {
+        let (mut first, manager) = simulation(seed, DiskFaults::NONE);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let program = Program::new((seed, 80_000, 4_000), 0..128, &manager, left);
+        let left = run(&mut first, program).unwrap();
+        let copy = left.copies.last().unwrap().clone();
+        let ends: &[u16] = match seed % 3 {
+            0 => &[0, 128],
+            1 => &[0, 50, 128],
+            _ => &[0, 1, 100, 128],
+        };
+        for (number, ends) in ends.windows(2).enumerate() {
+            let groups = ends[0]..ends[1];
+            let left = Rc::new(RefCell::new(Left::default()));
+            let draws = (seed * 100 + number as u64, 80_000, 1_500);
+            let mut program = Program::new(draws, groups.clone(), &manager, left);
+            program.adopt(&copy, &first, seed % 2 == 0);
+            let left = run(&mut first, program).unwrap();
+            assert!(left.ended && left.reads > 0, "seed {seed}");
+            for later in &left.copies {
+                let mut says = read(&first, later);
+                let max = MaxParallelism::default();
+                says.retain(|key, _| groups.contains(&max.key_group(hash(*key)).0));
+                assert!(says == later.was, "seed {seed}, groups {groups:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_disk_cannot_do_fails_the_task_by_name() {
+    let failure = |disk: DiskFaults| {
+        let (mut simulation, manager) = simulation(7, disk);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let program = Program::new((7, 150_000, 8_000), 0..128, &manager, left);
+        run(&mut simulation, program).err().unwrap()
+    };
+    let full = failure(DiskFaults {
+        capacity: 300_000,
+        ..DiskFaults::NONE
+    });
+    assert!(
+        full.contains("is full") && full.contains("io.tmp.dirs"),
+        "{full}"
+    );
+    let broken = failure(DiskFaults {
+        error_per_million: 20_000,
+        ..DiskFaults::NONE
+    });
+    assert!(
+        broken.contains("/spill") && broken.contains("io.tmp.dirs"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn while_there_is_room_nothing_is_sought_and_nothing_written() {
+    let (mut simulation, manager) = simulation(1, DiskFaults::NONE);
+    let left = Rc::new(RefCell::new(Left::default()));
+    let program = Program::new((1, 3_000, 2_000), 0..128, &manager, left);
+    let left = run(&mut simulation, program).unwrap();
+    assert_eq!((left.ended, left.reads, left.runs), (true, 0, 0));
+}
+
+#[test]
+fn rows_that_are_taken_in_twice_do_not_hide_newer_ones() {
+    let (_, manager) = simulation(1, DiskFaults::NONE);
+    let left = Rc::new(RefCell::new(Left::default()));
+    let mut program = Program::new((1, 300, 1), 0..128, &manager, left);
+    let table = &mut program.table;
+    table.upsert(hash(5), &5, || (9, 9), |_| {}).unwrap();
+    let mut saved = thalweg_memory::SavedRecord::new();
+    let old = saved.archive(&(1_u64, 1_u64)).to_vec();
+    let mut key = Vec::new();
+    <u64 as thalweg_memory::Key>::encode(&5, &mut key);
+    let row = Row {
+        group: table.group_of(hash(5)),
+        key: &key,
+        namespace: &[],
+        value: Some(&old),
+    };
+    let mut rows = crate::table::OverflowRows::new();
+    table.admit(&row, &mut rows).unwrap();
+    assert_eq!(table.get(hash(5), &5), Some(&(9, 9)));
+    // And a changed entry is not dropped, whatever a cold run holds of it.
+    let mut sink = |_: Row<'_>| {};
+    assert_eq!(
+        table.flush_buckets(0..4, &mut rows, |_, _| true, &mut sink as &mut dyn RowSink),
+        1
+    );
+    table.update(hash(5), &5, |value| value.0 += 1).unwrap();
+    assert_eq!(table.drop_buckets(0..4, |_, _| true), 0);
+    assert_eq!(
+        table.flush_buckets(0..4, &mut rows, |_, _| true, &mut sink as &mut dyn RowSink),
+        1
+    );
+    assert_eq!(table.drop_buckets(0..4, |_, _| true), 1);
+    assert!(table.is_empty());
+}

@@ -1,0 +1,182 @@
+//! Entries that leave memory and come back: what a table does for its overflow.
+//!
+//! Entered a stretch of buckets at a time between batches, and for each entry that was read back. Invariants:
+//! an entry is dropped only while a cold run holds it as it is, and not before a cut that needs it has
+//! written it; every change of an entry makes it one that no cold run holds. Lives on one shard's thread.
+
+use std::ops::Range;
+
+use thalweg_core::{KeyGroup, KeyHash};
+use thalweg_memory::hash::SLOTS;
+use thalweg_memory::{Key, Record};
+
+use super::buckets::{Buckets, Entry, Seat, limit_of};
+use super::cut::{RowWriter, place_of};
+use super::grow::larger;
+use super::hot::KeyedTable;
+use super::namespace::Namespace;
+use super::stamp::{Generation, Stamp};
+use crate::error::StateError;
+use crate::snapshot::{Row, RowSink};
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling {
+    /// Entries in the array that takes new ones, and those still to be moved there.
+    pub(crate) entries: usize,
+    /// How many it takes before it has to grow.
+    pub(crate) limit: usize,
+    /// Bytes of entries outside of the arrays.
+    pub(crate) heap_bytes: u64,
+    /// Bytes of the array that it would grow to.
+    pub(crate) growth_bytes: u64,
+}
+
+impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
+    /// How full it is.
+    pub(crate) fn filling(&self) -> Filling {
+        let wanted = larger(self.buckets.len());
+        let leaving = self.leaving.as_ref();
+        let arrays = self.buckets.bytes() + leaving.map_or(0, |leaving| leaving.buckets.bytes());
+        Filling {
+            entries: self.len,
+            limit: limit_of(self.buckets.len()),
+            heap_bytes: self.account.bytes().saturating_sub(arrays),
+            growth_bytes: Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
+        }
+    }
+
+    /// The key group of a hash.
+    pub(crate) fn group_of(&self, hash: KeyHash) -> KeyGroup {
+        self.groups.group_of(hash)
+    }
+
+    /// Buckets of the array that takes new entries.
+    pub(crate) fn bucket_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Ends a growth that is going on, a few buckets at a time; whether none is.
+    pub(crate) fn settle(&mut self, buckets: usize) -> bool {
+        self.move_some(buckets);
+        self.leaving.is_none()
+    }
+
+    /// Where the entry of a key lies, as a number of a slot, if it is in memory.
+    #[inline]
+    pub(crate) fn slot_of(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> Option<usize> {
+        let seat = self.find_mut(hash, key, namespace)?;
+        Some(seat.bucket * SLOTS + seat.slot)
+    }
+
+    /// Writes the rows of a stretch of buckets that no cold run holds and that `pick` picks, by their slots
+    /// and hashes; answers how many. From here on they count as held by a cold run: the rows must get into
+    /// one before anything is dropped.
+    pub(crate) fn flush_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        mut pick: impl FnMut(usize, KeyHash) -> bool,
+        out: &mut dyn RowSink,
+    ) -> usize {
+        let mut written = 0;
+        for seat in seats(buckets) {
+            let Some(entry) = self.entry_at(seat) else {
+                continue;
+            };
+            let stamp = self.buckets.stamp(seat);
+            let hash = K::hash(&K::lend(&entry.key));
+            if !pick(seat.bucket * SLOTS + seat.slot, hash) || stamp.is_cold() {
+                continue;
+            }
+            out.row(rows.0.row::<K, V, N>(&self.groups, entry));
+            self.buckets.set_stamp(seat, stamp.made_cold());
+            written += 1;
+        }
+        written
+    }
+
+    /// Drops the entries of a stretch of buckets that a cold run holds as they are and that `pick` picks;
+    /// answers how many.
+    pub(crate) fn drop_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        mut pick: impl FnMut(usize, KeyHash) -> bool,
+    ) -> usize {
+        let mut dropped = 0;
+        for seat in seats(buckets) {
+            let Some(entry) = self.entry_at(seat) else {
+                continue;
+            };
+            let hash = K::hash(&K::lend(&entry.key));
+            if !self.buckets.stamp(seat).is_cold() || !pick(seat.bucket * SLOTS + seat.slot, hash) {
+                continue;
+            }
+            if self.is_wanted(seat) {
+                // The cut in work comes to it; written aside it would take memory all the same.
+                continue;
+            }
+            drop(self.take_out(seat));
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Takes an entry in that a cold run holds as it is.
+    ///
+    /// # Errors
+    /// When the row is not of the types of the table, or there is no memory for it.
+    pub(crate) fn admit(
+        &mut self,
+        row: &Row<'_>,
+        rows: &mut OverflowRows,
+    ) -> Result<(), StateError> {
+        let (key, namespace) = place_of::<K, N>(row)?;
+        let lent = K::lend(&key);
+        let hash = K::hash(&lent);
+        let there = self.find_mut(hash, &lent, &namespace).is_some();
+        drop(lent);
+        let Some(value) = row.value.filter(|_| !there) else {
+            return Ok(());
+        };
+        let value: V = rows.0.value(value)?;
+        let mark = self.cut.as_ref().map_or(0, |cut| cut.mark());
+        let seat = self.insert(hash, key, namespace, value)?;
+        let stamp = Stamp::of(Generation::RESTORED, mark).made_cold();
+        self.buckets.set_stamp(seat, stamp);
+        Ok(())
+    }
+
+    /// The state is that of a copy that is not taken back row by row: the next cut of changes builds on it.
+    pub(crate) fn build_on_copy(&mut self) {
+        self.cut_mut().build_on_restored();
+    }
+
+    /// Whether the cut in work has still to write an entry.
+    fn is_wanted(&self, seat: Seat) -> bool {
+        let cut = self.cut.as_ref().filter(|_| self.cutting);
+        cut.is_some_and(|cut| cut.wants(self.buckets.stamp(seat)))
+    }
+
+    fn entry_at(&self, seat: Seat) -> Option<&Entry<K::Stored, N, V>> {
+        self.buckets.bucket(seat.bucket)?.get(seat.slot)
+    }
+}
+
+fn seats(buckets: Range<usize>) -> impl Iterator<Item = Seat> {
+    buckets.flat_map(|bucket| (0..SLOTS).map(move |slot| Seat { bucket, slot }))
+}
+
+/// Makes rows of entries and entries of rows, in memory that is used again.
+pub(crate) struct OverflowRows(RowWriter);
+
+impl OverflowRows {
+    pub(crate) fn new() -> OverflowRows {
+        OverflowRows(RowWriter::new())
+    }
+}
