@@ -158,7 +158,8 @@ impl Owner {
             if reached - announced >= self.step() {
                 announced = reached;
             }
-            if other.len > 0 || other.reached < announced {
+            let untold = other.len > 0 || other.reached < announced;
+            if untold && threads > 1 {
                 (other.from, other.reached) = (thread, announced);
                 end.send(&mut other, |batch| self.consume(batch));
                 other.reached = announced;
