@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
@@ -16,7 +14,7 @@ use thalweg_dataflow::{Collector, FunctionError, ProcessContext};
 use thalweg_state::{BroadcastState, ValueState};
 
 use super::counting::{Poison, lines};
-use crate::stage;
+use super::savepoints::run_through_failures_and_stops;
 
 const RECORDS: u64 = 12_000;
 const RATE: f64 = 30_000.0;
@@ -96,46 +94,16 @@ fn program(environment: &Environment, poison: Poison, into: &Path) {
 #[test]
 fn rules_that_came_once_are_there_after_failures_and_stops_at_any_parallelism() {
     let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (state, savepoints, into) = (
-        path("state"),
-        path("savepoints"),
-        directory.path().join("out"),
-    );
-    let (mut from, mut failed) = (None::<String>, 0);
-    for parallelism in ["2", "3", "1"].into_iter().cycle() {
-        let mut settings = vec![
-            ("parallelism.default", parallelism),
+    let into = directory.path().join("out");
+    run_through_failures_and_stops(
+        "ruled",
+        &[
             ("thalweg.shard.count", "2"),
-            ("thalweg.shard.pin", "false"),
             ("taskmanager.memory.segment-size", "1kb"),
-            ("execution.checkpointing.interval", "10ms"),
-            ("execution.checkpointing.dir", &state),
-            ("execution.checkpointing.savepoint-dir", &savepoints),
-            ("restart-strategy.type", "fixed-delay"),
-            ("restart-strategy.fixed-delay.attempts", "20"),
-            ("restart-strategy.fixed-delay.delay", "1ms"),
-        ];
-        if let Some(from) = &from {
-            settings.push(("execution.state-recovery.path", from));
-        }
-        let (environment, token) = stage::shards(&settings);
-        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-        let poison = Poison::new(2_503, 2);
-        program(&environment, poison.clone(), &into);
-        let job = environment.execute_async("ruled").unwrap();
-        super::savepoints::let_it_run(&job, Duration::from_millis(180));
-        let stopped = super::savepoints::stop(&job);
-        job.wait().unwrap();
-        failed += 2 - poison.left.load(Ordering::Acquire);
-        match stopped {
-            Some(savepoint) => from = Some(savepoint),
-            None => break,
-        }
-    }
-    assert!(
-        failed > 0 && from.is_some(),
-        "it has failed and was stopped"
+        ],
+        |environment, poison| {
+            program(environment, poison, &into);
+        },
     );
     let sum: u64 = (0..RULES).map(|rule| rule * 3).sum();
     let expected: BTreeMap<String, u32> = (0..KEYS)

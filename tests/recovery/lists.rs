@@ -1,8 +1,6 @@
 //! Lists that belong to a subtask outlive failures and stops, and are dealt out anew.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_dataflow::operator::ProcessFunction;
@@ -10,7 +8,7 @@ use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext, SubtaskList};
 
 use super::counting::{Poison, lines};
-use crate::stage;
+use super::savepoints::run_through_failures_and_stops;
 
 const RECORDS: u64 = 12_000;
 const RATE: f64 = 30_000.0;
@@ -75,42 +73,10 @@ fn program(environment: &Environment, poison: Poison, into: &Path) {
 #[test]
 fn what_a_subtask_gathers_is_told_once_after_failures_and_stops_at_any_parallelism() {
     let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (state, savepoints) = (path("state"), path("savepoints"));
     let into = directory.path().join("out");
-    let (mut from, mut failed) = (None::<String>, 0);
-    for parallelism in ["2", "3", "1"].into_iter().cycle() {
-        let mut settings = vec![
-            ("parallelism.default", parallelism),
-            ("thalweg.shard.pin", "false"),
-            ("execution.checkpointing.interval", "10ms"),
-            ("execution.checkpointing.dir", &state),
-            ("execution.checkpointing.savepoint-dir", &savepoints),
-            ("restart-strategy.type", "fixed-delay"),
-            ("restart-strategy.fixed-delay.attempts", "20"),
-            ("restart-strategy.fixed-delay.delay", "1ms"),
-        ];
-        if let Some(from) = &from {
-            settings.push(("execution.state-recovery.path", from));
-        }
-        let (environment, token) = stage::shards(&settings);
-        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-        let poison = Poison::new(2_503, 2);
-        program(&environment, poison.clone(), &into);
-        let job = environment.execute_async("gathering").unwrap();
-        super::savepoints::let_it_run(&job, Duration::from_millis(180));
-        let stopped = super::savepoints::stop(&job);
-        job.wait().unwrap();
-        failed += 2 - poison.left.load(Ordering::Acquire);
-        match stopped {
-            Some(savepoint) => from = Some(savepoint),
-            None => break,
-        }
-    }
-    assert!(
-        failed > 0 && from.is_some(),
-        "it has failed and was stopped"
-    );
+    run_through_failures_and_stops("gathering", &[], |environment, poison| {
+        program(environment, poison, &into);
+    });
     let (mut count, mut sum) = (0, 0);
     for (line, times) in lines(&into) {
         let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();

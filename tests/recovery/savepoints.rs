@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
+use thalweg_dataflow::stream::Environment;
 
 use super::counting::{
     Poison, check, expected_in_windows, expected_told, in_windows, lines, program,
@@ -76,7 +78,7 @@ pub(crate) fn let_it_run(job: &JobClient, while_: Duration) {
 }
 
 /// Stops a job, again where that falls into a failure; nothing if it has ended by itself.
-pub(crate) fn stop(job: &JobClient) -> Option<String> {
+fn stop(job: &JobClient) -> Option<String> {
     loop {
         match job.stop_with_savepoint(None, false) {
             Ok(savepoint) => return Some(savepoint),
@@ -84,6 +86,51 @@ pub(crate) fn stop(job: &JobClient) -> Option<String> {
             Err(_) => let_it_run(job, Duration::from_millis(5)),
         }
     }
+}
+
+/// Runs a program that fails twice in every life, is stopped with savepoints and goes on from them at another
+/// parallelism, until it has come to its end.
+pub(crate) fn run_through_failures_and_stops(
+    name: &str,
+    more: stage::Settings<'_>,
+    program: impl Fn(&Environment, Poison),
+) {
+    let place = Place::new();
+    let (state, savepoints) = (place.path("state"), place.path("savepoints"));
+    let (mut from, mut failed) = (None::<String>, 0);
+    for parallelism in ["2", "3", "1"].into_iter().cycle() {
+        let mut settings = vec![
+            ("parallelism.default", parallelism),
+            ("thalweg.shard.pin", "false"),
+            ("execution.checkpointing.interval", "10ms"),
+            ("execution.checkpointing.dir", &state),
+            ("execution.checkpointing.savepoint-dir", &savepoints),
+            ("restart-strategy.type", "fixed-delay"),
+            ("restart-strategy.fixed-delay.attempts", "20"),
+            ("restart-strategy.fixed-delay.delay", "1ms"),
+        ];
+        settings.extend(more);
+        if let Some(from) = &from {
+            settings.push(("execution.state-recovery.path", from));
+        }
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        let poison = Poison::new(2_503, 2);
+        program(&environment, poison.clone());
+        let job = environment.execute_async(name).unwrap();
+        let_it_run(&job, Duration::from_millis(180));
+        let stopped = stop(&job);
+        job.wait().unwrap();
+        failed += 2 - poison.left.load(Ordering::Acquire);
+        match stopped {
+            Some(savepoint) => from = Some(savepoint),
+            None => break,
+        }
+    }
+    assert!(
+        failed > 0 && from.is_some(),
+        "it has failed and was stopped"
+    );
 }
 
 fn nobody() -> Poison {

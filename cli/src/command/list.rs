@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 use thalweg::Failure;
 use thalweg::control::caller::Description;
 use thalweg::control::{CallError, reached};
 
+use super::output::Output;
 use super::print;
 use super::text::date;
 
@@ -17,14 +18,6 @@ pub(crate) struct List {
     /// How to print them
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 impl List {

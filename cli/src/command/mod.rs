@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod info;
 pub(crate) mod list;
+mod output;
 pub(crate) mod program;
 pub(crate) mod run;
 pub(crate) mod savepoint;

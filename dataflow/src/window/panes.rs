@@ -62,6 +62,22 @@ impl<K: Key> Current<K> {
         }
     }
 
+    /// One of its windows, at this watermark and processing time.
+    #[inline]
+    fn pane(
+        &self,
+        window: TimeWindow,
+        (watermark, processing_time): (Timestamp, Timestamp),
+    ) -> Pane<'_, K> {
+        Pane {
+            hash: self.hash,
+            key: self.stored(),
+            window,
+            watermark,
+            processing_time,
+        }
+    }
+
     #[inline]
     fn key(&self) -> K::Of<'_> {
         K::lend(self.stored())
@@ -454,13 +470,7 @@ where
                 .say(window, state, &mut Speech::at_once(), next)
                 .map(drop);
         }
-        let pane = Pane {
-            hash: self.current.hash,
-            key: self.current.stored(),
-            window,
-            watermark: self.watermark,
-            processing_time: self.now,
-        };
+        let pane = self.current.pane(window, (self.watermark, self.now));
         let (hash, logic) = (self.current.hash, &mut self.logic);
         let emit = |(_, kept): &mut Kept<G::State, L::Kept>| emit_kept(logic, &pane, kept, next);
         self.table
@@ -477,13 +487,7 @@ where
         speech: &mut Speech,
         next: &mut N,
     ) -> Result<bool, FunctionError> {
-        let pane = Pane {
-            hash: self.current.hash,
-            key: self.current.stored(),
-            window,
-            watermark: self.watermark,
-            processing_time: self.now,
-        };
+        let pane = self.current.pane(window, (self.watermark, self.now));
         match self.table.get_in(pane.hash, &self.current.key(), &state) {
             Some((_, Some(kept))) => self.logic.emit(&pane, kept, speech, next),
             _ => Ok(true),
@@ -544,13 +548,7 @@ where
         let context = TriggerContext::new(&mut told, window, times, &mut self.requests);
         let result = ask(&self.trigger, call, context);
         self.heed(window)?;
-        let pane = Pane {
-            hash,
-            key: self.current.stored(),
-            window,
-            watermark: self.watermark,
-            processing_time: self.now,
-        };
+        let pane = self.current.pane(window, times);
         if result.fires() {
             emit_kept(&mut self.logic, &pane, &mut kept, next)?;
         }
@@ -567,13 +565,9 @@ where
         let hash = self.current.hash;
         let pane = self.table.remove_in(hash, &self.current.key(), &state);
         let (mut told, _) = pane.unwrap_or_default();
-        self.logic.clear(&Pane {
-            hash,
-            key: self.current.stored(),
-            window,
-            watermark: self.watermark,
-            processing_time: self.now,
-        })?;
+        let times = (self.watermark, self.now);
+        let pane = self.current.pane(window, times);
+        self.logic.clear(&pane)?;
         self.clear_trigger(window, &mut told)
     }
 }

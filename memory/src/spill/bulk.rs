@@ -64,7 +64,7 @@ impl BulkWriter {
         Ok(())
     }
 
-    /// Whether so much is on its way that no more should be made for now.
+    /// Whether so much is on its way that no more should be made until some of it is there.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.flying.len() >= IN_FLIGHT

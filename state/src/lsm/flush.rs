@@ -13,10 +13,10 @@ use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 use thalweg_memory::{Key, Record, SpillError};
 
 use super::index::RunIndex;
-use super::run::ColdRun;
+use super::run::{ColdRun, writer_of};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
-use crate::run::{RunOptions, RunWriter, StateHeader, StateNumber};
+use crate::run::{RunWriter, StateNumber};
 use crate::table::{KeyedTable, Namespace, OverflowRows};
 
 /// Rounds to the length of a table.
@@ -131,14 +131,7 @@ impl Round {
         let start = if hand < buckets { hand } else { 0 };
         let length = (buckets / ROUNDS).max(FEW_BUCKETS);
         let stretch = start..buckets.min(start + length);
-        let mut writer = RunWriter::to_be_searched(RunOptions::default());
-        let mut described = Vec::new();
-        descriptor.encode(&mut described);
-        writer.declare(StateHeader {
-            name: descriptor.name().to_owned(),
-            descriptor: described,
-            full: false,
-        })?;
+        let writer = writer_of(descriptor)?;
         Ok(Round {
             at: stretch.start,
             stretch,

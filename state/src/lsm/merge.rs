@@ -16,12 +16,10 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
 use super::index::{BlockPlace, RunIndex};
-use super::run::ColdRun;
+use super::run::{ColdRun, writer_of};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
-use crate::run::{
-    ChainRun, CompactionPolicy, RowCursor, RunOptions, RunWriter, StateHeader, StateNumber,
-};
+use crate::run::{ChainRun, CompactionPolicy, RowCursor, RunWriter, StateNumber};
 use crate::snapshot::{Row, RowSink};
 
 /// Rows of a slice.
@@ -156,14 +154,7 @@ impl Merging {
         descriptor: &StateDescriptor,
         queue: &IoQueue,
     ) -> Result<Merging, StateError> {
-        let mut writer = RunWriter::to_be_searched(RunOptions::default());
-        let mut described = Vec::new();
-        descriptor.encode(&mut described);
-        writer.declare(StateHeader {
-            name: descriptor.name().to_owned(),
-            descriptor: described,
-            full: false,
-        })?;
+        let writer = writer_of(descriptor)?;
         Ok(Merging {
             runs,
             below,

@@ -10,7 +10,8 @@ use thalweg_core::KeyHash;
 use thalweg_memory::SpillFile;
 
 use super::index::{BlockPlace, RunIndex};
-use crate::run::{Address, RunError, StateNumber};
+use crate::descriptor::StateDescriptor;
+use crate::run::{Address, RunError, RunOptions, RunWriter, StateHeader, StateNumber};
 
 /// A run whose indexes are in memory.
 pub(crate) struct ColdRun {
@@ -60,4 +61,17 @@ impl ColdRun {
             what,
         }
     }
+}
+
+/// Writes a cold run of the state so described, which is the only one in it.
+pub(super) fn writer_of(descriptor: &StateDescriptor) -> Result<RunWriter, RunError> {
+    let mut writer = RunWriter::to_be_searched(RunOptions::default());
+    let mut described = Vec::new();
+    descriptor.encode(&mut described);
+    writer.declare(StateHeader {
+        name: descriptor.name().to_owned(),
+        descriptor: described,
+        full: false,
+    })?;
+    Ok(writer)
 }

@@ -11,7 +11,7 @@ use thalweg_cluster::checkpoint::home::verify::{RunContent, content};
 use thalweg_cluster::checkpoint::metadata::{OperatorState, SubtaskState, VertexState};
 use thalweg_core::ids::OperatorId;
 
-use super::Output;
+use crate::command::output::Output;
 use crate::command::print;
 use crate::command::text::{date, size};
 

@@ -7,10 +7,12 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::{Found, find};
 use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
+
+use super::output::Output;
 
 /// Look at a checkpoint or savepoint
 #[derive(Debug, Args)]
@@ -34,14 +36,6 @@ struct Place {
     /// How to print the findings
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 impl Checkpoint {

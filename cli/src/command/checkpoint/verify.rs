@@ -7,7 +7,7 @@ use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::verify::{files, verify as verify_run};
 
-use super::Output;
+use crate::command::output::Output;
 use crate::command::print;
 use crate::command::text::size;
 

@@ -4,10 +4,11 @@ mod checks;
 
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use thalweg::Failure;
 
 use self::checks::{Check, Status};
+use super::output::Output;
 use super::print;
 
 /// Check whether this host can run the engine well
@@ -16,14 +17,6 @@ pub(crate) struct Doctor {
     /// How to print the findings
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 impl Doctor {

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use thalweg_core::event_time::Timestamp;
 
-use super::FEEDBACK_DROPPED;
 use crate::function::{Collector, OpenContext, ProcessContext};
-use crate::harness::{TestHarness, TwoInputHarness};
+use crate::harness::TestHarness;
 use crate::window::assigner::TumblingWindows;
 
 /// Numbers that count down by three.
@@ -123,33 +122,4 @@ fn what_is_kept_until_the_end_of_input_cannot_come_back() {
     harness.finish();
     let failure = harness.failure().unwrap_or_default();
     assert!(failure.contains("after the loop had ended"), "{failure}");
-}
-
-#[test]
-fn a_loop_that_has_waited_enough_is_given_up() {
-    let mut harness = TwoInputHarness::<u64, u64, u64>::new(|numbers, others| {
-        let numbers = numbers.iterate().max_wait(Duration::from_secs(5));
-        numbers.close_with(|numbers| {
-            let all = numbers.union(others).map(|number: u64| number + 1).share();
-            (all.stream().filter(|number| number % 4 != 0), all.stream())
-        })
-    });
-    harness.push_first(1);
-    harness.push_second(6);
-    assert_eq!(harness.output(), [2, 3, 4, 7, 8]);
-    harness.finish_first();
-    harness.push_second(9);
-    assert_eq!(harness.output(), [10, 11, 12], "others may still come");
-    harness.advance_processing_time(Duration::from_millis(4_998));
-    harness.push_second(13);
-    harness.advance_processing_time(Duration::from_millis(4_998));
-    harness.push_second(18);
-    let seen = harness.output();
-    assert_eq!(seen, [14, 15, 16, 19, 20], "each record is waited for anew");
-    harness.advance_processing_time(Duration::from_secs(6));
-    harness.push_second(21);
-    assert_eq!(harness.output(), [22]);
-    assert_eq!(harness.accumulator(FEEDBACK_DROPPED), 1);
-    harness.finish();
-    assert_eq!(harness.failure(), None);
 }
