@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::future::yield_now;
@@ -77,6 +77,9 @@ struct Shared {
     /// The task that reads the bell is to end, and whether it has.
     stopping: Cell<bool>,
     stopped: Cell<bool>,
+    /// Wakes the heartbeat, which ends once it is to be still.
+    heart: RefCell<Option<Waker>>,
+    still: Cell<bool>,
 }
 
 impl Shared {
@@ -96,6 +99,8 @@ impl Shared {
             bell,
             stopping: Cell::new(false),
             stopped: Cell::new(false),
+            heart: RefCell::new(None),
+            still: Cell::new(false),
         }))
     }
 
@@ -210,23 +215,37 @@ pub(crate) fn run(launch: Launch) -> io::Result<()> {
         let doorbell = launch.doorbell();
         let spin = Spin::new(launch.config.spin_ns);
         let mut beds = Beds::new(&shared)?;
-        let chest = Rc::clone(&shared);
-        let heart = glommio::spawn_local(async move {
-            loop {
-                Timer::new(HEARTBEAT).await;
-                // What the kernel was too busy to take is offered again.
-                if chest.files.borrow().busy() > 0 {
-                    chest.rouse();
-                }
-            }
-        });
+        let heart = glommio::spawn_local(beat(Rc::clone(&shared)));
         let (shard, kept) = launch.begin(Box::new(reactor));
         drive(shard, &shared, &mut beds, &doorbell, spin).await;
         drop(kept);
         end(&shared).await;
-        heart.cancel().await;
+        shared.still.set(true);
+        if let Some(waker) = shared.heart.take() {
+            waker.wake();
+        }
+        heart.await;
         Ok(())
     })
+}
+
+/// Offers again what the kernel was too busy to take, until the shard's end. It is told to end, not
+/// cancelled: glommio 0.9 never frees a task that is.
+async fn beat(shared: Rc<Shared>) {
+    while !shared.still.get() {
+        let mut timer = Timer::new(HEARTBEAT);
+        poll_fn(|cx| {
+            if shared.still.get() {
+                return Poll::Ready(());
+            }
+            shared.heart.replace(Some(cx.waker().clone()));
+            Pin::new(&mut timer).poll(cx).map(|_| ())
+        })
+        .await;
+        if shared.files.borrow().busy() > 0 {
+            shared.rouse();
+        }
+    }
 }
 
 async fn drive(
