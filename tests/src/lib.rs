@@ -1,4 +1,7 @@
-//! The tests that need more than one crate, or the whole house.
+//! The tests that need more than one crate, or the whole house, and the simulator they and its command share.
 //!
-//! Nothing depends on this package and its library is empty: the tests are its `[[test]]` targets.
+//! Nothing depends on this package: the tests are its `[[test]]` targets.
 #![forbid(unsafe_code)]
+
+#[path = "../sim/mod.rs"]
+pub mod sim;

@@ -5,28 +5,23 @@
 
 use std::time::Duration;
 
-use thalweg_core::seam::clock::{entropy, monotonic_ns};
 use thalweg_dataflow::executor::{JobControl, JobError, JobRequest, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
 use super::cancel::CancelToken;
 use super::coordination::Coordination;
-use super::metrics::MetricsReader;
+use super::ground::Ground;
 use super::outcome::Outcome;
 use super::plan::Deployment;
 use super::requests;
-use super::shards::Shards;
 use crate::checkpoint::protocol::JobEnd;
 use crate::job_manager::{RestartDecision, RestartStrategy};
 
-/// How often a job that waits for its next attempt looks whether it is to stop.
-const CANCEL_CHECK: Duration = Duration::from_millis(20);
-
 /// The attempts of one job.
-pub(crate) struct Attempts<'j> {
+pub(crate) struct Attempts<'j, G> {
     job: &'j Job,
     cancel: CancelToken,
-    metrics: &'j MetricsReader,
+    ground: &'j G,
     control: &'j JobControl,
     coordination: Option<Coordination<'j>>,
     restarts: RestartStrategy,
@@ -59,24 +54,24 @@ enum Verdict {
     Failed(JobError),
 }
 
-impl<'j> Attempts<'j> {
-    /// The attempts of `job`, which ends when `cancel` is, shows itself to `metrics` and does what is asked
-    /// through `control`.
+impl<'j, G: Ground> Attempts<'j, G> {
+    /// The attempts of `job` on some ground, which ends when `cancel` is, and does what is asked through
+    /// `control`.
     pub(crate) fn of(
         job: &'j Job,
         cancel: CancelToken,
-        metrics: &'j MetricsReader,
+        ground: &'j G,
         control: &'j JobControl,
     ) -> Result<Self, JobError> {
-        let coordination = Coordination::of(job, control.id())?;
+        let coordination = Coordination::of(job, control.id(), ground)?;
         let checkpoints = (coordination.as_ref()).is_some_and(Coordination::is_periodic);
         Ok(Self {
             job,
             cancel,
-            metrics,
+            ground,
             control,
             coordination,
-            restarts: RestartStrategy::of(&job.configuration, checkpoints, entropy()),
+            restarts: RestartStrategy::of(&job.configuration, checkpoints, ground.draw()),
             attempt: 0,
         })
     }
@@ -92,12 +87,13 @@ impl<'j> Attempts<'j> {
                     return Err(error);
                 }
             };
-            match self.restarts.failed(monotonic_ns() / 1_000_000) {
+            match self.restarts.failed(self.ground.now_ns() / 1_000_000) {
                 RestartDecision::After(delay) => {
                     let attempt = self.attempt;
                     tracing::warn!(%error, attempt, ?delay, "the job is started again");
                     self.control.is_now(JobStatus::Restarting);
-                    if !self.wait(delay) {
+                    let stops = || self.cancel.is_cancelled() || self.control.is_cancelled();
+                    if !self.ground.pause(delay, &stops) {
                         self.end(JobEnd::Cancelled);
                         return Err(error);
                     }
@@ -118,22 +114,21 @@ impl<'j> Attempts<'j> {
             None => None,
         };
         let mut deployment = Deployment::of(self.job, beginning)?;
-        let mut outcome = Outcome::expecting(&deployment);
-        let shards = Shards::start(&mut deployment, &outcome)?;
-        outcome.note_driver(shards.driver());
-        let metrics = self.metrics;
-        let _read = metrics.attach(shards.mailboxes());
+        let ground = self.ground;
+        let mut outcome = Outcome::expecting(&deployment, ground.now_ns());
+        let mut shards = ground.start(&mut deployment, &mut outcome)?;
         self.control.is_now(JobStatus::Running);
         let asked = Asked {
             control: self.control,
             cancel: &self.cancel,
         };
         let Some(coordination) = &mut self.coordination else {
-            outcome.wait(&self.cancel, |_| {
+            ground.wait(&mut shards, &mut outcome, &self.cancel, &mut |_| {
                 asked.each(requests::refuse);
                 Duration::MAX
             });
-            shards.stop(&mut outcome);
+            outcome.note_end(ground.now_ns());
+            ground.stop(shards, &mut outcome);
             let restart = outcome.may_restart();
             let result = outcome.conclude(&deployment);
             return Ok(match result {
@@ -142,20 +137,25 @@ impl<'j> Attempts<'j> {
             });
         };
         coordination.running(std::mem::take(&mut deployment.doors));
-        outcome.wait(&self.cancel, |outcome| {
+        ground.wait(&mut shards, &mut outcome, &self.cancel, &mut |outcome| {
             asked.each(|request| coordination.ask(request));
             coordination.attend(outcome)
         });
+        outcome.note_end(ground.now_ns());
         if outcome.is_complete() {
             match coordination.conclude(&mut outcome) {
                 Ok(()) => outcome.committed(),
                 Err(reason) => outcome.fail("the checkpoint at the end", reason),
             }
         }
+        if ground.is_gone() {
+            outcome.fail("the process", "it was killed".to_owned());
+            return Ok(Verdict::Over(outcome.conclude_committed(&deployment)));
+        }
         if let Some(reason) = outcome.failure() {
             coordination.failing(&reason);
         }
-        shards.stop(&mut outcome);
+        ground.stop(shards, &mut outcome);
         let restart = coordination.stopped() && outcome.may_restart();
         let verdict = match outcome.conclude_committed(&deployment) {
             Ok(result) => Verdict::Over(Ok(result)),
@@ -173,22 +173,6 @@ impl<'j> Attempts<'j> {
     fn end(&mut self, end: JobEnd) {
         if let Some(coordination) = &mut self.coordination {
             coordination.ended(end);
-        }
-    }
-
-    /// Waits; false if the job is to stop.
-    fn wait(&self, delay: Duration) -> bool {
-        let end =
-            monotonic_ns().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
-        loop {
-            if self.cancel.is_cancelled() || self.control.is_cancelled() {
-                return false;
-            }
-            let left = Duration::from_nanos(end.saturating_sub(monotonic_ns()));
-            if left.is_zero() {
-                return true;
-            }
-            std::thread::park_timeout(left.min(CANCEL_CHECK));
         }
     }
 }

@@ -15,7 +15,7 @@ use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::{
-    CheckpointAnswer, CheckpointSetup, RestoredOperator, RestoredState, RunFiles, SPLITS,
+    CheckpointAnswer, CheckpointSetup, Defect, RestoredOperator, RestoredState, RunFiles, SPLITS,
     TaskCommand, TaskInbox,
 };
 use thalweg_state::RunHandle;
@@ -31,6 +31,8 @@ pub(crate) struct Beginning {
     pub(crate) attempt: AttemptId,
     /// Whether barriers are waited for on all channels.
     pub(crate) exactly_once: bool,
+    /// What is done wrong on purpose.
+    pub(crate) defect: Option<Defect>,
     /// What it is restored from, if it is.
     pub(crate) restored: Option<Restored>,
 }
@@ -79,6 +81,7 @@ impl Beginning {
             directory: self.directory.clone(),
             attempt: self.attempt,
             exactly_once: self.exactly_once,
+            defect: self.defect,
             restored,
             inbox,
             place,
@@ -96,6 +99,7 @@ pub(crate) struct TaskPart {
     directory: PathBuf,
     attempt: AttemptId,
     exactly_once: bool,
+    defect: Option<Defect>,
     restored: Option<RestoredState>,
     inbox: TaskInbox,
     place: Place,
@@ -111,6 +115,7 @@ impl TaskPart {
             exactly_once: self.exactly_once,
             inbox: self.inbox.clone(),
             restored: self.restored.take().map(Rc::new),
+            defect: self.defect,
             answer: Rc::new(answer),
         }
     }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, JobId, OperatorId, SubtaskId};
-use thalweg_core::seam::clock::{monotonic_ns, wall_ms};
-use thalweg_dataflow::checkpoint::{CheckpointAnswer, Drain, TaskCommand};
+use thalweg_dataflow::checkpoint::{CheckpointAnswer, Defect, Drain, TaskCommand};
 use thalweg_dataflow::executor::{JobError, JobRequest};
 use thalweg_dataflow::graph::Job;
 use thalweg_dataflow::sink::{Committable, Committer};
@@ -18,12 +17,13 @@ use thalweg_network::{Barrier, BarrierKind};
 use thalweg_state::{CutKind, OperatorSnapshot, SnapshotEffort, TaskSnapshot};
 
 use super::checkpointing::TaskDoor;
+use super::ground::Surroundings;
 use super::outcome::Outcome;
 use super::requests::Requests;
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::metadata::PendingCommittable;
 use crate::checkpoint::protocol::{JobEnd, Wanted};
-use crate::checkpoint::storage::{DirectoryStorage, Location, perform};
+use crate::checkpoint::storage::{CheckpointStorage, Location, perform};
 use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::{Now, RequestId};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, Input, Output};
@@ -37,11 +37,12 @@ pub(crate) struct Coordination<'j> {
     pub(super) id: JobId,
     pub(super) settings: CheckpointSettings,
     pub(super) layout: JobLayout,
-    pub(super) storage: DirectoryStorage,
+    pub(super) ground: &'j dyn Surroundings,
+    pub(super) storage: Box<dyn CheckpointStorage>,
     pub(super) coordinator: CheckpointCoordinator,
     pub(super) attempt: AttemptId,
     doors: BTreeMap<SubtaskId, TaskDoor>,
-    committers: BTreeMap<OperatorId, Box<dyn Committer>>,
+    pub(super) committers: BTreeMap<OperatorId, Box<dyn Committer>>,
     /// How many finished tasks the coordinator knows of.
     known_finished: usize,
     /// Why the attempt must end, and whether another may begin.
@@ -54,25 +55,19 @@ pub(crate) struct Coordination<'j> {
     ended_by: Option<Location>,
 }
 
-/// Now, for the coordinator.
-fn now() -> Now {
-    Now {
-        ms: monotonic_ns() / 1_000_000,
-        wall_ms: wall_ms(),
-    }
-}
-
 impl<'j> Coordination<'j> {
     pub(super) fn new(
         (job, id): (&'j Job, JobId),
+        ground: &'j dyn Surroundings,
         settings: CheckpointSettings,
         layout: JobLayout,
-        storage: DirectoryStorage,
+        storage: Box<dyn CheckpointStorage>,
         coordinator: CheckpointCoordinator,
     ) -> Self {
         Self {
             job,
             id,
+            ground,
             settings,
             layout,
             storage,
@@ -91,6 +86,14 @@ impl<'j> Coordination<'j> {
     /// Whether checkpoints are taken by themselves.
     pub(crate) fn is_periodic(&self) -> bool {
         self.settings.interval_ms.is_some()
+    }
+
+    /// Now, for the coordinator.
+    fn now(&self) -> Now {
+        Now {
+            ms: self.ground.now_ns() / 1_000_000,
+            wall_ms: self.ground.wall_ms(),
+        }
     }
 
     /// The tasks of the attempt run.
@@ -120,7 +123,7 @@ impl<'j> Coordination<'j> {
             outcome.stop_by(savepoint.to_string());
         }
         match self.coordinator.wake_ms() {
-            Some(at) => Duration::from_millis(at.saturating_sub(now().ms)),
+            Some(at) => Duration::from_millis(at.saturating_sub(self.now().ms)),
             None => Duration::MAX,
         }
     }
@@ -128,6 +131,11 @@ impl<'j> Coordination<'j> {
     fn hear(&mut self, outcome: &mut Outcome) {
         let attempt = self.attempt;
         for answer in outcome.take_answers() {
+            if let CheckpointAnswer::Done(snapshot) = &answer
+                && self.has_defect(Defect::CommitTooEarly)
+            {
+                self.commit_too_early(snapshot);
+            }
             let input = match answer {
                 CheckpointAnswer::Done(snapshot) => Input::Receipt { attempt, snapshot },
                 CheckpointAnswer::Declined {
@@ -171,6 +179,9 @@ impl<'j> Coordination<'j> {
         if let Some(sink) = operators.last_mut() {
             let prepared = report.committables.iter();
             sink.committables = prepared.map(|Committable(bytes)| bytes.clone()).collect();
+        }
+        if self.has_defect(Defect::FinishedForgotten) {
+            operators.clear();
         }
         operators.retain(|operator| !operator.is_empty());
         TaskSnapshot {
@@ -222,10 +233,12 @@ impl<'j> Coordination<'j> {
 
     /// Tells the coordinator and carries out what it answers; what follows from that comes before the rest.
     fn step(&mut self, input: Input) {
-        let mut line = VecDeque::from(self.coordinator.step(input, now()));
+        let now = self.now();
+        let mut line = VecDeque::from(self.coordinator.step(input, now));
         while let Some(output) = line.pop_front() {
             if let Some(input) = self.carry_out(output) {
-                let following = self.coordinator.step(input, now());
+                let now = self.now();
+                let following = self.coordinator.step(input, now);
                 following
                     .into_iter()
                     .rev()
@@ -244,7 +257,7 @@ impl<'j> Coordination<'j> {
                 tasks,
             } => self.trigger(checkpoint, kind, stop, tasks),
             Output::Store { ticket, command } => {
-                let outcome = perform(&mut self.storage, &command);
+                let outcome = perform(&mut *self.storage, &command);
                 return Some(Input::Stored { ticket, outcome });
             }
             Output::Complete { completed, commit } => {
@@ -255,6 +268,9 @@ impl<'j> Coordination<'j> {
                     bytes = completed.bytes_written,
                     "completed"
                 );
+                if self.has_defect(Defect::SharedRunsDeleted) {
+                    self.delete_shared_runs(checkpoint);
+                }
                 match self.commit(&commit) {
                     // A savepoint the job goes on after commits nothing: what it lists waits.
                     Ok(()) if commit.is_empty() => {}

@@ -11,19 +11,19 @@ mod checkpointing;
 mod connector_runtime;
 mod coordination;
 mod deploy;
+mod ground;
 mod layout;
 mod memory;
 mod metrics;
 mod outcome;
 mod plan;
+mod planted;
 mod recovery;
 mod requests;
-mod shards;
-mod simulated;
 
 pub use cancel::CancelToken;
+pub use ground::SimulatedExecutor;
 pub use metrics::{MetricsReader, MetricsSnapshot};
-pub use simulated::SimulatedExecutor;
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -35,6 +35,7 @@ use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobR
 use thalweg_dataflow::graph::Job;
 
 use self::attempts::Attempts;
+use self::ground::Process;
 
 /// Runs jobs on shards of this process.
 #[derive(Clone, Default)]
@@ -72,7 +73,8 @@ impl LocalExecutor {
     /// # Errors
     /// As [`Executor::execute`].
     pub fn run(&self, job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
-        let attempts = Attempts::of(job, self.cancel.narrower(), &self.metrics, control);
+        let ground = Process::new(&self.metrics);
+        let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control);
         let result = attempts.and_then(Attempts::run);
         control.ended(match &result {
             Ok(_) => JobStatus::Finished,

@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
-use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
@@ -50,13 +49,13 @@ pub(crate) struct Outcome {
     /// A shard did not stop.
     left_behind: bool,
     started_ns: u64,
-    duration: Option<Duration>,
+    duration: Duration,
     driver: String,
 }
 
 impl Outcome {
-    /// An outcome that waits for every task of the deployment.
-    pub(crate) fn expecting(deployment: &Deployment<'_>) -> Self {
+    /// An outcome that waits for every task of the deployment, which starts now (ns).
+    pub(crate) fn expecting(deployment: &Deployment<'_>, now: u64) -> Self {
         let tasks = deployment.tasks();
         // Room for the end and the failure of every task, for its answers to all checkpoints that can be
         // under way, and for a refusal of every shard: shards never wait.
@@ -74,8 +73,8 @@ impl Outcome {
             committed: false,
             stopped_by: None,
             left_behind: false,
-            started_ns: monotonic_ns(),
-            duration: None,
+            started_ns: now,
+            duration: Duration::ZERO,
             driver: String::new(),
         }
     }
@@ -94,7 +93,7 @@ impl Outcome {
     pub(crate) fn wait(
         &mut self,
         cancel: &CancelToken,
-        mut attend: impl FnMut(&mut Outcome) -> Duration,
+        attend: &mut dyn FnMut(&mut Outcome) -> Duration,
     ) {
         while !self.is_over() {
             let patience = attend(self).min(CANCEL_CHECK);
@@ -108,7 +107,11 @@ impl Outcome {
             // Asked after reports too: they may never stop coming.
             self.cancelled = cancel.is_cancelled();
         }
-        self.duration = Some(self.elapsed());
+    }
+
+    /// The last task has ended, or is to end, now (ns).
+    pub(crate) fn note_end(&mut self, now: u64) {
+        self.duration = Duration::from_nanos(now.saturating_sub(self.started_ns));
     }
 
     /// Takes in what has been reported, without waiting. True when the job is over.
@@ -265,10 +268,6 @@ impl Outcome {
         }
     }
 
-    fn elapsed(&self) -> Duration {
-        Duration::from_nanos(monotonic_ns().saturating_sub(self.started_ns))
-    }
-
     /// What the writers of each vertex prepared.
     fn prepared(&self) -> BTreeMap<u32, Vec<Committable>> {
         let mut prepared: BTreeMap<u32, Vec<Committable>> = BTreeMap::new();
@@ -315,7 +314,7 @@ impl Outcome {
     fn summary(&self, deployment: &Deployment<'_>) -> JobSummary {
         let mut summary = JobSummary {
             name: deployment.graph.name.clone(),
-            duration: self.duration.unwrap_or_else(|| self.elapsed()),
+            duration: self.duration,
             io_driver: self.driver.clone(),
             shards: u32::from(deployment.layout.shards),
             ..JobSummary::default()

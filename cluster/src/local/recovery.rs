@@ -3,23 +3,20 @@
 //! Entered by the control thread before the tasks are laid out. Blocking. Invariant: what a checkpoint lists is
 //! committed before any task that was restored from it runs.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
-use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::JobId;
-use thalweg_dataflow::checkpoint::RestoredOperator;
+use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
 
-use super::checkpointing::{Beginning, Restored, RunDirectory};
+use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
+use super::ground::Surroundings;
 use crate::checkpoint::home::find::{Found, find};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::takeover::take_over;
 use crate::checkpoint::restore::{TaskRestore, assign};
-use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
+use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint};
 
 /// Names the newest checkpoint of whatever job wrote last below the directory of all checkpoints.
@@ -27,33 +24,39 @@ const LATEST: &str = "latest";
 
 impl<'j> Coordination<'j> {
     /// The coordination of a job, if it takes checkpoints or begins with one.
-    pub(crate) fn of(job: &'j Job, id: JobId) -> Result<Option<Self>, JobError> {
+    pub(crate) fn of(
+        job: &'j Job,
+        id: JobId,
+        ground: &'j dyn Surroundings,
+    ) -> Result<Option<Self>, JobError> {
         let configuration = &job.configuration;
         let mut settings = settings_of(configuration)?;
-        let mut storage = DirectoryStorage::new();
+        let mut storage = ground.storage();
         let named = configuration.get(&options::RECOVERY_PATH);
         let restored = match (named.as_deref(), &settings.recovery, &settings.directory) {
-            (Some(LATEST), _, Some(directory)) => latest(&mut storage, directory)?,
+            (Some(LATEST), _, Some(directory)) => latest(&mut *storage, directory)?,
             (Some(LATEST), _, None) => {
                 return Err(refused(
                     "execution.state-recovery.path is latest: set execution.checkpointing.dir to the \
                      directory of all checkpoints",
                 ));
             }
-            (_, Some(at), _) => Some(find(&mut storage, at).map_err(refused)?),
+            (_, Some(at), _) => Some(find(&mut *storage, at).map_err(refused)?),
             (_, None, _) => None,
         };
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
-        make_directory(layout.shared().path())?;
-        let takeover = take_over(&mut storage, &layout, settings.retained).map_err(refused)?;
+        let made = storage.make_directory(&layout.shared());
+        made.map_err(|error| unusable(&error))?;
+        let takeover = take_over(&mut *storage, &layout, settings.retained).map_err(refused)?;
         let named = (id, job.graph.name.clone());
         let coordinator =
             CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
         let lead = (job, id);
         Ok(Some(Self::new(
             lead,
+            ground,
             settings,
             layout,
             storage,
@@ -71,7 +74,9 @@ impl<'j> Coordination<'j> {
         Ok(Beginning {
             directory: self.layout.shared().path().to_owned(),
             attempt: self.attempt,
-            exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce,
+            exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce
+                && !self.has_defect(Defect::NoAlignment),
+            defect: self.ground.defect(),
             restored,
         })
     }
@@ -80,18 +85,23 @@ impl<'j> Coordination<'j> {
     fn restore(&mut self, point: &RestorePoint) -> Result<Restored, JobError> {
         let shapes = shapes_of(self.job);
         let plan = assign(&point.metadata, &shapes, self.settings.ignore_unclaimed);
-        let plan = plan.map_err(refused)?;
+        let mut plan = plan.map_err(refused)?;
+        if self.has_defect(Defect::EmptyAfterRescale) {
+            self.forget_after_rescale(point, &mut plan);
+        }
         if !plan.dropped.is_empty() {
             tracing::warn!(operators = ?plan.dropped, "their state is left behind");
         }
-        self.commit(&plan.commit).map_err(refused)?;
+        if !self.has_defect(Defect::CommitLostInRecovery) {
+            self.commit(&plan.commit).map_err(refused)?;
+        }
         tracing::info!(checkpoint = %plan.checkpoint, job = %point.metadata.job_name, "restored");
         let tasks = plan.tasks.into_iter();
         Ok(Restored {
             subtasks: tasks
                 .map(|(task, restore)| (task, operators_of(restore)))
                 .collect(),
-            files: Arc::new(RunDirectory(point.runs.clone())),
+            files: self.ground.runs_in(&point.runs),
             keeps_files: point.runs == self.layout.shared(),
             allow_unclaimed: self.settings.ignore_unclaimed,
         })
@@ -143,7 +153,10 @@ fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobE
 }
 
 /// The newest checkpoint of all jobs below a directory; none where there is none.
-fn latest(storage: &mut DirectoryStorage, directory: &Location) -> Result<Option<Found>, JobError> {
+fn latest(
+    storage: &mut dyn CheckpointStorage,
+    directory: &Location,
+) -> Result<Option<Found>, JobError> {
     let mut newest: Option<Found> = None;
     for entry in storage.list(directory).map_err(refused)? {
         if !entry.directory || entry.name.parse::<JobId>().is_err() {
@@ -165,15 +178,10 @@ fn latest(storage: &mut DirectoryStorage, directory: &Location) -> Result<Option
     Ok(newest)
 }
 
-fn make_directory(path: &Path) -> Result<(), JobError> {
-    std::fs::create_dir_all(path).map_err(|error| {
-        JobError::rejected(
-            ErrorKind::Resource,
-            format!(
-                "the directory for checkpoints {} cannot be made: {error}; let the user who runs the \
-                 job write there, or set execution.checkpointing.dir to another",
-                path.display()
-            ),
-        )
-    })
+/// The directory for checkpoints is of no use.
+fn unusable(error: &StorageError) -> JobError {
+    JobError::rejected(
+        error.error_kind(),
+        format!("{error}, or set execution.checkpointing.dir to another place"),
+    )
 }

@@ -184,11 +184,16 @@ mod simulation {
         let mut lost = 0;
         for seed in 0..50 {
             let mut simulation = Simulation::new(seed, SimOptions::default());
+            let directory = std::path::Path::new("/sim");
+            simulation.disk().make_directory(directory).unwrap();
+            let root = std::path::Path::new("/");
+            simulation.disk().sync_directory(root).unwrap();
             simulation.add_shard(crate::files::write_two_halves);
             assert_eq!(simulation.run(100_000), SimOutcome::Quiescent);
             simulation.crash();
             let file = simulation
-                .file(std::path::Path::new("/sim/halves"))
+                .disk()
+                .content(&directory.join("halves"))
                 .unwrap();
             assert_eq!(file[..4096], [1; 4096]);
             lost += usize::from(file.len() < 8192 || file[4096..] != [2; 4096]);

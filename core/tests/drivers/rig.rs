@@ -120,6 +120,7 @@ impl Simulated {
 impl Rig for Simulated {
     fn run(&self, shards: Vec<(Arc<Doorbell>, Init)>) {
         let mut simulation = Simulation::new(0x7A1, SimOptions::default());
+        simulation.disk().make_directory(&self.directory).unwrap();
         for (doorbell, init) in shards {
             simulation.add_shard_with(doorbell, init);
         }

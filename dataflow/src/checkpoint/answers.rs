@@ -11,6 +11,7 @@ use std::rc::Rc;
 use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
 use thalweg_state::{OperatorPart, OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot};
 
+use super::defect::Defect;
 use super::setup::{CheckpointAnswer, CheckpointSetup};
 use crate::task::SubtaskInfo;
 
@@ -54,6 +55,12 @@ impl TaskAnswers {
     /// What the deployer gave, if the job takes checkpoints.
     pub(crate) fn setup(&self) -> Option<&CheckpointSetup> {
         self.0.setup.as_ref()
+    }
+
+    /// Whether this is to be done wrong.
+    pub(crate) fn has_defect(&self, defect: Defect) -> bool {
+        self.setup()
+            .is_some_and(|setup| setup.defect == Some(defect))
     }
 
     /// Which subtask answers.

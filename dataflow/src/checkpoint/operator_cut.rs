@@ -19,6 +19,7 @@ use thalweg_state::{
 
 use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
+use super::defect::Defect;
 use super::upload::{Upload, Uploading};
 use crate::task::{BuildContext, BuildError};
 
@@ -171,6 +172,11 @@ impl OperatorCut {
         let (checkpoint, subtask) = (barrier.checkpoint, self.answers.subtask());
         let file = format!("{id}-{subtask}-{}-{}.run", setup.attempt, checkpoint.0);
         self.answers.open_piece(checkpoint);
+        let upload = Upload::new(setup.directory.join(&file));
+        let upload = match self.answers.has_defect(Defect::StateNotSynced) {
+            true => upload.without_sync(),
+            false => upload,
+        };
         self.work = Some(Work {
             checkpoint,
             copy,
@@ -181,7 +187,7 @@ impl OperatorCut {
             writer: Some(freezer.writer),
             state: 0,
             states: freezer.states,
-            upload: Upload::new(setup.directory.join(&file)),
+            upload,
             summary: None,
             file,
         });

@@ -10,6 +10,7 @@ use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
 use thalweg_state::TaskSnapshot;
 
 use super::command::TaskInbox;
+use super::defect::Defect;
 use super::restored::RestoredState;
 
 /// The part of a checkpoint that holds the splits a source still has to read, with their positions.
@@ -30,6 +31,8 @@ pub struct CheckpointSetup {
     pub inbox: TaskInbox,
     /// What the job was restored from, if it was.
     pub restored: Option<Rc<RestoredState>>,
+    /// What is done wrong on purpose.
+    pub defect: Option<Defect>,
     /// Takes the task's answers.
     pub answer: Rc<dyn Fn(CheckpointAnswer)>,
 }

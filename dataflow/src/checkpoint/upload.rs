@@ -33,6 +33,8 @@ pub(crate) struct Upload {
     stage: Stage,
     /// No more chunks come.
     complete: bool,
+    /// Whether it counts as durable only when it was synced.
+    synced: bool,
 }
 
 enum Stage {
@@ -66,6 +68,15 @@ impl Upload {
             offset: 0,
             stage: Stage::Fresh,
             complete: false,
+            synced: true,
+        }
+    }
+
+    /// The same for a file whose loss is to be noticed by somebody: it is not synced.
+    pub(crate) fn without_sync(self) -> Self {
+        Self {
+            synced: false,
+            ..self
         }
     }
 
@@ -136,6 +147,10 @@ impl Upload {
                     self.submit(file, &mut writes, context);
                     if !writes.is_empty() || !self.complete {
                         return Ok(self.stay(Stage::Writing { file, writes }));
+                    }
+                    if !self.synced {
+                        self.stage = Stage::Durable;
+                        continue;
                     }
                     let op = context.submit(Op::Sync { file });
                     self.stage = Stage::Syncing { file, op };

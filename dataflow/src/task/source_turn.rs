@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::metrics::Counter;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
@@ -17,7 +18,7 @@ use thalweg_state::{OperatorPart, Redistribution};
 use super::{
     BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskFailure,
 };
-use crate::checkpoint::{Drain, SPLITS, TaskAnswers, TaskCommand};
+use crate::checkpoint::{Defect, Drain, SPLITS, TaskAnswers, TaskCommand};
 use crate::source::{Source, SourceOutput, SourceReader, SourceStatus};
 use crate::time::TaskClock;
 
@@ -42,6 +43,8 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     clock: TaskClock,
     answers: TaskAnswers,
     remembered: Rc<RefCell<Vec<(usize, OperatorPart)>>>,
+    /// Checkpoints whose position is noted too late: only when that is planted.
+    late: Vec<CheckpointId>,
 }
 
 /// Splits still to be read, as a part of a checkpoint.
@@ -136,6 +139,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             clock: context.clock().clone(),
             answers: context.answers(),
             remembered: context.counters().remembered,
+            late: Vec::new(),
         }
     }
 
@@ -158,9 +162,23 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
 
     /// Notes the positions and sends the barrier behind the records before them.
     fn cut_at(&mut self, barrier: Barrier) {
+        if self.answers.has_defect(Defect::LatePosition) {
+            self.late.push(barrier.checkpoint);
+            self.answers.open_piece(barrier.checkpoint);
+            return self.next.event(Event::Barrier(barrier));
+        }
         let part = positions(&self.reader.snapshot());
         self.answers.add_part(barrier.checkpoint, 0, part);
         self.next.event(Event::Barrier(barrier));
+    }
+
+    #[cold]
+    fn note_late(&mut self) {
+        for checkpoint in std::mem::take(&mut self.late) {
+            let part = positions(&self.reader.snapshot());
+            self.answers.add_part(checkpoint, 0, part);
+            self.answers.close_piece(checkpoint);
+        }
     }
 
     /// Polls the reader until it ends, waits, lacks room or the budget is used up.
@@ -217,6 +235,9 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
         } else {
             self.read(context)?
         };
+        if !self.late.is_empty() {
+            self.note_late();
+        }
         let blocked = !self.next.ready();
         let stage = self.next.end_turn(&mut ChainTurn::new(context, input));
         self.failure.check()?;

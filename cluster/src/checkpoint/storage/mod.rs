@@ -8,7 +8,7 @@
 //! | [`directory`] | a directory of a file system: which call comes before which, and why |
 //! | [`disk`] | the calls of a file system, of this host |
 //! | [`run_file`] | a run of this host, read from any place in it |
-//! | [`simulated`] | the same in memory, forgetful and faulty, for tests |
+//! | [`simulated`] | the same on the disk of a simulation, which forgets and fails |
 //!
 //! Entered by the control thread, which may block. Invariant: what was answered as written survives the loss
 //! of power, whole.

@@ -5,16 +5,14 @@
 //! so a run takes no time of its own. What crosses between shards is delayed by simply not running the
 //! receiver's round.
 
-mod directories;
 mod disk;
 mod network;
 mod world;
 
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub use self::disk::DiskFaults;
+pub use self::disk::{DiskFaults, Fault, SimDisk, SimFile, Survival};
 pub use self::network::NetworkFaults;
 use self::world::World;
 use crate::ids::ShardId;
@@ -31,6 +29,10 @@ pub struct SimOptions {
     pub max_tick_ns: u64,
     /// The most an operation waits before it happens, in ns.
     pub max_latency_ns: u64,
+    /// Rounds after which a shard is held up, of a million: its core does something else.
+    pub stall_per_million: u32,
+    /// For how many rounds of all shards it is, at most.
+    pub max_stall_rounds: u64,
     /// What goes wrong on the disk.
     pub disk: DiskFaults,
     /// What goes wrong on the network.
@@ -44,6 +46,8 @@ impl Default for SimOptions {
             turn_budget_ns: 200_000,
             max_tick_ns: 20_000,
             max_latency_ns: 200_000,
+            stall_per_million: 0,
+            max_stall_rounds: 0,
             disk: DiskFaults::NONE,
             network: NetworkFaults::NONE,
         }
@@ -67,6 +71,8 @@ struct SimShard {
     doorbell: Arc<Doorbell>,
     /// While it sleeps: its next timer.
     asleep: Option<Option<u64>>,
+    /// It runs no round before this one.
+    held_until: u64,
 }
 
 /// A process of simulated shards.
@@ -78,11 +84,17 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A simulation without shards whose every drawn number follows from `seed`.
+    /// A simulation without shards, with a disk of its own, whose every drawn number follows from `seed`.
     pub fn new(seed: u64, options: SimOptions) -> Simulation {
+        Simulation::on(SimDisk::with_faults(seed, options.disk), seed, options)
+    }
+
+    /// The same on a disk that is there already, which keeps its faults: a process of the host that other
+    /// processes ran on before. Its clock is not behind theirs.
+    pub fn on(disk: SimDisk, seed: u64, options: SimOptions) -> Simulation {
         catch::note_places();
         Simulation {
-            world: World::new(seed, options),
+            world: World::new(seed, options, disk),
             options,
             shards: Vec::new(),
             steps: 0,
@@ -111,6 +123,7 @@ impl Simulation {
             shard: Some(shard),
             doorbell,
             asleep: None,
+            held_until: 0,
         });
         answer
     }
@@ -140,10 +153,31 @@ impl Simulation {
                 self.world.run_events();
                 continue;
             }
-            let picked = awake[self.world.below(awake.len() as u64) as usize];
+            let picked = self.pick(awake);
             self.step(picked);
+            self.hold_up(picked);
         }
         SimOutcome::OutOfSteps
+    }
+
+    /// One of these, by the dice; none that is held up, unless all are.
+    fn pick(&self, mut awake: Vec<usize>) -> usize {
+        let free = |at: &usize| self.shards[*at].held_until <= self.steps;
+        if awake.iter().any(free) {
+            awake.retain(free);
+        }
+        awake[self.world.below(awake.len() as u64) as usize]
+    }
+
+    fn hold_up(&mut self, at: usize) {
+        let SimOptions {
+            stall_per_million,
+            max_stall_rounds,
+            ..
+        } = self.options;
+        if stall_per_million > 0 && self.world.below(1_000_000) < u64::from(stall_per_million) {
+            self.shards[at].held_until = self.steps + self.world.below(max_stall_rounds);
+        }
     }
 
     fn is_awake(&self, at: usize) -> bool {
@@ -157,6 +191,7 @@ impl Simulation {
             shard,
             doorbell,
             asleep,
+            ..
         } in &mut self.shards
         {
             let (Some(shard), Some(timer)) = (shard, &asleep) else {
@@ -210,19 +245,37 @@ impl Simulation {
         self.world.crash();
     }
 
-    /// Changes what goes wrong on the disk from now on.
-    pub fn set_disk_faults(&mut self, faults: DiskFaults) {
-        self.world.disk.borrow_mut().faults = faults;
+    /// Ends all shards, each in a round of its own, in the order of their numbers: tasks and pumps are dropped.
+    /// Then new shards may be added, numbered from 0 again. What the old ones have asked the disk for still
+    /// happens.
+    pub fn end_shards(&mut self) {
+        for at in 0..self.shards.len() {
+            if let Some(shard) = &mut self.shards[at].shard {
+                shard.shutdown();
+                self.step(at);
+            }
+        }
+        self.shards.clear();
     }
 
-    /// What a file on the simulated disk holds.
-    pub fn file(&self, path: &Path) -> Option<Vec<u8>> {
-        self.world.disk.borrow().content(path).map(<[u8]>::to_vec)
+    /// The disk.
+    pub fn disk(&self) -> &SimDisk {
+        &self.world.disk
     }
 
     /// The virtual clock, ns. Reading it here does not move it.
     pub fn now(&self) -> u64 {
         self.world.now()
+    }
+
+    /// The virtual date, ms since 1970.
+    pub fn wall_ms(&self) -> i64 {
+        self.world.wall_ms()
+    }
+
+    /// A drawn number.
+    pub fn draw(&self) -> u64 {
+        self.world.draw()
     }
 
     /// Moves the virtual clock on to `to` (ns), if it is behind, while nothing runs.
@@ -238,5 +291,12 @@ impl Simulation {
     /// A number that is the same for two runs only if they did the same.
     pub fn trace_hash(&self) -> u64 {
         self.world.trace()
+    }
+}
+
+impl Drop for Simulation {
+    /// The next process on the disk begins when this one has ended.
+    fn drop(&mut self) {
+        self.world.disk.note_time(self.world.now());
     }
 }

@@ -1,4 +1,4 @@
-//! What the shards of a simulation share: clock, dice, disk, network, and the events to come.
+//! What the shards of a simulation share: clock, dice, network, the disk they use, and the events to come.
 //!
 //! Entered by the simulated reactors and by the simulation's loop. Invariant: every number drawn and
 //! every event follows from the seed and the shards' own behaviour, and enters the trace hash. Lives on
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::SimOptions;
-use super::disk::Disk;
+use super::disk::{SimDisk, Survival};
 use super::network::{Arrival, Network};
 use crate::seam::clock::Random;
 use crate::seam::pending::Pending;
@@ -31,7 +31,7 @@ pub(super) struct World {
     random: RefCell<Random>,
     trace: Cell<u64>,
     options: SimOptions,
-    pub(super) disk: RefCell<Disk>,
+    pub(super) disk: SimDisk,
     network: RefCell<Network>,
     events: RefCell<BTreeMap<(u64, u64), Event>>,
     sequence: Cell<u64>,
@@ -40,13 +40,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, options: SimOptions) -> Rc<World> {
+    pub(super) fn new(seed: u64, options: SimOptions, disk: SimDisk) -> Rc<World> {
         Rc::new(World {
-            now: Cell::new(START_NS),
+            now: Cell::new(START_NS.max(disk.now())),
             random: RefCell::new(Random::new(seed)),
             trace: Cell::new(0xCBF2_9CE4_8422_2325),
             options,
-            disk: RefCell::new(Disk::new(options.disk)),
+            disk,
             network: RefCell::new(Network::new(options.network)),
             events: RefCell::default(),
             sequence: Cell::new(0),
@@ -70,6 +70,10 @@ impl World {
         self.now.get()
     }
 
+    pub(super) fn wall_ms(&self) -> i64 {
+        START_WALL_MS + (self.now() / 1_000_000) as i64
+    }
+
     pub(super) fn trace(&self) -> u64 {
         self.trace.get()
     }
@@ -78,6 +82,10 @@ impl World {
     pub(super) fn note(&self, what: u64) {
         let mixed = (self.trace.get() ^ what).wrapping_mul(0x0000_0100_0000_01B3);
         self.trace.set(mixed.rotate_left(23));
+    }
+
+    pub(super) fn draw(&self) -> u64 {
+        self.random.borrow_mut().draw()
     }
 
     pub(super) fn below(&self, bound: u64) -> u64 {
@@ -137,40 +145,18 @@ impl World {
     }
 
     fn perform(&self, shard: usize, id: OpId, op: Op) {
-        if !self.pending.borrow()[shard].borrow().is_flying(id) {
+        let wanted = self.pending.borrow()[shard].borrow().is_flying(id);
+        if op.is_socket() {
+            if wanted {
+                self.perform_on_network(shard, id, op);
+            }
             return;
         }
-        if op.is_socket() {
-            return self.perform_on_network(shard, id, op);
+        // The kernel may have begun what was cancelled since.
+        if !wanted && self.below(2) == 0 {
+            return;
         }
-        let answer = {
-            let mut random = self.random.borrow_mut();
-            let mut disk = self.disk.borrow_mut();
-            disk.now = self.now.get();
-            match op {
-                Op::Open { path, options } => disk.open(path, options),
-                Op::Read {
-                    file,
-                    buffer,
-                    offset,
-                } => disk.read(file, buffer, offset, &mut random),
-                Op::Write {
-                    file,
-                    buffer,
-                    offset,
-                } => disk.write(file, buffer, offset, &mut random),
-                Op::Sync { file } => disk.sync(file, &mut random),
-                Op::Close { file } => disk.close(file),
-                Op::Rename { from, to } => disk.rename(from, to),
-                Op::Remove { path } => disk.remove(path),
-                Op::SyncDirectory { path } => disk.sync_directory(&path, &mut random),
-                Op::SetLength { file, len } => disk.set_length(file, len),
-                Op::About { file } => disk.about(file),
-                Op::List { path } => disk.list(&path),
-                Op::CreateDirectory { path } => disk.create_directory(path),
-                _ => unreachable!("sockets were sent to the network"),
-            }
-        };
+        let answer = self.disk.lock().perform(self.now.get(), op);
         self.finish(shard, id, answer);
     }
 
@@ -214,7 +200,8 @@ impl World {
     pub(super) fn crash(&self) {
         self.events.borrow_mut().clear();
         self.network.borrow_mut().crash();
-        self.disk.borrow_mut().crash(&mut self.random.borrow_mut());
+        self.disk
+            .crash(Survival::Drawn(self.random.borrow_mut().draw()));
         self.note(u64::MAX);
     }
 }
@@ -237,11 +224,11 @@ impl Reactor for SimReactor {
     }
 
     fn wall_ms(&self) -> i64 {
-        START_WALL_MS + (self.world.now() / 1_000_000) as i64
+        self.world.wall_ms()
     }
 
     fn random(&mut self) -> u64 {
-        self.world.random.borrow_mut().draw()
+        self.world.draw()
     }
 
     fn submit(&mut self, op: Op, waker: TaskWaker) -> OpId {

@@ -38,7 +38,7 @@ fn work(rig: &mut Rig) {
 /// was no such operation.
 fn cut(before: u64, survival: Survival, settings: &CheckpointSettings) -> bool {
     let when = format!("{survival:?}, cut before {before}");
-    let mut disk = SimulatedDisk::new();
+    let disk = SimulatedDisk::new();
     disk.cut_before(before);
     let (mut storage, newest, highest, savepoints, happened) =
         match Rig::try_still(settings, 2, DirectoryStorage::on(disk), None) {

@@ -15,10 +15,10 @@ use thalweg_core::shard::placement;
 use thalweg_core::shard::start::{ShardConfig, ShardHandle, start};
 use thalweg_dataflow::executor::JobError;
 
-use super::connector_runtime::ConnectorRuntime;
-use super::deploy::ShardPlan;
-use super::outcome::Outcome;
-use super::plan::Deployment;
+use crate::local::connector_runtime::ConnectorRuntime;
+use crate::local::deploy::ShardPlan;
+use crate::local::outcome::Outcome;
+use crate::local::plan::Deployment;
 
 /// Parcels a lane between two shards holds; more wait in the sender's outbox.
 const LANE_CAPACITY: usize = 64;

@@ -1,0 +1,79 @@
+//! What a job stands on: clock, dice, disk and shards.
+//!
+//! [`process`] is this process with its threads, [`simulated`] one thread with virtual time, an order drawn from
+//! a seed and a disk that forgets; all that decides about a job is the same on both. Entered by the control
+//! thread. Invariant: what a job's control thread learns of the world it learns here.
+
+mod process;
+mod shards;
+mod simulated;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_dataflow::checkpoint::{Defect, RunFiles};
+use thalweg_dataflow::executor::JobError;
+
+pub(super) use self::process::Process;
+pub use self::simulated::SimulatedExecutor;
+use super::cancel::CancelToken;
+use super::outcome::Outcome;
+use super::plan::Deployment;
+use crate::checkpoint::storage::{CheckpointStorage, Location};
+
+/// Clock, dice and disk.
+pub(crate) trait Surroundings {
+    /// The monotonic clock, ns.
+    fn now_ns(&self) -> u64;
+
+    /// The date, ms since 1970.
+    fn wall_ms(&self) -> i64;
+
+    /// A number nobody can foretell, unless he knows the seed.
+    fn draw(&self) -> u64;
+
+    /// Storage for checkpoints.
+    fn storage(&self) -> Box<dyn CheckpointStorage>;
+
+    /// The runs in a directory, read from shards.
+    fn runs_in(&self, directory: &Location) -> Arc<dyn RunFiles + Send + Sync>;
+
+    /// What is to be done wrong, to see that it is found.
+    fn defect(&self) -> Option<Defect> {
+        None
+    }
+}
+
+/// The same, with shards.
+pub(crate) trait Ground: Surroundings {
+    /// The running shards of one attempt.
+    type Shards;
+
+    /// Starts the shards of an attempt, each with its subtasks built.
+    fn start(
+        &self,
+        deployment: &mut Deployment<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Self::Shards, JobError>;
+
+    /// Waits until every task has finished, one has failed, or the job is cancelled. `attend` is called
+    /// between looks and answers how long nothing will be due.
+    fn wait(
+        &self,
+        shards: &mut Self::Shards,
+        outcome: &mut Outcome,
+        cancel: &CancelToken,
+        attend: &mut dyn FnMut(&mut Outcome) -> Duration,
+    );
+
+    /// Stops all shards and waits for them.
+    fn stop(&self, shards: Self::Shards, outcome: &mut Outcome);
+
+    /// Lets time pass between two attempts; false if the job is to stop, which `stops` says.
+    fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool;
+
+    /// Whether the process is no more: nothing may be done any longer.
+    fn is_gone(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,106 @@
+//! This process: its clocks, its file systems, shards on threads of their own.
+//!
+//! Entered by the control thread, which blocks here. Invariant: when [`Ground::stop`] has answered, no shard of
+//! the attempt runs, or the outcome says that one was left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_core::seam::clock::{entropy, monotonic_ns, wall_ms};
+use thalweg_dataflow::checkpoint::RunFiles;
+use thalweg_dataflow::executor::JobError;
+
+use super::shards::Shards;
+use super::{Ground, Surroundings};
+use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
+use crate::local::cancel::CancelToken;
+use crate::local::checkpointing::RunDirectory;
+use crate::local::metrics::{Attached, MetricsReader};
+use crate::local::outcome::Outcome;
+use crate::local::plan::Deployment;
+
+/// How often a job that waits for its next attempt looks whether it is to stop.
+const CANCEL_CHECK: Duration = Duration::from_millis(20);
+
+/// This process, with somebody who may look at its metrics.
+pub(crate) struct Process<'r> {
+    metrics: &'r MetricsReader,
+}
+
+impl<'r> Process<'r> {
+    pub(crate) fn new(metrics: &'r MetricsReader) -> Self {
+        Self { metrics }
+    }
+}
+
+/// Shards whose metrics can be read while they run.
+pub(crate) struct Running<'r> {
+    shards: Shards,
+    _read: Attached<'r>,
+}
+
+impl Surroundings for Process<'_> {
+    fn now_ns(&self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        wall_ms()
+    }
+
+    fn draw(&self) -> u64 {
+        entropy()
+    }
+
+    fn storage(&self) -> Box<dyn CheckpointStorage> {
+        Box::new(DirectoryStorage::new())
+    }
+
+    fn runs_in(&self, directory: &Location) -> Arc<dyn RunFiles + Send + Sync> {
+        Arc::new(RunDirectory(directory.clone()))
+    }
+}
+
+impl<'r> Ground for Process<'r> {
+    type Shards = Running<'r>;
+
+    fn start(
+        &self,
+        deployment: &mut Deployment<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<Running<'r>, JobError> {
+        let shards = Shards::start(deployment, outcome)?;
+        outcome.note_driver(shards.driver());
+        let _read = self.metrics.attach(shards.mailboxes());
+        Ok(Running { shards, _read })
+    }
+
+    fn wait(
+        &self,
+        _running: &mut Running<'r>,
+        outcome: &mut Outcome,
+        cancel: &CancelToken,
+        attend: &mut dyn FnMut(&mut Outcome) -> Duration,
+    ) {
+        outcome.wait(cancel, attend);
+    }
+
+    fn stop(&self, running: Running<'r>, outcome: &mut Outcome) {
+        running.shards.stop(outcome);
+    }
+
+    fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool {
+        let end =
+            monotonic_ns().saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+        loop {
+            if stops() {
+                return false;
+            }
+            let left = Duration::from_nanos(end.saturating_sub(monotonic_ns()));
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::park_timeout(left.min(CANCEL_CHECK));
+        }
+    }
+}

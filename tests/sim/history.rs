@@ -1,0 +1,299 @@
+//! The life of one simulated host: processes that begin, are killed and begin again, until one comes to its end.
+//!
+//! After each process the disk is what a killed process or a lost power leave of it, and the oracle looks at what
+//! is visible. Invariant: the same seed and plant give the same history.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thalweg_cluster::SimulatedExecutor;
+use thalweg_core::config::Configuration;
+use thalweg_core::seam::clock::Random;
+use thalweg_core::seam::simulated::{DiskFaults, SimDisk, Survival};
+use thalweg_dataflow::stream::Environment;
+
+use super::knobs::{Knobs, pick};
+use super::model::{Lines, expected};
+use super::plants::Plant;
+use super::program::{PAIRS, Poison, program};
+use super::shelf::{Ledger, Shelf};
+
+/// Where checkpoints go.
+const CHECKPOINTS: &str = "/checkpoints";
+/// Processes that may end by themselves, because of the disk, before it is mended.
+const FAILURES: u32 = 6;
+
+/// How a run is to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trial {
+    /// Everything drawn follows from it.
+    pub seed: u64,
+    /// The bug that is planted, if one is.
+    pub plant: Option<Plant>,
+    /// Whether barriers are not waited for: output may be there twice.
+    pub at_least_once: bool,
+}
+
+/// What happened in a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Processes there were.
+    pub processes: u32,
+    /// Processes that were killed.
+    pub kills: u32,
+    /// Kills that took the power with them.
+    pub power_cuts: u32,
+    /// Processes that gave up because of the disk.
+    pub failures: u32,
+    /// Rounds of all processes together.
+    pub rounds: u64,
+    /// A number that is the same for two runs only if they did the same.
+    pub trace: u64,
+    /// Virtual time, ms.
+    pub virtual_ms: u64,
+    /// Lines that are visible more often than they should be.
+    pub doubled: u64,
+}
+
+/// A host and its processes.
+struct Host {
+    trial: Trial,
+    knobs: Knobs,
+    dice: Random,
+    disk: SimDisk,
+    ledger: Ledger,
+    poison: Poison,
+    history: History,
+}
+
+/// Runs a trial to its end.
+///
+/// # Errors
+/// What the oracle found, with what was drawn.
+pub fn run(trial: Trial) -> Result<History, String> {
+    let knobs = Knobs::of(trial.seed);
+    let mut host = Host {
+        trial,
+        dice: Random::new(trial.seed),
+        disk: SimDisk::with_faults(trial.seed, knobs.options.disk),
+        ledger: Ledger::default(),
+        poison: Poison::of(&knobs),
+        history: History::default(),
+        knobs,
+    };
+    let found = host.live();
+    host.history.virtual_ms = host.disk.now() / 1_000_000;
+    match found {
+        Ok(()) => Ok(host.history),
+        Err(wrong) => Err(format!("{wrong}\n{:?}\n{:?}", host.knobs, host.history)),
+    }
+}
+
+impl Host {
+    fn live(&mut self) -> Result<(), String> {
+        loop {
+            let History {
+                kills, failures, ..
+            } = self.history;
+            // Once the host is well, the job must come to its end.
+            let calm = kills >= self.knobs.kills || failures >= FAILURES;
+            if calm {
+                self.disk.set_faults(DiskFaults::NONE);
+            }
+            let executor = self.process(calm);
+            let result = self.execute(&executor, calm);
+            self.note(&executor);
+            let killed = executor.was_killed();
+            let power_is_lost = killed && self.dice.below(2) == 0;
+            self.go_down(power_is_lost);
+            self.look()?;
+            match result {
+                Ok(()) => return self.judge(),
+                Err(_) if killed => self.history.kills += 1,
+                Err(error) if calm => {
+                    return Err(format!("the job does not come to its end: {error}"));
+                }
+                Err(_) => self.history.failures += 1,
+            }
+        }
+    }
+
+    /// The next process, with what will end it.
+    fn process(&mut self, calm: bool) -> SimulatedExecutor {
+        let seed = self.dice.draw();
+        let executor = SimulatedExecutor::on(self.disk.clone(), seed, self.knobs.options);
+        let executor = match self.trial.plant.and_then(Plant::defect) {
+            Some(defect) => executor.with_defect(defect),
+            None => executor,
+        };
+        if calm {
+            return executor;
+        }
+        match self.dice.below(4) {
+            // At an operation of the disk, most likely while it begins: a kill in the recovery.
+            0 => {
+                let after = 1 + self.dice.below(120);
+                self.disk.cut_before(self.disk.operations() + after);
+                executor
+            }
+            // At any operation.
+            1 => {
+                let after = 1 + self.dice.below(2_000);
+                self.disk.cut_before(self.disk.operations() + after);
+                executor.kill_at(self.knobs.life)
+            }
+            _ => executor.kill_at(1 + self.dice.below(self.knobs.life)),
+        }
+    }
+
+    fn execute(&mut self, executor: &SimulatedExecutor, calm: bool) -> Result<(), String> {
+        let parallelism = match self.history.processes {
+            0 => self.knobs.parallelism,
+            _ => 1 + self.dice.below(4) as u32,
+        };
+        let configuration = self.configuration(parallelism, calm)?;
+        let environment = Environment::with_executor(Arc::new(executor.clone()), configuration);
+        let shelf = |output: &str| Shelf {
+            disk: self.disk.clone(),
+            directory: directory_of(output),
+            ledger: self.ledger.clone(),
+            plant: self.trial.plant,
+        };
+        program(&environment, &self.knobs, &self.poison, shelf);
+        let result = environment.execute("trial");
+        result.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn configuration(&self, parallelism: u32, calm: bool) -> Result<Configuration, String> {
+        let knobs = &self.knobs;
+        let (timeout, tolerable) = match calm {
+            true => (3_600_000, 1_000_000),
+            false => (knobs.timeout_ms, knobs.tolerable),
+        };
+        let ms = |ms: u64| format!("{ms}ms");
+        let mode = match self.trial.at_least_once {
+            true => "AT_LEAST_ONCE",
+            false => "EXACTLY_ONCE",
+        };
+        let settings = [
+            ("parallelism.default", parallelism.to_string()),
+            ("thalweg.shard.count", knobs.shards.to_string()),
+            ("taskmanager.memory.segment-size", knobs.segment.to_owned()),
+            (
+                "taskmanager.network.memory.buffers-per-channel",
+                knobs.exclusive.to_string(),
+            ),
+            ("execution.checkpointing.interval", ms(knobs.interval_ms)),
+            ("execution.checkpointing.min-pause", ms(knobs.pause_ms)),
+            ("execution.checkpointing.timeout", ms(timeout)),
+            (
+                "execution.checkpointing.max-concurrent-checkpoints",
+                knobs.concurrent.to_string(),
+            ),
+            (
+                "execution.checkpointing.num-retained",
+                knobs.retained.to_string(),
+            ),
+            (
+                "execution.checkpointing.tolerable-failed-checkpoints",
+                tolerable.to_string(),
+            ),
+            ("execution.checkpointing.mode", mode.to_owned()),
+            ("execution.checkpointing.dir", CHECKPOINTS.to_owned()),
+            (
+                "execution.checkpointing.externalized-checkpoint-retention",
+                "RETAIN_ON_CANCELLATION".to_owned(),
+            ),
+            ("execution.state-recovery.path", "latest".to_owned()),
+            ("restart-strategy.type", "fixed-delay".to_owned()),
+            ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
+            ("restart-strategy.fixed-delay.delay", ms(1)),
+        ];
+        let mut configuration = Configuration::new();
+        for (key, value) in settings {
+            let set = configuration.set_str(key, &value);
+            set.map_err(|error| format!("{key}={value}: {error}"))?;
+        }
+        Ok(configuration)
+    }
+
+    fn note(&mut self, executor: &SimulatedExecutor) {
+        let history = &mut self.history;
+        history.processes += 1;
+        history.rounds += executor.rounds();
+        history.trace = history.trace.rotate_left(7) ^ executor.trace_hash();
+    }
+
+    /// What the end of the process leaves on the disk.
+    fn go_down(&mut self, power_is_lost: bool) {
+        if !power_is_lost {
+            return self.disk.end_processes();
+        }
+        self.history.power_cuts += 1;
+        let drawn = Survival::Drawn(self.dice.draw());
+        let survivals = [
+            drawn,
+            drawn,
+            Survival::Nothing,
+            Survival::Names,
+            Survival::Content,
+        ];
+        let survival = pick(&mut self.dice, &survivals);
+        self.disk.crash(survival);
+    }
+
+    /// What must be true at all times.
+    fn look(&self) -> Result<(), String> {
+        let ledger = self.ledger.open();
+        if let Some(wrong) = ledger.wrong.first() {
+            return Err(wrong.clone());
+        }
+        let gone = |path: &&PathBuf| self.disk.content(path).is_none();
+        match ledger.answered.iter().find(gone) {
+            Some(path) => Err(format!("{} was committed and is gone", path.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// What must be true in the end.
+    fn judge(&mut self) -> Result<(), String> {
+        for (output, expected) in expected(&self.knobs) {
+            // Where records are counted, those that come twice make other lines.
+            if self.trial.at_least_once && output != PAIRS {
+                continue;
+            }
+            let mut there = Lines::new();
+            for line in Shelf::visible(&self.disk, &directory_of(output)) {
+                *there.entry(line).or_insert(0) += 1;
+            }
+            let (lost, doubled) = compare(&there, &expected);
+            self.history.doubled += doubled.len() as u64;
+            if let Some(line) = lost.first() {
+                return Err(format!(
+                    "{output}: {} lines are lost, as `{line}`",
+                    lost.len()
+                ));
+            }
+            if let (Some(line), false) = (doubled.first(), self.trial.at_least_once) {
+                let count = doubled.len();
+                return Err(format!("{output}: {count} lines are too many, as `{line}`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lines that are missing, and lines that are there too often, or at all.
+fn compare<'l>(there: &'l Lines, expected: &'l Lines) -> (Vec<&'l str>, Vec<&'l str>) {
+    let short = |than: &Lines, line: &str, count: u32| than.get(line).copied().unwrap_or(0) < count;
+    let find = |of: &'l BTreeMap<String, u32>, than: &Lines| -> Vec<&'l str> {
+        let lines = of.iter().filter(|(line, count)| short(than, line, **count));
+        lines.map(|(line, _)| line.as_str()).collect()
+    };
+    (find(expected, there), find(there, expected))
+}
+
+fn directory_of(output: &str) -> PathBuf {
+    Path::new("/out").join(output)
+}

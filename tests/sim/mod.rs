@@ -1,0 +1,33 @@
+//! The simulator: a job with every kind of state on a simulated host that goes down again and again.
+//!
+//! A seed draws the [`knobs`]; [`program`] is the job, [`model`] what it must write, [`shelf`] the sink it writes
+//! to; [`history`] lets processes begin, be killed and begin again on one disk, and judges what is visible in the
+//! end: exactly what a job that was never disturbed writes. [`plants`] are bugs made on purpose, each of which
+//! the judge must find. One thread, virtual time: the same seed is the same run.
+
+pub mod history;
+pub mod knobs;
+mod model;
+pub mod plants;
+mod program;
+mod shelf;
+
+pub use history::{History, Trial, run};
+pub use plants::Plant;
+
+/// The command that runs a trial again.
+#[must_use]
+pub fn replay(trial: Trial) -> String {
+    let seed = trial.seed;
+    let mut command = format!(
+        "cargo run -p thalweg-tests --bin sim -- --seeds {seed}..{}",
+        seed + 1
+    );
+    if let Some(plant) = trial.plant {
+        command.push_str(&format!(" --plant {plant}"));
+    }
+    if trial.at_least_once {
+        command.push_str(" --at-least-once");
+    }
+    command
+}
