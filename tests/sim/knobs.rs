@@ -74,7 +74,7 @@ impl Knobs {
             timeout_ms: pick(dice, &[15, 60, 1_000]),
             tolerable: pick(dice, &[0, 3, 1_000]),
             kills: 1 + dice.below(6) as u32,
-            life: pick(dice, &[500, 2_000, 6_000]),
+            life: pick(dice, &[40, 150, 600]),
             poison_every: 1 + dice.below(records),
             poison: pick(dice, &[0, 0, 1, 3]),
             options: Self::host(dice),

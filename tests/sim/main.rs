@@ -2,7 +2,7 @@
 //!
 //! Prints what was done in all; a seed that fails is told with the command that runs it again, and ends the run
 //! with code 1. `--plant NAME` plants a bug, `--at-least-once` lets barriers pass, `--verbose` tells of each seed,
-//! `--plants` lists the bugs there are.
+//! `--log` shows what the engine logs, `--plants` lists the bugs there are.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "this is a command")]
 
@@ -16,6 +16,7 @@ struct Wanted {
     plant: Option<Plant>,
     at_least_once: bool,
     verbose: bool,
+    log: bool,
 }
 
 fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
@@ -24,6 +25,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String>
         plant: None,
         at_least_once: false,
         verbose: false,
+        log: false,
     };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -42,13 +44,15 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String>
             }
             "--at-least-once" => wanted.at_least_once = true,
             "--verbose" => wanted.verbose = true,
+            "--log" => wanted.log = true,
             "--plants" => {
                 Plant::all().iter().for_each(|plant| println!("{plant}"));
                 wanted.seeds = 0..0;
             }
             other => {
                 return Err(format!(
-                    "{other} is not known: --seeds A..B [--plant NAME] [--plants] [--at-least-once] [--verbose]"
+                    "{other} is not known: --seeds A..B [--plant NAME] [--plants] [--at-least-once] [--verbose] \
+                     [--log]"
                 ));
             }
         }
@@ -64,6 +68,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if wanted.log {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .without_time()
+            .init();
+    }
     let (mut seeds, mut failed) = (0_u64, 0_u64);
     let (mut processes, mut kills, mut cuts, mut failures, mut rounds) = (0, 0, 0, 0, 0);
     let (mut doubled, mut virtual_ms) = (0, 0);

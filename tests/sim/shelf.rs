@@ -195,6 +195,8 @@ impl ShelfWriter {
         if checkpoint.is_none() && self.plant == Some(Plant::LastEpochNotTold) {
             return;
         }
+        let files = Files(&committables);
+        tracing::debug!(directory = %self.directory.display(), ?checkpoint, %files, "prepared");
         self.prepared.push_back(Prepared {
             checkpoint,
             committables,
@@ -289,6 +291,17 @@ impl SinkWriter<String> for ShelfWriter {
     }
 }
 
+/// What was prepared, for the log.
+struct Files<'a>(&'a [Committable]);
+
+impl std::fmt::Display for Files<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.0.iter();
+        let names = names.map(|Committable(name)| String::from_utf8_lossy(name).into_owned());
+        f.write_str(&names.collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// Renames what was prepared.
 struct ShelfCommitter(Shelf);
 
@@ -334,6 +347,8 @@ impl Committer for ShelfCommitter {
             let synced = disk.sync_directory(directory);
             synced.map_err(|error| failed("make durable", directory, &error))?;
         }
+        let files = Files(prepared);
+        tracing::debug!(directory = %directory.display(), %files, "committed");
         let visible = prepared.iter().map(|committable| self.paths(committable).1);
         ledger.open().answered.extend(visible);
         Ok(())
@@ -341,6 +356,8 @@ impl Committer for ShelfCommitter {
 
     fn abort(&mut self, prepared: &[Committable]) -> Result<(), SinkError> {
         let Shelf { disk, ledger, .. } = &self.0;
+        let files = Files(prepared);
+        tracing::debug!(directory = %self.0.directory.display(), %files, "withdrawn");
         for committable in prepared {
             let (pending, visible) = self.paths(committable);
             if disk.content(&visible).is_some() {

@@ -232,7 +232,7 @@ impl<'j> Coordination<'j> {
     }
 
     /// Tells the coordinator and carries out what it answers; what follows from that comes before the rest.
-    fn step(&mut self, input: Input) {
+    pub(super) fn step(&mut self, input: Input) {
         let now = self.now();
         let mut line = VecDeque::from(self.coordinator.step(input, now));
         while let Some(output) = line.pop_front() {

@@ -12,9 +12,10 @@ use thalweg_dataflow::graph::Job;
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
-use crate::checkpoint::home::find::{Found, find};
+use crate::checkpoint::home::find::{Found, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::takeover::take_over;
+use crate::checkpoint::protocol::Input;
 use crate::checkpoint::restore::{TaskRestore, assign};
 use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint};
@@ -44,6 +45,9 @@ impl<'j> Coordination<'j> {
             (_, Some(at), _) => Some(find(&mut *storage, at).map_err(refused)?),
             (_, None, _) => None,
         };
+        if let Some(found) = &restored {
+            settle(&mut *storage, found).map_err(refused)?;
+        }
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
@@ -95,6 +99,8 @@ impl<'j> Coordination<'j> {
         if !self.has_defect(Defect::CommitLostInRecovery) {
             self.commit(&plan.commit).map_err(refused)?;
         }
+        let checkpoint = plan.checkpoint;
+        self.step(Input::Committed { checkpoint });
         tracing::info!(checkpoint = %plan.checkpoint, job = %point.metadata.job_name, "restored");
         let tasks = plan.tasks.into_iter();
         Ok(Restored {

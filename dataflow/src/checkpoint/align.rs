@@ -48,7 +48,7 @@ impl Alignment {
     pub(crate) fn barrier(&mut self, channel: ChannelId, barrier: Barrier, now: u64) -> Passage {
         let mut passage = Passage::default();
         let checkpoint = barrier.checkpoint;
-        if self.passed.is_some_and(|passed| checkpoint <= passed) {
+        if self.has_passed(checkpoint) {
             return passage;
         }
         if self
@@ -96,9 +96,14 @@ impl Alignment {
 
     /// Whether a barrier that came by another way than the channels is new; it counts as passed from now on.
     pub(crate) fn passes(&mut self, checkpoint: CheckpointId) -> bool {
-        let new = self.passed.is_none_or(|passed| passed < checkpoint);
+        let new = !self.has_passed(checkpoint);
         self.passed = self.passed.max(Some(checkpoint));
         new
+    }
+
+    /// Whether barriers of this checkpoint are no longer waited for.
+    pub(crate) fn has_passed(&self, checkpoint: CheckpointId) -> bool {
+        self.passed.is_some_and(|passed| checkpoint <= passed)
     }
 
     fn give_up(&mut self) -> Vec<ChannelId> {

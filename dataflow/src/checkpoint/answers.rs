@@ -1,8 +1,8 @@
 //! A task's answers: the parts of each open checkpoint gathered until all of them are durable.
 //!
-//! Shared by the stages of one chain. Invariants: a checkpoint is answered once, done or declined; done only
-//! after the barrier has left the chain and every piece that was opened has been closed. Lives on one shard's
-//! thread.
+//! Shared by the stages of one chain. Invariants: every checkpoint is answered at last, in order, after the
+//! barrier has left the chain and every piece that was opened has been closed; one that was declined before is
+//! answered all the same. Lives on one shard's thread.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,6 +39,12 @@ struct Open {
     /// The answer was no.
     declined: bool,
     effort: SnapshotEffort,
+}
+
+impl Open {
+    fn is_whole(&self) -> bool {
+        self.walked && self.pieces == 0
+    }
 }
 
 impl TaskAnswers {
@@ -103,7 +109,7 @@ impl TaskAnswers {
     /// A piece is durable, or there was nothing to write.
     pub(crate) fn close_piece(&self, checkpoint: CheckpointId) {
         self.with_open(checkpoint, |open| open.pieces -= 1);
-        self.settle(checkpoint);
+        self.settle();
     }
 
     /// The keyed state of the operator at this place is these runs, newest first, of which so many bytes
@@ -123,10 +129,15 @@ impl TaskAnswers {
         });
     }
 
+    /// Whether a checkpoint waits for pieces of this task.
+    pub(crate) fn are_open(&self) -> bool {
+        !self.0.open.borrow().is_empty()
+    }
+
     /// The barrier has left the chain.
     pub(crate) fn walked(&self, checkpoint: CheckpointId) {
         self.with_open(checkpoint, |open| open.walked = true);
-        self.settle(checkpoint);
+        self.settle();
     }
 
     /// The checkpoint cannot be answered with what was asked for.
@@ -146,24 +157,26 @@ impl TaskAnswers {
         });
     }
 
-    fn settle(&self, checkpoint: CheckpointId) {
-        let mut all = self.0.open.borrow_mut();
-        let whole = (all.get(&checkpoint)).is_some_and(|open| open.walked && open.pieces == 0);
-        let Some(open) = whole.then(|| all.remove(&checkpoint)).flatten() else {
-            return;
-        };
-        drop(all);
-        if open.declined {
-            return;
+    /// Answers what is whole, oldest first: what a sink prepared before one barrier is known before the next
+    /// checkpoint can be complete. It is told even of a checkpoint that was declined, for a later one to commit.
+    fn settle(&self) {
+        loop {
+            let (checkpoint, open) = {
+                let mut all = self.0.open.borrow_mut();
+                match all.first_entry() {
+                    Some(first) if first.get().is_whole() => first.remove_entry(),
+                    _ => return,
+                }
+            };
+            let operators = open.operators.into_values();
+            self.tell(CheckpointAnswer::Done(TaskSnapshot {
+                vertex: self.0.vertex,
+                subtask: self.0.subtask,
+                checkpoint,
+                operators: operators.filter(|snapshot| !snapshot.is_empty()).collect(),
+                effort: open.effort,
+            }));
         }
-        let operators = open.operators.into_values();
-        self.tell(CheckpointAnswer::Done(TaskSnapshot {
-            vertex: self.0.vertex,
-            subtask: self.0.subtask,
-            checkpoint,
-            operators: operators.filter(|snapshot| !snapshot.is_empty()).collect(),
-            effort: open.effort,
-        }));
     }
 
     fn tell(&self, answer: CheckpointAnswer) {
@@ -193,5 +206,96 @@ impl TaskAnswers {
                 .or_insert_with(|| OperatorSnapshot::empty(operator, name));
             change(snapshot);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::{Arc, Mutex};
+
+    use thalweg_core::config::Configuration;
+    use thalweg_core::key_group::MaxParallelism;
+
+    use super::*;
+    use crate::checkpoint::TaskInbox;
+    use crate::stream::RuntimeMode;
+
+    type Told = Arc<Mutex<Vec<(u64, bool)>>>;
+
+    /// The answers of a task with one sink, and what they told: of which checkpoint, and whether it was done.
+    fn answers() -> (TaskAnswers, Told) {
+        let told = Told::default();
+        let hears = Arc::clone(&told);
+        let hear = move |answer| {
+            let entry = match answer {
+                CheckpointAnswer::Done(snapshot) => {
+                    let count = snapshot.operators.iter().map(|it| it.committables.len());
+                    assert_eq!(count.sum::<usize>(), 1, "{snapshot:?}");
+                    (snapshot.checkpoint.0, true)
+                }
+                CheckpointAnswer::Declined { checkpoint, .. } => (checkpoint.0, false),
+            };
+            hears.lock().unwrap().push(entry);
+        };
+        let setup = CheckpointSetup {
+            operators: vec![OperatorId(7)],
+            directory: PathBuf::new(),
+            attempt: 0,
+            exactly_once: true,
+            inbox: TaskInbox::new(),
+            restored: None,
+            defect: None,
+            answer: Rc::new(hear),
+        };
+        let info = SubtaskInfo {
+            vertex: VertexId(0),
+            vertex_name: "sink".into(),
+            index: 0,
+            parallelism: 1,
+            max_parallelism: MaxParallelism::default(),
+            operators: Arc::new(["sink".to_owned()]),
+            mode: RuntimeMode::Streaming,
+            configuration: Arc::new(Configuration::new()),
+        };
+        (TaskAnswers::new(&info, Some(setup)), told)
+    }
+
+    fn prepare(answers: &TaskAnswers, checkpoint: u64) {
+        let checkpoint = CheckpointId(checkpoint);
+        answers.add_committables(checkpoint, 0, [vec![1]]);
+        answers.close_piece(checkpoint);
+    }
+
+    fn begin(answers: &TaskAnswers, checkpoint: u64) {
+        let checkpoint = CheckpointId(checkpoint);
+        answers.open_piece(checkpoint);
+        answers.open_piece(checkpoint);
+        answers.walked(checkpoint);
+    }
+
+    #[test]
+    fn what_a_sink_prepared_is_told_of_a_declined_checkpoint_too() {
+        let (answers, told) = answers();
+        begin(&answers, 1);
+        answers.decline(CheckpointId(1), "the disk is full".to_owned());
+        answers.close_piece(CheckpointId(1));
+        assert_eq!(*told.lock().unwrap(), [(1, false)]);
+        prepare(&answers, 1);
+        assert_eq!(*told.lock().unwrap(), [(1, false), (1, true)]);
+        assert!(!answers.are_open());
+    }
+
+    #[test]
+    fn a_checkpoint_is_answered_after_those_before_it() {
+        let (answers, told) = answers();
+        begin(&answers, 1);
+        prepare(&answers, 1);
+        begin(&answers, 2);
+        prepare(&answers, 2);
+        answers.close_piece(CheckpointId(2));
+        assert_eq!(*told.lock().unwrap(), []);
+        answers.close_piece(CheckpointId(1));
+        assert_eq!(*told.lock().unwrap(), [(1, true), (2, true)]);
     }
 }

@@ -37,7 +37,8 @@ pub struct CheckpointSetup {
     pub answer: Rc<dyn Fn(CheckpointAnswer)>,
 }
 
-/// What a task says to a checkpoint, once.
+/// What a task says to a checkpoint: it is done, perhaps after it was declined, so that what a sink prepared is
+/// known all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckpointAnswer {
     /// Everything is durable.

@@ -5,6 +5,7 @@
 //! place reached in the current buffer is kept between turns, because a push chain cannot be
 //! suspended but a head can: it stops before the step for whose results there is no room.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use thalweg_core::event_time::Watermark;
@@ -89,8 +90,10 @@ pub(crate) struct InputHead<C> {
     applied: usize,
     watermarks: WatermarkCombiner,
     alignment: Alignment,
-    /// A barrier the coordinator has told of, for the case that all inputs have ended without it.
-    triggered: Option<Barrier>,
+    /// Barriers the coordinator has told of, for the case that all inputs have ended without them.
+    triggered: VecDeque<Barrier>,
+    /// All inputs have ended, and what the chain's own end waits for is no checkpoint.
+    lingers: bool,
     answers: TaskAnswers,
     laps: LapCombiner,
     /// What is done besides reading at the head of a loop.
@@ -149,7 +152,8 @@ impl<C: Consume> InputHead<C> {
             located: 0,
             applied: 0,
             alignment: Alignment::new(promising, exactly_once),
-            triggered: None,
+            triggered: VecDeque::new(),
+            lingers: false,
             answers,
             watermarks,
             laps: LapCombiner::new(channels),
@@ -393,17 +397,26 @@ impl<C: Consume> InputHead<C> {
                     let passage = self.alignment.abort(checkpoint);
                     self.pass(passage);
                 }
-                TaskCommand::Trigger { barrier, .. } => self.triggered = Some(barrier),
+                TaskCommand::Trigger { barrier, .. } => {
+                    let alignment = &self.alignment;
+                    self.triggered
+                        .retain(|told| !alignment.has_passed(told.checkpoint));
+                    self.triggered.push_back(barrier);
+                }
             }
         }
     }
 
-    /// All inputs have ended: a barrier that none of them brought has come all the same.
+    /// All inputs have ended: barriers that none of them brought have come all the same. Not while the chain is
+    /// about to end by itself, which answers too: with one checkpoint upon the other it would never come to it.
     fn pass_triggered(&mut self) {
-        if let Some(barrier) = self.triggered.take()
-            && self.alignment.passes(barrier.checkpoint)
-        {
-            self.consume.event(Event::Barrier(barrier));
+        if !self.lingers {
+            return;
+        }
+        while let Some(barrier) = self.triggered.pop_front() {
+            if self.alignment.passes(barrier.checkpoint) {
+                self.consume.event(Event::Barrier(barrier));
+            }
         }
     }
 
@@ -445,6 +458,7 @@ impl<C: Consume> Head for InputHead<C> {
         if let Some(circuit) = &self.circuit {
             circuit.end_turn(context);
         }
+        self.lingers = ended && stage != Stage::Done && !self.answers.are_open();
         let room = self.consume.ready();
         self.counters.no_room.set(!room);
         // Without room only a credit helps, and it wakes the task; but a sink may have found
@@ -455,7 +469,9 @@ impl<C: Consume> Head for InputHead<C> {
             Pause::NoInput => made && !ended,
         };
         Ok(Progress {
-            made: again || stage == Stage::Unfinished,
+            made: again
+                || stage == Stage::Unfinished
+                || (self.lingers && !self.triggered.is_empty()),
             // What comes back after the end of a loop is not to be lost in silence.
             done: ended && stage == Stage::Done && self.gate.borrow().ended(),
         })

@@ -1,7 +1,7 @@
 //! The end of a chain that leads into a sink: records go to its writer, epochs are prepared.
 //!
 //! Invariants: what the writer prepares is collected exactly once; a checkpoint is answered only when the
-//! writer has made its epoch durable. Lives on its subtask's shard.
+//! writer has made its epoch durable, with all that it prepared before. Lives on its subtask's shard.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -102,9 +102,10 @@ impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
         if let Some(part) = part_of(prepared.state) {
             answers.add_part(checkpoint, self.place, part);
         }
-        let committables = prepared
-            .committables
-            .into_iter()
+        // A barrier that comes behind the end of the input takes what was written last along.
+        let last = self.committables.take().into_iter();
+        let committables = last
+            .chain(prepared.committables)
             .map(|Committable(bytes)| bytes);
         answers.add_committables(checkpoint, self.place, committables);
         answers.close_piece(checkpoint);

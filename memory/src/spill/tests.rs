@@ -284,6 +284,9 @@ fn files_go_with_their_last_handle_and_are_dealt_over_the_directories() {
     assert_eq!(paths[0].parent(), paths[2].parent());
     assert_ne!(paths[0].parent(), paths[1].parent());
     for path in &paths[1..] {
-        assert!(simulation.file(path).is_none(), "{path:?} is gone");
+        assert!(
+            simulation.disk().content(path).is_none(),
+            "{path:?} is gone"
+        );
     }
 }

@@ -276,7 +276,7 @@ impl Program {
 
     fn adopt(&mut self, copy: &Copy, files: &Simulation, keeps: bool) {
         let adopted = copy.chain.iter().map(|link| {
-            let bytes = files.file(link.file.path()).unwrap();
+            let bytes = files.disk().content(link.file.path()).unwrap();
             assert_eq!(bytes.len() as u64, link.bytes);
             let reader = RunReader::open("link", bytes).unwrap();
             let range =
@@ -362,7 +362,9 @@ fn run(simulation: &mut Simulation, program: Program) -> Result<Left, String> {
 fn read(files: &Simulation, copy: &Copy) -> Values {
     let mut values = Values::new();
     let readers: Vec<_> = (copy.chain.iter())
-        .map(|link| RunReader::open("link", files.file(link.file.path()).unwrap()).unwrap())
+        .map(|link| {
+            RunReader::open("link", files.disk().content(link.file.path()).unwrap()).unwrap()
+        })
         .collect();
     let last = readers.iter().position(|run| run.states()[0].full);
     let counting = &readers[..last.map_or(readers.len(), |last| last + 1)];

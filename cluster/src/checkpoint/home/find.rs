@@ -27,6 +27,8 @@ pub struct Found {
     pub runs: Location,
     /// Length and checksum of the metadata itself.
     pub facts: FileFacts,
+    /// The pointer that says it is the newest, if it was found by one.
+    pub pointer: Option<Location>,
 }
 
 /// Why no checkpoint was found.
@@ -90,11 +92,13 @@ pub fn find(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Found,
         return read(storage, at);
     }
     let (_, pointer) = highest_pointer(storage, at, &entries)?;
-    let newest = pointer.and_then(|pointer| pointer.newest);
-    let Some((checkpoint, facts)) = newest else {
+    let newest = pointer.and_then(|pointer| Some((pointer.sequence, pointer.newest?)));
+    let Some((sequence, (checkpoint, facts))) = newest else {
         return Err(FindError::Nothing(at.clone()));
     };
-    let found = read(storage, &JobLayout::at(at.clone()).checkpoint(checkpoint))?;
+    let layout = JobLayout::at(at.clone());
+    let mut found = read(storage, &layout.checkpoint(checkpoint))?;
+    found.pointer = Some(layout.pointer(sequence));
     if found.facts != facts {
         return Err(FindError::Replaced {
             at: found.directory.child(METADATA),
@@ -131,7 +135,21 @@ pub fn read(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result
         directory: directory.clone(),
         runs,
         facts,
+        pointer: None,
     })
+}
+
+/// Sees to it that a checkpoint is found again whatever happens: who completed it may have died before it would
+/// have survived a loss of power. To be done before anything is made of it that others see.
+///
+/// # Errors
+/// When it is gone or storage fails.
+pub fn settle(storage: &mut dyn CheckpointStorage, found: &Found) -> Result<(), FindError> {
+    storage.settle(&found.directory.child(METADATA))?;
+    if let Some(pointer) = &found.pointer {
+        storage.settle(pointer)?;
+    }
+    Ok(())
 }
 
 /// The highest number any pointer has, and the highest pointer that was written to its end.

@@ -129,6 +129,12 @@ pub trait CheckpointStorage: Send {
     /// When it is not there, longer, or cannot be read.
     fn read(&mut self, at: &Location, most: u64) -> Result<Vec<u8>, StorageError>;
 
+    /// Sees to it that a file that was found survives the loss of power: who made it may have died before that.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be made durable.
+    fn settle(&mut self, at: &Location) -> Result<(), StorageError>;
+
     /// Length and checksum of a file, from all its bytes.
     ///
     /// # Errors

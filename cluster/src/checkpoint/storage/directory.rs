@@ -230,6 +230,17 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         Ok(content)
     }
 
+    fn settle(&mut self, at: &Location) -> Result<(), StorageError> {
+        let failed = |error: io::Error| StorageError::of_io("make durable", at, &error);
+        let mut file = self.disk.open(at.path()).map_err(failed)?;
+        self.disk.sync(&mut file).map_err(failed)?;
+        // The directory it lies in, and that one's name.
+        for directory in at.path().ancestors().skip(1).take(2) {
+            self.disk.sync_directory(directory).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn examine(&mut self, at: &Location) -> Result<FileFacts, StorageError> {
         read_through(&mut self.disk, at, |_, _| Ok(()))
     }

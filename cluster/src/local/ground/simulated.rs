@@ -170,7 +170,8 @@ impl Simulated {
             None => ROUNDS_PER_LOOK,
             Some(_) => 1 + simulation.draw() % ROUNDS_PER_STEP,
         };
-        let left = self.kill_at.saturating_sub(simulation.steps());
+        let before = simulation.steps();
+        let left = self.kill_at.saturating_sub(before);
         let ended = simulation.run_until(latest.unwrap_or(u64::MAX), rounds.min(left));
         let seed = self.seed;
         match (ended, latest) {
@@ -178,6 +179,8 @@ impl Simulated {
             (SimOutcome::OutOfSteps, _) => {
                 outcome.stuck(&format!("seed {seed}: not over after {MAX_ROUNDS} rounds"));
             }
+            // What these rounds have told is heard before time passes.
+            (_, Some(_)) if simulation.steps() > before => {}
             (_, Some(latest)) => {
                 let moment = simulation.now() + MOMENT_NS;
                 simulation.advance_to(latest.max(moment));
