@@ -41,8 +41,12 @@ impl Content {
     }
 
     pub(super) fn sync(&mut self) {
-        self.durable.clone_from(&self.current);
-        self.unsynced.clear();
+        for change in std::mem::take(&mut self.unsynced) {
+            match change {
+                Change::Length(length) => self.durable.resize(length, 0),
+                Change::Write(at, bytes) => overwrite(&mut self.durable, at, &bytes),
+            }
+        }
     }
 
     /// As Linux does: after a sync that failed the pages count as clean, and are lost. The next sync will not
