@@ -143,6 +143,25 @@ pub(crate) enum Run {
         #[command(flatten)]
         how: Latency,
     },
+    /// A value of 64 bytes per key, of more keys than memory holds.
+    Bigstate {
+        #[command(flatten)]
+        amount: Amount,
+        /// Distinct keys.
+        #[arg(long, default_value_t = 4_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
+        keys: u64,
+        /// The exponent of Zipf's law by which keys are drawn; 0 draws all alike.
+        #[arg(long, default_value_t = 0.0, value_parser = exponent)]
+        zipf: f64,
+        /// Memory for state of each slot, such as 64mb.
+        #[arg(long, default_value = "64mb")]
+        memory: String,
+        /// Runs once more with all state in memory, and reports the ratio.
+        #[arg(long)]
+        compare: bool,
+        #[command(flatten)]
+        how: Single,
+    },
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -264,6 +283,16 @@ pub(crate) struct How {
     pub(crate) settings: Overrides,
 }
 
+/// What a workload takes that runs once.
+#[derive(Args)]
+pub(crate) struct Single {
+    /// Subtasks per operator.
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) parallelism: u32,
+    #[command(flatten)]
+    pub(crate) settings: Overrides,
+}
+
 /// Settings of the engine, and the form of the report.
 #[derive(Args)]
 pub(crate) struct Overrides {
@@ -276,6 +305,11 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
+    /// Sets what the user did not set.
+    pub(crate) fn unless_set(&mut self, key: &str, value: &str) {
+        self.overrides.insert(0, (key.to_owned(), value.to_owned()));
+    }
+
     /// Sets whether records are gathered before the exchange, unless a setting says otherwise.
     pub(crate) fn gather(&mut self, local: &Local) {
         let on = local.local_aggregation == Switch::On;
@@ -367,6 +401,13 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a number of microseconds above 0.
+fn exponent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(exponent) if (0.0..=10.0).contains(&exponent) => Ok(exponent),
+        _ => Err("give a number from 0 to 10, such as 0.9".to_owned()),
+    }
+}
+
 fn microseconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) => Err("give at least 1 µs".to_owned()),

@@ -10,15 +10,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use thalweg_bench::comparison::{self, Comparison, Disagreement};
-use thalweg_bench::engine::{self, EngineError, Query, Settings};
+use serde::Serialize;
+use thalweg_bench::engine::{self, BigState, EngineError, Query, Settings, StateReport};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};
 use thalweg_bench::spread::{LatencyComparison, LatencyWork};
 use thalweg_bench::text::{self, TextPlan};
+use thalweg_bench::workload::keys::Keys;
 use thalweg_bench::workload::pace::Pace;
 use thiserror::Error;
 
-use crate::arguments::{Arguments, Command, How, Latency, Local, Nexmark, Output, Run, Workload};
+use crate::arguments::{
+    Arguments, Command, How, Latency, Local, Nexmark, Output, Run, Single, Workload,
+};
 
 #[derive(Debug, Error)]
 enum Failure {
@@ -144,6 +148,20 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             how.settings.gather(&local);
             return latency(LatencyWork::Window(wm.into()), how);
         }
+        Run::Bigstate {
+            amount,
+            keys,
+            zipf,
+            memory,
+            compare,
+            how,
+        } => {
+            let work = BigState {
+                records: amount.records,
+                keys: Keys::new(keys, zipf),
+            };
+            return big_state(&work, &memory, compare, how);
+        }
         Run::Lone {
             records,
             gap,
@@ -191,6 +209,54 @@ fn latency(work: LatencyWork, how: Latency) -> Result<(), Failure> {
     let limit = limit::latency(work, &pace, how.parallelism.min(2));
     Ok(report::print(&LatencyComparison { run, limit })?)
 }
+
+/// Runs the workload of large state, on request beside the same with all of it in memory.
+fn big_state(work: &BigState, memory: &str, compare: bool, how: Single) -> Result<(), Failure> {
+    let Single {
+        parallelism,
+        mut settings,
+    } = how;
+    let Output::Json = settings.output;
+    let mut in_memory = settings.overrides.clone();
+    settings.unless_set("taskmanager.memory.managed.size", memory);
+    settings.unless_set("state.backend.type", "lsm");
+    let settings_of = |overrides| Settings {
+        parallelism,
+        overrides,
+    };
+    let run = engine::big_state(work, &settings_of(settings.overrides))?;
+    if !compare {
+        return Ok(report::print(&run)?);
+    }
+    let all = work.keys.count() * BYTES_IN_MEMORY + SPARE_BYTES;
+    let setting = |key: &str, value: String| (key.to_owned(), value);
+    in_memory.push(setting("taskmanager.memory.managed.size", all.to_string()));
+    in_memory.push(setting("state.backend.type", "hashmap".to_owned()));
+    let in_memory = engine::big_state(work, &settings_of(in_memory))?;
+    let ratio = run.report.records_per_s / in_memory.report.records_per_s;
+    if run.report.checksum != in_memory.report.checksum {
+        return Err(Disagreement::new(run.report, in_memory.report).into());
+    }
+    Ok(report::print(&StateComparison {
+        run,
+        in_memory,
+        ratio,
+    })?)
+}
+
+/// A run beside the same with all state in memory.
+#[derive(Serialize)]
+struct StateComparison {
+    run: StateReport,
+    in_memory: StateReport,
+    /// Records per second of the first over those of the second.
+    ratio: f64,
+}
+
+/// Bytes of memory that are more than enough for a key of `bigstate`.
+const BYTES_IN_MEMORY: u64 = 512;
+/// Bytes beside.
+const SPARE_BYTES: u64 = 64 << 20;
 
 /// Runs a throughput workload, on request beside the work by hand.
 fn throughput(work: &engine::Work, how: How) -> Result<(), Failure> {

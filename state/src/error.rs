@@ -12,7 +12,10 @@ use crate::run::RunError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// The memory of the slot does not suffice.
-    #[error("keyed state does not fit its memory: {0}")]
+    #[error(
+        "keyed state does not fit its memory: {0}; streaming aggregates can keep theirs on disk \
+         (state.backend.type: lsm), other state cannot yet"
+    )]
     OverBudget(#[from] BudgetExceeded),
     /// The system has no memory, though the slot does.
     #[error(

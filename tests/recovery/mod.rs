@@ -9,6 +9,7 @@ mod broadcast;
 mod changes;
 mod counting;
 mod endings;
+mod larger;
 mod lists;
 mod restarts;
 mod restores;

@@ -3,6 +3,7 @@
 //! Entered by the binary. What a program of a user would not get, these do not get either. Lives
 //! on the thread of the program; the engine's shards come and go inside a run.
 
+mod big_state;
 mod checksum;
 mod generated;
 mod latency;
@@ -15,13 +16,14 @@ mod words;
 use std::path::PathBuf;
 
 use thalweg::config::Configuration;
-use thalweg::prelude::{ConfigError, Environment, JobError, RuntimeMode};
+use thalweg::prelude::{ConfigError, Environment, JobError, JobResult, RuntimeMode};
 use thiserror::Error;
 
 use crate::limit::process_cpu_seconds;
 use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
+pub use big_state::{BigState, StateReport, big_state, expected};
 pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;
@@ -106,6 +108,27 @@ impl Settings {
     }
 }
 
+/// What a run is measured by, while it is under way.
+struct Measuring {
+    cpu_before: f64,
+}
+
+impl Measuring {
+    fn begin() -> Measuring {
+        forget_peak_rss();
+        Measuring {
+            cpu_before: process_cpu_seconds(),
+        }
+    }
+
+    fn end(self, result: &JobResult) -> Measured {
+        Measured {
+            seconds: result.summary.duration.as_secs_f64(),
+            cpu_seconds: process_cpu_seconds() - self.cpu_before,
+        }
+    }
+}
+
 /// Does the work on the engine.
 ///
 /// # Errors
@@ -130,10 +153,9 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
             (query.name(), total)
         }
     };
-    forget_peak_rss();
-    let cpu_before = process_cpu_seconds();
+    let measuring = Measuring::begin();
     let result = environment.execute(name)?;
-    let cpu_seconds = process_cpu_seconds() - cpu_before;
+    let measured = measuring.end(&result);
     let (rows_out, checksum) = total.get();
     let records = match work {
         Work::Gen { records }
@@ -147,10 +169,6 @@ pub fn run(work: &Work, settings: &Settings) -> Result<Report, EngineError> {
         records,
         rows_out,
         checksum,
-    };
-    let measured = Measured {
-        seconds: result.summary.duration.as_secs_f64(),
-        cpu_seconds,
     };
     Ok(Report::new(
         "thalweg",

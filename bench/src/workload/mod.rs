@@ -4,6 +4,7 @@
 //! work is done and never in what the work is.
 
 pub mod definitions;
+pub mod keys;
 pub mod nexmark;
 pub mod pace;
 

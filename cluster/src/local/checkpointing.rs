@@ -163,4 +163,8 @@ impl RunFiles for RunDirectory {
             Err(error) => Err(io::Error::other(error)),
         }
     }
+
+    fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
+        Some(self.0.child(&handle.file).path().to_owned())
+    }
 }

@@ -14,7 +14,7 @@ use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::graph::EdgeRole;
 use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
 use thalweg_memory::Budget;
-use thalweg_memory::SegmentPool;
+use thalweg_memory::{IoManager, SegmentPool, SpillSpace};
 use thalweg_network::{
     Blocked, Handover, InputGate, Parcel, PartitionConfig, ResultPartition, WakeSlot,
 };
@@ -53,6 +53,8 @@ pub(crate) struct ShardPlan {
     pub(crate) reports: SyncSender<Report>,
     /// Where futures of user functions run; `None` polls them on the shard.
     pub(crate) runtime: Option<Arc<ConnectorRuntime>>,
+    /// Where state goes that memory does not hold, if the job keeps it on disk.
+    pub(crate) spill: Option<SpillSpace>,
 }
 
 impl ShardPlan {
@@ -66,7 +68,9 @@ impl ShardPlan {
             job,
             reports,
             runtime,
+            spill,
         } = self;
+        let files = spill.map(|space| IoManager::new(space, shard.id()));
         let metrics = shard.metrics().within("job", job);
         let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
         tell_failures(shard, reports.clone());
@@ -93,6 +97,7 @@ impl ShardPlan {
             metrics,
             reports,
             runtime,
+            files,
         };
         for plan in subtasks {
             let task = plan.info.task_name();
@@ -156,6 +161,7 @@ struct Ground {
     metrics: Registry,
     reports: SyncSender<Report>,
     runtime: Option<Rc<ShardRuntime>>,
+    files: Option<IoManager>,
 }
 
 impl Ground {
@@ -193,6 +199,9 @@ impl Ground {
         let mut context = context?;
         if let Some(runtime) = &self.runtime {
             context = context.with_async_runtime(runtime.clone());
+        }
+        if let Some(files) = &self.files {
+            context = context.with_spill(files.clone());
         }
         let mut checkpoints = plan.checkpoints;
         if let Some(part) = &mut checkpoints {

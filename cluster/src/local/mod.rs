@@ -20,6 +20,7 @@ mod plan;
 mod planted;
 mod recovery;
 mod requests;
+mod spill;
 
 pub use cancel::CancelToken;
 pub use ground::SimulatedExecutor;

@@ -28,5 +28,5 @@ pub use option::{AnyOption, ConfigOption};
 pub use reference::reference_markdown;
 pub use value::{
     CheckpointRetention, CheckpointingMode, ConfigValue, IoDriver, MemorySize, Profile,
-    RestartStrategyKind, RuntimeMode,
+    RestartStrategyKind, RuntimeMode, StateBackendKind,
 };

@@ -6,7 +6,7 @@
 //! a prefix of another; every default is accepted by its own option.
 
 use super::option::{AnyOption, ConfigOption};
-use super::value::{IoDriver, MemorySize, Profile, RuntimeMode};
+use super::value::{IoDriver, MemorySize, Profile, RuntimeMode, StateBackendKind};
 use crate::key_group::MaxParallelism;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -235,6 +235,42 @@ pub const METRICS_ADDRESS: ConfigOption<Option<String>> = ConfigOption::new(
     "an IP address with a port, for instance 127.0.0.1:9249",
 );
 
+/// `state.backend.type`
+pub const STATE_BACKEND: ConfigOption<StateBackendKind> = ConfigOption::new(
+    "state.backend.type",
+    || StateBackendKind::Hashmap,
+    "Where keyed state is kept: `hashmap` keeps all of it in memory, `lsm` what the managed memory of the slot \
+     holds and the rest in the directories of `io.tmp.dirs`. So far only the streaming aggregates (`sum`, \
+     `count`, `reduce`, `fold` and their kin) overflow to disk; other state stays in memory under `lsm` too, \
+     and fails its job where that does not suffice.",
+);
+
+/// `thalweg.state.merge-rate`
+pub const STATE_MERGE_RATE: ConfigOption<MemorySize> = ConfigOption::new(
+    "thalweg.state.merge-rate",
+    || MemorySize::mib(256),
+    "How many bytes per second each state of each subtask may read to merge its files under `lsm`. Less \
+     leaves more of the disk to records, and more files to look through.",
+)
+.within(|value| value.0 >= 1 << 20, "a size of at least 1mb");
+
+/// `io.tmp.dirs`
+pub const TMP_DIRECTORIES: ConfigOption<Option<String>> = ConfigOption::new(
+    "io.tmp.dirs",
+    || None,
+    "Directories into which state and buffers overflow that memory does not hold, separated by commas or \
+     colons; best one on each disk. What a process puts there goes with it; what a killed one left goes when \
+     the next starts. Without it the system's directory for temporary files is taken.",
+);
+
+/// `thalweg.spill.quota`
+pub const SPILL_QUOTA: ConfigOption<MemorySize> = ConfigOption::new(
+    "thalweg.spill.quota",
+    || MemorySize(0),
+    "How many bytes a process may have in the directories of `io.tmp.dirs`. 0 means as many as the disks \
+     hold.",
+);
+
 /// `thalweg.text.max-line-length`
 pub const MAX_LINE_LENGTH: ConfigOption<MemorySize> = ConfigOption::new(
     "thalweg.text.max-line-length",
@@ -298,6 +334,10 @@ pub const ALL: &[&dyn AnyOption] = &[
     &IO_DRIVER,
     &REQUIRE_IO_URING,
     &METRICS_ADDRESS,
+    &STATE_BACKEND,
+    &STATE_MERGE_RATE,
+    &TMP_DIRECTORIES,
+    &SPILL_QUOTA,
     &MAX_LINE_LENGTH,
 ];
 

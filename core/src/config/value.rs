@@ -354,6 +354,16 @@ choice!(
 );
 
 choice!(
+    /// Where keyed state is kept.
+    StateBackendKind {
+        /// In memory, all of it.
+        Hashmap = "hashmap",
+        /// In memory as far as it goes, the rest in files.
+        Lsm = "lsm"
+    }
+);
+
+choice!(
     /// A set of defaults for a purpose.
     Profile {
         /// For throughput; an idle shard sleeps at once.

@@ -170,6 +170,10 @@ vocabulary! {
         "records" * 1.0, "Records that came too late for any window and went to no side output.";
     STATE_MEMORY = "stateMemoryBytes", "thalweg_task_state_bytes", Gauge of Task,
         "bytes" * 1.0, "Managed memory of what the task remembers: states, windows, timers.";
+    STATE_DISK = "stateDiskBytes", "thalweg_operator_state_disk_bytes", Gauge of Operator,
+        "bytes" * 1.0, "Bytes on disk of state that memory does not hold.";
+    NUM_STATE_READS = "numStateReads", "thalweg_operator_state_reads_total", Counter of Operator,
+        "blocks" * 1.0, "Blocks read from disk for state that memory did not hold.";
     NUM_TIMERS = "numTimersRegistered", "thalweg_operator_timers", Gauge of Operator,
         "timers" * 1.0, "Timers that a function has registered and that have not fired.";
 }

@@ -8,7 +8,8 @@
 //! 2. The barrier walks down the chain. A stage with small state hands it over at once; an operator at the
 //!    head cuts its keyed states, which takes microseconds, and the barrier goes on (`operator_cut`).
 //! 3. The end of the chain sends the barrier on, or asks the sink's writer to prepare.
-//! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`).
+//! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`); runs of state
+//!    larger than memory that no checkpoint has yet are copied as they are (`carry`).
 //! 5. When all of it is durable the task answers once, with receipts (`answers`).
 //!
 //! Invariants: the record path knows nothing of this; an answer is given only for what is durable; a failed
@@ -17,6 +18,7 @@
 mod align;
 mod answers;
 mod broadcast_cut;
+mod carry;
 mod command;
 mod defect;
 mod operator_cut;

@@ -14,11 +14,12 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_network::{Barrier, BarrierKind};
 use thalweg_state::run::{RunError, RunOptions, RunSummary, RunWriter, StateHeader, StateNumber};
 use thalweg_state::{
-    CutKind, RunHandle, Scan, Snapshot, StateDescriptor, StateError, StateVisitor,
+    CarriedRun, CutKind, RunHandle, Scan, Snapshot, StateDescriptor, StateError, StateVisitor,
 };
 
 use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
+use super::carry::Carry;
 use super::defect::Defect;
 use super::upload::{Upload, Uploading};
 use crate::task::{BuildContext, BuildError};
@@ -73,6 +74,8 @@ pub(crate) struct OperatorCut {
     /// What the state was at the last durable cut, newest run first. After a rescale there is a chain for
     /// each former subtask, one behind the other.
     chain: Vec<RunHandle>,
+    /// How many of them, the oldest, hold what there was when the chain was begun.
+    base: usize,
     work: Option<Work>,
 }
 
@@ -96,6 +99,11 @@ struct Work {
     states: u16,
     upload: Upload,
     summary: Option<RunSummary>,
+    /// The rows are durable, or there were none.
+    rows_done: Option<bool>,
+    carry: Carry,
+    /// It carries runs.
+    carries: bool,
 }
 
 impl OperatorCut {
@@ -118,6 +126,7 @@ impl OperatorCut {
         }
         let info = context.info();
         Ok(Self {
+            base: chain.len(),
             answers,
             place,
             groups: info.max_parallelism.range(info.index, info.parallelism),
@@ -159,6 +168,7 @@ impl OperatorCut {
             states: 0,
             full: true,
             any_full: false,
+            carried: Vec::new(),
             refused: None,
         };
         operator.visit_states(&mut freezer)?;
@@ -170,7 +180,13 @@ impl OperatorCut {
             return Ok(());
         }
         let (checkpoint, subtask) = (barrier.checkpoint, self.answers.subtask());
-        let file = format!("{id}-{subtask}-{}-{}.run", setup.attempt, checkpoint.0);
+        let name = (
+            format!("{id}-{subtask}"),
+            format!("{}-{}", setup.attempt, checkpoint.0),
+        );
+        let file = format!("{}-{}.run", name.0, name.1);
+        let carries = !freezer.carried.is_empty();
+        let carry = Carry::new(freezer.carried, &setup.directory, name);
         self.answers.open_piece(checkpoint);
         let upload = Upload::new(setup.directory.join(&file));
         let upload = match self.answers.has_defect(Defect::StateNotSynced) {
@@ -190,6 +206,9 @@ impl OperatorCut {
             upload,
             summary: None,
             file,
+            rows_done: None,
+            carry,
+            carries,
         });
         Ok(())
     }
@@ -201,10 +220,26 @@ impl OperatorCut {
             BarrierKind::Copy => return CutKind::Copy,
             BarrierKind::Changes => {}
         }
-        let (whole, changes): (Vec<_>, Vec<_>) = self.chain.iter().partition(|run| run.full);
-        let rows = |runs: Vec<&RunHandle>| runs.iter().map(|run| run.rows).sum::<u64>();
-        let (whole, changes) = (rows(whole), rows(changes));
-        match changes > whole.max(FEW_ROWS) || self.chain.len() >= LONGEST_CHAIN {
+        let base = self.chain.len() - self.base;
+        let rows = |part: &dyn Fn(usize, &RunHandle) -> bool| {
+            let runs = self.chain.iter().enumerate();
+            let runs = runs.filter(|(at, run)| part(*at, run));
+            runs.map(|(_, run)| run.rows).sum::<u64>()
+        };
+        // State larger than memory is in no run in full: the runs its chain began with count as one.
+        let (whole, changes, runs) = match self.chain.iter().any(|run| run.full) {
+            true => (
+                rows(&|_, run| run.full),
+                rows(&|_, run| !run.full),
+                self.chain.len(),
+            ),
+            false => (
+                rows(&|at, _| at >= base),
+                rows(&|at, _| at < base),
+                base + 1,
+            ),
+        };
+        match changes > whole.max(FEW_ROWS) || runs >= LONGEST_CHAIN {
             true => CutKind::Everything,
             false => CutKind::Changes,
         }
@@ -220,28 +255,30 @@ impl OperatorCut {
             return Ok(Cutting::Idle);
         };
         let emitted = work.emit(operator, context)?;
-        if work.says_nothing() {
-            self.conclude(context, false);
-            return Ok(Cutting::Idle);
-        }
-        match work.upload.poll(context) {
-            Ok(Uploading::Durable) => {
-                self.conclude(context, true);
-                Ok(Cutting::Idle)
+        let written = match work.write(context) {
+            Ok(Some(written)) => written,
+            Ok(None) if emitted == Scan::More && !work.upload.is_full() => {
+                return Ok(Cutting::More);
             }
-            Ok(Uploading::Open) if emitted == Scan::More && !work.upload.is_full() => {
-                Ok(Cutting::More)
-            }
-            Ok(Uploading::Open) => Ok(Cutting::Waiting),
+            Ok(None) => return Ok(Cutting::Waiting),
             Err(error) => {
                 self.give_up(operator, &error)?;
-                Ok(Cutting::Idle)
+                return Ok(Cutting::Idle);
             }
+        };
+        if work.carries {
+            // Later cuts count from here.
+            operator.visit_states(&mut |_: &StateDescriptor, state: &mut dyn Snapshot| {
+                state.cut_durable();
+                Ok(())
+            })?;
         }
+        self.conclude(context, written);
+        Ok(Cutting::Idle)
     }
 
     /// The cut is durable, or there was nothing to write.
-    fn conclude(&mut self, context: &mut TurnContext<'_>, written: bool) {
+    fn conclude(&mut self, context: &mut TurnContext<'_>, (written, carried): Written) {
         let Some(work) = self.work.take() else { return };
         let run = work.summary.filter(|_| written).map(|summary| RunHandle {
             file: work.file,
@@ -249,12 +286,13 @@ impl OperatorCut {
             checksum: summary.checksum,
             rows: summary.rows(),
             groups: self.groups.clone(),
-            full: work.full,
+            full: work.full && !work.carries,
         });
-        let bytes = run.as_ref().map_or(0, |run| run.bytes);
+        let new: Vec<RunHandle> = run.into_iter().chain(carried).collect();
+        let bytes = new.iter().map(|run| run.bytes).sum();
         let runs = match work.copy {
-            true => run.into_iter().collect(),
-            false => self.chain_with(run, work.full),
+            true => new,
+            false => self.chain_with(new, work.full),
         };
         let now = context.reactor().now();
         let took = now.saturating_sub(work.begun_ns.unwrap_or(now));
@@ -266,12 +304,13 @@ impl OperatorCut {
         self.answers.close_piece(work.checkpoint);
     }
 
-    /// The chain with one more run, which may make all older ones needless.
-    fn chain_with(&mut self, run: Option<RunHandle>, full: bool) -> Vec<RunHandle> {
+    /// The chain with more runs, newest first, which may make all older ones needless.
+    fn chain_with(&mut self, new: Vec<RunHandle>, full: bool) -> Vec<RunHandle> {
         if full {
             self.chain.clear();
+            self.base = new.len();
         }
-        self.chain.splice(0..0, run);
+        self.chain.splice(0..0, new);
         self.chain.clone()
     }
 
@@ -297,7 +336,26 @@ impl OperatorCut {
     }
 }
 
+/// Whether the rows of a cut are a run of their own, and the runs it carries.
+type Written = (bool, Vec<RunHandle>);
+
 impl Work {
+    /// Moves what goes to the disk on; answers when all of it is durable.
+    fn write(&mut self, context: &mut TurnContext<'_>) -> io::Result<Option<Written>> {
+        if self.rows_done.is_none() {
+            if self.says_nothing() {
+                self.rows_done = Some(false);
+            } else if self.upload.poll(context)? == Uploading::Durable {
+                self.rows_done = Some(true);
+            }
+        }
+        let Some(rows) = self.rows_done else {
+            return Ok(None);
+        };
+        let carried = self.carry.poll(context)?;
+        Ok(carried.map(|carried| (rows, carried)))
+    }
+
     /// Whether a run of it would tell nothing: no row, and no state that is full and so empty now, unless all
     /// are, which the end of the chain says as well.
     fn says_nothing(&self) -> bool {
@@ -378,6 +436,7 @@ struct Freezer {
     states: u16,
     full: bool,
     any_full: bool,
+    carried: Vec<CarriedRun>,
     refused: Option<RunError>,
 }
 
@@ -389,14 +448,18 @@ impl StateVisitor for Freezer {
     ) -> Result<(), StateError> {
         let full = state.freeze(self.epoch, self.kind).is_full();
         self.full &= full;
-        self.any_full |= full;
+        let carried = state.carried();
+        // What is carried lies below the rows, and counts.
+        let alone = full && carried.is_empty();
+        self.any_full |= alone;
+        self.carried.extend(carried);
         self.states += 1;
         let mut described = Vec::new();
         descriptor.encode(&mut described);
         let declared = self.writer.declare(StateHeader {
             name: descriptor.name().to_owned(),
             descriptor: described,
-            full,
+            full: alone,
         });
         if let Err(refused) = declared {
             self.refused.get_or_insert(refused);

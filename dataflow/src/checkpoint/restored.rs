@@ -6,12 +6,14 @@
 
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thalweg_core::ids::OperatorId;
-use thalweg_state::run::{Clip, CountingRun, ReadAt, RunReader, counting};
+use thalweg_state::run::{Clip, CountingRun, Part, ReadAt, RunReader, counting};
 use thalweg_state::{
-    Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor, StateError, StateVisitor,
+    AdoptedRun, Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor, StateError,
+    StateVisitor,
 };
 
 /// Opens the files of a copy.
@@ -21,6 +23,13 @@ pub trait RunFiles {
     /// # Errors
     /// A file that is not there or cannot be opened.
     fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>>;
+
+    /// Where a run lies for the shard's own reactor, so that state larger than memory need not be read when
+    /// it is restored; none where it has no path.
+    fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
+        let _ = handle;
+        None
+    }
 }
 
 /// One operator of one subtask, as it was.
@@ -82,7 +91,12 @@ impl RestoredState {
         for (handle, source) in runs.iter().zip(&sources) {
             let reader = RunReader::open(&*handle.file, &**source);
             let reader = reader.map_err(|error| error.to_string())?;
-            readers.push((reader, handle.groups.clone()));
+            readers.push(GivenRun {
+                reader,
+                groups: handle.groups.clone(),
+                path: self.files.path(handle),
+                checksum: handle.checksum,
+            });
         }
         let mut giver = Giver {
             runs: readers,
@@ -98,7 +112,7 @@ impl RestoredState {
     }
 
     fn check_unclaimed(&self, giver: &Giver<'_>) -> Result<(), String> {
-        let states = giver.runs.iter().flat_map(|(run, _)| run.states());
+        let states = giver.runs.iter().flat_map(|run| run.reader.states());
         let unclaimed = states
             .map(|state| &state.name)
             .find(|name| !giver.given.contains(name));
@@ -113,8 +127,16 @@ impl RestoredState {
     }
 }
 
+/// A run of the copy.
+struct GivenRun<'r> {
+    reader: RunReader<&'r dyn ReadAt>,
+    groups: Range<u16>,
+    path: Option<PathBuf>,
+    checksum: u32,
+}
+
 struct Giver<'r> {
-    runs: Vec<(RunReader<&'r dyn ReadAt>, Range<u16>)>,
+    runs: Vec<GivenRun<'r>>,
     keeps_files: bool,
     given: Vec<String>,
     refused: Option<String>,
@@ -141,16 +163,40 @@ impl Giver<'_> {
     /// Oldest first, and in each run what is gone before what is there.
     fn give(&self, descriptor: &StateDescriptor, state: &mut dyn Snapshot) -> Result<(), String> {
         let runs: Vec<_> = (self.runs.iter())
-            .map(|(run, groups)| CountingRun {
-                run,
-                groups: groups.clone(),
+            .map(|given| CountingRun {
+                run: &given.reader,
+                groups: given.groups.clone(),
             })
             .collect();
         let (parts, _) = counting(&runs, descriptor.name());
+        let migration = self.migration_of(&parts, descriptor)?;
+        let in_place = parts.iter().all(|part| self.runs[part.run].path.is_some());
+        match migration {
+            None if state.adopts_runs() && in_place => self.adopt(&parts, state)?,
+            _ => self.give_rows(parts, descriptor, migration, state)?,
+        }
         let ages = descriptor.ttl().is_some();
+        let restored = match migration {
+            None => state.restored(),
+            Some(migration) => state.restored_by(migration, ages),
+        };
+        restored.map_err(|error| error.to_string())?;
+        // What was written before holds values as they were: no later cut builds on it.
+        if !self.keeps_files || migration.is_some() {
+            state.forget_copies();
+        }
+        Ok(())
+    }
+
+    /// How the values of a state are to be migrated, which is the same in all its runs.
+    fn migration_of<'d>(
+        &self,
+        parts: &[Part],
+        descriptor: &'d StateDescriptor,
+    ) -> Result<Option<&'d Migration>, String> {
         let mut migration = None::<Option<&Migration>>;
-        for part in parts.into_iter().rev() {
-            let run = &self.runs[part.run].0;
+        for part in parts.iter().rev() {
+            let run = &self.runs[part.run].reader;
             let header = &run.states()[usize::from(part.state.0)];
             let found = described(&header.descriptor, descriptor, run.file())?;
             let by = descriptor.restores_from(&found);
@@ -165,6 +211,21 @@ impl Giver<'_> {
                     ));
                 }
             }
+        }
+        Ok(migration.flatten())
+    }
+
+    /// Gives a state the rows that count for it, those of the oldest run first.
+    fn give_rows(
+        &self,
+        parts: Vec<Part>,
+        descriptor: &StateDescriptor,
+        migration: Option<&Migration>,
+        state: &mut dyn Snapshot,
+    ) -> Result<(), String> {
+        let ages = descriptor.ttl().is_some();
+        for part in parts.into_iter().rev() {
+            let run = &self.runs[part.run].reader;
             let clip = || {
                 let of_state = Clip::all().of_state(part.state);
                 of_state.within(part.groups.clone())
@@ -172,7 +233,7 @@ impl Giver<'_> {
             for clip in [clip().tombstones(), clip().puts()] {
                 let mut walk = run.walk(clip);
                 while let Some((_, row)) = walk.next_row().map_err(|error| error.to_string())? {
-                    let restored = match by {
+                    let restored = match migration {
                         None => state.restore(row),
                         Some(by) => restore_by(by, ages, row, state),
                     };
@@ -180,17 +241,23 @@ impl Giver<'_> {
                 }
             }
         }
-        let migration = migration.flatten();
-        let restored = match migration {
-            None => state.restored(),
-            Some(migration) => state.restored_by(migration, ages),
-        };
-        restored.map_err(|error| error.to_string())?;
-        // What was written before holds values as they were: no later cut builds on it.
-        if !self.keeps_files || migration.is_some() {
-            state.forget_copies();
-        }
         Ok(())
+    }
+
+    /// Gives a state the runs that count for it, as they are.
+    fn adopt(&self, parts: &[Part], state: &mut dyn Snapshot) -> Result<(), String> {
+        let mut adopted = Vec::new();
+        for parts in parts.chunk_by(|one, next| one.run == next.run) {
+            let (given, number) = (&self.runs[parts[0].run], parts[0].state);
+            let Some(path) = given.path.clone() else {
+                continue;
+            };
+            let about = (path, given.reader.length(), given.checksum);
+            let groups = parts.iter().map(|part| part.groups.clone()).collect();
+            let run = AdoptedRun::new(about, &given.reader, number, groups);
+            adopted.push(run.map_err(|error| error.to_string())?);
+        }
+        state.adopt(adopted).map_err(|error| error.to_string())
     }
 }
 

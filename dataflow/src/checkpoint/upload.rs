@@ -251,7 +251,7 @@ impl Upload {
 }
 
 /// The outcome of an operation, if it is there.
-fn taken(context: &mut TurnContext<'_>, op: OpId) -> io::Result<Option<Outcome>> {
+pub(super) fn taken(context: &mut TurnContext<'_>, op: OpId) -> io::Result<Option<Outcome>> {
     match context.reactor().take(op) {
         None => Ok(None),
         Some(Ok(outcome)) => Ok(Some(outcome)),
@@ -259,7 +259,7 @@ fn taken(context: &mut TurnContext<'_>, op: OpId) -> io::Result<Option<Outcome>>
     }
 }
 
-fn unexpected(outcome: &Outcome) -> io::Error {
+pub(super) fn unexpected(outcome: &Outcome) -> io::Error {
     io::Error::other(format!(
         "the driver answered {outcome:?} to another operation"
     ))

@@ -8,8 +8,12 @@ use std::ops::ControlFlow;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Record, Wire};
-use thalweg_state::{KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor};
+use thalweg_state::{
+    KeyedTable, Overflow, OverflowingTable, Pressure, Scan, ScanCursor, StateDescriptor,
+    StateError, StateVisitor,
+};
 
 use super::frame::Lifecycle;
 use super::{KeyedOperator, OpenKeyed};
@@ -17,7 +21,7 @@ use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, KeyedStream, Pipe, RuntimeMode};
-use crate::task::{BuildContext, BuildError, ChainTurn, Push, Stage};
+use crate::task::{BuildContext, BuildError, ChainTurn, OverflowCells, Push, Stage};
 
 /// How the records of one key become a row.
 ///
@@ -81,11 +85,28 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
-        let table = KeyedTable::new(groups, info.max_parallelism, context.budget().clone())
+        let final_only = info.mode == RuntimeMode::Batch;
+        let budget = context.budget().clone();
+        let table = KeyedTable::new(groups.clone(), info.max_parallelism, budget)
             .map_err(|error| context.refused(name, error))?;
+        let descriptor = StateDescriptor::aggregating::<A::Accumulator>("thalweg.accumulator");
+        let descriptor = descriptor.of_keys::<K, ()>();
+        // Final results are given out by a walk over the table, which does not see what is on disk.
+        let overflow = match final_only {
+            true => None,
+            false => context.overflow(&descriptor, groups),
+        };
+        let shown = OverflowCells::default();
+        if overflow.is_some() {
+            let registered = shown.register(&context.operator_metrics(name));
+            registered.map_err(|error| context.refused(name, error))?;
+        }
         Ok(Aggregate {
             table,
-            final_only: info.mode == RuntimeMode::Batch,
+            overflow,
+            shown,
+            descriptor,
+            final_only,
             aggregate: self.0,
             scan: ScanCursor::new(),
         })
@@ -94,6 +115,10 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
 
 struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
     table: KeyedTable<K, A::Accumulator>,
+    /// What memory does not hold, where state may be on disk.
+    overflow: Option<Box<Overflow>>,
+    shown: OverflowCells,
+    descriptor: StateDescriptor,
     final_only: bool,
     aggregate: A,
     scan: ScanCursor,
@@ -101,8 +126,13 @@ struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Remembers for Aggregate<K, T, A> {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        let descriptor = StateDescriptor::aggregating::<A::Accumulator>("thalweg.accumulator");
-        visitor.visit(&descriptor.of_keys::<K, ()>(), &mut self.table)
+        match &mut self.overflow {
+            None => visitor.visit(&self.descriptor, &mut self.table),
+            Some(overflow) => {
+                let mut state = OverflowingTable::new(&mut self.table, overflow);
+                visitor.visit(&self.descriptor, &mut state)
+            }
+        }
     }
 }
 
@@ -119,6 +149,33 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K
     #[inline(always)]
     fn turn_to(&mut self, _input: u32, at: u8) {
         self.table.turn_to(at);
+    }
+
+    fn may_overflow(&self) -> bool {
+        self.overflow.is_some()
+    }
+
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        match &mut self.overflow {
+            Some(overflow) => Ok(overflow.begin_turn(&mut self.table, context)?),
+            None => Ok(()),
+        }
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        let Some(overflow) = &mut self.overflow else {
+            return Ok(Pressure::None);
+        };
+        if waiting {
+            overflow.stall();
+        }
+        let pressure = overflow.end_turn(&mut self.table, context)?;
+        self.shown.note(overflow);
+        Ok(pressure)
     }
 
     fn finish<N: Push<A::Row>>(
@@ -153,6 +210,32 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K
 }
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for Aggregate<K, T, A> {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_some_and(|overflow| overflow.is_active(&self.table))
+    }
+
+    fn seek(
+        &mut self,
+        place: u8,
+        hash: KeyHash,
+        item: &T::Of<'_>,
+        selector: &impl Select<T, K>,
+    ) -> bool {
+        let Some(overflow) = &mut self.overflow else {
+            return true;
+        };
+        self.table.turn_to(place);
+        let (table, key) = (&mut self.table, selector.select(item));
+        overflow.seek(table, place, hash, &key, &())
+    }
+
+    fn has_room(&self, records: usize) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_none_or(|overflow| overflow.has_room(&self.table, records))
+    }
+
     #[inline(always)]
     fn apply<N: Push<A::Row>>(
         &mut self,

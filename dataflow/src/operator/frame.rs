@@ -15,7 +15,7 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 use thalweg_memory::{Entry, Mark};
 use thalweg_network::{Barrier, Event};
-use thalweg_state::{OperatorPart, Redistribution};
+use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor};
 
 use crate::checkpoint::{Cutting, OperatorCut, Remembers};
 use crate::function::FunctionError;
@@ -66,6 +66,33 @@ pub(crate) trait Lifecycle<U: Item>: Remembers {
     #[inline(always)]
     fn turn_to(&mut self, input: u32, at: u8) {
         let _ = (input, at);
+    }
+
+    /// Whether state that does not fit memory goes to disk.
+    fn may_overflow(&self) -> bool {
+        false
+    }
+
+    /// A turn begins: takes in what was read of state that is on disk.
+    ///
+    /// # Errors
+    /// What the disk could not do.
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// A turn ends: asks for state that is on disk, makes room for it. `waiting`: records wait for that.
+    ///
+    /// # Errors
+    /// What the disk could not do, and memory that is too little for it.
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        let _ = (context, waiting);
+        Ok(Pressure::None)
     }
 
     /// Whether the operator wants to be told the processing time.
@@ -145,6 +172,8 @@ enum Cause {
     Record,
     /// Nothing: the barrier first in line waits until the cut before it is written.
     Cut,
+    /// Nothing: the next record waits for its state, which is on disk, or for room for it.
+    State,
 }
 
 /// When a task asked to be woken.
@@ -166,6 +195,23 @@ fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
         .iter()
         .filter_map(|item| item.as_slice().try_into().ok());
     times.map(i64::from_le_bytes).map(Timestamp).min()
+}
+
+/// Tells once that an operator keeps its state in memory, though its user wants state on disk.
+fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
+    let mut states = Vec::new();
+    let shown = operator.visit_states(&mut |state: &StateDescriptor, _: &mut dyn Snapshot| {
+        states.push(state.name().to_owned());
+        Ok(())
+    });
+    if shown.is_ok() && !states.is_empty() {
+        tracing::warn!(
+            operator = name,
+            ?states,
+            "this operator keeps its state in memory under state.backend.type lsm too: only streaming \
+             aggregates overflow to disk so far; it fails when taskmanager.memory.managed.size is used up"
+        );
+    }
 }
 
 /// An operator, the stage behind it and what is held between them.
@@ -199,6 +245,9 @@ impl<O: Remembers, N> Frame<O, N> {
     where
         O: Lifecycle<U>,
     {
+        if context.may_spill() && !operator.may_overflow() {
+            tell_of_memory(&name, &mut operator);
+        }
         let cut = OperatorCut::open(&mut operator, HEAD, context)?;
         let mut frame = Self {
             name,
@@ -239,6 +288,13 @@ impl<O, N> Frame<O, N> {
         self.firing.is_none() && self.next.ready()
     }
 
+    /// The next record waits for its state.
+    pub(crate) fn wait_for_state(&mut self) {
+        if self.firing.is_none() {
+            self.firing = Some(Cause::State);
+        }
+    }
+
     /// A record was applied: what it left unfinished comes before anything else.
     #[inline(always)]
     pub(crate) fn applied<U: Item>(&mut self)
@@ -246,7 +302,7 @@ impl<O, N> Frame<O, N> {
         O: Lifecycle<U>,
     {
         if self.operator.unfinished() {
-            debug_assert!(self.firing.is_none(), "no record is applied while firing");
+            debug_assert!(!self.is_firing(), "no record is applied while firing");
             self.firing = Some(Cause::Record);
         }
     }
@@ -269,6 +325,13 @@ impl<O, N> Frame<O, N> {
     where
         O: Lifecycle<U>,
     {
+        if let Err(error) = self.operator.begin_state_turn(context) {
+            self.fail(&error);
+        }
+        if self.firing == Some(Cause::State) {
+            // Whether it has come shows when the record is tried again.
+            self.firing = None;
+        }
         if !self.operator.wants_processing_time() {
             return;
         }
@@ -417,8 +480,7 @@ impl<O, N> Frame<O, N> {
         O: Lifecycle<U>,
         N: Push<U>,
     {
-        let due = self.firing.is_some_and(|cause| cause != Cause::Cut);
-        if !due || !self.next.ready() || self.failure.is_set() {
+        if !self.is_firing() || !self.next.ready() || self.failure.is_set() {
             return;
         }
         let scope = OperatorScope::enter(&self.name);
@@ -436,9 +498,27 @@ impl<O, N> Frame<O, N> {
         }
     }
 
-    /// The end of a turn: goes on firing, and after the last record gives out what was held
-    /// back.
+    /// The end of a turn: state that is on disk is asked for, then all that is due is given out.
     pub(crate) fn end_turn<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage
+    where
+        O: Lifecycle<U>,
+        N: Push<U>,
+    {
+        let waiting = self.firing == Some(Cause::State);
+        let pressure = self.operator.end_state_turn(turn.context(), waiting);
+        let pressure = pressure.unwrap_or_else(|error| {
+            self.fail(&error);
+            Pressure::None
+        });
+        let stage = self.give_out(turn);
+        match pressure {
+            Pressure::MakingRoom if turn.input() != InputStatus::Ended => Stage::Unfinished,
+            _ => stage,
+        }
+    }
+
+    /// Goes on firing, and after the last record gives out what was held back.
+    fn give_out<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage
     where
         O: Lifecycle<U>,
         N: Push<U>,
@@ -478,7 +558,8 @@ impl<O, N> Frame<O, N> {
     }
 
     fn is_firing(&self) -> bool {
-        self.firing.is_some_and(|cause| cause != Cause::Cut)
+        let waiting = |cause| matches!(cause, Cause::Cut | Cause::State);
+        self.firing.is_some_and(|cause| !waiting(cause))
     }
 
     /// Ends the turn of what stands behind, which must not end for good.

@@ -23,6 +23,33 @@ use crate::task::{BuildContext, BuildError, ChainTurn, Consume, Head, InputHead,
 
 /// The logic of a keyed operator in one subtask.
 pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: Lifecycle<U> {
+    /// Whether state may be on disk now, so that it has to be sought before records are applied. Asked once
+    /// for some records.
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        false
+    }
+
+    /// Seeks the state of a record at this place of the window; whether all of it is there.
+    #[inline(always)]
+    fn seek(
+        &mut self,
+        place: u8,
+        hash: KeyHash,
+        item: &T::Of<'_>,
+        selector: &impl Select<T, K>,
+    ) -> bool {
+        let _ = (place, hash, item, selector);
+        true
+    }
+
+    /// Whether there is memory for what so many records may add.
+    #[inline(always)]
+    fn has_room(&self, records: usize) -> bool {
+        let _ = records;
+        true
+    }
+
     /// Applies one record.
     ///
     /// # Errors
@@ -122,6 +149,38 @@ where
     }
 }
 
+impl<K, T, U, S, O, N> KeyedConsume<K, T, U, S, O, N>
+where
+    K: Key,
+    T: Wire,
+    U: Item,
+    S: Select<T, K>,
+    O: KeyedOperator<K, T, U>,
+    N: Push<U> + 'static,
+{
+    /// Seeks the state of some records; answers how many of them, from the first on, have all of it.
+    fn seek_each(&mut self, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let frame = &mut self.frame;
+        let mut there = entries.len();
+        for (index, entry) in entries.iter().enumerate() {
+            let (place, item) = (from.wrapping_add(index as u8), buffer.item::<T>(entry));
+            let found = (frame.operator).seek(place, entry.hash, &item, &self.selector);
+            // Those behind one that is missed are asked for all the same.
+            there = if found { there } else { there.min(index) };
+        }
+        there
+    }
+
+    /// How many records may be applied now.
+    #[cold]
+    fn resident(&mut self, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        match self.frame.operator.has_room(entries.len()) {
+            true => self.seek_each(from, buffer, entries),
+            false => 0,
+        }
+    }
+}
+
 /// A keyed operator as the head's consumer.
 struct KeyedConsume<K, T, U, S, O, N> {
     frame: Frame<O, N>,
@@ -154,12 +213,23 @@ where
     }
 
     #[inline(always)]
+    fn seek_ahead(&mut self, _input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) {
+        if self.frame.operator.overflows() {
+            self.seek_each(from, buffer, entries);
+        }
+    }
+
+    #[inline(always)]
     fn locate(&mut self, input: u32, from: u8, entries: usize) {
         self.frame.operator.locate(input, from, entries);
     }
 
     #[inline(always)]
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let (all, mut entries) = (entries.len(), entries);
+        if self.frame.operator.overflows() {
+            entries = &entries[..self.resident(from, buffer, entries)];
+        }
         let frame = &mut self.frame;
         let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
@@ -192,6 +262,10 @@ where
             }
         }
         scope.leave();
+        if entries.len() < all {
+            // The end of the turn sees to the rest.
+            frame.wait_for_state();
+        }
         entries.len()
     }
 

@@ -6,20 +6,22 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use thalweg_core::config::Configuration;
+use thalweg_core::config::{Configuration, options};
 use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
 use thalweg_core::metrics::{Counter, MetricGroup, Registry, Scope};
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
+use thalweg_memory::IoManager;
 use thalweg_memory::SavedRecord;
 use thalweg_memory::record::Record;
 use thalweg_network::GateRef;
 use thalweg_network::ResultPartition;
-use thalweg_state::OperatorPart;
+use thalweg_state::{OperatorPart, Overflow, StateDescriptor};
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
@@ -129,7 +131,11 @@ pub struct BuildContext {
     async_runtime: Rc<dyn AsyncRuntime>,
     answers: TaskAnswers,
     metrics: Registry,
+    spill: Option<IoManager>,
 }
+
+/// Operations of one state that are at the disk at once.
+const STATE_QUEUE_DEPTH: usize = 128;
 
 impl BuildContext {
     /// The parts a deployer provides: the subtask's input gate with what stands beside the
@@ -158,6 +164,7 @@ impl BuildContext {
             clock: TaskClock::default(),
             async_runtime: Rc::new(InlineRuntime::default()),
             metrics: Registry::new(Scope::root()),
+            spill: None,
         }
     }
 
@@ -198,6 +205,30 @@ impl BuildContext {
     /// The metrics of the user's function in an operator.
     pub(crate) fn user_metrics(&self, operator: &str) -> MetricGroup {
         MetricGroup::new(&self.operator_metrics(operator))
+    }
+
+    /// The same, with files for state that memory does not hold. Without them state stays in memory.
+    pub fn with_spill(mut self, files: IoManager) -> Self {
+        self.spill = Some(files);
+        self
+    }
+
+    /// Whether state may be kept on disk.
+    pub(crate) fn may_spill(&self) -> bool {
+        self.spill.is_some()
+    }
+
+    /// What takes the entries of a state that memory does not hold, where that is configured.
+    pub(crate) fn overflow(
+        &self,
+        descriptor: &StateDescriptor,
+        groups: Range<u16>,
+    ) -> Option<Box<Overflow>> {
+        let files = self.spill.as_ref()?;
+        let rate = self.info.configuration.get(&options::STATE_MERGE_RATE).0;
+        let (share, queue) = (self.budget.share(), files.queue(STATE_QUEUE_DEPTH));
+        let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
+        Some(Box::new(overflow))
     }
 
     /// The same, with a runtime for the futures of user functions. Without one they are polled on

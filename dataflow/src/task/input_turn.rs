@@ -51,12 +51,17 @@ pub(crate) trait Consume: 'static {
     fn approach(&mut self, input: u32, from: u8, entries: &[Entry]) {
         let _ = (input, from, entries);
     }
+    /// The same entries, with the records themselves: state that memory does not hold is asked for by keys.
+    #[inline(always)]
+    fn seek_ahead(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) {
+        let _ = (input, from, buffer, entries);
+    }
     /// So many entries a little ahead: find what was asked for.
     fn locate(&mut self, input: u32, from: u8, entries: usize) {
         let _ = (input, from, entries);
     }
     /// Applies entries in order, the first at the place `from` of the window; answers how many,
-    /// fewer than all when room ran out.
+    /// fewer than all when room ran out or the state of the next is not there.
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize;
     /// Whether there is room for the results of one more record.
     fn ready(&self) -> bool;
@@ -243,6 +248,7 @@ impl<C: Consume> InputHead<C> {
             }
             let out = &out[..found];
             self.consume.approach(input, place as u8, out);
+            (self.consume).seek_ahead(input, place as u8, &current.buffer, out);
             self.scanned += found;
         }
         while self.located < self.scanned.min(self.applied + STEP + NEAR) {

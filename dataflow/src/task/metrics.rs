@@ -11,6 +11,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::metrics::{Counter, MetricError, Registry, vocabulary};
 use thalweg_memory::Budget;
 use thalweg_network::{GateRef, PartitionProbe, Sent};
+use thalweg_state::Overflow;
 
 use super::{SubtaskInfo, TaskCounters, TaskTimes};
 
@@ -36,6 +37,33 @@ impl WatermarkCell {
     fn shown(&self) -> Option<f64> {
         let at = self.0.get();
         (at > Timestamp::MIN).then_some(at.0 as f64)
+    }
+}
+
+/// What an operator shows of state that memory does not hold, as it was at the end of its last turn.
+#[derive(Clone, Default)]
+pub(crate) struct OverflowCells(Rc<OnDisk>);
+
+#[derive(Default)]
+struct OnDisk {
+    bytes: Cell<u64>,
+    reads: Cell<u64>,
+}
+
+impl OverflowCells {
+    /// Registers them among the metrics of the operator.
+    pub(crate) fn register(&self, operator: &Registry) -> Result<(), MetricError> {
+        let (bytes, reads) = (Rc::clone(&self.0), Rc::clone(&self.0));
+        operator.level(vocabulary::STATE_DISK, move || {
+            Some(bytes.bytes.get() as f64)
+        })?;
+        operator.count(vocabulary::NUM_STATE_READS, move || reads.reads.get())
+    }
+
+    /// Looks at the state.
+    pub(crate) fn note(&self, overflow: &Overflow) {
+        self.0.bytes.set(overflow.disk_bytes());
+        self.0.reads.set(overflow.reads());
     }
 }
 

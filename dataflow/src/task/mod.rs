@@ -25,7 +25,7 @@ pub use build::{BuildContext, BuildError, SubtaskInfo};
 pub use chain::{ChainTurn, Head, InputStatus, Push, Stage};
 pub use failure::{Failure, TaskFailure};
 pub(crate) use input_turn::{Consume, InputHead, PlainConsume};
-pub(crate) use metrics::{WatermarkCell, register_weak};
+pub(crate) use metrics::{OverflowCells, WatermarkCell, register_weak};
 pub(crate) use side::{SideOutputs, SideWriter};
 pub(crate) use sink_border::SinkBorder;
 pub(crate) use source_turn::{Emit, Origin, SourceHead, Untimed};

@@ -44,6 +44,7 @@ impl Shards {
         let cpus = cpus_for(deployment, count);
         let threads = deployment.configuration.get(&options::CONNECTOR_THREADS);
         let runtime = ConnectorRuntime::new(threads);
+        let spill = crate::local::spill::claim(&deployment.configuration)?;
         let mut handles: Vec<ShardHandle> = Vec::with_capacity(count);
         for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
             mesh.set_doorbells(doorbells.clone());
@@ -56,6 +57,7 @@ impl Shards {
                 job: deployment.graph.name.clone(),
                 reports: outcome.reports(),
                 runtime: Some(Arc::clone(&runtime)),
+                spill: spill.clone(),
             };
             match start(config, move |shard| plan.build(shard)) {
                 Ok(handle) => handles.push(handle),

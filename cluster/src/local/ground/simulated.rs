@@ -282,6 +282,7 @@ fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outc
     let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
     let meshes = Mesh::build(count, LANE_CAPACITY);
     let plans = std::mem::take(&mut deployment.shards);
+    let spill = crate::local::spill::simulated(&deployment.configuration);
     for ((subtasks, mut mesh), doorbell) in plans.into_iter().zip(meshes).zip(&doorbells) {
         mesh.set_doorbells(doorbells.clone());
         let plan = ShardPlan {
@@ -292,6 +293,7 @@ fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outc
             job: deployment.graph.name.clone(),
             reports: outcome.reports(),
             runtime: None,
+            spill: spill.clone(),
         };
         simulation.add_shard_with(Arc::clone(doorbell), |shard| plan.build(shard));
     }

@@ -1,0 +1,127 @@
+//! `bigstate`: a value of 64 bytes per key, of more keys than memory holds.
+//!
+//! Each record adds one to the counter in its key's value, which the engine has to fetch from disk first if
+//! memory does not hold it. The other 56 bytes follow from the key and enter the checksum with every row, so a
+//! value that came back changed is seen.
+
+use serde::Serialize;
+use thalweg::connectors::Generator;
+use thalweg::prelude::*;
+
+use super::checksum::{Gathered, Total};
+use super::{EngineError, Measuring, Settings};
+use crate::report::Report;
+use crate::workload::Totals;
+use crate::workload::definitions::{h2, mix, step};
+use crate::workload::keys::Keys;
+
+/// Words that follow from the key.
+const WORDS: usize = 7;
+
+/// What is kept of a key.
+#[record]
+#[derive(Clone, Debug, Default)]
+struct Held {
+    words: [u64; WORDS],
+    count: u64,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct BigState {
+    /// Records to generate.
+    pub records: u64,
+    /// Which keys they have.
+    pub keys: Keys,
+}
+
+/// What a run did, and what the disk had to do for it.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateReport {
+    /// What every workload tells.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Keys there are.
+    pub keys: u64,
+    /// Blocks of state read from disk per record.
+    pub miss_rate: f64,
+    /// Blocks of state read from disk per second.
+    pub device_reads_per_s: f64,
+    /// State on disk at the end, MiB.
+    pub disk_mb: f64,
+}
+
+/// Does it.
+///
+/// # Errors
+/// A setting that is not accepted, or a job that failed.
+pub fn big_state(work: &BigState, settings: &Settings) -> Result<StateReport, EngineError> {
+    let environment = settings.environment()?;
+    let total = program(&environment, work);
+    let measuring = Measuring::begin();
+    let result = environment.execute("bigstate")?;
+    let measured = measuring.end(&result);
+    let (rows_out, checksum) = total.get();
+    let totals = Totals {
+        records: work.records,
+        rows_out,
+        checksum,
+    };
+    let reads = result.metric("numStateReads").unwrap_or(0.0);
+    let disk = result.metric("stateDiskBytes").unwrap_or(0.0);
+    Ok(StateReport {
+        report: Report::new("thalweg", "bigstate", settings.parallelism, totals, measured),
+        keys: work.keys.count(),
+        miss_rate: reads / work.records.max(1) as f64,
+        device_reads_per_s: reads / measured.seconds,
+        disk_mb: disk / f64::from(1 << 20),
+    })
+}
+
+fn program(environment: &Environment, work: &BigState) -> Total {
+    let total = Total::default();
+    let keys = work.keys.clone();
+    environment
+        .source(Generator::new(work.records, move |number| {
+            (keys.of(number), number)
+        }))
+        .key_by(|record: &(u64, u64)| record.0)
+        .fold(Held::default(), |held, (key, _number)| {
+            if held.count == 0 {
+                held.words = words_of(key);
+            }
+            held.count += 1;
+        })
+        .map(|(key, held): (u64, Held)| (key, folded(&held.words), held.count))
+        .sink(Gathered::new(
+            |row: &(u64, u64, u64)| Ok(*row),
+            |(key, folded, count)| term(key, folded, count),
+            &total,
+        ));
+    total
+}
+
+/// The checksum term of the row in which a key's counter came to `count`.
+fn term(key: u64, folded: u64, count: u64) -> u64 {
+    step(h2(key, folded), count - 1, count)
+}
+
+fn words_of(key: u64) -> [u64; WORDS] {
+    std::array::from_fn(|at| mix(key.wrapping_mul(WORDS as u64).wrapping_add(at as u64)))
+}
+
+fn folded(words: &[u64; WORDS]) -> u64 {
+    words.iter().fold(0, |folded, word| mix(folded ^ word))
+}
+
+/// The checksum of all rows, worked out without the engine.
+#[must_use]
+pub fn expected(work: &BigState) -> u64 {
+    let mut counts = vec![0_u64; work.keys.count() as usize];
+    (0..work.records).for_each(|number| counts[work.keys.of(number) as usize] += 1);
+    let rows = (0_u64..).zip(counts).filter(|(_, count)| *count > 0);
+    rows.fold(0, |sum, (key, count)| {
+        let whole = step(h2(key, folded(&words_of(key))), 0, count);
+        sum.wrapping_add(whole)
+    })
+}

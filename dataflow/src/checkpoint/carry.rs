@@ -1,0 +1,173 @@
+//! Runs that belong to a cut as they are: their files copied into the checkpoint.
+//!
+//! Entered between turns once the rows of the cut are durable. Invariants: a run is copied only when all of
+//! it is in its file; one file is copied at a time, so that records have the disk; its handle is given out
+//! when the copy is durable. Lives on one shard's thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thalweg_core::seam::reactor::{FileId, IoBuffer, Op, OpId, OpenOptions, Outcome};
+use thalweg_core::shard::step::TurnContext;
+use thalweg_state::{CarriedRun, RunHandle};
+
+use super::upload::{Upload, Uploading, taken, unexpected};
+
+/// Bytes read at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The copying of some runs.
+pub(crate) struct Carry {
+    /// Oldest last.
+    left: VecDeque<CarriedRun>,
+    directory: PathBuf,
+    /// What the names of files begin with and end with.
+    name: (String, String),
+    work: Option<Copying>,
+    /// Newest first.
+    done: Vec<RunHandle>,
+}
+
+/// One file on its way.
+struct Copying {
+    run: CarriedRun,
+    file: String,
+    upload: Upload,
+    source: Source,
+}
+
+enum Source {
+    Opening(OpId),
+    Reading {
+        file: FileId,
+        op: OpId,
+        offset: u64,
+    },
+    /// The next piece may be read.
+    Idle {
+        file: FileId,
+        offset: u64,
+    },
+    Read,
+}
+
+impl Carry {
+    /// Copies `runs`, given newest first, to files of `directory`. Their names are made of `name`.
+    pub(crate) fn new(runs: Vec<CarriedRun>, directory: &Path, name: (String, String)) -> Carry {
+        Carry {
+            left: runs.into(),
+            directory: directory.to_owned(),
+            name,
+            work: None,
+            done: Vec::new(),
+        }
+    }
+
+    /// Moves on what can be moved on; answers all handles when all is durable. Completions wake the task.
+    ///
+    /// # Errors
+    /// What the system said. What was copied so far is nobody's and goes with the next sweep.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut TurnContext<'_>,
+    ) -> io::Result<Option<Vec<RunHandle>>> {
+        loop {
+            let Some(work) = &mut self.work else {
+                let Some(next) = self.left.front() else {
+                    return Ok(Some(std::mem::take(&mut self.done)));
+                };
+                if !next.is_written() {
+                    // Its writes wake the task.
+                    return Ok(None);
+                }
+                self.work = self.begin(context);
+                continue;
+            };
+            if !work.advance(context)? {
+                return Ok(None);
+            }
+            if let Some(Copying { run, file, .. }) = self.work.take() {
+                self.done.push(RunHandle {
+                    file,
+                    bytes: run.bytes(),
+                    checksum: run.checksum(),
+                    rows: run.rows(),
+                    groups: run.groups(),
+                    full: false,
+                });
+            }
+        }
+    }
+
+    fn begin(&mut self, context: &mut TurnContext<'_>) -> Option<Copying> {
+        let run = self.left.pop_front()?;
+        let (begin, end) = &self.name;
+        let file = format!("{begin}.{}-{end}.run", self.done.len());
+        let source = context.submit(Op::Open {
+            path: run.file().path().to_owned(),
+            options: OpenOptions::READ,
+        });
+        Some(Copying {
+            upload: Upload::new(self.directory.join(&file)),
+            run,
+            file,
+            source: Source::Opening(source),
+        })
+    }
+}
+
+impl Copying {
+    /// Whether the copy is durable.
+    fn advance(&mut self, context: &mut TurnContext<'_>) -> io::Result<bool> {
+        while self.read(context)? {}
+        Ok(self.upload.poll(context)? == Uploading::Durable)
+    }
+
+    /// Moves the reading on; whether it can be moved on once more.
+    fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<bool> {
+        match self.source {
+            Source::Opening(op) => match taken(context, op)? {
+                Some(Outcome::Opened { file, .. }) => {
+                    self.source = Source::Idle { file, offset: 0 };
+                }
+                Some(other) => return Err(unexpected(&other)),
+                None => return Ok(false),
+            },
+            Source::Idle { file, offset } if offset == self.run.bytes() => {
+                let close = context.submit(Op::Close { file });
+                // It was only read; closing frees the descriptor.
+                context.reactor().cancel(close);
+                self.upload.complete();
+                self.source = Source::Read;
+            }
+            Source::Idle { .. } if self.upload.is_full() => return Ok(false),
+            Source::Idle { file, offset } => {
+                let left = self.run.bytes() - offset;
+                let buffer = IoBuffer::zeroed(left.min(CHUNK_BYTES as u64) as usize);
+                let op = context.submit(Op::Read {
+                    file,
+                    buffer,
+                    offset,
+                });
+                self.source = Source::Reading { file, op, offset };
+            }
+            Source::Reading { file, op, offset } => match taken(context, op)? {
+                Some(Outcome::Bytes { buffer, count }) => {
+                    if count == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    let mut piece = buffer.into_vec();
+                    piece.truncate(count);
+                    self.upload.push(piece);
+                    let offset = offset + count as u64;
+                    self.source = Source::Idle { file, offset };
+                }
+                Some(other) => return Err(unexpected(&other)),
+                None => return Ok(false),
+            },
+            Source::Read => return Ok(false),
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,147 @@
+//! State several times as large as its memory: the same results, and nothing lost by failures, at any
+//! parallelism.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thalweg_connectors::{FileSink, Generator};
+use thalweg_core::event_time::Timestamp;
+use thalweg_dataflow::Environment;
+
+use super::counting::{Poison, lines};
+use crate::stage;
+
+const RECORDS: u64 = 240_000;
+const KEYS: u64 = 40_000;
+/// Every so many records of a key one line is written.
+const TOLD: u64 = 3;
+
+fn key_of(number: u64) -> u64 {
+    (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS
+}
+
+fn settings<'s>(state: &'s str, spill: &'s str, parallelism: &'s str) -> Vec<(&'s str, &'s str)> {
+    vec![
+        ("parallelism.default", parallelism),
+        ("thalweg.shard.count", "2"),
+        ("thalweg.shard.pin", "false"),
+        ("state.backend.type", "lsm"),
+        ("taskmanager.memory.managed.size", "1mb"),
+        ("io.tmp.dirs", spill),
+        ("execution.checkpointing.interval", "40ms"),
+        ("execution.checkpointing.dir", state),
+        (
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        ),
+        ("execution.state-recovery.path", "latest"),
+        ("restart-strategy.type", "fixed-delay"),
+        ("restart-strategy.fixed-delay.attempts", "20"),
+        ("restart-strategy.fixed-delay.delay", "1ms"),
+    ]
+}
+
+fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    let made = move |number: u64| (number, Timestamp(number as i64));
+    environment
+        .source(Generator::timed(RECORDS, made).rate(rate))
+        .uid("numbers")
+        .parallelism(1)
+        .map(move |number: u64| {
+            poison.taste(number);
+            number
+        })
+        .key_by(|number: &u64| key_of(*number))
+        .count()
+        .uid("counts")
+        .filter(|(_, count): &(u64, u64)| count.is_multiple_of(TOLD))
+        .map(|(key, count): (u64, u64)| format!("{key} {count}"))
+        .sink(FileSink::new(into))
+        .uid("told");
+}
+
+fn check(into: &Path) {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut expected: BTreeMap<String, u32> = BTreeMap::new();
+    for number in 0..RECORDS {
+        let key = key_of(number);
+        let count = counts.entry(key).or_default();
+        *count += 1;
+        if count.is_multiple_of(TOLD) {
+            expected.insert(format!("{key} {count}"), 1);
+        }
+    }
+    let there = lines(into);
+    let wrong = expected.keys().find(|line| there.get(*line) != Some(&1));
+    assert_eq!(wrong, None, "not there once");
+    assert_eq!(there.len(), expected.len());
+}
+
+#[test]
+fn state_larger_than_memory_survives_failures() {
+    for (parallelism, every) in [("1", 70_001), ("2", 50_021)] {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (state, spill, into) = (place("state"), place("spill"), place("out"));
+        let settings = settings(&state, &spill, parallelism);
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        let poison = Poison::new(every, 3);
+        program(&environment, 300_000.0, poison.clone(), Path::new(&into));
+        environment.execute("larger than memory").unwrap();
+        assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
+        check(Path::new(&into));
+        let left = std::fs::read_dir(&spill).unwrap().count();
+        assert_eq!(left, 0, "spill files go with the job");
+    }
+}
+
+#[test]
+fn state_larger_than_memory_goes_on_at_another_parallelism() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (state, spill, into) = (place("state"), place("spill"), place("out"));
+    let mut stops = 0;
+    for parallelism in ["1", "3", "2"].into_iter().cycle() {
+        let settings = settings(&state, &spill, parallelism);
+        let (environment, token) = stage::shards(&settings);
+        let patience = Duration::from_millis(400 + 100 * stops);
+        let _deadline = stage::cancel_after(&token, patience);
+        let poison = Poison::new(u64::MAX, 0);
+        program(&environment, 100_000.0, poison, Path::new(&into));
+        if environment.execute("larger than memory").is_ok() {
+            break;
+        }
+        stops += 1;
+    }
+    assert!(stops > 0, "it was cancelled at least once");
+    check(Path::new(&into));
+}
+
+#[test]
+fn state_that_cannot_overflow_says_what_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let spill = directory.path().to_str().unwrap();
+    let (environment, token) = stage::shards(&[
+        ("state.backend.type", "lsm"),
+        ("taskmanager.memory.managed.size", "1mb"),
+        ("io.tmp.dirs", spill),
+        ("thalweg.shard.count", "1"),
+    ]);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let made = |number: u64| (number, Timestamp(number as i64));
+    environment
+        .source(Generator::timed(200_000, made))
+        .key_by(|number: &u64| *number)
+        .deduplicate()
+        .sink(FileSink::new(directory.path().join("out")));
+    let failed = environment
+        .execute("all in memory")
+        .unwrap_err()
+        .to_string();
+    for part in ["taskmanager.memory.managed.size", "state.backend.type"] {
+        assert!(failed.contains(part), "{failed}");
+    }
+}
