@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use thalweg_bench::comparison::{self, Comparison, Disagreement};
 use serde::Serialize;
+use thalweg_bench::comparison::{self, Comparison, Disagreement};
 use thalweg_bench::engine::{self, BigState, EngineError, Query, Settings, StateReport};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};

@@ -10,10 +10,11 @@ use std::process::Command;
 
 use thalweg::prelude::RuntimeMode;
 use thalweg_bench::comparison::{Comparison, by_hand};
-use thalweg_bench::engine::{self, Query, Settings, Work};
+use thalweg_bench::engine::{self, BigState, Query, Settings, Work};
 use thalweg_bench::limit;
 use thalweg_bench::text::{self, TextPlan};
 use thalweg_bench::workload::definitions::win_record;
+use thalweg_bench::workload::keys::Keys;
 
 const PARALLELISMS: [u32; 3] = [1, 2, 3];
 
@@ -230,4 +231,28 @@ fn a_setting_nobody_knows_is_refused() {
     assert!(!success);
     assert_eq!(stdout, "");
     assert!(stderr.contains("thalweg.shard.pin"), "{stderr}");
+}
+
+#[test]
+fn bigstate_gives_the_same_rows_where_memory_holds_a_part_of_it() {
+    for (zipf, parallelism) in [(0.0, 1), (0.9, 2)] {
+        let work = BigState {
+            records: 120_011,
+            keys: Keys::new(40_000, zipf),
+        };
+        let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let settings = Settings {
+            parallelism,
+            overrides: vec![
+                setting("thalweg.shard.pin", "false"),
+                setting("state.backend.type", "lsm"),
+                setting("taskmanager.memory.managed.size", "1mb"),
+            ],
+        };
+        let run = engine::big_state(&work, &settings).unwrap();
+        assert_eq!(run.report.rows_out, work.records);
+        let expected = format!("{:016x}", engine::expected(&work));
+        assert_eq!(run.report.checksum, expected, "{zipf} at {parallelism}");
+        assert!(run.miss_rate > 0.0 && run.disk_mb > 0.0, "{run:?}");
+    }
 }

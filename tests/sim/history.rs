@@ -21,6 +21,8 @@ use super::shelf::{Ledger, Shelf};
 
 /// Where checkpoints go.
 const CHECKPOINTS: &str = "/checkpoints";
+/// Where state goes that memory does not hold, below a directory for each attempt.
+const SPILL: &str = "/spill";
 /// Processes that may end by themselves, because of the disk, before it is mended.
 const FAILURES: u32 = 6;
 
@@ -46,6 +48,8 @@ pub struct History {
     pub power_cuts: u32,
     /// Processes that gave up because of the disk.
     pub failures: u32,
+    /// Processes that were killed while state was on disk that memory did not hold.
+    pub overflowed: u32,
     /// Rounds of all processes together.
     pub rounds: u64,
     /// A number that is the same for two runs only if they did the same.
@@ -210,8 +214,14 @@ impl Host {
             ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
             ("restart-strategy.fixed-delay.delay", ms(1)),
         ];
+        let on_disk = knobs.memory.map(|memory| {
+            [
+                ("state.backend.type", "lsm".to_owned()),
+                ("taskmanager.memory.managed.size", memory.to_owned()),
+            ]
+        });
         let mut configuration = Configuration::new();
-        for (key, value) in settings {
+        for (key, value) in settings.into_iter().chain(on_disk.into_iter().flatten()) {
             let set = configuration.set_str(key, &value);
             set.map_err(|error| format!("{key}={value}: {error}"))?;
         }
@@ -222,6 +232,9 @@ impl Host {
         let history = &mut self.history;
         history.processes += 1;
         history.rounds += executor.rounds();
+        let is_full = |name: &PathBuf| !self.disk.names_in(&Path::new(SPILL).join(name)).is_empty();
+        let full = self.disk.names_in(Path::new(SPILL));
+        history.overflowed = full.iter().filter(|name| is_full(name)).count() as u32;
         history.trace = history.trace.rotate_left(7) ^ executor.trace_hash();
     }
 

@@ -48,6 +48,8 @@ pub struct Knobs {
     pub poison: u32,
     /// The host.
     pub options: SimOptions,
+    /// Memory for state, where the job is the one whose state is larger than that.
+    pub memory: Option<&'static str>,
 }
 
 impl Knobs {
@@ -78,6 +80,7 @@ impl Knobs {
             poison_every: 1 + dice.below(records),
             poison: pick(dice, &[0, 0, 1, 3]),
             options: Self::host(dice),
+            memory: pick(dice, &[None, None, None, None, None, Some("2mb")]),
         }
     }
 

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     }
     let (mut seeds, mut failed) = (0_u64, 0_u64);
     let (mut processes, mut kills, mut cuts, mut failures, mut rounds) = (0, 0, 0, 0, 0);
-    let (mut doubled, mut virtual_ms) = (0, 0);
+    let (mut doubled, mut virtual_ms, mut overflowed) = (0, 0, 0);
     for seed in wanted.seeds {
         let trial = Trial {
             seed,
@@ -95,6 +95,7 @@ fn main() -> ExitCode {
                 failures += u64::from(history.failures);
                 rounds += history.rounds;
                 doubled += history.doubled;
+                overflowed += history.overflowed;
                 virtual_ms += history.virtual_ms;
             }
             Err(wrong) => {
@@ -105,7 +106,7 @@ fn main() -> ExitCode {
     }
     println!(
         "{seeds} seeds, {failed} failed; {processes} processes, {kills} killed, {cuts} with the power, {failures} \
-         ended by the disk; {rounds} rounds, {virtual_ms} ms of virtual time, {doubled} lines too many"
+         ended by the disk, {overflowed} killed with state on disk; {rounds} rounds, {virtual_ms} ms of virtual time, {doubled} lines too many"
     );
     ExitCode::from(u8::from(failed > 0))
 }

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::knobs::Knobs;
-use super::program::{GAP, LATER, OUTPUTS, REACH, TOLD, WINDOW, key_of, time_of};
+use super::program::{
+    COUNTED, GAP, LATER, MANY, OUTPUTS, REACH, TOLD, WINDOW, key_of, key_of_many, many_keys,
+    time_of,
+};
 
 /// Lines with how often each is written.
 pub(super) type Lines = BTreeMap<String, u32>;
 
 /// The lines of each output.
 pub(super) fn expected(knobs: &Knobs) -> BTreeMap<&'static str, Lines> {
+    if knobs.memory.is_some() {
+        return BTreeMap::from([(COUNTED, counted(knobs))]);
+    }
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for number in 0..knobs.records {
         let numbers = by_key.entry(key_of(number, knobs.keys)).or_default();
@@ -33,6 +39,17 @@ pub(super) fn expected(knobs: &Knobs) -> BTreeMap<&'static str, Lines> {
         }
     }
     OUTPUTS.into_iter().zip(outputs).collect()
+}
+
+fn counted(knobs: &Knobs) -> Lines {
+    let (mut counts, mut lines) = (BTreeMap::new(), Lines::new());
+    for number in 0..knobs.records * MANY {
+        let key = key_of_many(number, many_keys(knobs));
+        let of_key: &mut u64 = counts.entry(key).or_default();
+        *of_key += 1;
+        count(&mut lines, format!("counted {key} {of_key}"));
+    }
+    lines
 }
 
 fn tell(told: &mut Lines, key: u64, numbers: &[u64], knobs: &Knobs) {

@@ -33,6 +33,12 @@ pub(super) const REACH: i64 = 3;
 /// Numbers that differ by a multiple of this are of one stride, at every parallelism up to 4.
 const STRIDES: u64 = 12;
 
+/// How many times as many records there are where state is larger than memory.
+pub(super) const MANY: u64 = 16;
+/// Numbers kept of each key there.
+const WIDE: usize = 32;
+/// The output where state is larger than memory.
+pub(super) const COUNTED: &str = "counted";
 /// The output of the join.
 pub(super) const PAIRS: &str = "pairs";
 /// The outputs of the job.
@@ -168,6 +174,62 @@ fn numbers(
 
 /// Writes the job down. `shelf` makes the sink of an output.
 pub(super) fn program(
+    environment: &Environment,
+    knobs: &Knobs,
+    poison: &Poison,
+    shelf: impl Fn(&str) -> Shelf,
+) {
+    match knobs.memory {
+        None => every_kind_of_state(environment, knobs, poison, shelf),
+        Some(_) => larger_than_memory(environment, knobs, poison, shelf),
+    }
+}
+
+/// Counts more keys than memory holds.
+fn larger_than_memory(
+    environment: &Environment,
+    knobs: &Knobs,
+    poison: &Poison,
+    shelf: impl Fn(&str) -> Shelf,
+) {
+    let (poison, keys) = (poison.clone(), many_keys(knobs));
+    let records = knobs.records * MANY;
+    environment
+        .source(Generator::new(records, |number| number).rate(knobs.rate))
+        .uid("many")
+        .process(move |_open: &mut OpenContext| {
+            let poison = poison.clone();
+            move |number: u64, _context: &ProcessContext, out: &mut Collector<'_, u64>| {
+                poison.taste(number)?;
+                out.emit(number);
+                Ok(())
+            }
+        })
+        .key_by(move |number: &u64| key_of_many(*number, keys))
+        .fold([0_u64; WIDE], |counts, _number: u64| {
+            counts.iter_mut().for_each(|count| *count += 1);
+        })
+        .uid("counting")
+        .map(|(key, counts): (u64, [u64; WIDE])| {
+            let all_alike = counts.iter().all(|count| *count == counts[0]);
+            let count = if all_alike { counts[0] } else { 0 };
+            format!("counted {key} {count}")
+        })
+        .sink(shelf(COUNTED))
+        .uid(COUNTED);
+}
+
+/// How many keys there are where state is larger than memory.
+pub(super) fn many_keys(knobs: &Knobs) -> u64 {
+    knobs.records * MANY / 2
+}
+
+/// The key of a number among so many.
+pub(super) fn key_of_many(number: u64, keys: u64) -> u64 {
+    mix(number) % keys
+}
+
+fn every_kind_of_state(
     environment: &Environment,
     knobs: &Knobs,
     poison: &Poison,

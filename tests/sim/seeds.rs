@@ -48,6 +48,8 @@ fn what_is_visible_in_the_end_is_what_an_undisturbed_job_writes() {
         "the knobs kill too seldom: {kills}"
     );
     assert!(cuts > 0, "power was never lost");
+    let overflowed = sum(|history| u64::from(history.overflowed));
+    assert!(overflowed > 0, "no state was larger than its memory");
 }
 
 #[test]

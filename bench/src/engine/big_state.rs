@@ -70,7 +70,13 @@ pub fn big_state(work: &BigState, settings: &Settings) -> Result<StateReport, En
     let reads = result.metric("numStateReads").unwrap_or(0.0);
     let disk = result.metric("stateDiskBytes").unwrap_or(0.0);
     Ok(StateReport {
-        report: Report::new("thalweg", "bigstate", settings.parallelism, totals, measured),
+        report: Report::new(
+            "thalweg",
+            "bigstate",
+            settings.parallelism,
+            totals,
+            measured,
+        ),
         keys: work.keys.count(),
         miss_rate: reads / work.records.max(1) as f64,
         device_reads_per_s: reads / measured.seconds,

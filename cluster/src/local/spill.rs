@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 
 use thalweg_core::config::{Configuration, StateBackendKind, options};
+use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::simulated::SimDisk;
 use thalweg_dataflow::executor::JobError;
 use thalweg_memory::SpillSpace;
 use thalweg_memory::spill::Quota;
@@ -25,10 +27,22 @@ pub(crate) fn claim(configuration: &Configuration) -> Result<Option<SpillSpace>,
         .map_err(|error| JobError::rejected(error.kind(), error.to_string()))
 }
 
-/// The same on the simulated disk.
-pub(crate) fn simulated(configuration: &Configuration) -> Option<SpillSpace> {
-    let on_disk = configuration.get(&options::STATE_BACKEND) == StateBackendKind::Lsm;
-    on_disk.then(|| SpillSpace::lent(vec![PathBuf::from(SIMULATED)], quota_of(configuration)))
+/// The same on a simulated disk, in a directory named after a drawn number.
+pub(crate) fn simulated(
+    configuration: &Configuration,
+    disk: &SimDisk,
+    drawn: u64,
+) -> Result<Option<SpillSpace>, JobError> {
+    if configuration.get(&options::STATE_BACKEND) == StateBackendKind::Hashmap {
+        return Ok(None);
+    }
+    let place = PathBuf::from(format!("{SIMULATED}/{drawn:016x}"));
+    let made = disk.make_directories(&place);
+    made.map_err(|error| {
+        let message = format!("cannot make directory {}: {error}", place.display());
+        JobError::rejected(ErrorKind::of_io(&error), message)
+    })?;
+    Ok(Some(SpillSpace::lent(vec![place], quota_of(configuration))))
 }
 
 fn quota_of(configuration: &Configuration) -> Quota {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use thalweg_core::ShardId;
 use thalweg_core::seam::reactor::DriverChoice;
-use thalweg_core::seam::simulated::{DiskFaults, SimOptions, SimOutcome, Simulation};
+use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
 use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::start::{ShardConfig, start};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
@@ -47,8 +47,13 @@ fn simulate(seed: u64, disk: DiskFaults, quota: Quota, depth: usize, turn: Turn)
         disk,
         ..SimOptions::default()
     };
-    let mut simulation = Simulation::new(seed, options);
     let places = vec![PathBuf::from("/a"), PathBuf::from("/b")];
+    let host = SimDisk::with_faults(seed, DiskFaults::NONE);
+    for place in &places {
+        host.make_directories(place).unwrap();
+    }
+    host.set_faults(disk);
+    let mut simulation = Simulation::on(host, seed, options);
     let space = SpillSpace::lent(places, quota);
     let left = simulation.add_shard(|shard| {
         add(shard, space, depth, turn);

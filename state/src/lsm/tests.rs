@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use thalweg_core::seam::simulated::{DiskFaults, SimOptions, SimOutcome, Simulation};
+use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
 use thalweg_core::shard::executor::TaskExit;
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism};
@@ -333,9 +333,13 @@ fn simulation(seed: u64, disk: DiskFaults) -> (Simulation, IoManager) {
         disk,
         ..SimOptions::default()
     };
-    let space = SpillSpace::lent(vec![PathBuf::from("/spill")], Quota::unlimited());
+    let place = PathBuf::from("/spill");
+    let host = SimDisk::with_faults(seed, DiskFaults::NONE);
+    host.make_directories(&place).unwrap();
+    host.set_faults(disk);
+    let space = SpillSpace::lent(vec![place], Quota::unlimited());
     let manager = IoManager::new(space, thalweg_core::ShardId(0));
-    (Simulation::new(seed, options), manager)
+    (Simulation::on(host, seed, options), manager)
 }
 
 /// Runs a program to its end; answers what it left, or why it failed.

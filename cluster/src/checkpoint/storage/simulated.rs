@@ -4,7 +4,7 @@
 //! happen at once, on the thread of the simulation. Invariant: of [`Disk`].
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thalweg_core::seam::reactor::{FileKind, OpenOptions};
 pub use thalweg_core::seam::simulated::{Fault, SimDisk as SimulatedDisk, SimFile, Survival};
@@ -115,6 +115,10 @@ impl RunFiles for SimulatedRuns {
         let file = self.disk.open(&path, OpenOptions::READ)?;
         let disk = self.disk.clone();
         Ok(Box::new(SimulatedRun { disk, file }))
+    }
+
+    fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
+        Some(self.directory.path().join(&handle.file))
     }
 }
 

@@ -17,6 +17,7 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_dataflow::checkpoint::{Defect, RunFiles};
 use thalweg_dataflow::executor::{Executor, JobControl, JobError, JobResult};
 use thalweg_dataflow::graph::Job;
+use thalweg_memory::SpillSpace;
 
 use super::{Ground, Surroundings};
 use crate::checkpoint::storage::simulated::SimulatedRuns;
@@ -27,6 +28,7 @@ use crate::local::deploy::ShardPlan;
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
 use crate::local::planted::Unsynced;
+use crate::local::spill;
 
 /// Rounds a simulated job may take; more means that it does not come to its end.
 const MAX_ROUNDS: u64 = 200_000_000;
@@ -238,7 +240,10 @@ impl Ground for Simulated {
         outcome: &mut Outcome,
     ) -> Result<(), JobError> {
         outcome.note_driver(DriverKind::Simulated);
-        add_shards(&mut self.simulation.borrow_mut(), deployment, outcome);
+        let mut simulation = self.simulation.borrow_mut();
+        let drawn = simulation.draw();
+        let spill = spill::simulated(&deployment.configuration, simulation.disk(), drawn)?;
+        add_shards(&mut simulation, deployment, outcome, spill.as_ref());
         Ok(())
     }
 
@@ -277,12 +282,16 @@ impl Ground for Simulated {
     }
 }
 
-fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outcome: &Outcome) {
+fn add_shards(
+    simulation: &mut Simulation,
+    deployment: &mut Deployment<'_>,
+    outcome: &Outcome,
+    spill: Option<&SpillSpace>,
+) {
     let count = deployment.shards.len();
     let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
     let meshes = Mesh::build(count, LANE_CAPACITY);
     let plans = std::mem::take(&mut deployment.shards);
-    let spill = crate::local::spill::simulated(&deployment.configuration);
     for ((subtasks, mut mesh), doorbell) in plans.into_iter().zip(meshes).zip(&doorbells) {
         mesh.set_doorbells(doorbells.clone());
         let plan = ShardPlan {
@@ -293,7 +302,7 @@ fn add_shards(simulation: &mut Simulation, deployment: &mut Deployment<'_>, outc
             job: deployment.graph.name.clone(),
             reports: outcome.reports(),
             runtime: None,
-            spill: spill.clone(),
+            spill: spill.cloned(),
         };
         simulation.add_shard_with(Arc::clone(doorbell), |shard| plan.build(shard));
     }
