@@ -19,6 +19,10 @@ use super::stamp::{Generation, Stamp};
 use crate::error::StateError;
 use crate::snapshot::{Row, RowSink};
 
+/// The part of its places that a table uses whose entries leave: they leave by stretches of buckets, so ahead of
+/// the next stretch it is fuller than on average, and what is not there is sought far where buckets are full.
+const UNEVEN: (usize, usize) = (3, 4);
+
 /// How full a table is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filling {
@@ -40,7 +44,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let arrays = self.buckets.bytes() + leaving.map_or(0, |leaving| leaving.buckets.bytes());
         Filling {
             entries: self.len,
-            limit: limit_of(self.buckets.len()),
+            limit: limit_of(self.buckets.len()) / UNEVEN.1 * UNEVEN.0,
             heap_bytes: self.account.bytes().saturating_sub(arrays),
             growth_bytes: Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
         }
