@@ -143,6 +143,28 @@ pub(crate) enum Run {
         #[command(flatten)]
         how: Latency,
     },
+    /// Running sum by key, with checkpoints.
+    Ckpt {
+        #[command(flatten)]
+        amount: Amount,
+        /// Distinct keys.
+        #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
+        keys: u64,
+        /// Between two checkpoints, such as 1s.
+        #[arg(long, default_value = "1s")]
+        checkpoint_interval: String,
+        /// Directory for checkpoints.
+        #[arg(long)]
+        checkpoint_dir: String,
+        /// Where state is kept.
+        #[arg(long, default_value = "hashmap")]
+        state: String,
+        /// Runs once more without checkpoints, and reports the ratio.
+        #[arg(long)]
+        compare: bool,
+        #[command(flatten)]
+        how: Single,
+    },
     /// A value of 64 bytes per key, of more keys than memory holds.
     Bigstate {
         #[command(flatten)]

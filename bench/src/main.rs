@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde::Serialize;
 use thalweg_bench::comparison::{self, Comparison, Disagreement};
-use thalweg_bench::engine::{self, BigState, EngineError, Query, Settings, StateReport};
+use thalweg_bench::engine::{
+    self, BigState, Ckpt, CkptReport, EngineError, Query, Settings, StateReport,
+};
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::report::{self, Report};
 use thalweg_bench::spread::{LatencyComparison, LatencyWork};
@@ -148,6 +150,25 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             how.settings.gather(&local);
             return latency(LatencyWork::Window(wm.into()), how);
         }
+        Run::Ckpt {
+            amount,
+            keys,
+            checkpoint_interval,
+            checkpoint_dir,
+            state,
+            compare,
+            how,
+        } => {
+            let work = Ckpt {
+                records: amount.records,
+                keys,
+            };
+            let checkpoints = [
+                ("execution.checkpointing.interval", checkpoint_interval),
+                ("execution.checkpointing.dir", checkpoint_dir),
+            ];
+            return ckpt(work, &state, checkpoints, compare, how);
+        }
         Run::Bigstate {
             amount,
             keys,
@@ -242,6 +263,56 @@ fn big_state(work: &BigState, memory: &str, compare: bool, how: Single) -> Resul
         in_memory,
         ratio,
     })?)
+}
+
+/// Runs the workload with checkpoints, on request beside the same without.
+fn ckpt(
+    work: Ckpt,
+    state: &str,
+    checkpoints: [(&str, String); 2],
+    compare: bool,
+    how: Single,
+) -> Result<(), Failure> {
+    let Single {
+        parallelism,
+        mut settings,
+    } = how;
+    let Output::Json = settings.output;
+    settings.unless_set("state.backend.type", state);
+    let without = Settings {
+        parallelism,
+        overrides: settings.overrides.clone(),
+    };
+    for (key, value) in checkpoints {
+        settings.unless_set(key, &value);
+    }
+    let with = Settings {
+        parallelism,
+        overrides: settings.overrides,
+    };
+    let run = engine::ckpt(work, &with)?;
+    if !compare {
+        return Ok(report::print(&run)?);
+    }
+    let without = engine::ckpt(work, &without)?;
+    let ratio = run.report.records_per_s / without.report.records_per_s;
+    if run.report.checksum != without.report.checksum {
+        return Err(Disagreement::new(run.report, without.report).into());
+    }
+    Ok(report::print(&CkptComparison {
+        run,
+        without,
+        ratio,
+    })?)
+}
+
+/// A run with checkpoints beside the same without.
+#[derive(Serialize)]
+struct CkptComparison {
+    run: CkptReport,
+    without: CkptReport,
+    /// Records per second of the first over those of the second.
+    ratio: f64,
 }
 
 /// A run beside the same with all state in memory.

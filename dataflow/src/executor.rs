@@ -10,6 +10,7 @@ use std::time::Duration;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::metrics::MetricSnapshot;
 
+use crate::checkpoint::CheckpointStatistics;
 use crate::graph::Job;
 pub use crate::job_client::JobClient;
 pub use crate::job_control::{JobControl, JobRequest, JobStatus, JobWish, RequestRefused};
@@ -100,6 +101,8 @@ pub struct JobSummary {
     pub vertices: Vec<VertexSummary>,
     /// The last values of all metrics of its tasks.
     pub metrics: Vec<MetricSnapshot>,
+    /// What became of its checkpoints.
+    pub checkpoints: CheckpointStatistics,
     /// The I/O driver the shards ran on.
     pub io_driver: String,
     /// How many shards.
@@ -133,6 +136,9 @@ impl fmt::Display for JobSummary {
         )?;
         for (name, value) in &self.accumulators {
             write!(f, "\n  accumulator {name} = {value}")?;
+        }
+        if self.checkpoints != CheckpointStatistics::default() {
+            write!(f, "\n  {}", self.checkpoints)?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod big_state;
 mod checksum;
+mod ckpt;
 mod generated;
 mod latency;
 mod lone;
@@ -24,6 +25,7 @@ use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
 
 pub use big_state::{BigState, StateReport, big_state, expected};
+pub use ckpt::{Ckpt, CkptReport, ckpt};
 pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;

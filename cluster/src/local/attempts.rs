@@ -78,6 +78,29 @@ impl<'j, G: Ground> Attempts<'j, G> {
 
     /// Runs attempts until one ends the job, or the restart strategy gives up.
     pub(crate) fn run(mut self) -> Result<JobResult, JobError> {
+        let result = self.run_all();
+        self.with_statistics(result)
+    }
+
+    /// Tells what became of the checkpoints too.
+    fn with_statistics(
+        &self,
+        mut result: Result<JobResult, JobError>,
+    ) -> Result<JobResult, JobError> {
+        let summary = match &mut result {
+            Ok(result) => Some(&mut result.summary),
+            Err(JobError::Failed { summary, .. } | JobError::Cancelled { summary }) => {
+                Some(&mut **summary)
+            }
+            Err(_) => None,
+        };
+        if let (Some(summary), Some(coordination)) = (summary, &self.coordination) {
+            summary.checkpoints = coordination.statistics().clone();
+        }
+        result
+    }
+
+    fn run_all(&mut self) -> Result<JobResult, JobError> {
         loop {
             let error = match self.run_one() {
                 Ok(Verdict::Over(result)) => return result,

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, JobId, OperatorId, SubtaskId};
-use thalweg_dataflow::checkpoint::{CheckpointAnswer, Defect, Drain, TaskCommand};
+use thalweg_dataflow::checkpoint::{
+    CheckpointAnswer, CheckpointStatistics, CompletedCheckpoint, Defect, Drain, TaskCommand,
+};
 use thalweg_dataflow::executor::{JobError, JobRequest};
 use thalweg_dataflow::graph::Job;
 use thalweg_dataflow::sink::{Committable, Committer};
@@ -53,6 +55,7 @@ pub(crate) struct Coordination<'j> {
     requests: Requests,
     /// The savepoint the job ends by.
     ended_by: Option<Location>,
+    statistics: CheckpointStatistics,
 }
 
 impl<'j> Coordination<'j> {
@@ -78,6 +81,7 @@ impl<'j> Coordination<'j> {
             known_finished: 0,
             failure: None,
             concluded: None,
+            statistics: CheckpointStatistics::default(),
             requests: Requests::default(),
             ended_by: None,
         }
@@ -231,6 +235,11 @@ impl<'j> Coordination<'j> {
         self.step(Input::Ended(end));
     }
 
+    /// What became of the checkpoints so far.
+    pub(crate) fn statistics(&self) -> &CheckpointStatistics {
+        &self.statistics
+    }
+
     /// Tells the coordinator and carries out what it answers; what follows from that comes before the rest.
     pub(super) fn step(&mut self, input: Input) {
         let now = self.now();
@@ -268,6 +277,11 @@ impl<'j> Coordination<'j> {
                     bytes = completed.bytes_written,
                     "completed"
                 );
+                self.statistics.note_completed(CompletedCheckpoint {
+                    checkpoint,
+                    duration: Duration::from_millis(completed.duration_ms),
+                    bytes_written: completed.bytes_written,
+                });
                 if self.has_defect(Defect::SharedRunsDeleted) {
                     self.delete_shared_runs(checkpoint);
                 }
@@ -280,6 +294,7 @@ impl<'j> Coordination<'j> {
             }
             Output::Aborted { checkpoint, reason } => {
                 tracing::warn!(%checkpoint, %reason, "given up");
+                self.statistics.note_given_up();
                 for door in self.doors.values() {
                     door.tell(TaskCommand::Abort(checkpoint));
                 }

@@ -10,7 +10,7 @@
 //! 3. The end of the chain sends the barrier on, or asks the sink's writer to prepare.
 //! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`); runs of state
 //!    larger than memory that no checkpoint has yet are copied as they are (`carry`).
-//! 5. When all of it is durable the task answers once, with receipts (`answers`).
+//! 5. When all of it is durable the task answers, with receipts, after it has answered all before (`answers`).
 //!
 //! Invariants: the record path knows nothing of this; an answer is given only for what is durable; a failed
 //! write declines the checkpoint and not the job. Lives on one shard's thread, but for commands and answers.
@@ -24,6 +24,7 @@ mod defect;
 mod operator_cut;
 mod restored;
 mod setup;
+mod statistics;
 mod upload;
 
 pub(crate) use align::{Alignment, Passage};
@@ -33,3 +34,4 @@ pub use defect::Defect;
 pub(crate) use operator_cut::{Cutting, OperatorCut, Remembers};
 pub use restored::{RestoredOperator, RestoredState, RunFiles};
 pub use setup::{CheckpointAnswer, CheckpointSetup, SPLITS};
+pub use statistics::{CheckpointStatistics, CompletedCheckpoint};

@@ -15,6 +15,7 @@ use super::cut::{RowWriter, place_of};
 use super::grow::larger;
 use super::hot::KeyedTable;
 use super::namespace::Namespace;
+use super::near::WINDOW;
 use super::stamp::{Generation, Stamp};
 use crate::error::StateError;
 use crate::snapshot::{Row, RowSink};
@@ -22,6 +23,8 @@ use crate::snapshot::{Row, RowSink};
 /// The part of its places that a table uses whose entries leave: they leave by stretches of buckets, so ahead of
 /// the next stretch it is fuller than on average, and what is not there is sought far where buckets are full.
 const UNEVEN: (usize, usize) = (3, 4);
+/// Places up to which a table uses all of them: what has to stay for the records ahead is much of so few.
+const FEW: usize = 16 * WINDOW;
 
 /// How full a table is.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +43,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// How full it is.
     pub(crate) fn filling(&self) -> Filling {
         let wanted = larger(self.buckets.len());
+        let limit = match limit_of(self.buckets.len()) {
+            few if few <= FEW => few,
+            many => many / UNEVEN.1 * UNEVEN.0,
+        };
         let leaving = self.leaving.as_ref();
         let arrays = self.buckets.bytes() + leaving.map_or(0, |leaving| leaving.buckets.bytes());
         Filling {
             entries: self.len,
-            limit: limit_of(self.buckets.len()) / UNEVEN.1 * UNEVEN.0,
+            limit,
             heap_bytes: self.account.bytes().saturating_sub(arrays),
             growth_bytes: Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
         }

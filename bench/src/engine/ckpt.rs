@@ -1,0 +1,99 @@
+//! `ckpt`: a running sum by key while checkpoints are taken.
+//!
+//! What checkpoints cost is what the same work takes without them, in the same run of the program.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use thalweg::connectors::Generator;
+use thalweg::prelude::*;
+
+use super::checksum::{Gathered, Total};
+use super::{EngineError, Measuring, Settings};
+use crate::report::Report;
+use crate::workload::Totals;
+use crate::workload::definitions::{pick, sm, step};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Ckpt {
+    /// Records to generate.
+    pub records: u64,
+    /// Distinct keys.
+    pub keys: u64,
+}
+
+/// What a run did, and its checkpoints.
+#[derive(Clone, Debug, Serialize)]
+pub struct CkptReport {
+    /// What every workload tells.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Distinct keys.
+    pub keys: u64,
+    /// Checkpoints that were completed.
+    pub checkpoints: u64,
+    /// Those that were given up.
+    pub given_up: u64,
+    /// MiB written for all of them.
+    pub written_mb: f64,
+    /// MiB written for one: half of the newest thousand took no more.
+    pub median_mb: f64,
+    /// How long one took, ms: half of the newest thousand took no longer.
+    pub median_ms: f64,
+    /// The longest of them, ms.
+    pub max_ms: f64,
+}
+
+/// Does it.
+///
+/// # Errors
+/// A setting that is not accepted, or a job that failed.
+pub fn ckpt(work: Ckpt, settings: &Settings) -> Result<CkptReport, EngineError> {
+    const MIB: f64 = (1 << 20) as f64;
+    let environment = settings.environment()?;
+    let total = program(&environment, work);
+    let measuring = Measuring::begin();
+    let result = environment.execute("ckpt")?;
+    let measured = measuring.end(&result);
+    let (rows_out, checksum) = total.get();
+    let totals = Totals {
+        records: work.records,
+        rows_out,
+        checksum,
+    };
+    let checkpoints = &result.summary.checkpoints;
+    let ms = |duration: Option<Duration>| duration.unwrap_or_default().as_secs_f64() * 1e3;
+    Ok(CkptReport {
+        report: Report::new("thalweg", "ckpt", settings.parallelism, totals, measured),
+        keys: work.keys,
+        checkpoints: checkpoints.completed,
+        given_up: checkpoints.given_up,
+        written_mb: checkpoints.bytes_written as f64 / MIB,
+        median_mb: checkpoints.median_bytes().unwrap_or(0) as f64 / MIB,
+        median_ms: ms(checkpoints.median_duration()),
+        max_ms: ms(checkpoints.longest()),
+    })
+}
+
+fn program(environment: &Environment, Ckpt { records, keys }: Ckpt) -> Total {
+    let total = Total::default();
+    environment
+        .source(Generator::new(records, move |number| {
+            let value = sm(number);
+            (pick(value, keys), value)
+        }))
+        .uid("numbers")
+        .key_by(|record: &(u64, u64)| record.0)
+        .fold((0_u64, 0_u64), |(old, sum), (_key, value)| {
+            *old = *sum;
+            *sum = sum.wrapping_add(value);
+        })
+        .uid("sums")
+        .sink(Gathered::new(
+            |row: &(u64, (u64, u64))| Ok(*row),
+            |(key, (old, new))| step(key, old, new),
+            &total,
+        ));
+    total
+}
