@@ -1,6 +1,6 @@
 //! The simulator's seeds: no line lost, none doubled, and every planted bug found.
 //!
-//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 250.
+//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 120.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -18,8 +18,8 @@ fn seeds() -> u64 {
     let full = std::env::var("THALWEG_FULL").is_ok_and(|full| full == "1");
     match said.and_then(|said| said.parse().ok()) {
         Some(seeds) => seeds,
-        None if full => 250,
-        None => 100,
+        None if full => 120,
+        None => 60,
     }
 }
 
