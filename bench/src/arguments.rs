@@ -144,46 +144,9 @@ pub(crate) enum Run {
         how: Latency,
     },
     /// Running sum by key, with checkpoints.
-    Ckpt {
-        #[command(flatten)]
-        amount: Amount,
-        /// Distinct keys.
-        #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
-        keys: u64,
-        /// Between two checkpoints, such as 1s.
-        #[arg(long, default_value = "1s")]
-        checkpoint_interval: String,
-        /// Directory for checkpoints.
-        #[arg(long)]
-        checkpoint_dir: String,
-        /// Where state is kept.
-        #[arg(long, default_value = "hashmap")]
-        state: String,
-        /// Runs once more without checkpoints, and reports the ratio.
-        #[arg(long)]
-        compare: bool,
-        #[command(flatten)]
-        how: Single,
-    },
+    Ckpt(Checkpointed),
     /// A value of 64 bytes per key, of more keys than memory holds.
-    Bigstate {
-        #[command(flatten)]
-        amount: Amount,
-        /// Distinct keys.
-        #[arg(long, default_value_t = 4_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
-        keys: u64,
-        /// The exponent of Zipf's law by which keys are drawn; 0 draws all alike.
-        #[arg(long, default_value_t = 0.0, value_parser = exponent)]
-        zipf: f64,
-        /// Memory for state of each slot, such as 64mb.
-        #[arg(long, default_value = "64mb")]
-        memory: String,
-        /// Runs once more with all state in memory, and reports the ratio.
-        #[arg(long)]
-        compare: bool,
-        #[command(flatten)]
-        how: Single,
-    },
+    Bigstate(Large),
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -207,6 +170,51 @@ pub(crate) struct Nexmark {
     pub(crate) events_per_ms: u64,
     #[command(flatten)]
     pub(crate) how: How,
+}
+
+/// What `ckpt` takes.
+#[derive(Args)]
+pub(crate) struct Checkpointed {
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    /// Distinct keys.
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
+    pub(crate) keys: u64,
+    /// Between two checkpoints, such as 1s.
+    #[arg(long, default_value = "1s")]
+    pub(crate) checkpoint_interval: String,
+    /// Directory for checkpoints.
+    #[arg(long)]
+    pub(crate) checkpoint_dir: String,
+    /// Where state is kept: hashmap or lsm.
+    #[arg(long, default_value = "hashmap")]
+    pub(crate) state: String,
+    /// Runs once more without checkpoints, and reports the ratio.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    #[command(flatten)]
+    pub(crate) how: Single,
+}
+
+/// What `bigstate` takes.
+#[derive(Args)]
+pub(crate) struct Large {
+    #[command(flatten)]
+    pub(crate) amount: Amount,
+    /// Distinct keys.
+    #[arg(long, default_value_t = 4_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
+    pub(crate) keys: u64,
+    /// The exponent of Zipf's law by which keys are drawn; 0 draws all alike.
+    #[arg(long, default_value_t = 0.0, value_parser = exponent)]
+    pub(crate) zipf: f64,
+    /// Memory for state of all slots, such as 64mb.
+    #[arg(long, default_value = "64mb")]
+    pub(crate) memory: String,
+    /// Runs once more with all state in memory, and reports the ratio.
+    #[arg(long)]
+    pub(crate) compare: bool,
+    #[command(flatten)]
+    pub(crate) how: Single,
 }
 
 /// What a latency workload takes.

@@ -23,7 +23,8 @@ use thalweg_bench::workload::pace::Pace;
 use thiserror::Error;
 
 use crate::arguments::{
-    Arguments, Command, How, Latency, Local, Nexmark, Output, Run, Single, Workload,
+    Arguments, Checkpointed, Command, How, Large, Latency, Local, Nexmark, Output, Run, Single,
+    Workload,
 };
 
 #[derive(Debug, Error)]
@@ -150,39 +151,8 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             how.settings.gather(&local);
             return latency(LatencyWork::Window(wm.into()), how);
         }
-        Run::Ckpt {
-            amount,
-            keys,
-            checkpoint_interval,
-            checkpoint_dir,
-            state,
-            compare,
-            how,
-        } => {
-            let work = Ckpt {
-                records: amount.records,
-                keys,
-            };
-            let checkpoints = [
-                ("execution.checkpointing.interval", checkpoint_interval),
-                ("execution.checkpointing.dir", checkpoint_dir),
-            ];
-            return ckpt(work, &state, checkpoints, compare, how);
-        }
-        Run::Bigstate {
-            amount,
-            keys,
-            zipf,
-            memory,
-            compare,
-            how,
-        } => {
-            let work = BigState {
-                records: amount.records,
-                keys: Keys::new(keys, zipf),
-            };
-            return big_state(&work, &memory, compare, how);
-        }
+        Run::Ckpt(what) => return ckpt(what),
+        Run::Bigstate(what) => return big_state(what),
         Run::Lone {
             records,
             gap,
@@ -232,28 +202,32 @@ fn latency(work: LatencyWork, how: Latency) -> Result<(), Failure> {
 }
 
 /// Runs the workload of large state, on request beside the same with all of it in memory.
-fn big_state(work: &BigState, memory: &str, compare: bool, how: Single) -> Result<(), Failure> {
+fn big_state(what: Large) -> Result<(), Failure> {
+    let work = BigState {
+        records: what.amount.records,
+        keys: Keys::new(what.keys, what.zipf),
+    };
     let Single {
         parallelism,
         mut settings,
-    } = how;
+    } = what.how;
     let Output::Json = settings.output;
     let mut in_memory = settings.overrides.clone();
-    settings.unless_set("taskmanager.memory.managed.size", memory);
+    settings.unless_set("taskmanager.memory.managed.size", &what.memory);
     settings.unless_set("state.backend.type", "lsm");
     let settings_of = |overrides| Settings {
         parallelism,
         overrides,
     };
-    let run = engine::big_state(work, &settings_of(settings.overrides))?;
-    if !compare {
+    let run = engine::big_state(&work, &settings_of(settings.overrides))?;
+    if !what.compare {
         return Ok(report::print(&run)?);
     }
     let all = work.keys.count() * BYTES_IN_MEMORY + SPARE_BYTES;
     let setting = |key: &str, value: String| (key.to_owned(), value);
     in_memory.push(setting("taskmanager.memory.managed.size", all.to_string()));
     in_memory.push(setting("state.backend.type", "hashmap".to_owned()));
-    let in_memory = engine::big_state(work, &settings_of(in_memory))?;
+    let in_memory = engine::big_state(&work, &settings_of(in_memory))?;
     let ratio = run.report.records_per_s / in_memory.report.records_per_s;
     if run.report.checksum != in_memory.report.checksum {
         return Err(Disagreement::new(run.report, in_memory.report).into());
@@ -266,32 +240,32 @@ fn big_state(work: &BigState, memory: &str, compare: bool, how: Single) -> Resul
 }
 
 /// Runs the workload with checkpoints, on request beside the same without.
-fn ckpt(
-    work: Ckpt,
-    state: &str,
-    checkpoints: [(&str, String); 2],
-    compare: bool,
-    how: Single,
-) -> Result<(), Failure> {
+fn ckpt(what: Checkpointed) -> Result<(), Failure> {
+    let work = Ckpt {
+        records: what.amount.records,
+        keys: what.keys,
+    };
     let Single {
         parallelism,
         mut settings,
-    } = how;
+    } = what.how;
     let Output::Json = settings.output;
-    settings.unless_set("state.backend.type", state);
+    settings.unless_set("state.backend.type", &what.state);
     let without = Settings {
         parallelism,
         overrides: settings.overrides.clone(),
     };
-    for (key, value) in checkpoints {
-        settings.unless_set(key, &value);
-    }
+    settings.unless_set(
+        "execution.checkpointing.interval",
+        &what.checkpoint_interval,
+    );
+    settings.unless_set("execution.checkpointing.dir", &what.checkpoint_dir);
     let with = Settings {
         parallelism,
         overrides: settings.overrides,
     };
     let run = engine::ckpt(work, &with)?;
-    if !compare {
+    if !what.compare {
         return Ok(report::print(&run)?);
     }
     let without = engine::ckpt(work, &without)?;
