@@ -1,6 +1,6 @@
 //! The simulator: a job with every kind of state on a simulated host that goes down again and again.
 //!
-//! A seed draws the [`knobs`]; [`program`] is the job, [`model`] what it must write, [`shelf`] the sink it writes
+//! A seed draws the [`knobs`]; `program` is the job, `model` what it must write, `shelf` the sink it writes
 //! to; [`history`] lets processes begin, be killed and begin again on one disk, and judges what is visible in the
 //! end: exactly what a job that was never disturbed writes. [`plants`] are bugs made on purpose, each of which
 //! the judge must find. One thread, virtual time: the same seed is the same run.

@@ -1,7 +1,7 @@
 //! Bugs planted on purpose, each of a kind that has lost somebody's data: the oracle must find every one.
 //!
 //! Those of the engine are [`Defect`]s of its checkpoints; the others are mistakes a sink can make, and are made
-//! by the [`shelf`](super::shelf). Plain data.
+//! by the `shelf`. Plain data.
 
 use thalweg_dataflow::checkpoint::Defect;
 
