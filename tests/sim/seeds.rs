@@ -2,11 +2,6 @@
 //!
 //! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 120.
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking and may say what it saw"
-)]
 
 use thalweg_tests::sim::{History, Plant, Trial, replay, run};
 
@@ -39,10 +34,6 @@ fn what_is_visible_in_the_end_is_what_an_undisturbed_job_writes() {
     let sum = |of: fn(&History) -> u64| histories.iter().map(of).sum::<u64>();
     let kills = sum(|history| u64::from(history.kills));
     let cuts = sum(|history| u64::from(history.power_cuts));
-    println!(
-        "{} seeds, {kills} kills, {cuts} with the power",
-        histories.len()
-    );
     assert!(
         kills > histories.len() as u64,
         "the knobs kill too seldom: {kills}"
@@ -92,7 +83,6 @@ fn every_planted_bug_is_found() {
             run(trial).is_err()
         };
         let found = (0..FOUND_WITHIN).find(fails);
-        println!("{plant}: {found:?}");
         assert!(
             found.is_some(),
             "{plant} was not found within {FOUND_WITHIN} seeds"

@@ -9,9 +9,8 @@ use thalweg::connectors::Generator;
 use thalweg::prelude::*;
 
 use super::checksum::{Gathered, Total};
-use super::{EngineError, Measuring, Settings};
+use super::{EngineError, Settings, measure};
 use crate::report::Report;
-use crate::workload::Totals;
 use crate::workload::definitions::{h2, mix, step};
 use crate::workload::keys::Keys;
 
@@ -58,28 +57,15 @@ pub struct StateReport {
 pub fn big_state(work: &BigState, settings: &Settings) -> Result<StateReport, EngineError> {
     let environment = settings.environment()?;
     let total = program(&environment, work);
-    let measuring = Measuring::begin();
-    let result = environment.execute("bigstate")?;
-    let measured = measuring.end(&result);
-    let (rows_out, checksum) = total.get();
-    let totals = Totals {
-        records: work.records,
-        rows_out,
-        checksum,
-    };
+    let (result, report) = measure(&environment, "bigstate", work.records, &total, settings)?;
     let reads = result.metric("numStateReads").unwrap_or(0.0);
     let disk = result.metric("stateDiskBytes").unwrap_or(0.0);
+    let seconds = report.seconds;
     Ok(StateReport {
-        report: Report::new(
-            "thalweg",
-            "bigstate",
-            settings.parallelism,
-            totals,
-            measured,
-        ),
+        report,
         keys: work.keys.count(),
         miss_rate: reads / work.records.max(1) as f64,
-        device_reads_per_s: reads / measured.seconds,
+        device_reads_per_s: reads / seconds,
         disk_mb: disk / f64::from(1 << 20),
     })
 }

@@ -9,9 +9,8 @@ use thalweg::connectors::Generator;
 use thalweg::prelude::*;
 
 use super::checksum::{Gathered, Total};
-use super::{EngineError, Measuring, Settings};
+use super::{EngineError, Settings, measure};
 use crate::report::Report;
-use crate::workload::Totals;
 use crate::workload::definitions::{pick, sm, step};
 
 /// What is to be done.
@@ -53,19 +52,11 @@ pub fn ckpt(work: Ckpt, settings: &Settings) -> Result<CkptReport, EngineError> 
     const MIB: f64 = (1 << 20) as f64;
     let environment = settings.environment()?;
     let total = program(&environment, work);
-    let measuring = Measuring::begin();
-    let result = environment.execute("ckpt")?;
-    let measured = measuring.end(&result);
-    let (rows_out, checksum) = total.get();
-    let totals = Totals {
-        records: work.records,
-        rows_out,
-        checksum,
-    };
+    let (result, report) = measure(&environment, "ckpt", work.records, &total, settings)?;
     let checkpoints = &result.summary.checkpoints;
     let ms = |duration: Option<Duration>| duration.unwrap_or_default().as_secs_f64() * 1e3;
     Ok(CkptReport {
-        report: Report::new("thalweg", "ckpt", settings.parallelism, totals, measured),
+        report,
         keys: work.keys,
         checkpoints: checkpoints.completed,
         given_up: checkpoints.given_up,

@@ -20,6 +20,7 @@ use thalweg::config::Configuration;
 use thalweg::prelude::{ConfigError, Environment, JobError, JobResult, RuntimeMode};
 use thiserror::Error;
 
+use self::checksum::Total;
 use crate::limit::process_cpu_seconds;
 use crate::report::{Measured, Report, forget_peak_rss};
 use crate::workload::Totals;
@@ -129,6 +130,27 @@ impl Measuring {
             cpu_seconds: process_cpu_seconds() - self.cpu_before,
         }
     }
+}
+
+/// Runs a program that was written down, and reports what it took.
+fn measure(
+    environment: &Environment,
+    name: &'static str,
+    records: u64,
+    total: &Total,
+    settings: &Settings,
+) -> Result<(JobResult, Report), EngineError> {
+    let measuring = Measuring::begin();
+    let result = environment.execute(name)?;
+    let measured = measuring.end(&result);
+    let (rows_out, checksum) = total.get();
+    let totals = Totals {
+        records,
+        rows_out,
+        checksum,
+    };
+    let report = Report::new("thalweg", name, settings.parallelism, totals, measured);
+    Ok((result, report))
 }
 
 /// Does the work on the engine.
