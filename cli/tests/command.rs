@@ -9,6 +9,8 @@
 mod checkpoints;
 #[path = "command/control.rs"]
 mod control;
+#[path = "command/limits.rs"]
+mod limits;
 #[path = "command/process.rs"]
 mod process;
 #[path = "command/signals.rs"]

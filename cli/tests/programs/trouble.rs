@@ -26,6 +26,7 @@ fn obey() -> Result<(), Failure> {
         "panic" => panic_in_a_function(),
         "refuse" => refuse_in_a_function(),
         "read" => read(&arguments.next().ok_or("name a file")?),
+        "write" => write(arguments),
         "endless" => endless(),
         "tally" => tally(),
         "stuck" => stuck(),
@@ -94,6 +95,17 @@ fn read(path: &str) -> Result<(), Failure> {
     let environment = thalweg::environment()?;
     environment.read_text(path).print();
     environment.execute("read")?;
+    Ok(())
+}
+
+/// Writes the same numbers to each of these places.
+fn write(paths: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let environment = thalweg::environment()?;
+    let numbers = environment.sequence(0..=999).share();
+    for path in paths {
+        numbers.stream().write_text(path);
+    }
+    environment.execute("write")?;
     Ok(())
 }
 

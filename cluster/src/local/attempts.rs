@@ -139,8 +139,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
         let mut deployment = Deployment::of(self.job, beginning)?;
         let ground = self.ground;
         let mut outcome = Outcome::expecting(&deployment, ground.now_ns());
-        let mut shards = ground.start(&mut deployment, &mut outcome)?;
-        self.control.is_now(JobStatus::Running);
+        let started = ground.start(&mut deployment, &mut outcome);
+        // Nothing has run, but sinks have made room for what they were to write.
+        let mut shards = started.inspect_err(|_| outcome.abort(&deployment))?;
+        if outcome.failure().is_none() {
+            self.control.is_now(JobStatus::Running);
+        }
         let asked = Asked {
             control: self.control,
             cancel: &self.cancel,

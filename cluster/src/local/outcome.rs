@@ -8,6 +8,7 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
+use thalweg_dataflow::graph::{JobGraph, JobVertex};
 use thalweg_dataflow::sink::Committable;
 use thalweg_dataflow::task::{TaskEnd, TaskReport};
 
@@ -297,18 +298,12 @@ impl Outcome {
         Ok(())
     }
 
-    fn abort(&self, deployment: &Deployment<'_>) {
+    /// Withdraws what the sinks prepared.
+    pub(crate) fn abort(&self, deployment: &Deployment<'_>) {
         let prepared = self.prepared();
-        for (vertex, description) in deployment.vertices.iter().zip(&deployment.graph.vertices) {
-            let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
-            let Some(mut committer) = committer else {
-                continue;
-            };
-            let list = prepared.get(&description.id).cloned().unwrap_or_default();
-            if let Err(error) = committer.abort(&list) {
-                tracing::warn!(sink = %description.name, %error, "left something behind");
-            }
-        }
+        withdraw(deployment.vertices, deployment.graph, |vertex| {
+            prepared.get(&vertex).cloned().unwrap_or_default()
+        });
     }
 
     fn summary(&self, deployment: &Deployment<'_>) -> JobSummary {
@@ -358,5 +353,23 @@ impl Outcome {
             message: what.to_owned(),
             panicked: false,
         });
+    }
+}
+
+/// Has sinks remove what they made for an attempt that will not succeed, with what `prepared` tells of each
+/// vertex.
+pub(crate) fn withdraw(
+    vertices: &[JobVertex],
+    graph: &JobGraph,
+    prepared: impl Fn(u32) -> Vec<Committable>,
+) {
+    for (vertex, description) in vertices.iter().zip(&graph.vertices) {
+        let committer = vertex.sink.as_ref().and_then(|sink| sink.committer());
+        let Some(mut committer) = committer else {
+            continue;
+        };
+        if let Err(error) = committer.abort(&prepared(description.id)) {
+            tracing::warn!(sink = %description.name, %error, "left something behind");
+        }
     }
 }

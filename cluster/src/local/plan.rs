@@ -19,6 +19,7 @@ use thalweg_network::{OutputTarget, segments_needed};
 use super::checkpointing::{Beginning, TaskDoor, TaskPart};
 use super::layout::Layout;
 use super::memory::MemorySettings;
+use super::outcome::withdraw;
 
 /// One subtask, ready to be built on its shard.
 pub(crate) struct SubtaskPlan {
@@ -68,7 +69,11 @@ impl<'j> Deployment<'j> {
         let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
         let mut doors = Vec::new();
         for vertex in 0..job.vertices.len() {
-            for mut plan in subtasks(job, vertex, &channels, beginning.as_ref())? {
+            let plans = subtasks(job, vertex, &channels, beginning.as_ref());
+            // The sinks before it are prepared, and this one may be in part.
+            let plans = plans
+                .inspect_err(|_| withdraw(&job.vertices[..=vertex], &job.graph, |_| vec![]))?;
+            for mut plan in plans {
                 if let Some(beginning) = &mut beginning {
                     let operators = job.graph.vertices[vertex].operator_ids();
                     let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);

@@ -11,6 +11,7 @@ pub(crate) mod epoll;
 pub(crate) mod file_thread;
 pub(crate) mod glommio;
 pub mod io_buffer;
+pub mod mend;
 pub(crate) mod pending;
 pub mod probe;
 pub mod reactor;

@@ -10,6 +10,7 @@ use std::sync::Once;
 
 use io_uring::{IoUring, opcode};
 
+use crate::seam::mend::{Limited, soft_limit};
 use crate::seam::reactor::{DriverChoice, DriverKind};
 
 /// glommio refuses a lower limit of locked memory.
@@ -108,17 +109,13 @@ fn refused(call: &str, error: &io::Error) -> Refusal {
 }
 
 fn check_memlock() -> Result<(), Refusal> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: writes one rlimit to a valid place.
-    let answer = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    if answer == 0 && limit.rlim_cur < MIN_MEMLOCK {
+    if let Some(limit) = soft_limit(Limited::LockedMemory)
+        && limit < MIN_MEMLOCK
+    {
         return Err(Refusal {
             cause: format!(
                 "only {} KiB of memory may be locked, {} KiB are needed",
-                limit.rlim_cur >> 10,
+                limit >> 10,
                 MIN_MEMLOCK >> 10
             ),
             mend: "raise the limit of locked memory (ulimit -l, LimitMEMLOCK=)",

@@ -1,13 +1,14 @@
 //! Starts a shard: picks its driver, makes its thread, hands back the way to reach and to end it.
 //!
-//! Entered by whoever owns the process (local runner, worker, tests). Invariant: when [`start`] has
-//! answered, either the shard runs and its `init` is done, or there is no thread. This file starts the
-//! only threads of the engine that run tasks.
+//! Entered by whoever owns the process (local runner, worker, tests). Invariants: when [`prepare`] has
+//! answered, either the shard's `init` is done, or there is no thread; no task of it has a turn before
+//! [`ReadyShard::go`]. So shards that only make sense together are all made before one of them begins.
+//! This file starts the only threads of the engine that run tasks.
 
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -109,6 +110,29 @@ impl ShardHandle {
     }
 }
 
+/// A shard whose `init` is done and that has run nothing yet.
+#[derive(Debug)]
+#[must_use = "a shard that is dropped before it was told to go ends"]
+pub struct ReadyShard {
+    handle: ShardHandle,
+    go: SyncSender<()>,
+}
+
+impl ReadyShard {
+    /// Lets it run.
+    pub fn go(self) -> ShardHandle {
+        // It waits for this word and nothing else.
+        let _ = self.go.send(());
+        self.handle
+    }
+
+    /// Has it end without a single turn; it can be joined.
+    pub fn abandon(self) -> ShardHandle {
+        drop(self.go);
+        self.handle
+    }
+}
+
 type Init = Box<dyn FnOnce(&mut Shard) -> Box<dyn Any> + Send>;
 
 /// What a driver is given to run one shard.
@@ -116,6 +140,7 @@ pub(crate) struct Launch {
     pub(crate) config: ShardConfig,
     init: Init,
     started: SyncSender<MailboxSender>,
+    go: Receiver<()>,
 }
 
 impl Launch {
@@ -123,8 +148,8 @@ impl Launch {
         Arc::clone(&self.config.doorbell)
     }
 
-    /// Makes the shard over the driver's reactor and runs its `init`. What that answered is to be
-    /// dropped after the shard.
+    /// Makes the shard over the driver's reactor, runs its `init` and waits for the word to go. What
+    /// `init` answered is to be dropped after the shard.
     pub(crate) fn begin(self, reactor: Box<dyn Reactor>) -> (Shard, Box<dyn Any>) {
         let doorbell = self.doorbell();
         let mut shard = Shard::new(
@@ -137,25 +162,39 @@ impl Launch {
             tracing::warn!(%error, shard = %self.config.id, "stalls of a shard are not watched");
         }
         let kept = (self.init)(&mut shard);
-        // Nobody waits if the starter has gone: then the shard runs until its mailbox says stop.
-        let _ = self.started.send(shard.mailbox());
+        let told = self.started.send(shard.mailbox());
+        if told.is_err() || self.go.recv().is_err() {
+            shard.shutdown();
+        }
         (shard, kept)
     }
 }
 
-/// Starts a shard on a thread of its own and waits until `init` has run there. What `init` answers is
+/// Starts a shard on a thread of its own, as [`prepare`] does, and lets it run.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn start<R: 'static>(
+    config: ShardConfig,
+    init: impl FnOnce(&mut Shard) -> R + Send + 'static,
+) -> io::Result<ShardHandle> {
+    prepare(config, init).map(ReadyShard::go)
+}
+
+/// Makes a shard on a thread of its own and waits until `init` has run there. What `init` answers is
 /// kept on the shard's thread until the shard has ended.
 ///
 /// # Errors
 /// If the driver asked for is forbidden here (the error says how to allow it), if the thread or the
 /// driver cannot be made, or if `init` panicked.
-pub fn start<R: 'static>(
+pub fn prepare<R: 'static>(
     config: ShardConfig,
     init: impl FnOnce(&mut Shard) -> R + Send + 'static,
-) -> io::Result<ShardHandle> {
+) -> io::Result<ReadyShard> {
     let driver = choose(config.driver)?;
     catch::note_places();
     let (started, ready) = sync_channel(1);
+    let (go, word) = sync_channel(1);
     let doorbell = Arc::clone(&config.doorbell);
     let name = config.id.to_string();
     let init: Init = Box::new(move |shard| Box::new(init(shard)));
@@ -163,6 +202,7 @@ pub fn start<R: 'static>(
         config,
         init,
         started,
+        go: word,
     };
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         if let Some(cpu) = launch.config.cpu {
@@ -175,11 +215,14 @@ pub fn start<R: 'static>(
         }
     })?;
     match ready.recv() {
-        Ok(mailbox) => Ok(ShardHandle {
-            doorbell,
-            mailbox,
-            driver,
-            thread,
+        Ok(mailbox) => Ok(ReadyShard {
+            handle: ShardHandle {
+                doorbell,
+                mailbox,
+                driver,
+                thread,
+            },
+            go,
         }),
         Err(_) => Err(match thread.join() {
             Ok(Err(error)) => error,

@@ -117,6 +117,40 @@ fn a_panicking_init_is_an_error_of_start() {
 }
 
 #[test]
+fn a_shard_runs_nothing_before_it_is_told_to_go() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use thalweg_core::ShardId;
+    use thalweg_core::seam::reactor::DriverChoice;
+    use thalweg_core::shard::start::{ReadyShard, ShardConfig, prepare};
+    for driver in [DriverChoice::Auto, DriverChoice::Epoll] {
+        let ready = |ran: &Arc<AtomicBool>| -> ReadyShard {
+            let ran = Arc::clone(ran);
+            let config = ShardConfig {
+                driver,
+                ..ShardConfig::new(ShardId(0))
+            };
+            let init = move |shard: &mut thalweg_core::shard::executor::Shard| {
+                shard.add_step(rig::step("notes", move |_| {
+                    ran.store(true, Ordering::SeqCst);
+                    Ok(rig::DONE)
+                }));
+            };
+            prepare(config, init).unwrap()
+        };
+        let ran = Arc::new(AtomicBool::new(false));
+        ready(&ran).abandon().join().unwrap();
+        assert!(!ran.load(Ordering::SeqCst), "{driver:?}");
+        let handle = ready(&ran).go();
+        while !ran.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        handle.stop();
+        handle.join().unwrap();
+    }
+}
+
+#[test]
 fn a_turn_that_stalls_is_counted() {
     use std::sync::Arc;
     use thalweg_core::ShardId;

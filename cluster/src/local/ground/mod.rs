@@ -49,7 +49,11 @@ pub(crate) trait Ground: Surroundings {
     /// The running shards of one attempt.
     type Shards;
 
-    /// Starts the shards of an attempt, each with its subtasks built.
+    /// Starts the shards of an attempt, once all its subtasks are built. The outcome hears of one that cannot
+    /// be; then none runs.
+    ///
+    /// # Errors
+    /// When a shard cannot be made. None is left then.
     fn start(
         &self,
         deployment: &mut Deployment<'_>,

@@ -1,5 +1,9 @@
 //! The shards of one job: started together, stopped together.
+//!
+//! Entered by the control thread. Invariant: no task of a job has a turn before all of them are built; where one
+//! cannot be, none ever runs.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,12 +11,13 @@ use thalweg_core::config::{IoDriver, options};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::ShardId;
 use thalweg_core::seam::clock::monotonic_ns;
+use thalweg_core::seam::mend::mend_of;
 use thalweg_core::seam::reactor::{DriverChoice, DriverKind};
 use thalweg_core::shard::doorbell::Doorbell;
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::shard::placement;
-use thalweg_core::shard::start::{ShardConfig, ShardHandle, start};
+use thalweg_core::shard::start::{ReadyShard, ShardConfig, ShardHandle, prepare};
 use thalweg_dataflow::executor::JobError;
 
 use crate::local::connector_runtime::ConnectorRuntime;
@@ -22,6 +27,8 @@ use crate::local::plan::Deployment;
 
 /// Parcels a lane between two shards holds; more wait in the sender's outbox.
 const LANE_CAPACITY: usize = 64;
+/// Descriptors of a shard on io_uring; on epoll it has three.
+const DESCRIPTORS_PER_SHARD: u32 = 7;
 /// How long shards that do not answer are waited for when a job ends.
 const STOP_PATIENCE: Duration = Duration::from_millis(800);
 
@@ -32,48 +39,32 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts the shards, each with its subtasks built.
+    /// Builds all subtasks, each on its shard, then lets the shards run. Where the outcome hears that one
+    /// could not be built, the shards end instead.
+    ///
+    /// # Errors
+    /// When a shard cannot be made. None is left then.
     pub(crate) fn start(
         deployment: &mut Deployment<'_>,
-        outcome: &Outcome,
+        outcome: &mut Outcome,
     ) -> Result<Self, JobError> {
-        let count = deployment.shards.len();
-        let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
-        let meshes = Mesh::build(count, LANE_CAPACITY);
-        let plans = std::mem::take(&mut deployment.shards);
-        let cpus = cpus_for(deployment, count);
-        let threads = deployment.configuration.get(&options::CONNECTOR_THREADS);
-        let runtime = ConnectorRuntime::new(threads);
-        let spill = crate::local::spill::claim(&deployment.configuration)?;
-        let mut handles: Vec<ShardHandle> = Vec::with_capacity(count);
-        for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
-            mesh.set_doorbells(doorbells.clone());
-            let config = config_of(deployment, index, cpus[index], &doorbells[index])?;
-            let plan = ShardPlan {
-                subtasks,
-                mesh,
-                layout: deployment.layout,
-                memory: deployment.memory,
-                job: deployment.graph.name.clone(),
-                reports: outcome.reports(),
-                runtime: Some(Arc::clone(&runtime)),
-                spill: spill.clone(),
-            };
-            match start(config, move |shard| plan.build(shard)) {
-                Ok(handle) => handles.push(handle),
-                Err(error) => {
-                    handles.iter().for_each(ShardHandle::stop);
-                    return Err(JobError::rejected(
-                        ErrorKind::Resource,
-                        format!("shard {index} could not start: {error}"),
-                    ));
-                }
+        let mut ready = Vec::with_capacity(deployment.shards.len());
+        match prepare_all(deployment, outcome, &mut ready) {
+            Ok(()) if outcome.failure().is_none() => {
+                Ok(Self::of(ready.into_iter().map(ReadyShard::go)))
+            }
+            Ok(()) => Ok(Self::of(ready.into_iter().map(ReadyShard::abandon))),
+            Err(error) => {
+                Self::of(ready.into_iter().map(ReadyShard::abandon)).stop(outcome);
+                Err(error)
             }
         }
-        let driver = handles
-            .first()
-            .map_or(DriverKind::Epoll, |handle| handle.driver);
-        Ok(Self { handles, driver })
+    }
+
+    fn of(handles: impl Iterator<Item = ShardHandle>) -> Self {
+        let handles: Vec<ShardHandle> = handles.collect();
+        let driver = (handles.first()).map_or(DriverKind::Epoll, |handle| handle.driver);
+        Self { handles, driver }
     }
 
     /// Where commands to the shards go.
@@ -105,6 +96,56 @@ impl Shards {
             }
         }
     }
+}
+
+/// Makes the shards, each with its subtasks built, until one cannot be built.
+fn prepare_all(
+    deployment: &mut Deployment<'_>,
+    outcome: &mut Outcome,
+    ready: &mut Vec<ReadyShard>,
+) -> Result<(), JobError> {
+    let count = deployment.shards.len();
+    let doorbells: Vec<Arc<Doorbell>> = (0..count).map(|_| Doorbell::new()).collect();
+    let meshes = Mesh::build(count, LANE_CAPACITY);
+    let plans = std::mem::take(&mut deployment.shards);
+    let cpus = cpus_for(deployment, count);
+    let threads = deployment.configuration.get(&options::CONNECTOR_THREADS);
+    let runtime = ConnectorRuntime::new(threads);
+    let spill = crate::local::spill::claim(&deployment.configuration)?;
+    for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
+        mesh.set_doorbells(doorbells.clone());
+        let config = config_of(deployment, index, cpus[index], &doorbells[index])?;
+        let plan = ShardPlan {
+            subtasks,
+            mesh,
+            layout: deployment.layout,
+            memory: deployment.memory,
+            job: deployment.graph.name.clone(),
+            reports: outcome.reports(),
+            runtime: Some(Arc::clone(&runtime)),
+            spill: spill.clone(),
+        };
+        let shard = prepare(config, move |shard| plan.build(shard));
+        ready.push(shard.map_err(|error| not_made(index, count, &error))?);
+        outcome.poll();
+        if outcome.failure().is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A shard could not be made.
+fn not_made(index: usize, count: usize, error: &io::Error) -> JobError {
+    let mend = match mend_of(error) {
+        Some(mend) => format!(
+            "; {mend}; or lower thalweg.shard.count or the parallelism (-p): each shard is a thread with about \
+             {DESCRIPTORS_PER_SHARD} descriptors"
+        ),
+        None => String::new(),
+    };
+    let what = format!("shard {index} of {count} could not start: {error}{mend}");
+    JobError::rejected(ErrorKind::Resource, what)
 }
 
 /// A CPU of its own for each shard, or none where there are more shards than CPUs.
