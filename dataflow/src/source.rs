@@ -64,7 +64,8 @@ pub trait SourceOutput<I: Item> {
     fn wanted(&self) -> bool;
 
     /// How many records may be emitted before [`SourceOutput::wanted`] is asked again: none when
-    /// it says no. Lets a reader emit in a plain counted loop.
+    /// it says no. Lets a reader emit in a plain counted loop; the room behind it may end within, so up
+    /// to 63 records are overdrawn.
     fn room(&self) -> u32 {
         u32::from(self.wanted())
     }

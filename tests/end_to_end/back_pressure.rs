@@ -1,12 +1,16 @@
 //! A slow sink under a source without limit: the source goes at the sink's rate, and what is between them
 //! is bounded by credits and segments.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use thalweg_cluster::CancelToken;
+use thalweg_cluster::{CancelToken, LocalExecutor, MetricsReader};
 use thalweg_connectors::Generator;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::metrics::MetricSnapshot;
 use thalweg_core::seam::simulated::SimOptions;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_dataflow::executor::JobError;
@@ -30,8 +34,17 @@ const SETTINGS: Settings<'static> = &[
 /// The most records between source and sink: per channel the segments of its credits and the open one.
 /// Two sources to two maps, 8 bytes a record; two maps to one count, 16 bytes with the hash.
 const MOST_IN_FLIGHT: u64 = (CREDITS + 1) * (4 * (SEGMENT / 8) + 2 * (SEGMENT / 16));
+/// What sources make beyond that: one looks at the room behind it once per burst of 64 records
+/// (`SourceOutput::room`), so that a burst is a counted loop, and may find none behind its first.
+const OVERDRAWN: u64 = 2 * 63;
 /// A record in work in each subtask.
 const IN_WORK: u64 = 5;
+/// The most records that are made and not written.
+const MOST_BETWEEN: u64 = MOST_IN_FLIGHT + OVERDRAWN + IN_WORK;
+/// Channels: of two sources to two maps, of two maps to one count.
+const CHANNELS: u64 = 6;
+/// The most segments they hold: of each channel those of its credits, one that waits for credit, the open one.
+const MOST_SEGMENTS: u64 = CHANNELS * (CREDITS + 2);
 
 /// What source and sink count, seen by the test.
 #[derive(Clone, Default)]
@@ -154,8 +167,8 @@ fn an_unlimited_source_goes_at_the_rate_of_its_sink() {
     );
     let between = counts.most_between.load(Ordering::Relaxed);
     assert!(
-        between <= MOST_IN_FLIGHT + IN_WORK,
-        "{between} records between source and sink, {MOST_IN_FLIGHT} fit"
+        between <= MOST_BETWEEN,
+        "{between} records between source and sink, {MOST_BETWEEN} fit"
     );
     // The pipe is full by then: what is made takes the place of what is written, by whole segments.
     let half = counts.made_at_half.load(Ordering::Relaxed);
@@ -182,12 +195,114 @@ fn what_is_in_flight_stays_bounded_for_long() {
         assert_eq!(counts.written.load(Ordering::Relaxed), RECORDS);
         let between = counts.most_between.load(Ordering::Relaxed);
         assert!(
-            between <= MOST_IN_FLIGHT + IN_WORK,
-            "seed {seed}: {between} records between source and sink, {MOST_IN_FLIGHT} fit"
+            between <= MOST_BETWEEN,
+            "seed {seed}: {between} records between source and sink, {MOST_BETWEEN} fit"
         );
         assert!(
             between > 500,
             "seed {seed}: {between}: the source was held back too early"
         );
     }
+}
+
+/// What a process shows while a job runs.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    written: u64,
+    segments: f64,
+    /// Buffers that wait for credit, and those that have arrived.
+    waiting: f64,
+    arrived: f64,
+    managed: f64,
+    /// Resident memory in bytes.
+    resident: u64,
+}
+
+fn look(reader: &MetricsReader, counts: &Counts) -> Look {
+    let shown = reader.snapshot(stage::PATIENCE);
+    let sum = |name: &str| {
+        let named = shown.metrics.iter().filter(|metric| metric.name == name);
+        named.map(MetricSnapshot::number).sum()
+    };
+    Look {
+        written: counts.written.load(Ordering::Relaxed),
+        segments: sum("usedMemorySegments"),
+        waiting: sum("outputQueueLength"),
+        arrived: sum("inputQueueLength"),
+        managed: sum("managedMemoryUsed"),
+        resident: resident_bytes(),
+    }
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 = line
+        .and_then(|line| line.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse().ok())
+        .unwrap();
+    kib << 10
+}
+
+/// Set in the child process that runs nothing but the test of its memory.
+const ALONE: &str = "THALWEG_TEST_ALONE";
+
+#[test]
+fn memory_stays_flat_while_a_sink_is_slow() {
+    if std::env::var_os(ALONE).is_some() {
+        return stays_flat();
+    }
+    // Resident memory is that of a whole process: this test is given one.
+    let name = "end_to_end::back_pressure::memory_stays_flat_while_a_sink_is_slow";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{said}\n{errors}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+fn stays_flat() {
+    const RECORDS: u64 = 2 * RECORDS_PER_SECOND;
+    // A source that nothing holds back makes tens of megabytes a second.
+    const NOISE: u64 = 8 << 20;
+    let (token, reader) = (CancelToken::new(), MetricsReader::new());
+    let executor = LocalExecutor::new(token.clone()).with_metrics(reader.clone());
+    let configuration = stage::configuration(SETTINGS);
+    let environment = Environment::with_executor(Arc::new(executor), configuration);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let counts = Counts::default();
+    let slow = Slow {
+        counts: counts.clone(),
+        stop_at: RECORDS,
+        token,
+    };
+    let looking = thread::Builder::new().spawn(move || {
+        let mut looks = Vec::new();
+        while counts.written.load(Ordering::Relaxed) < RECORDS {
+            thread::park_timeout(Duration::from_millis(10));
+            looks.push(look(&reader, &counts));
+        }
+        looks
+    });
+    run(&environment, None, slow).unwrap_err();
+    let mut looks = looking.unwrap().join().unwrap();
+    // The shards of the last ones may have ended.
+    looks.retain(|look| look.segments > 0.0);
+    for look in &looks {
+        assert!(look.segments <= MOST_SEGMENTS as f64, "{look:?}");
+        assert!(look.waiting <= CHANNELS as f64, "{look:?}");
+        assert!(look.arrived <= (CHANNELS * CREDITS) as f64, "{look:?}");
+    }
+    let late = looks.iter().filter(|look| look.written >= RECORDS / 2);
+    let late: Vec<&Look> = late.collect();
+    let (Some(half), Some(end)) = (late.first(), late.last()) else {
+        panic!("nobody looked while the second half was written: {looks:?}");
+    };
+    assert!(end.resident <= half.resident + NOISE, "{half:?}\n{end:?}");
+    // A hundred keys are there by then.
+    assert!(end.managed <= half.managed, "{half:?}\n{end:?}");
 }

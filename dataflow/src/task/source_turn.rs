@@ -25,8 +25,9 @@ use crate::time::TaskClock;
 /// Records a reader may emit between two looks at the clock.
 const BATCH_RECORDS: u32 = 1024;
 
-/// Records it may emit between two looks at the room behind it. What they yield too much is
-/// overdrawn, as the results of one record are.
+/// Records it may emit between two looks at the room behind it: so many that the loop over them is worth
+/// vectorising. Room is known in buffers, not in records, so what they yield too much is overdrawn, as the
+/// results of one record are.
 const BURST_RECORDS: u32 = 64;
 
 /// The head of a chain that begins with a source.
