@@ -649,13 +649,6 @@ impl Buffer {
         W::read(archived)
     }
 
-    /// The next mark not yet taken, with the index of the record it stands before.
-    #[inline]
-    #[must_use]
-    pub fn next_mark(&self, cursor: &Cursor) -> Option<(u32, Mark)> {
-        self.marks.get(cursor.mark)
-    }
-
     /// Takes the next mark if the cursor has come to it.
     #[inline]
     pub fn take_mark(&self, cursor: &mut Cursor) -> Option<Mark> {

@@ -6,7 +6,6 @@
 pub(crate) mod catch;
 pub mod doorbell;
 pub mod executor;
-pub mod gate;
 pub mod lane;
 pub mod mailbox;
 pub mod mesh;
