@@ -57,7 +57,7 @@ impl SegmentPool {
         }
     }
 
-    /// A pool with an arena of its own, of exactly `limit` segments.
+    /// A pool with an arena of its own, of exactly `limit` segments, on huge pages where the system has them.
     ///
     /// # Errors
     /// When the size is not possible or the system refuses.
@@ -67,6 +67,9 @@ impl SegmentPool {
         limit: usize,
     ) -> Result<SegmentPool, ArenaError> {
         let arena = Arena::reserve(limit.saturating_mul(segment_size), segment_size)?;
+        if let Err(error) = arena.advise_huge_pages() {
+            tracing::debug!(%error, %shard, "segments lie on small pages");
+        }
         Ok(SegmentPool::new(shard, arena, segment_size, limit))
     }
 
@@ -264,5 +267,27 @@ mod tests {
         let mut pool = SegmentPool::with_own_arena(ShardId(0), 512, 1).unwrap();
         pool.give_back(Segment::overdraft(ShardId(0), 512));
         assert_eq!(pool.leased(), 0);
+    }
+
+    #[test]
+    fn the_arena_of_a_pool_asks_for_huge_pages() {
+        let mut pool = SegmentPool::with_own_arena(ShardId(0), 4096, 1024).unwrap();
+        let mut segment = pool.lease().unwrap();
+        let at = segment.bytes_mut().as_ptr() as usize;
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut holds = false;
+        let advised = maps.lines().any(|line| {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let number = |text: &str| usize::from_str_radix(text, 16).ok();
+            if let Some((Some(from), Some(to))) = range.map(|(a, b)| (number(a), number(b))) {
+                holds = (from..to).contains(&at);
+            }
+            holds && line.starts_with("VmFlags:") && line.contains(" hg")
+        });
+        let huge = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        assert_eq!(advised, huge);
     }
 }
