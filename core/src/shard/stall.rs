@@ -6,6 +6,9 @@
 //! duration, and counted. The watchdog uses its own clock, so that the shard reads none for it, and it
 //! sees a shard that is stuck for ever.
 //!
+//! It knows the task, whose name lists the operators of its chain, and not which of them is in work: they are
+//! fused into straight code, and saying so would cost a store for every record of every operator.
+//!
 //! Invariants: one report per stalled turn; a turn shorter than the threshold is never reported, one that
 //! also outlasts the next look always; the thread exists only while something is watched. The shard's
 //! half lives on the shard's thread, the rest on the watchdog's; the table of names is behind a mutex
