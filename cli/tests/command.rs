@@ -126,11 +126,55 @@ fn a_panic_fails_the_job_by_operator_and_the_process_lives_on() {
         "operator `halve` panicked",
     ];
     ended.failed_with(1, &parts);
+    // Sources are counted by bursts.
+    assert!(
+        ended.stderr.contains(" s, 512 records in"),
+        "{}",
+        ended.stderr
+    );
+    // Nobody asked for restarts.
+    assert!(
+        !ended.stderr.contains("not started again"),
+        "{}",
+        ended.stderr
+    );
     assert!(
         ended.stderr.contains("job after the panic:"),
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn a_job_that_is_to_be_restarted_says_why_it_is_not() {
+    let strategy = "restart-strategy.type=none";
+    let command = thalweg(["run", "--local", "-D", strategy, program(), "--", "refuse"]);
+    run(command).failed_with(1, &["not started again", "restart-strategy.type is none"]);
+}
+
+#[test]
+fn the_size_of_state_that_a_refusal_asks_for_suffices() {
+    let with = |size: &str| {
+        let setting = format!("taskmanager.memory.managed.size={size}");
+        let words = ["run", "--local", "-p", "2", "-D", &setting];
+        let mut command = thalweg(words);
+        command.args([program(), "--", "distinct"]);
+        run(command)
+    };
+    let mut size = "1mb".to_owned();
+    // Tables double: each refusal asks for what the next size needs.
+    for _ in 0..20 {
+        let ended = with(&size);
+        if ended.code == Some(0) {
+            return;
+        }
+        let mend = "raise taskmanager.memory.managed.size to ";
+        let (_, asked) = ended.stderr.split_once(mend).unwrap();
+        let (asked, _) = asked.split_once(" or more").unwrap();
+        assert_ne!(asked, size);
+        size = asked.to_owned();
+    }
+    panic!("still refused with {size}");
 }
 
 #[test]
@@ -165,7 +209,13 @@ fn what_cannot_be_had_is_named_with_number_and_key() {
     let network = with("taskmanager.memory.network.size=64kb", "count");
     network.failed_with(1, &["segments", "taskmanager.memory.network.size to "]);
     let managed = with("taskmanager.memory.managed.size=1mb", "distinct");
-    managed.failed_with(1, &["taskmanager.memory.managed.size"]);
+    managed.failed_with(1, &["raise taskmanager.memory.managed.size to "]);
+    assert_eq!(
+        managed.stderr.matches("cannot give").count(),
+        1,
+        "{}",
+        managed.stderr
+    );
     let groups = run(thalweg([
         "run",
         "--local",

@@ -96,9 +96,43 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The error and what caused it, in one line. Many errors tell their cause themselves: it is said once.
+#[must_use]
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read: {0}")]
+    struct Telling(#[source] std::io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no settings")]
+    struct Silent(#[source] Telling);
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let telling = || Telling(std::io::Error::other("full"));
+        assert_eq!(in_one_line(&telling()), "cannot read: full");
+        assert_eq!(
+            in_one_line(&Silent(telling())),
+            "no settings: cannot read: full"
+        );
+    }
 
     #[test]
     fn names_are_distinct_lower_case_words() {

@@ -20,6 +20,8 @@ pub struct Budget {
 struct Level {
     name: String,
     key: &'static str,
+    /// The value of the setting the limit is a part of.
+    configured: u64,
     limit: u64,
     used: Cell<u64>,
     high_water: Cell<u64>,
@@ -44,6 +46,12 @@ impl Share {
         shared / u64::from(level.sharers.get().max(1))
     }
 
+    /// Says that `asked` bytes do not fit beside the `used` ones.
+    #[must_use]
+    pub fn exceeded(&self, asked: u64, used: u64) -> BudgetExceeded {
+        self.shared.level.exceeded(asked, used, self.limit())
+    }
+
     /// The budget that was asked for the share, from which it is reserved.
     #[must_use]
     pub fn budget(&self) -> &Budget {
@@ -62,7 +70,7 @@ impl Drop for Share {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the memory budget '{name}' has {used} of {limit} bytes in use and cannot give {asked} more: raise \
-     {key}"
+     {key} to {}kb or more", .needed.div_ceil(1024)
 )]
 pub struct BudgetExceeded {
     /// The budget that refused: the one asked or one above it.
@@ -75,33 +83,47 @@ pub struct BudgetExceeded {
     pub limit: u64,
     /// The configuration key to raise.
     pub key: &'static str,
+    /// Its value in bytes with which this would have been given.
+    pub needed: u64,
 }
 
 impl Budget {
     /// A root of `limit` bytes, to be raised by `taskmanager.memory.managed.size`.
     #[must_use]
     pub fn new(name: impl Into<String>, limit: u64) -> Budget {
-        Budget::with_key(name, limit, "taskmanager.memory.managed.size")
+        Budget::part_of(name, limit, ("taskmanager.memory.managed.size", limit))
     }
 
-    /// A root of `limit` bytes whose error names `key`.
+    /// A root of `limit` bytes, which is its part of the setting `(key, bytes)`: its error says how far
+    /// to raise that.
     #[must_use]
-    pub fn with_key(name: impl Into<String>, limit: u64, key: &'static str) -> Budget {
-        Budget::level(name.into(), limit, key, None)
+    pub fn part_of(
+        name: impl Into<String>,
+        limit: u64,
+        (key, configured): (&'static str, u64),
+    ) -> Budget {
+        Budget::level(name.into(), limit, (key, configured), None)
     }
 
     /// A budget within this one: what it reserves counts here too.
     #[must_use]
     pub fn child(&self, name: impl Into<String>, limit: u64) -> Budget {
-        Budget::level(name.into(), limit, self.level.key, Some(self.clone()))
+        let setting = (self.level.key, self.level.configured);
+        Budget::level(name.into(), limit, setting, Some(self.clone()))
     }
 
-    fn level(name: String, limit: u64, key: &'static str, parent: Option<Budget>) -> Budget {
+    fn level(
+        name: String,
+        limit: u64,
+        (key, configured): (&'static str, u64),
+        parent: Option<Budget>,
+    ) -> Budget {
         let (used, high_water) = (Cell::new(0), Cell::new(0));
         Budget {
             level: Rc::new(Level {
                 name,
                 key,
+                configured,
                 limit,
                 used,
                 high_water,
@@ -119,13 +141,7 @@ impl Budget {
         // First ask all levels, then take: nothing to undo.
         for level in self.levels() {
             if level.limit - level.used.get() < bytes {
-                return Err(BudgetExceeded {
-                    name: level.name.clone(),
-                    asked: bytes,
-                    used: level.used.get(),
-                    limit: level.limit,
-                    key: level.key,
-                });
+                return Err(level.exceeded(bytes, level.used.get(), level.limit));
             }
         }
         for level in self.levels() {
@@ -203,6 +219,21 @@ impl Budget {
 }
 
 impl Level {
+    /// It has `limit` bytes to give, `used` are taken, and `asked` more were asked for.
+    fn exceeded(&self, asked: u64, used: u64, limit: u64) -> BudgetExceeded {
+        // The limit grows with the setting of which it is a part.
+        let wanted = u128::from(used) + u128::from(asked);
+        let needed = (wanted * u128::from(self.configured)).div_ceil(u128::from(limit.max(1)));
+        BudgetExceeded {
+            name: self.name.clone(),
+            asked,
+            used,
+            limit,
+            key: self.key,
+            needed: u64::try_from(needed).unwrap_or(u64::MAX),
+        }
+    }
+
     fn release(&self, bytes: u64) {
         let used = self.used.get();
         assert!(
@@ -254,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_level_and_changes_nothing() {
-        let process = Budget::with_key("process", 100, "some.key");
+        let process = Budget::part_of("process", 100, ("some.key", 4_000));
         let slot = process.child("slot-0", 200);
         slot.reserve(90).unwrap();
         let refused = slot.reserve(11).unwrap_err();
@@ -262,7 +293,10 @@ mod tests {
             (refused.name.as_str(), refused.asked, refused.used),
             ("process", 11, 90)
         );
-        assert!(refused.to_string().ends_with("raise some.key"), "{refused}");
+        // A fortieth of the setting is to be 101 bytes.
+        assert_eq!(refused.needed, 4_040);
+        let mend = "raise some.key to 4kb or more";
+        assert!(refused.to_string().ends_with(mend), "{refused}");
         assert_eq!((process.used(), slot.used()), (90, 90));
         slot.reserve(10).unwrap();
     }

@@ -279,3 +279,26 @@ fn an_error_of_a_function_fails_the_job_with_its_operator() {
         groups.process(open).name("strict").discard();
     });
 }
+
+#[test]
+fn what_was_read_before_a_panic_is_counted() {
+    // A source is behind by what is left of a burst, a task with inputs ahead by less than a step.
+    const BURST: u64 = 64;
+    const STEP: u64 = 16;
+    let settings: Settings<'static> = &[("parallelism.default", "1")];
+    let (on_shards, _) = stage::shards(settings);
+    let (simulated, _) = stage::simulation(1, SimOptions::default(), settings);
+    for environment in [on_shards, simulated] {
+        let summary = |environment: &Environment| match environment.execute("poisoned") {
+            Err(JobError::Failed { summary, .. }) => summary,
+            other => panic!("the job did not fail: {other:?}"),
+        };
+        environment.sequence(0..=2000).map(refuse).discard();
+        let read = summary(&environment).records_in;
+        assert!((POISON + 1..POISON + 1 + BURST).contains(&read), "{read}");
+        let stream = environment.sequence(0..=2000).rebalance();
+        stream.map(refuse).discard();
+        let read = summary(&environment).vertices[1].records_in;
+        assert!((POISON - STEP..=POISON).contains(&read), "{read}");
+    }
+}

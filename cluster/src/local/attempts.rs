@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use thalweg_core::config::options;
 use thalweg_dataflow::executor::{JobControl, JobError, JobRequest, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
@@ -122,7 +123,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
                     }
                 }
                 RestartDecision::GiveUp(why) => {
-                    tracing::warn!(%why, "the job is not started again");
+                    // Who never asked for restarts misses none.
+                    let asked = self.job.configuration.origin(&options::RESTART_STRATEGY);
+                    match asked.is_some() || self.attempt > 0 {
+                        true => tracing::warn!(%why, "the job is not started again"),
+                        false => tracing::debug!(%why, "the job is not started again"),
+                    }
                     self.end(JobEnd::Failed);
                     return Err(error);
                 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
+use thalweg_core::config::options;
 use thalweg_core::ids::ShardId;
 use thalweg_core::metrics::{MetricError, Registry, vocabulary};
 use thalweg_core::shard::executor::{Shard, TaskExit};
@@ -265,10 +266,11 @@ impl SlotBudgets {
     fn new(shard: ShardId, layout: &Layout, memory: &MemorySettings) -> Self {
         let share = memory.managed_bytes / u64::from(layout.slots);
         let here = u64::from(layout.slots_on(shard)) * share;
-        let whole = Budget::with_key(
+        let setting = options::MANAGED_MEMORY_SIZE.key;
+        let whole = Budget::part_of(
             format!("managed memory of {shard}"),
             here,
-            "taskmanager.memory.managed.size",
+            (setting, memory.managed_bytes),
         );
         let slots = (0..layout.slots)
             .filter(|slot| layout.shard_of(*slot) == shard)

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::in_one_line;
 use crate::ids::ShardId;
 use crate::metrics::{MetricSnapshot, Registry, Scope};
 use crate::seam::reactor::Reactor;
@@ -357,7 +358,7 @@ impl Shard {
         };
         let exit = match answer {
             Ok(Ok(_)) => TaskExit::Done { task },
-            Ok(Err(error)) => failed(describe(&*error), false, None),
+            Ok(Err(error)) => failed(in_one_line(&*error), false, None),
             Err(panic) => failed(panic, true, operator),
         };
         (self.on_exit)(exit);
@@ -419,18 +420,6 @@ impl Spin {
         let since = *self.since.get_or_insert(now);
         now.saturating_sub(since) < self.length_ns
     }
-}
-
-/// The error and what caused it, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 fn log_exit(exit: TaskExit) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use thalweg_core::error::ErrorKind;
+use thalweg_core::error::{ErrorKind, in_one_line};
 use thalweg_state::StateError;
 
 /// An error of a user function: it fails the job, with the operator's name and this message.
@@ -34,13 +34,7 @@ impl<E: std::error::Error + 'static> From<E> for FunctionError {
         let kind = any
             .downcast_ref::<StateError>()
             .map_or(ErrorKind::Data, StateError::kind);
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message.push_str(": ");
-            message.push_str(&error.to_string());
-            cause = error.source();
-        }
+        let message = in_one_line(&error);
         Self { message, kind }
     }
 }

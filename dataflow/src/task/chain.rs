@@ -115,4 +115,7 @@ pub trait Head: 'static {
     /// # Errors
     /// What fails the task: a source, sink or border that cannot go on.
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError>;
+
+    /// Counts what a turn did that a panic ended.
+    fn settle(&mut self) {}
 }

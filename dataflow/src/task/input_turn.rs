@@ -93,6 +93,8 @@ pub(crate) struct InputHead<C> {
     scanned: usize,
     located: usize,
     applied: usize,
+    /// How many of those applied are counted.
+    counted: usize,
     watermarks: WatermarkCombiner,
     alignment: Alignment,
     /// Barriers the coordinator has told of, for the case that all inputs have ended without them.
@@ -156,6 +158,7 @@ impl<C: Consume> InputHead<C> {
             scanned: 0,
             located: 0,
             applied: 0,
+            counted: 0,
             alignment: Alignment::new(promising, exactly_once),
             triggered: VecDeque::new(),
             lingers: false,
@@ -202,7 +205,6 @@ impl<C: Consume> InputHead<C> {
     /// mark. State is fetched some entries ahead, in small steps, so that memory is busy while
     /// records are worked on.
     fn apply_until(&mut self, end: usize) -> Stop {
-        let before = self.applied;
         let stop = loop {
             self.look_ahead();
             let Some(current) = &self.current else {
@@ -225,9 +227,15 @@ impl<C: Consume> InputHead<C> {
                 break Stop::Look;
             }
         };
-        let records = (self.applied - before) as u64;
-        self.counters.records_in.add(records);
+        self.count();
         stop
+    }
+
+    /// Counts what was applied since the last count.
+    fn count(&mut self) {
+        let records = (self.applied - self.counted) as u64;
+        self.counters.records_in.add(records);
+        self.counted = self.applied;
     }
 
     /// Scans and approaches far ahead, locates a little ahead of the next step.
@@ -280,7 +288,8 @@ impl<C: Consume> InputHead<C> {
         self.counters
             .bytes_in
             .add(arrival.buffer.used_bytes() as u64);
-        (self.scanned, self.located, self.applied) = (0, 0, 0);
+        (self.scanned, self.located) = (0, 0);
+        (self.applied, self.counted) = (0, 0);
         self.current = Some(Current {
             input: arrival.input,
             channel: arrival.channel,
@@ -481,6 +490,11 @@ impl<C: Consume> Head for InputHead<C> {
             // What comes back after the end of a loop is not to be lost in silence.
             done: ended && stage == Stage::Done && self.gate.borrow().ended(),
         })
+    }
+
+    /// All whole steps: how far the one came that panicked is not known.
+    fn settle(&mut self) {
+        self.count();
     }
 }
 

@@ -186,7 +186,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(InputStatus, bool), StepError> {
         let mut made = false;
         while self.next.may_poll() {
-            let mut output = Emit::new(&mut self.next);
+            let mut output = Emit::counted(&mut self.next, &self.records_in);
             let scope = OperatorScope::enter(&self.name);
             let reader = &mut self.reader;
             let status = on_this_cpu(
@@ -195,7 +195,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             );
             scope.leave();
             let emitted = output.emitted;
-            self.records_in.add(u64::from(emitted));
+            drop(output);
             made |= emitted > 0;
             let status = status.map_err(|error| TaskFailure {
                 operator: self.name.to_string(),
@@ -253,20 +253,39 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
     }
 }
 
-/// The reader's view of the chain: so many records, as long as there is room.
+/// The reader's view of the chain: so many records, as long as there is room. When it is dropped, be it by a
+/// panic, it has counted them.
 pub(crate) struct Emit<'a, I, N> {
     next: &'a mut N,
+    counter: Option<&'a Counter>,
     /// Counts up and wraps: a loop in which a number saturates is not vectorised.
     emitted: u32,
     item: PhantomData<fn(I)>,
 }
 
 impl<'a, I, N> Emit<'a, I, N> {
+    /// Counts nothing.
     pub(crate) fn new(next: &'a mut N) -> Self {
         Self {
             next,
+            counter: None,
             emitted: 0,
             item: PhantomData,
+        }
+    }
+
+    fn counted(next: &'a mut N, counter: &'a Counter) -> Self {
+        let mut emit = Self::new(next);
+        emit.counter = Some(counter);
+        emit
+    }
+}
+
+impl<I, N> Drop for Emit<'_, I, N> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(counter) = self.counter {
+            counter.add(u64::from(self.emitted));
         }
     }
 }

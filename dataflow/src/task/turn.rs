@@ -99,6 +99,7 @@ impl Task {
 
     fn tell(&mut self, end: TaskEnd) {
         if let Some(tell) = self.on_end.take() {
+            self.head.settle();
             tell(self.report(end));
         }
     }

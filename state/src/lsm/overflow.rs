@@ -374,16 +374,8 @@ impl Overflow {
         self.fruitless = if waits { 0 } else { self.fruitless + 1 };
         if self.fruitless > FRUITLESS && self.stalled {
             let asked = table.filling().growth_bytes;
-            let budget = self.share.budget();
-            return Err(StateError::TooLittleToSpill(
-                thalweg_memory::BudgetExceeded {
-                    name: budget.name().to_owned(),
-                    asked,
-                    used: self.memory_bytes(table),
-                    limit: self.share.limit(),
-                    key: "taskmanager.memory.managed.size",
-                },
-            ));
+            let exceeded = self.share.exceeded(asked, self.memory_bytes(table));
+            return Err(StateError::TooLittleToSpill(exceeded));
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ impl<R: SplitReader, N: Push<R::Item>> ReadStage<R, N> {
             let scope = OperatorScope::enter(&self.name);
             let status = self.reader.poll(&mut output, turn.context());
             scope.leave();
+            drop(output);
             match status {
                 Ok(SourceStatus::Finished) => self.busy = false,
                 Ok(SourceStatus::More) if turn.expired() => return Stage::Unfinished,
