@@ -229,6 +229,25 @@ fn what_cannot_be_had_is_named_with_number_and_key() {
 }
 
 #[test]
+fn what_the_shards_run_on_is_logged_at_the_start() {
+    let mut command = trouble(["count"]);
+    command
+        .env("THALWEG_LOG", "info")
+        .env("THALWEG__THALWEG__IO__DRIVER", "epoll");
+    let ended = run(command);
+    ended.succeeded();
+    let line = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("have started"));
+    let line = line.unwrap_or_else(|| panic!("{}", ended.stderr));
+    assert!(
+        line.contains("io_driver=epoll") && line.contains("INFO"),
+        "{line}"
+    );
+}
+
+#[test]
 fn without_io_uring_jobs_run_on_epoll_after_one_warning() {
     let ended = run(trouble(["forbid", program(), "count"]));
     ended.succeeded();

@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use thalweg_core::config::options;
 use thalweg_core::ids::ShardId;
 use thalweg_core::metrics::{MetricError, Registry, vocabulary};
+use thalweg_core::seam::reactor::DriverKind;
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
 use thalweg_core::shard::stall::Pulse;
@@ -73,6 +74,7 @@ impl ShardPlan {
         } = self;
         let files = spill.map(|space| IoManager::new(space, shard.id()));
         let metrics = shard.metrics().within("job", job);
+        let driver = shard.reactor().kind();
         let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
         tell_failures(shard, reports.clone());
         let slots = SlotBudgets::new(shard.id(), &layout, &memory);
@@ -86,7 +88,7 @@ impl ShardPlan {
             }
         };
         let handover = Handover::new(mesh, pool, slots.whole.clone());
-        if let Err(error) = register(&metrics, shard.pulse(), &handover, &slots) {
+        if let Err(error) = register(&metrics, driver, shard.pulse(), &handover, &slots) {
             let task = format!("the metrics of shard {}", shard.id());
             tell(&reports, task, error.to_string());
             return;
@@ -232,12 +234,19 @@ impl Ground {
 /// Registers what a shard shows of itself and its slots.
 fn register(
     metrics: &Registry,
+    driver: DriverKind,
     pulse: &Arc<Pulse>,
     handover: &Handover,
     slots: &SlotBudgets,
 ) -> Result<(), MetricError> {
     let pulse = Arc::clone(pulse);
     metrics.count(vocabulary::NUM_STALLED_TURNS, move || pulse.stalls())?;
+    let on_ring = if driver == DriverKind::Glommio {
+        1.0
+    } else {
+        0.0
+    };
+    metrics.level(vocabulary::USES_IO_URING, move || Some(on_ring))?;
     let used = handover.segments_used();
     let limit = handover.pool().limit() as f64;
     metrics.level(vocabulary::TOTAL_MEMORY_SEGMENTS, move || Some(limit))?;

@@ -118,6 +118,8 @@ macro_rules! vocabulary {
 vocabulary! {
     NUM_STALLED_TURNS = "numStalledTurns", "thalweg_shard_stalled_turns_total", Counter of Shard,
         "turns" * 1.0, "Turns that took longer than `thalweg.shard.stall-threshold`.";
+    USES_IO_URING = "usesIoUring", "thalweg_shard_io_uring", Gauge of Shard,
+        "1 or 0" * 1.0, "Whether the shard runs on io_uring (1) or without it (0).";
     TOTAL_MEMORY_SEGMENTS = "totalMemorySegments", "thalweg_shard_memory_segments", Gauge of Shard,
         "segments" * 1.0, "Segments of network memory the shard has.";
     USED_MEMORY_SEGMENTS = "usedMemorySegments", "thalweg_shard_memory_segments_used", Gauge of Shard,

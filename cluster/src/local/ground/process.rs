@@ -70,7 +70,10 @@ impl<'r> Ground for Process<'r> {
         outcome: &mut Outcome,
     ) -> Result<Running<'r>, JobError> {
         let shards = Shards::start(deployment, outcome)?;
-        outcome.note_driver(shards.driver());
+        let driver = shards.driver();
+        outcome.note_driver(driver);
+        let (job, count) = (&deployment.graph.name, deployment.layout.shards);
+        tracing::info!(%job, io_driver = %driver, shards = count, "the shards of the job have started");
         let _read = self.metrics.attach(shards.mailboxes());
         Ok(Running { shards, _read })
     }
