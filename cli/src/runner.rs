@@ -10,6 +10,7 @@ use thalweg_cluster::rest::MetricsServer;
 use thalweg_cluster::{LocalExecutor, MetricsReader, beside, control_of};
 use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::standard_streams::{Stream, is_writable};
 use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobResult};
 use thalweg_dataflow::graph::Job;
 
@@ -98,6 +99,10 @@ fn print_plan(job: &Job, format: PlanFormat) -> Result<(), JobError> {
     };
     if !plan.ends_with('\n') {
         plan.push('\n');
+    }
+    if !is_writable(Stream::Output) {
+        let message = "standard output is closed, so the plan would be lost: leave it open";
+        return Err(JobError::rejected(ErrorKind::Invalid, message));
     }
     let mut stdout = io::stdout().lock();
     let written = stdout

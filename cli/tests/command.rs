@@ -248,6 +248,40 @@ fn what_the_shards_run_on_is_logged_at_the_start() {
 }
 
 #[test]
+fn what_the_user_wrote_is_blamed() {
+    let with = |words: &[&str]| {
+        let mut command = thalweg(["run", "--local"]);
+        command.args(words).args([program(), "--", "count"]);
+        run(command)
+    };
+    with(&["-p", "0"]).failed_with(1, &["`0` (argument --parallelism)", "from 1 to"]);
+    with(&["--checkpoint-interval", "soon"]).failed_with(1, &["(argument --checkpoint-interval)"]);
+    with(&["-D", "parallelism.default=0"]).failed_with(1, &["`0` (argument -D)"]);
+}
+
+#[test]
+fn settings_that_cannot_be_read_are_refused_with_a_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().to_owned(), folder.path().join("absent.yaml")] {
+        let mut command = trouble(["count"]);
+        command.env("THALWEG_CONFIG", &path);
+        let says = ["cannot read settings", "name a YAML file", "THALWEG_CONFIG"];
+        run(command).failed_with(1, &says);
+    }
+}
+
+#[test]
+fn an_input_whose_links_lead_in_a_circle_is_refused_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+    std::os::unix::fs::symlink(&one, &other).unwrap();
+    std::os::unix::fs::symlink(&other, &one).unwrap();
+    let ended = run(trouble(["read", one.to_str().unwrap()]));
+    ended.failed_with(1, &["symbolic links lead in a circle"]);
+    assert!(!ended.stderr.contains("disk"), "{}", ended.stderr);
+}
+
+#[test]
 fn without_io_uring_jobs_run_on_epoll_after_one_warning() {
     let ended = run(trouble(["forbid", program(), "count"]));
     ended.succeeded();

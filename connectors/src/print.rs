@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::CheckpointId;
+use thalweg_core::seam::standard_streams::{Stream, is_writable};
 use thalweg_core::shard::step::TurnContext;
 use thalweg_dataflow::sink::{Epoch, Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
@@ -35,6 +36,15 @@ impl Target {
             Target::Stdout => "standard output",
             Target::Stderr => "standard error",
             Target::Writer(_) => "the given writer",
+        }
+    }
+
+    /// Whether what is put may arrive.
+    fn is_writable(&self) -> bool {
+        match self {
+            Target::Stdout => is_writable(Stream::Output),
+            Target::Stderr => is_writable(Stream::Error),
+            Target::Writer(_) => true,
         }
     }
 
@@ -114,6 +124,13 @@ impl<I: Item, F: Format<I>> Sink<I> for Print<F> {
         }
     }
 
+    fn prepare(&self, _parallelism: u32) -> Result<(), SinkError> {
+        match self.target.is_writable() {
+            true => Ok(()),
+            false => Err(closed(self.target.name())),
+        }
+    }
+
     fn open(&self, subtask: &SubtaskInfo) -> Result<PrintWriter<F>, SinkError> {
         let mut prefix = String::new();
         if subtask.parallelism > 1 {
@@ -174,6 +191,14 @@ impl<F> PrintWriter<F> {
         self.lines.clear();
         put.map_err(|error| refused(self.target.name(), &error))
     }
+}
+
+fn closed(target: &str) -> SinkError {
+    let message = format!(
+        "{target} is closed, so what is printed would be lost: leave it open, send it to a file or to \
+         /dev/null, or write with write_text"
+    );
+    SinkError::new(ErrorKind::Invalid, message)
 }
 
 fn refused(target: &str, error: &io::Error) -> SinkError {

@@ -18,8 +18,15 @@ mod text;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use thalweg_core::seam::standard_streams::{Stream, is_writable};
+
 /// Prints to standard output. A reader that has gone is no failure of ours.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    if !is_writable(Stream::Output) {
+        return Err(io::Error::other(
+            "standard output is closed: leave it open, or send it to a file",
+        ));
+    }
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())

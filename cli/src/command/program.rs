@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use clap::Args;
 use thalweg::Failure;
 use thalweg::config::Configuration;
 use thalweg::launch::{self, Launch, PlanFormat};
+use thalweg_core::seam::standard_streams::{Stream, is_writable};
 
 /// Why a program was not started.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,9 @@ pub(crate) struct Program {
     /// Arguments of the program
     #[arg(last = true, value_name = "ARGS")]
     arguments: Vec<OsString>,
+    /// The arguments that stand for settings, by the key of the setting.
+    #[arg(skip)]
+    flags: Vec<(&'static str, &'static str)>,
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
@@ -62,27 +67,45 @@ fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 impl Program {
-    /// Adds a setting as if it had been given by `-D`.
-    pub(crate) fn set(&mut self, key: &str, value: &str) {
+    /// Adds a setting that was given by the argument `flag`, as if it had been given by `-D`.
+    pub(crate) fn set(&mut self, flag: &'static str, key: &'static str, value: &str) {
         self.settings.push((key.to_owned(), value.to_owned()));
+        self.flags.push((key, flag));
+    }
+
+    /// The argument the value of a setting came from, if it was not `-D`.
+    fn flag_of(&self, key: &str) -> Option<&'static str> {
+        let flag = self.flags.iter().find(|(of, _)| *of == key);
+        flag.map(|(_, flag)| *flag)
     }
 
     /// Becomes the program. Answers only if it cannot be started.
     pub(crate) fn launch(mut self, plan: Option<PlanFormat>) -> Result<Infallible, Failure> {
         if let Some(parallelism) = self.parallelism {
-            self.set("parallelism.default", &parallelism.to_string());
+            let flag = "--parallelism";
+            self.set(flag, "parallelism.default", &parallelism.to_string());
         }
         if let Some(mode) = self.mode.take() {
-            self.set("execution.runtime-mode", &mode);
+            self.set("--mode", "execution.runtime-mode", &mode);
         }
         let file = launch::config_file();
-        Configuration::load(file.as_deref(), launch::variables(), &self.settings)?;
+        Configuration::load(file.as_deref(), launch::variables(), &self.settings)
+            .map_err(|error| error.written_as(|key| self.flag_of(key)))?;
         let path = found(self.path)?;
         let launch = Launch {
             overrides: self.settings,
             plan,
         };
-        let source = launch.command(&path, &self.arguments).exec();
+        let mut command = launch.command(&path, &self.arguments);
+        if !is_writable(Stream::Output) {
+            // The system has put something in its place that takes everything: the program is to know.
+            let closed = File::open("/dev/null").map_err(|source| ProgramError::NotStarted {
+                path: path.clone(),
+                source,
+            })?;
+            command.stdout(closed);
+        }
+        let source = command.exec();
         Err(ProgramError::NotStarted { path, source }.into())
     }
 }

@@ -54,27 +54,38 @@ impl Run {
             return Err(NoPlace.into());
         }
         if self.require_io_uring {
-            self.program.set("thalweg.io.require-io-uring", "true");
+            let flag = "--require-io-uring";
+            (self.program).set(flag, "thalweg.io.require-io-uring", "true");
         }
         if let Some(address) = &self.metrics_address {
-            self.program.set("thalweg.metrics.address", address);
+            let flag = "--metrics-address";
+            self.program.set(flag, "thalweg.metrics.address", address);
         }
         let settings = [
-            ("execution.state-recovery.path", &self.from_savepoint),
-            ("execution.checkpointing.dir", &self.checkpoint_dir),
             (
+                "--from-savepoint",
+                "execution.state-recovery.path",
+                &self.from_savepoint,
+            ),
+            (
+                "--checkpoint-dir",
+                "execution.checkpointing.dir",
+                &self.checkpoint_dir,
+            ),
+            (
+                "--checkpoint-interval",
                 "execution.checkpointing.interval",
                 &self.checkpoint_interval,
             ),
         ];
-        for (key, value) in settings {
+        for (flag, key, value) in settings {
             if let Some(value) = value {
-                self.program.set(key, value);
+                self.program.set(flag, key, value);
             }
         }
         if self.allow_non_restored_state {
-            self.program
-                .set("execution.state-recovery.ignore-unclaimed-state", "true");
+            let key = "execution.state-recovery.ignore-unclaimed-state";
+            self.program.set("--allow-non-restored-state", key, "true");
         }
         match self.program.launch(None)? {}
     }

@@ -3,29 +3,33 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::process::{Ended, program, run, thalweg};
+use crate::process::{Ended, program, run, thalweg, trouble};
 
 /// The settings of four shards, whatever the host has.
 const FOUR_SHARDS: [&str; 6] = ["run", "--local", "-p", "4", "-D", "thalweg.shard.count=4"];
 
-/// The program under four shards that may together have `files` descriptors.
-fn with_files(files: u32, orders: &[&str]) -> Ended {
-    let binary = thalweg([]);
+/// The command as a shell starts it after `before`.
+fn under(before: &str, inner: &Command) -> Ended {
     let mut command = Command::new("sh");
     command
-        .args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")])
-        .arg(binary.get_program())
-        .args(FOUR_SHARDS)
-        .args([program(), "--"])
-        .args(orders)
+        .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])
+        .arg(inner.get_program())
+        .args(inner.get_args())
         .stdin(Stdio::null());
-    for (name, value) in binary.get_envs() {
+    for (name, value) in inner.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
     run(command)
+}
+
+/// The program under four shards that may together have `files` descriptors.
+fn with_files(files: u32, orders: &[&str]) -> Ended {
+    let mut command = thalweg(FOUR_SHARDS);
+    command.args([program(), "--"]).args(orders);
+    under(&format!("ulimit -n {files};"), &command)
 }
 
 #[test]
@@ -81,4 +85,19 @@ fn a_sink_that_is_refused_takes_the_files_of_others_with_it() {
     let left = fs::read_dir(folder.path()).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["second"]);
+}
+
+#[test]
+fn what_would_be_printed_to_a_closed_stream_is_not_lost_without_a_word() {
+    let closed = ["standard output is closed"];
+    under("exec >&-;", &trouble(["count"])).failed_with(1, &closed);
+    let by_binary = thalweg(["run", "--local", program(), "--", "count"]);
+    under("exec >&-;", &by_binary).failed_with(1, &closed);
+    under("exec 1</dev/null;", &trouble(["count"])).failed_with(1, &closed);
+    under("exec >&-;", &thalweg(["config"])).failed_with(1, &closed);
+    under("exec >&-;", &thalweg(["info", program(), "--", "count"])).failed_with(1, &closed);
+    // Who wants no output says so, and who prints nothing needs none.
+    under("exec >/dev/null;", &trouble(["count"])).succeeded();
+    under("exec <>/dev/null >&0;", &trouble(["count"])).succeeded();
+    under("exec >&-;", &trouble(["write"])).succeeded();
 }

@@ -13,6 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::mend::mend_of;
 use thalweg_dataflow::sink::{Committable, SinkError};
 
 /// The first byte of an encoded [`Pending`].
@@ -174,11 +175,14 @@ fn changed(path: &Path, len: u64, wanted: u64) -> SinkError {
 }
 
 pub(crate) fn failed(what: &str, path: &Path, error: &io::Error) -> SinkError {
+    let known = mend_of(error);
     let mend = match error.kind() {
         io::ErrorKind::PermissionDenied => "let the user who runs the job write there",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
         io::ErrorKind::ReadOnlyFilesystem => "write to a file system that is not read-only",
-        _ => "check the path and the disk it lies on",
+        _ => known
+            .as_deref()
+            .unwrap_or("check the path and the disk it lies on"),
     };
     let message = format!("cannot {what} `{}`: {error}; {mend}", path.display());
     SinkError::new(ErrorKind::Resource, message)

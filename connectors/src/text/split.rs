@@ -13,6 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::mend::mend_of;
 use thalweg_core::seam::reactor::FileIdentity;
 use thalweg_dataflow::source::SourceError;
 use thalweg_memory::record::record;
@@ -217,12 +218,13 @@ fn find_in_directory(
 }
 
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    let known = mend_of(error);
     let mend = match error.kind() {
         io::ErrorKind::NotFound => {
             "check the path; it is looked up in the directory the job is started in"
         }
         io::ErrorKind::PermissionDenied => "let the user who runs the job read it",
-        _ => "check the disk it lies on",
+        _ => known.as_deref().unwrap_or("check the disk it lies on"),
     };
     let message = format!("cannot read `{}`: {error}; {mend}", path.display());
     SourceError::new(ErrorKind::Invalid, message)

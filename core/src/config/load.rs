@@ -32,6 +32,8 @@ pub enum Origin {
     Environment(String),
     /// A `-D key=value` argument.
     Argument,
+    /// An argument of its own, such as `--parallelism`.
+    Flag(&'static str),
     /// The program itself.
     Program,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(f, "{}, line {line}", path.display()),
             Origin::Environment(name) => write!(f, "environment variable {name}"),
             Origin::Argument => f.write_str("argument -D"),
+            Origin::Flag(name) => write!(f, "argument {name}"),
             Origin::Program => f.write_str("set by the program"),
         }
     }
@@ -88,7 +91,10 @@ pub enum ConfigError {
     #[error("{0}")]
     Contradiction(String),
     /// The file cannot be read.
-    #[error("cannot read settings from {}: {source}", .path.display())]
+    #[error(
+        "cannot read settings from {}: {source}; name a YAML file this user can read in THALWEG_CONFIG, or a \
+         folder with a config.yaml in THALWEG_CONF_DIR, or unset both", .path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -108,6 +114,19 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The same, where the `-D` argument it blames was written as another one, which `flag` answers for its
+    /// key.
+    #[must_use]
+    pub fn written_as(mut self, flag: impl Fn(&str) -> Option<&'static str>) -> ConfigError {
+        if let ConfigError::Invalid { key, origin, .. } = &mut self
+            && *origin == Origin::Argument
+            && let Some(flag) = flag(key)
+        {
+            *origin = Origin::Flag(flag);
+        }
+        self
+    }
+
     /// Always [`ErrorKind::Invalid`], unless the file could not be read.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -214,6 +233,18 @@ impl Configuration {
                 origin: Origin::Program,
             },
         );
+    }
+
+    /// Sets `option` from within the program, to a value that came from elsewhere.
+    ///
+    /// # Errors
+    /// When the value is out of the option's bounds.
+    pub fn try_set<T: ConfigValue>(
+        &mut self,
+        option: &ConfigOption<T>,
+        value: T,
+    ) -> Result<(), ConfigError> {
+        self.put(option.key, &value.show(), Origin::Program)
     }
 
     /// Sets the option called `key` from a text, as a `-D key=value` argument does.
@@ -666,6 +697,7 @@ mod tests {
         let error = Configuration::load(Some(&path), std::iter::empty(), &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("absent.yaml"), "{error}");
+        assert!(error.to_string().contains("THALWEG_CONFIG"), "{error}");
         let message = refusal("a: [1\n", &[], &[]);
         assert!(message.contains(".yaml, line "), "{message}");
     }
@@ -688,6 +720,9 @@ mod tests {
             Duration::from_millis(2)
         );
         assert!(configuration.set_str("thalweg.shard.spine", "2ms").is_err());
+        let refused = configuration.try_set(&options::PARALLELISM_DEFAULT, 0);
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("set by the program"), "{message}");
     }
 
     #[test]

@@ -18,3 +18,4 @@ pub mod reactor;
 #[doc(hidden)]
 pub mod seccomp;
 pub mod simulated;
+pub mod standard_streams;

@@ -41,8 +41,8 @@ impl Environment {
 
     /// The parallelism of every operator that is not given one of its own.
     pub fn set_parallelism(&self, parallelism: u32) -> &Self {
-        let key = options::PARALLELISM_DEFAULT.key;
-        let set = (self.configuration.borrow_mut()).set_str(key, &parallelism.to_string());
+        let option = &options::PARALLELISM_DEFAULT;
+        let set = (self.configuration.borrow_mut()).try_set(option, parallelism);
         if let Err(error) = set {
             self.graph.borrow_mut().problem(error.to_string());
         }

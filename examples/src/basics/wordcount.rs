@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long)]
     mode: Option<Mode>,
     /// How many subtasks work side by side
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     parallelism: Option<u32>,
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::seam::mend::mend_of;
 
 use super::Location;
 use crate::checkpoint::metadata::model::FileFacts;
@@ -50,13 +51,14 @@ impl StorageError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageErrorKind::Full,
             _ => StorageErrorKind::Failed(ErrorKind::of_io(error)),
         };
+        let known = mend_of(error);
         let mend = match error.kind() {
             io::ErrorKind::NotFound => "check the path",
             io::ErrorKind::PermissionDenied => "let the user who runs the job read and write there",
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
             io::ErrorKind::ReadOnlyFilesystem => "use a file system that is not read-only",
             io::ErrorKind::AlreadyExists => "see who else writes there",
-            _ => "check the disk it lies on",
+            _ => known.as_deref().unwrap_or("check the disk it lies on"),
         };
         StorageError {
             kind,
