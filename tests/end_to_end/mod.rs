@@ -8,6 +8,7 @@ mod first_light;
 mod lone_record;
 mod metrics;
 mod panics;
+mod partitioners;
 mod refusals;
 mod stopping;
 mod word_count;
