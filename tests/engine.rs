@@ -24,3 +24,11 @@ mod loops;
 mod random_graphs;
 #[path = "stage/mod.rs"]
 mod stage;
+
+#[test]
+fn all_of_this_where_io_uring_is_denied() {
+    let named = ["end_to_end::", "event_time::", "loops::"];
+    // Simulation knows no driver; the many windows take long and do nothing on a driver.
+    let skipped = ["in_simulation", "event_time::windows::many::"];
+    stage::pass_where_io_uring_is_denied(&named, &skipped, 80);
+}

@@ -3,10 +3,20 @@
 //! A test program of its own beside `engine`, so that the two are compiled at the same time. `recovery`
 //! holds the tests; `stage` sets up and runs one job.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and may say what it saw"
+)]
 
 #[path = "recovery/mod.rs"]
 mod recovery;
 #[allow(dead_code, reason = "the other test programs use the rest")]
 #[path = "stage/mod.rs"]
 mod stage;
+
+#[test]
+fn all_of_this_but_the_longest_where_io_uring_is_denied() {
+    let longest = "recovery::larger::state_larger_than_memory_goes_on_at_another_parallelism";
+    stage::pass_where_io_uring_is_denied(&["recovery::"], &[longest], 15);
+}

@@ -36,7 +36,7 @@ fn doubling_server() -> std::net::SocketAddr {
         });
     };
     // Ends with the process of the tests: nobody connects to it after its test.
-    std::thread::Builder::new().spawn(serve).unwrap();
+    stage::thread(serve);
     told.recv().unwrap()
 }
 

@@ -153,7 +153,7 @@ fn a_running_job_shows_its_metrics_to_whoever_asks() {
         token.cancel();
         (first, second, reader)
     };
-    let looking = thread::Builder::new().spawn(look).unwrap();
+    let looking = stage::thread(look);
     environment.execute("endless").unwrap_err();
     let (first, second, reader) = looking.join().unwrap();
     assert_eq!(first.missing, []);

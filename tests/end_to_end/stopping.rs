@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Once};
-use std::thread;
 use std::time::Duration;
 
 use thalweg_connectors::{Collects, Generator, Sinks, Sources};
@@ -40,7 +39,7 @@ fn time_to_stop(settings: Settings<'_>) -> u64 {
         told.store(monotonic_ns(), Ordering::Relaxed);
         token.cancel();
     };
-    let canceller = thread::Builder::new().spawn(cancel).unwrap();
+    let canceller = stage::thread(cancel);
     let error = environment.execute("endless").unwrap_err();
     let ended = monotonic_ns();
     canceller.join().unwrap();
@@ -106,7 +105,7 @@ fn a_function_that_never_returns_does_not_hold_up_the_end() {
         token.cancel();
         at
     };
-    let canceller = thread::Builder::new().spawn(cancel).unwrap();
+    let canceller = stage::thread(cancel);
     let error = environment.execute("stuck").unwrap_err();
     let took = monotonic_ns() - canceller.join().unwrap();
     assert!(matches!(error, JobError::Cancelled { .. }), "{error:?}");
@@ -180,7 +179,7 @@ fn a_function_that_blocks_its_shard_is_reported_with_its_task() {
         release.send(()).unwrap();
         looks < 3000
     };
-    let watcher = thread::Builder::new().spawn(watch).unwrap();
+    let watcher = stage::thread(watch);
     environment.execute("sleepy").unwrap();
     let log = || String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
     assert!(watcher.join().unwrap(), "not reported; the log: {}", log());
@@ -222,8 +221,8 @@ fn jobs_beside_each_other_do_not_meet() {
             }
         }
     };
-    thread::scope(|scope| {
-        let jobs: Vec<_> = (0..JOBS).map(|job| scope.spawn(move || run(job))).collect();
-        jobs.into_iter().for_each(|job| job.join().unwrap());
-    });
+    let jobs: Vec<_> = (0..JOBS)
+        .map(|job| stage::thread(move || run(job)))
+        .collect();
+    jobs.into_iter().for_each(|job| job.join().unwrap());
 }

@@ -17,6 +17,8 @@ mod reference;
 use thalweg_core::seam::probe::probe;
 use thalweg_core::seam::seccomp::forbid_io_uring_for_tests;
 
+use crate::stage;
+
 use self::check::{simulate, simulate_against_another, trace, work};
 
 /// The seeds of a run: `default` of them from 0 on, unless the caller's environment says otherwise.
@@ -72,8 +74,7 @@ fn equal_the_reference_where_io_uring_is_denied() {
             work(seed, "auto", "epoll")
         });
     };
-    let thread = std::thread::Builder::new().spawn(denied).unwrap();
-    if let Err(panic) = thread.join() {
+    if let Err(panic) = stage::thread(denied).join() {
         std::panic::resume_unwind(panic);
     }
 }

@@ -3,15 +3,19 @@
 //! Entered by every test of the suite, on its own thread. Invariant: no job of a test runs longer than
 //! [`PATIENCE`]; one that would is cancelled and the test fails with its name.
 
+mod denied;
+
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thalweg_cluster::{CancelToken, LocalExecutor, SimulatedExecutor};
 use thalweg_core::config::Configuration;
 use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::stream::Environment;
+
+pub(crate) use self::denied::pass_where_io_uring_is_denied;
 
 /// How long a job may take before it counts as hanging. The machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
@@ -62,9 +66,19 @@ pub(crate) fn cancel_after(token: &CancelToken, patience: Duration) -> Deadline 
             token.cancel();
         }
     };
-    let thread = thread::Builder::new().name("deadline".to_owned());
-    thread.spawn(wait).unwrap();
+    thread(wait);
     Deadline(alive)
+}
+
+/// Does this on a thread of its own.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "who tests a job is not one of its shards"
+)]
+pub(crate) fn thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    thread::Builder::new().spawn(work).unwrap()
 }
 
 /// Whether everything is to be run at its full size.
