@@ -95,7 +95,8 @@ pub trait Sources {
         files: TextFiles,
     ) -> DataStream<Str, impl Pipe<Out = Str>>;
 
-    /// A stream of the lines a TCP server at `host:port` sends.
+    /// A stream of the lines a TCP server at `host:port` sends, until it closes the connection; see
+    /// [`SocketText`].
     fn socket_text(&self, peer: impl Into<String>) -> SourceStream<SocketText>;
 }
 
@@ -184,7 +185,7 @@ pub trait Sinks<T: Item>: Sized {
     where
         F: for<'a, 'b> Fn(&'b T::Of<'a>, &mut String) + Clone + Send + 'static;
 
-    /// Sends every record as a line to a TCP server at `host:port`, as [`Show`] says.
+    /// Sends every record as a line to a TCP server at `host:port`, as [`Show`] says; see [`SocketSink`].
     fn write_socket(self, peer: impl Into<Arc<str>>) -> SinkHandle
     where
         for<'a> T::Of<'a>: Show;

@@ -10,5 +10,6 @@ mod metrics;
 mod panics;
 mod partitioners;
 mod refusals;
+mod sockets;
 mod stopping;
 mod word_count;

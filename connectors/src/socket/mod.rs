@@ -47,6 +47,11 @@ fn mend(error: &io::Error) -> &'static str {
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => {
             "check the address and the firewall"
         }
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => {
+            "the server ended the connection before the stream did: look into the server's log"
+        }
         _ => "check the server",
     }
 }

@@ -26,6 +26,10 @@ use crate::format::{Format, Shown};
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// Sends every record as a line to a TCP server.
+///
+/// At the end of the stream, when all was sent, it ends the connection, which the server sees as the end of its
+/// input. A server that closes the connection before fails the job at one of the next writes, with the server's
+/// address: lines that were sent since the server stopped reading are lost, and nobody can say which.
 #[derive(Clone)]
 pub struct SocketSink<F = Shown> {
     peer: Arc<str>,

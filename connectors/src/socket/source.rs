@@ -26,6 +26,12 @@ const BLOCK_BYTES: usize = 64 << 10;
 
 /// Reads lines from a TCP server until it closes the connection. For trying things out: lines that
 /// were received when a job fails are lost to its next attempt.
+///
+/// A server that closes the connection ends the stream, as in Flink: what it sent behind the last newline is
+/// emitted as a last line, and the job ends when nothing else feeds it. A connection that breaks, as when the server
+/// dies (a reset), fails the job with the server's address, and what came behind the last newline is lost with
+/// it. With [`SocketText::reconnect`] neither ends anything: the next connection follows, and begins
+/// with a line of its own.
 #[derive(Clone, Debug)]
 pub struct SocketText {
     peer: String,
