@@ -2,10 +2,14 @@
 //!
 //! A buffer leaves when it is full, when an event must follow it, and when the task's turn ends with no
 //! more input and nothing of its channel is unconsumed: so a lone record leaves at once, a full pipe
-//! sends full segments, and a fan-out does not ship near-empty ones. With a flush interval it also has
-//! to be as old as that. Here is the list of channels that such a flush has to look at. Invariant: a
+//! sends full segments, and a fan-out does not ship near-empty ones. A task that never runs out of input
+//! flushes as well, every [`BUSY_FLUSH_NS`]: behind a filter that lets little through, what it wrote would
+//! wait for ever. With a flush interval a buffer also has to be as old as that. Here is the list of channels that such a flush has to look at. Invariant: a
 //! channel with an open buffer or held marks is listed, so a flush costs what the channels written to
 //! cost, not what all cost. Lives on the shard's thread.
+
+/// How often a task that is never idle flushes.
+const BUSY_FLUSH_NS: u64 = 10_000_000;
 
 /// The channels that may have something to flush, each once.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub(super) struct FlushList {
     interval_ns: u64,
     /// By channel, when it is to leave at the latest, monotonic ns; 0 where that was not asked yet.
     due: Vec<u64>,
+    /// Until when a busy task keeps what is listed, monotonic ns; 0 where that was not asked yet.
+    kept_until: u64,
 }
 
 impl FlushList {
@@ -26,7 +32,23 @@ impl FlushList {
             is_listed: vec![false; channels],
             interval_ns,
             due: vec![0; timed],
+            kept_until: 0,
         }
+    }
+
+    /// Whether a task that has been busy ever since [`FlushList::rest`] is to flush at `now`.
+    #[inline]
+    pub(super) fn kept_long(&mut self, now: u64) -> bool {
+        if self.kept_until == 0 {
+            self.kept_until = now.saturating_add(BUSY_FLUSH_NS);
+        }
+        now >= self.kept_until
+    }
+
+    /// The task flushes.
+    #[inline]
+    pub(super) fn rest(&mut self) {
+        self.kept_until = 0;
     }
 
     /// Whether what is listed waits for its time.
@@ -82,6 +104,7 @@ impl FlushList {
     }
 
     pub(super) fn clear(&mut self) {
+        self.rest();
         for place in std::mem::take(&mut self.listed) {
             self.strike(place as usize);
         }
@@ -111,6 +134,17 @@ mod tests {
         list.touch(0);
         assert_eq!(list.listed, [0]);
         assert_eq!(list.due(0, 7), 7, "without an interval at once");
+    }
+
+    #[test]
+    fn a_busy_task_flushes_every_so_often() {
+        let mut list = FlushList::new(1, 0);
+        list.touch(0);
+        assert!(!list.kept_long(5));
+        assert!(!list.kept_long(4 + BUSY_FLUSH_NS));
+        assert!(list.kept_long(5 + BUSY_FLUSH_NS));
+        list.rest();
+        assert!(!list.kept_long(6 + BUSY_FLUSH_NS));
     }
 
     #[test]

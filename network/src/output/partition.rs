@@ -228,7 +228,8 @@ impl ResultPartition {
 
     /// To be called when the task's turn ends, at `now` (monotonic ns); `idle` if it will not go on by
     /// itself: no more input, or blocked. Without a flush interval an idle task's open buffers leave
-    /// ([`Self::flush_idle`]); with one those whose time has come leave, on the same condition.
+    /// ([`Self::flush_idle`]), and those of a busy one every 10 ms; with one those whose time has come leave,
+    /// on the same condition.
     /// Answers when this is to be called again at the latest.
     #[inline]
     pub fn end_turn(&mut self, now: u64, idle: bool) -> Option<u64> {
@@ -238,7 +239,8 @@ impl ResultPartition {
         if self.flush.is_timed() {
             return self.flush_due(now);
         }
-        if idle {
+        if idle || self.flush.kept_long(now) {
+            self.flush.rest();
             self.flush_idle();
         }
         None

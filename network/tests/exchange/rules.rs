@@ -210,7 +210,7 @@ fn with_an_interval_a_half_full_buffer_leaves_when_it_is_due() {
 }
 
 #[test]
-fn without_an_interval_only_an_idle_task_flushes() {
+fn without_an_interval_an_idle_task_flushes_at_once() {
     for plan in same_or_other_shard() {
         let mut pair = pair(&plan, 1);
         pair.write(0, 1);
@@ -218,6 +218,33 @@ fn without_an_interval_only_an_idle_task_flushes() {
         assert!(pair.read().is_empty());
         assert_eq!(pair.partition.end_turn(6, true), None);
         assert_eq!(pair.read(), [1]);
+    }
+}
+
+#[test]
+fn without_an_interval_a_task_that_is_never_idle_flushes_every_ten_milliseconds() {
+    const TEN_MS: u64 = 10_000_000;
+    for plan in same_or_other_shard() {
+        let mut pair = pair(&plan, 1);
+        pair.write(0, 1);
+        for now in [5, 200_000, TEN_MS] {
+            assert_eq!(pair.partition.end_turn(now, false), None);
+            assert!(pair.read().is_empty(), "{now}");
+        }
+        pair.partition.end_turn(5 + TEN_MS, false);
+        pair.write(0, 2);
+        pair.partition.end_turn(6 + TEN_MS, false);
+        assert_eq!(pair.read(), [1], "2 has waited for a moment only");
+        pair.partition.end_turn(6 + 2 * TEN_MS, false);
+        assert_eq!(pair.read(), [2]);
+        // The time begins anew when the task was idle.
+        pair.write(0, 3);
+        pair.partition.end_turn(7 + 2 * TEN_MS, false);
+        pair.partition.end_turn(8 + 2 * TEN_MS, true);
+        assert_eq!(pair.read(), [3]);
+        pair.write(0, 4);
+        pair.partition.end_turn(9 + 3 * TEN_MS, false);
+        assert!(pair.read().is_empty());
     }
 }
 
