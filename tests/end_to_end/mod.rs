@@ -7,6 +7,7 @@ mod extremes;
 mod first_light;
 mod lone_record;
 mod metrics;
+mod modes;
 mod panics;
 mod partitioners;
 mod refusals;
