@@ -1,13 +1,16 @@
 //! The rules the house keeps by itself: `cargo test -p thalweg-tests --test tidy`.
 //!
 //! Reads the repository as text and holds what neither compiler nor linter can: the order of crates,
-//! ceilings, module heads, the list of files with `unsafe`, names, the map. One rule is one test, and
-//! its message names file, line, rule and how to mend. Beside each rule a test plants a violation and
-//! expects it to be found. `tidy/ratchet.txt` lists exceptions and may only shrink.
+//! ceilings, module heads, the list of files with `unsafe`, where files are opened, names, the map.
+//! One rule is one test, and its message names file, line, rule and how to mend. Beside each rule a
+//! test plants a violation and expects it to be found. `tidy/ratchet.txt` lists exceptions and may only
+//! shrink.
 #![forbid(unsafe_code)]
 
 #[path = "tidy/ceilings.rs"]
 mod ceilings;
+#[path = "tidy/doors.rs"]
+mod doors;
 #[path = "tidy/fences.rs"]
 mod fences;
 #[path = "tidy/finding.rs"]
@@ -49,6 +52,11 @@ fn crates_see_only_the_floors_below() {
 #[test]
 fn outside_crates_are_fenced() {
     hold(fences::RULE, fences::check);
+}
+
+#[test]
+fn files_and_sockets_are_opened_in_few_rooms() {
+    hold(doors::RULE, doors::check);
 }
 
 #[test]

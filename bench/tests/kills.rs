@@ -44,6 +44,10 @@ fn start(workload: &str, records: u64, parallelism: u32, checkpoints: &Path) -> 
 }
 
 /// What the process says at its end; none if it did not come to it within `life`.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the tests start threads of their own"
+)]
 fn live(mut child: Child, life: Duration) -> Option<Value> {
     let mut output = child.stdout.take().unwrap();
     let (say, hear) = sync_channel(1);

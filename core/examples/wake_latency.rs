@@ -179,6 +179,10 @@ fn tell(who: &str, spin_ns: u64, pause_ns: u64, trips: &mut [u64]) {
 }
 
 /// The same between two pinned threads that do nothing else: what this machine asks for a wake-up.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what is measured is between two threads"
+)]
 fn measure_bare(pause_ns: u64, rounds: u64) -> std::io::Result<()> {
     let turn = AtomicU64::new(u64::MAX);
     let await_turn = |mine: u64| {

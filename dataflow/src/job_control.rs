@@ -257,6 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "the other end is another thread")]
     fn a_request_is_answered_by_whoever_takes_it_or_by_the_end() {
         let control = JobControl::new(JobId(1), "job");
         let served = control.clone();

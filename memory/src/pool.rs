@@ -198,6 +198,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "segments come back from other threads"
+    )]
     fn a_segment_lost_on_another_thread_is_found_again() {
         let mut pool = SegmentPool::with_own_arena(ShardId(0), 512, 2).unwrap();
         let (lost, kept) = (pool.lease().unwrap(), pool.lease().unwrap());

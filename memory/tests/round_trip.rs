@@ -343,6 +343,7 @@ fn a_view_can_be_written_on() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "records travel between threads")]
 fn a_record_of_40_mib_travels_alone() {
     let layout = LAYOUTS[3];
     let text = "0123456789abcdef".repeat(40 << 16);
@@ -420,6 +421,7 @@ fn padding_is_the_same_whatever_the_segment_held_before() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "records travel between threads")]
 fn segments_go_round_and_limits_hold() {
     let mut pool = SegmentPool::with_own_arena(ShardId(2), 512, 4).unwrap();
     for round in 0..50u64 {

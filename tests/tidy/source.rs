@@ -19,7 +19,7 @@ pub(crate) fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// The text with everything that is not code replaced by spaces, line ends kept.
-fn blank(text: &str) -> String {
+pub(crate) fn blank(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -93,12 +93,12 @@ fn quoted(inside: &str, quote: char) -> usize {
     inside.len()
 }
 
-/// Number of lines that are not in a test module.
-pub(crate) fn lines_without_tests(text: &str) -> usize {
-    let mut count = 0;
+/// The lines that are not in a test module, with line numbers from 1.
+pub(crate) fn lines_outside_tests(text: &str) -> Vec<(usize, &str)> {
+    let mut outside = Vec::new();
     let mut close: Option<String> = None;
     let mut test_follows = false;
-    for line in text.lines() {
+    for (at, line) in text.lines().enumerate() {
         if let Some(end) = &close {
             if line == end {
                 close = None;
@@ -116,9 +116,14 @@ pub(crate) fn lines_without_tests(text: &str) -> usize {
                 continue;
             }
         }
-        count += 1;
+        outside.push((at + 1, line));
     }
-    count
+    outside
+}
+
+/// Number of lines that are not in a test module.
+pub(crate) fn lines_without_tests(text: &str) -> usize {
+    lines_outside_tests(text).len()
 }
 
 fn opens_module(code: &str) -> bool {

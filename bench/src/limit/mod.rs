@@ -139,6 +139,7 @@ fn totals(work: &Work, threads: u32, level: Level) -> Result<Totals, LimitError>
 }
 
 /// Runs `body` on `threads` pinned threads; their results in order.
+#[allow(clippy::disallowed_methods, reason = "by hand: there is no shard")]
 fn on_threads<R: Send>(threads: usize, body: impl Fn(usize) -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let body = &body;

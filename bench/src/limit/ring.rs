@@ -214,6 +214,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "by hand: the two ends of the ring are on two threads"
+    )]
     fn every_batch_arrives_once_in_both_directions() {
         let exchange = Exchange::new();
         let (left, right) = (exchange.end(0, fresh), exchange.end(1, fresh));

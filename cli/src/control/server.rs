@@ -37,6 +37,10 @@ impl Server {
     ///
     /// # Errors
     /// No socket can be made where they are looked for.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "who listens for other processes runs no task"
+    )]
     pub(crate) fn start(control: &JobControl) -> io::Result<Server> {
         let directory = run_directory::open()?;
         // What was left over is removed on the way.
@@ -80,6 +84,10 @@ impl Drop for Server {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "who answers another process runs no task"
+)]
 fn listen(listener: &UnixListener, answering: &Answering, over: &AtomicBool) {
     let mut callers: Vec<JoinHandle<()>> = Vec::new();
     loop {

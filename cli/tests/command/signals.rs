@@ -41,6 +41,10 @@ fn signal(which: &str, process: u32) {
 }
 
 /// Waits for the end, but not for ever.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the tests start threads of their own"
+)]
 pub(crate) fn end_of(child: Child) -> Ended {
     let process = child.id();
     let (sender, receiver) = sync_channel(1);

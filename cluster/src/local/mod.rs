@@ -101,6 +101,10 @@ impl Executor for LocalExecutor {
 ///
 /// # Errors
 /// When there is no thread for it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a job is led by a thread of its own, which runs no task"
+)]
 pub fn beside(
     control: JobControl,
     lead: impl FnOnce(&JobControl) -> Result<JobResult, JobError> + Send + 'static,

@@ -43,6 +43,7 @@ fn read(source: &SocketText, enough: usize) -> Result<Vec<String>, SourceError> 
 }
 
 /// Accepts the connections that were made one after the other and sends each of them a text.
+#[allow(clippy::disallowed_methods, reason = "the peer is a thread of its own")]
 fn serve(listener: TcpListener, texts: &'static [&'static str]) -> std::thread::JoinHandle<()> {
     std::thread::Builder::new()
         .spawn(move || {
@@ -100,6 +101,7 @@ fn a_refused_connection_is_told_with_the_address() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the peer is a thread of its own")]
 fn the_sink_sends_every_line_and_ends_the_connection() {
     let (listener, address) = listen();
     let sink = SocketSink::new(address);
@@ -121,6 +123,7 @@ fn the_sink_sends_every_line_and_ends_the_connection() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the peer is a thread of its own")]
 fn a_checkpoint_waits_until_what_came_before_it_was_sent() {
     let (listener, address) = listen();
     let sink = SocketSink::new(address);

@@ -165,6 +165,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the tests start threads of their own"
+    )]
     fn a_ring_from_another_thread_ends_the_sleep() {
         let mut bed = Bed::new().unwrap();
         let sleeper = bed.sleeper();

@@ -130,6 +130,10 @@ mod tests {
     use crate::seam::seccomp::forbid_io_uring_for_tests;
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a filter holds for the thread that sets it"
+    )]
     fn a_forbidden_ring_is_refused_with_cause_and_mend() {
         // The filter holds for this thread and what it starts.
         let answer = std::thread::Builder::new()

@@ -617,6 +617,10 @@ mod tests {
 
     /// Two real threads, two million boxed items in order, batch sizes that never divide the capacity.
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the two ends of a lane are on two threads"
+    )]
     fn two_threads_pass_everything_in_order() {
         const COUNT: u64 = 2_000_000;
         let (mut sender, mut receiver) = lane::<Box<u64>>(64);

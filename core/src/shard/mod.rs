@@ -11,7 +11,15 @@ pub mod mailbox;
 pub mod mesh;
 pub mod panic;
 pub mod placement;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the watchdog is a thread beside the shards"
+)]
 pub mod stall;
+#[allow(
+    clippy::disallowed_methods,
+    reason = "here the threads of shards are started"
+)]
 pub mod start;
 pub mod step;
 pub mod timer;

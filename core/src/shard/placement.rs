@@ -108,6 +108,10 @@ mod tests {
     }
 
     #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what is set holds for the thread"
+    )]
     fn a_pinned_thread_is_allowed_its_cpu_only() {
         let outcome = std::thread::scope(|scope| {
             let pinned = scope.spawn(|| {

@@ -63,6 +63,10 @@ suite!(simulated, crate::rig::Simulated::new());
 const DENIED: &str = "THALWEG_TEST_IO_URING_DENIED";
 
 #[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a filter holds for the thread that sets it"
+)]
 fn the_default_driver_passes_where_io_uring_is_denied() {
     // The filter holds for the thread that sets it and for what that thread starts: the child.
     let child = std::thread::Builder::new()
@@ -87,6 +91,10 @@ fn the_default_driver_passes_where_io_uring_is_denied() {
 }
 
 #[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a filter holds for the thread that sets it"
+)]
 fn io_uring_on_demand_is_refused_where_it_is_denied() {
     use thalweg_core::ShardId;
     use thalweg_core::seam::reactor::DriverChoice;

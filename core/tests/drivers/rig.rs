@@ -73,6 +73,10 @@ impl Threads {
 }
 
 impl Rig for Threads {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the tests start threads of their own"
+    )]
     fn run(&self, shards: Vec<(Arc<Doorbell>, Init)>) {
         let mut running = Vec::new();
         for (number, (doorbell, init)) in shards.into_iter().enumerate() {
