@@ -51,8 +51,13 @@ pub(crate) fn work(seed: u64, driver: &str, expected: &str) -> Result<(), String
 }
 
 fn simulation(program: &Program, dice: u64) -> (Environment, thalweg_cluster::SimulatedExecutor) {
+    let host = program.host;
     let options = SimOptions {
         turn_budget_ns: program.turn_budget_us * 1000,
+        max_tick_ns: host.tick_ns,
+        max_latency_ns: host.latency_ns,
+        stall_per_million: host.stalls,
+        max_stall_rounds: host.stall_rounds,
         ..SimOptions::default()
     };
     stage::simulation(dice, options, &borrowed(&settings_of(program)))

@@ -6,7 +6,7 @@
 
 use super::dice::Dice;
 use super::program::{
-    Aggregate, Counting, End, Exchange, Input, Keyed, Last, Partitioner, Program, Step,
+    Aggregate, Counting, End, Exchange, Host, Input, Keyed, Last, Partitioner, Program, Step,
 };
 
 /// More records than this are not drawn.
@@ -94,6 +94,12 @@ pub(crate) fn program(seed: u64) -> Program {
         input,
         steps,
         end,
+        host: Host {
+            tick_ns: dice.pick(&[50, 2_000, 20_000, 300_000]),
+            latency_ns: dice.pick(&[50, 1_000, 200_000, 3_000_000]),
+            stalls: dice.pick(&[0, 0, 2_000, 50_000]),
+            stall_rounds: dice.pick(&[1, 20, 200]),
+        },
     }
 }
 

@@ -53,7 +53,7 @@ fn equal_the_reference_on_shards() {
         Ok(()) => "io_uring",
         Err(_) => "epoll",
     };
-    every(100, "equal_the_reference_on_shards", |seed| {
+    every(200, "equal_the_reference_on_shards", |seed| {
         work(seed, "auto", driver)
     });
 }

@@ -15,6 +15,19 @@ pub(crate) struct Program {
     pub(crate) input: Input,
     pub(crate) steps: Vec<Step>,
     pub(crate) end: End,
+    pub(crate) host: Host,
+}
+
+/// How the host behaves on which the program is simulated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host {
+    /// The most that one reading of the clock moves it.
+    pub(crate) tick_ns: u64,
+    /// The most an operation waits before it happens.
+    pub(crate) latency_ns: u64,
+    /// Rounds after which a shard is held up, of a million, and for how many rounds at most.
+    pub(crate) stalls: u32,
+    pub(crate) stall_rounds: u64,
 }
 
 /// A source: its records follow from its seed.
