@@ -9,11 +9,14 @@
 
 mod counting;
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use thalweg_cluster::{CancelToken, LocalExecutor};
-use thalweg_connectors::{Generator, Sinks};
+use thalweg_connectors::{Generator, Sinks, Sources};
 use thalweg_core::config::Configuration;
 use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
@@ -30,8 +33,11 @@ const WARM: u64 = 1_000_000;
 const COUNTED: u64 = 2_000_000;
 /// Allocations in all that are not of records: a queue that grows once more.
 const BESIDE: u64 = 50;
-/// Glommio allocates when it polls its rings and when it sleeps: by turns and waits, not by records.
-const BESIDE_GLOMMIO: u64 = COUNTED / 100;
+/// Glommio allocates when it polls its rings and when it sleeps: by turns and waits, not by records. Twenty
+/// or so were seen; a busy machine makes a few more.
+const BESIDE_GLOMMIO: u64 = 100;
+/// Reading a file allocates once or twice for each block of 256 KiB, of which there are some fifty.
+const BESIDE_FILE: u64 = 150;
 
 /// Counts records at the sink, and allocations between two of them.
 #[derive(Clone, Default)]
@@ -100,17 +106,31 @@ const LINES: [&str; 4] = [
     "numbers 1 2 3 and the end",
 ];
 
-/// Words counted, borrowed from their line all the way.
-fn word_count(environment: &Environment) -> u64 {
+/// A file with words enough.
+fn write_text(path: &Path) {
+    let words: u64 = LINES
+        .map(|line| line.split_ascii_whitespace().count() as u64)
+        .iter()
+        .sum();
+    let mut out = BufWriter::new(File::create(path).unwrap());
+    for _ in 0..(WARM + COUNTED) / words + 10_000 {
+        LINES
+            .iter()
+            .for_each(|line| writeln!(out, "{line}").unwrap());
+    }
+    out.flush().unwrap();
+}
+
+/// The words of a text file counted, borrowed from their line all the way.
+fn word_count(environment: &Environment, text: &Path) -> u64 {
     let gauge = Gauge::default();
     let at_sink = gauge.clone();
-    let split = |line: u64, out: &mut Collector<Str>| {
-        let line = LINES[line as usize % LINES.len()];
+    let split = |line: &str, out: &mut Collector<Str>| {
         line.split_ascii_whitespace()
             .for_each(|word| out.emit(word));
     };
     environment
-        .source(Generator::new((WARM + COUNTED) / 4, |n| n))
+        .read_text(text)
         .flat_map(split)
         .key_by_str(|word: &&str| *word)
         .count()
@@ -121,13 +141,16 @@ fn word_count(environment: &Environment) -> u64 {
 
 #[test]
 fn no_record_allocates() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text");
+    write_text(&text);
     for (driver, beside) in [("epoll", BESIDE), ("auto", BESIDE_GLOMMIO)] {
         for parallelism in [1, 2, 4] {
             let sum = keyed_sum(&environment(parallelism, driver));
-            let words = word_count(&environment(parallelism, driver));
+            let words = word_count(&environment(parallelism, driver), &text);
             println!("{driver}, parallelism {parallelism}: {sum} and {words} of {COUNTED}");
             assert!(
-                sum <= beside && words <= beside,
+                sum <= beside && words <= beside + BESIDE_FILE,
                 "{driver}, parallelism {parallelism}: {sum} allocations for {COUNTED} sums, {words} \
                  for {COUNTED} words"
             );
