@@ -14,6 +14,17 @@ where
     I: KeyedInput<K, T, S>,
 {
     /// Counts the records of each key: rows of `(key, count)`.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<String, (String, u64)>::new(|words| {
+    ///     let counts = words.key_by_str(|word| word.as_str()).count();
+    ///     counts.map(|(word, count)| (word.to_owned(), count))
+    /// });
+    /// ["to", "be", "to"].into_iter().for_each(|word| harness.push(word.to_owned()));
+    /// let rows = [("to", 1), ("be", 1), ("to", 2)].map(|(word, count)| (word.to_owned(), count));
+    /// assert_eq!(harness.output(), rows);
+    /// ```
     pub fn count(self) -> DataStream<KeyValue<K, u64>, impl Pipe<Out = KeyValue<K, u64>>> {
         self.aggregate_as("count", Count)
     }

@@ -22,6 +22,17 @@ where
     /// The smallest value each key has had: rows of `(key, smallest)`.
     ///
     /// Values that do not compare (NaN) never replace one that is there.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<(u64, u64), (u64, u64)>::new(|prices| {
+    ///     prices.key_by(|row| row.0).min(|row| row.1).map(|(key, price)| (key, price))
+    /// });
+    /// [(1, 7), (1, 9), (1, 4)].into_iter().for_each(|row| harness.push(row));
+    /// assert_eq!(harness.output(), [(1, 7), (1, 7), (1, 4)]);
+    /// ```
     pub fn min<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Clone + PartialOrd,
@@ -31,6 +42,8 @@ where
     }
 
     /// The greatest value each key has had: rows of `(key, greatest)`.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn max<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Clone + PartialOrd,
@@ -48,6 +61,8 @@ where
     I: KeyedInput<K, T, S>,
 {
     /// The record with the smallest value of each key.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: PartialOrd + 'static,
@@ -57,6 +72,18 @@ where
     }
 
     /// The record with the greatest value of each key.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<(u64, u64, u64), (u64, u64, u64)>::new(|bids| {
+    ///     bids.key_by(|bid| bid.0).max_by(|bid| bid.1)
+    /// });
+    /// // Of auction 1: the price and the bidder. The first of equals is kept.
+    /// [(1, 50, 7), (1, 80, 8), (1, 80, 9)].into_iter().for_each(|bid| harness.push(bid));
+    /// assert_eq!(harness.output(), [(1, 50, 7), (1, 80, 8), (1, 80, 8)]);
+    /// ```
     pub fn max_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: PartialOrd + 'static,

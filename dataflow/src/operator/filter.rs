@@ -12,6 +12,15 @@ use crate::task::{BuildContext, BuildError, Head, Push};
 
 impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Keeps the records for which the predicate holds.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| numbers.filter(|n| n % 2 == 0));
+    /// (1..=4).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4]);
+    /// ```
     pub fn filter<F>(self, predicate: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         F: for<'a, 'b> FnMut(&'b T::Of<'a>) -> bool + Clone + Send + 'static,

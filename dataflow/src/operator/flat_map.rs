@@ -16,8 +16,23 @@ impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Turns each record into any number of records, put into the collector.
     ///
     /// A line is split into words without a copy where the collector is one of
-    /// [`Str`](thalweg_memory::record::Str):
-    /// `lines.flat_map(|line, out: &mut Collector<Str>| line.split(' ').for_each(|w| out.emit(w)))`.
+    /// [`Str`](thalweg_memory::record::Str).
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// # use thalweg_dataflow::Collector;
+    /// # use thalweg_memory::record::Str;
+    /// let mut harness = TestHarness::<String, u64>::new(|lines| {
+    ///     let words = lines.flat_map(|line: String, out: &mut Collector<Str>| {
+    ///         line.split(' ').for_each(|word| out.emit(word));
+    ///     });
+    ///     words.map(|word: &str| word.len() as u64)
+    /// });
+    /// harness.push("to be or not".to_owned());
+    /// assert_eq!(harness.output(), [2, 2, 2, 3]);
+    /// ```
     pub fn flat_map<U, F>(self, f: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

@@ -16,6 +16,19 @@ where
     I: KeyedInput<K, T, S>,
 {
     /// Folds the records of each key into `initial`: rows of `(key, folded)`.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, (u64, String)>::new(|numbers| {
+    ///     let lists = numbers.key_by(|n| n % 2).fold(String::new(), |list, n| *list += &format!(" {n}"));
+    ///     lists.map(|(key, list)| (key, list))
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// let rows = [(1, " 1"), (0, " 2"), (1, " 1 3")].map(|(key, list)| (key, list.to_owned()));
+    /// assert_eq!(harness.output(), rows);
+    /// ```
     pub fn fold<A, F>(
         self,
         initial: A,

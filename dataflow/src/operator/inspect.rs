@@ -12,6 +12,19 @@ use crate::task::{BuildContext, BuildError, Head, Push};
 
 impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Calls the function for each record, which goes on unchanged.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.inspect(|n| assert!(*n < 100, "{n} is too much"))
+    /// });
+    /// harness.push(7);
+    /// assert_eq!(harness.output(), [7]);
+    /// harness.push(700);
+    /// assert!(harness.failure().is_some_and(|message| message.contains("700 is too much")));
+    /// ```
     pub fn inspect<F>(self, look: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         F: for<'a, 'b> FnMut(&'b T::Of<'a>) + Clone + Send + 'static,

@@ -15,6 +15,13 @@ impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Turns each record into another.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, String>::new(|numbers| numbers.map(|n| format!("{n}!")));
+    /// harness.push(7);
+    /// assert_eq!(harness.output(), ["7!"]);
+    /// ```
     pub fn map<U, F>(self, f: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Record,

@@ -34,15 +34,24 @@ where
 {
     /// Processes each record with the states of its key.
     ///
-    /// ```ignore
-    /// let totals = payments.key_by(|p| p.account).process(|open| {
-    ///     let mut total = open.value_state::<u64>("total");
-    ///     move |payment: Payment, _context, out: &mut Collector<u64>| {
-    ///         total.update(|total| *total += payment.amount)?;
-    ///         out.emit(total.get()?.unwrap_or_default());
-    ///         Ok(())
-    ///     }
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// # use thalweg_dataflow::{Collector, OpenContext};
+    /// let mut harness = TestHarness::<(u64, u64), u64>::new(|payments| {
+    ///     payments.key_by(|payment| payment.0).process(|open: &mut OpenContext<u64>| {
+    ///         let mut total = open.value_state::<u64>("total");
+    ///         move |payment: (u64, u64), _context, out: &mut Collector<u64>| {
+    ///             total.update(|total| *total += payment.1)?;
+    ///             out.emit(total.get()?.unwrap_or_default());
+    ///             Ok(())
+    ///         }
+    ///     })
     /// });
+    /// [(1, 10), (2, 5), (1, 20)].into_iter().for_each(|payment| harness.push(payment));
+    /// assert_eq!(harness.output(), [10, 5, 30]);
     /// ```
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
@@ -190,6 +199,9 @@ where
 
 impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Processes each record, without keyed state: accumulators, side outputs, time.
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

@@ -16,6 +16,20 @@ where
 {
     /// Combines the records of each key: `reduce(&mut so_far, next)`. The first record of a
     /// key is its first result.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<(u64, String), (u64, String)>::new(|parts| {
+    ///     parts.key_by(|part| part.0).reduce(|so_far, next| so_far.1.push_str(&next.1))
+    /// });
+    /// for (key, part) in [(1, "str"), (2, "da"), (1, "eam")] {
+    ///     harness.push((key, part.to_owned()));
+    /// }
+    /// let rows: Vec<String> = harness.output().into_iter().map(|row| row.1).collect();
+    /// assert_eq!(rows, ["str", "da", "stream"]);
+    /// ```
     pub fn reduce<F>(self, reduce: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         F: for<'b> Fn(&'b mut T, T) + Clone + Send + 'static,

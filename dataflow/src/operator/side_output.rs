@@ -13,6 +13,24 @@ impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// Asked for before the chain ends: right behind the function that emits, or anywhere
     /// later in the same chain.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// # use thalweg_dataflow::{Collector, OutputTag};
+    /// const ODD: OutputTag<u64> = OutputTag::new("odd");
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     let halves = numbers.flat_map(|n, out: &mut Collector<u64>| match n % 2 {
+    ///         0 => out.emit(n / 2),
+    ///         _ => out.side(&ODD, n),
+    ///     });
+    ///     let odd = halves.side_output(&ODD).map(|n| n * 100);
+    ///     halves.union(odd)
+    /// });
+    /// (1..=4).for_each(|n| harness.push(n));
+    /// let mut rows = harness.output();
+    /// rows.sort_unstable();
+    /// assert_eq!(rows, [1, 2, 100, 300]);
+    /// ```
     pub fn side_output<S: Record>(&self, tag: &OutputTag<S>) -> DataStream<S, ExchangeInput<S>> {
         let next = Draft::begin(self.draft.graph());
         let tag = *tag;

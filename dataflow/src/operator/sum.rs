@@ -20,6 +20,23 @@ where
     ///
     /// Integers overflow as `+=` does: a panic in debug builds, wrapping in release builds.
     /// Sum [`std::num::Wrapping`]-like types of your own where that matters.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// STREAMING gives a row for every record, BATCH one for every key at the end:
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// # use thalweg_dataflow::stream::RuntimeMode::{Batch, Streaming};
+    /// for (mode, rows) in [(Streaming, vec![1, 4, 9]), (Batch, vec![9])] {
+    ///     let mut harness = TestHarness::<u64, u64>::with_mode(mode, |numbers| {
+    ///         numbers.key_by(|n| n % 2).sum(|n| *n).map(|(_, sum)| sum)
+    ///     });
+    ///     [1, 3, 5].into_iter().for_each(|n| harness.push(n));
+    ///     harness.finish();
+    ///     assert_eq!(harness.output(), rows);
+    /// }
+    /// ```
     pub fn sum<V, F>(self, number: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Copy + Default + AddAssign,
@@ -29,6 +46,17 @@ where
     }
 
     /// Averages what `number` reads from the records of each key: rows of `(key, average)`.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, f64>::new(|numbers| {
+    ///     numbers.key_by(|n| n % 2).avg(|n| *n as f64).map(|(_, average)| average)
+    /// });
+    /// [1, 3, 8].into_iter().for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [1.0, 2.0, 8.0]);
+    /// ```
     pub fn avg<F>(
         self,
         number: F,

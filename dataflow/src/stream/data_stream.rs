@@ -136,36 +136,105 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     }
 
     /// Subtask i to subtask i, order kept; both sides must have the same parallelism.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.filter(|n| *n > 0).forward().map(|n| n * 2)
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn forward(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("forward", EdgePattern::Forward, Forward)
     }
 
     /// Records round robin over all subtasks of what follows.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.rebalance().map(|n| n * 2).name("in many subtasks")
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn rebalance(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("rebalance", EdgePattern::AllToAll, Rebalance::default())
     }
 
     /// Records round robin over the near subtasks only: each producer has its share.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.rescale().map(|n| n * 2).name("near by")
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn rescale(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("rescale", EdgePattern::Pointwise, Rescale::default())
     }
 
     /// Each record to a subtask drawn at random.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.shuffle().map(|n| n * 2)
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn shuffle(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("shuffle", EdgePattern::AllToAll, Shuffle::default())
     }
 
     /// Every record to every subtask.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.broadcast().map(|n| n * 2).name("in every subtask")
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn broadcast(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("broadcast", EdgePattern::AllToAll, Broadcast)
     }
 
     /// All records to the first subtask.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.global().map(|n| n * 2).name("in one subtask")
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn global(self) -> DataStream<T, ExchangeInput<T>> {
         self.repartition("global", EdgePattern::AllToAll, Global)
     }
 
     /// Each record to the subtask `choose(&record, subtasks)`, taken modulo their number.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     let by_size = numbers.partition_custom(|n, subtasks| match *n {
+    ///         0..1000 => 0,
+    ///         _ => subtasks - 1,
+    ///     });
+    ///     by_size.map(|n| n * 2)
+    /// });
+    /// (1..=3).for_each(|n| harness.push(n));
+    /// assert_eq!(harness.output(), [2, 4, 6]);
+    /// ```
     pub fn partition_custom<F>(self, choose: F) -> DataStream<T, ExchangeInput<T>>
     where
         F: for<'a, 'b> FnMut(&'b T::Of<'a>, usize) -> usize + Clone + Send + 'static,

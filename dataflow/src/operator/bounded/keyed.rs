@@ -29,6 +29,8 @@ where
     ///
     /// Keys come in the order of their groups, records of a key in the order in which they came.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use thalweg_dataflow::harness::TestHarness;
     ///
@@ -60,6 +62,8 @@ where
 
     /// At the end of input, gives out the records of each key in the order of `value`. Of equals
     /// the one that came first is first.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn sort_partition<V, F>(self, value: F, order: Order) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: Ord,
@@ -77,6 +81,8 @@ where
     }
 
     /// At the end of input, reduces the records of each key to one.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn reduce_partition<F>(self, reduce: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         F: FnMut(T, T) -> T + Clone + Send + 'static,

@@ -30,6 +30,8 @@ impl<T: Record, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// Results have no event time.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use thalweg_dataflow::harness::TestHarness;
     ///
@@ -56,6 +58,8 @@ impl<T: Record, P: Pipe<Out = T>> DataStream<T, P> {
 
     /// At the end of input, gives out the records of a subtask in the order of `key`. Of equals the
     /// one that came first is first. Records keep their event times.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
     /// use thalweg_dataflow::harness::TestHarness;
@@ -84,6 +88,8 @@ impl<T: Record, P: Pipe<Out = T>> DataStream<T, P> {
     }
 
     /// At the end of input, reduces the records of a subtask to one. Without records there is none.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
     /// use thalweg_dataflow::harness::TestHarness;

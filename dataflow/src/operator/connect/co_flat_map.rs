@@ -18,6 +18,8 @@ use crate::task::{BuildContext, BuildError, Push, SideOutputs};
 impl<A: Wire, B: Wire, G> ConnectedStreams<A, B, G> {
     /// Turns each record of either stream into any number of records, put into the collector.
     ///
+    /// What the closures capture is scratch of their subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use thalweg_dataflow::Collector;
     /// use thalweg_dataflow::harness::TwoInputHarness;

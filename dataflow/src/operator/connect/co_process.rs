@@ -143,6 +143,8 @@ where
 {
     /// Processes the records of both streams with the states of their key; see
     /// [`CoProcessFunction`].
+    ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,
@@ -325,6 +327,8 @@ where
 impl<A: Wire, B: Wire> ConnectedStreams<A, B, Unkeyed> {
     /// Processes the records of both streams, without keyed state: accumulators, side outputs,
     /// time. See [`CoProcessFunction`].
+    ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

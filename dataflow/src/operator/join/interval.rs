@@ -151,6 +151,8 @@ where
     }
 
     /// Makes one result of each pair.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn apply<U, F>(self, f: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Record,
@@ -160,6 +162,9 @@ where
     }
 
     /// Processes each pair with both times, accumulators and side outputs.
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     ///
     /// ```
     /// use thalweg_core::Timestamp;

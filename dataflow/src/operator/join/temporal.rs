@@ -153,6 +153,8 @@ where
     }
 
     /// Makes a result of each row and its version. Rows without a version have none.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn apply<U, F>(self, f: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Record,
@@ -162,6 +164,8 @@ where
     }
 
     /// Makes a result of every row, with its version if there was one.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
     /// use thalweg_core::Timestamp;
@@ -197,6 +201,9 @@ where
     }
 
     /// Processes each row that has a version, with both times, accumulators and side outputs.
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

@@ -232,6 +232,8 @@ where
     E: Eviction<K, Either<A, B>> + Evictor<Either<A, B>>,
 {
     /// Makes one result of each pair of a left and a right record in the same window.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn apply<U, F>(self, f: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Record,
@@ -248,6 +250,9 @@ where
 
     /// Processes each pair of a left and a right record in the same window, with the window, states of
     /// the key, accumulators and side outputs.
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     pub fn process<U, F, H>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,
@@ -264,6 +269,8 @@ where
 
     /// Calls a function with all left and all right records of each window, in the order in which
     /// they came. One of the two may be empty.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// Every order with its payments, also where there are none:
     ///
@@ -313,6 +320,9 @@ where
     }
 
     /// The same with the window, states of the key, accumulators and side outputs.
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     pub fn co_group_process<U, F, H>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

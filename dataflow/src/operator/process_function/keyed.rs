@@ -72,6 +72,8 @@ where
     /// Processes each record with the states and timers of its key; `open` makes the function, once per
     /// subtask, and declares its states.
     ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
+    ///
     /// Who has been silent for a minute of event time:
     ///
     /// ```

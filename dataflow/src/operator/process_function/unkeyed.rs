@@ -45,6 +45,8 @@ pub trait ProcessFunction<T: Item, U: Item>: 'static {
 impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     /// Processes each record by a function that `open` makes, once per subtask.
     ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use thalweg_core::Timestamp;
     /// use thalweg_dataflow::harness::TestHarness;

@@ -8,6 +8,8 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     /// Splits the stream by a tag that `choose` gives each record. [`SplitStream::select`] reads
     /// the records of one tag; a record whose tag nobody selects goes nowhere.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```no_run
     /// # use thalweg_dataflow::stream::{DataStream, Pipe};
     /// # fn program(numbers: DataStream<u64, impl Pipe<Out = u64>>) {

@@ -21,6 +21,8 @@ where
     /// STREAMING: a row per record, with the records that are on top then. BATCH: one row per
     /// key, at the end. Values that do not compare (NaN) are never on top.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use thalweg_dataflow::harness::TestHarness;
     ///

@@ -29,6 +29,8 @@ where
     ///
     /// Values that do not compare (NaN) never replace one that is there.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use thalweg_core::Timestamp;
@@ -57,6 +59,8 @@ where
     /// The greatest value of each key and window: rows of `(key, greatest)`.
     ///
     /// Values that do not compare (NaN) never replace one that is there.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn max<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Clone + PartialOrd,
@@ -78,6 +82,8 @@ where
     E: Eviction<K, T>,
 {
     /// The record with the smallest value of each key and window.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: PartialOrd + 'static,
@@ -88,6 +94,8 @@ where
     }
 
     /// The record with the greatest value of each key and window.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
     /// use std::time::Duration;

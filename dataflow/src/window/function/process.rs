@@ -117,6 +117,9 @@ where
     /// The records are kept until the window is forgotten: where less than all of them will do, use
     /// [`WindowedStream::aggregate_process`].
     ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use thalweg_core::Timestamp;
@@ -158,6 +161,8 @@ where
     }
 
     /// Processes all records of a window when it fires; see [`WindowFunction`].
+    ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
     pub fn process_function<U, F, H>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

@@ -25,6 +25,8 @@ where
     /// Parts of a window may be gathered apart and combined in any order, so combining must be
     /// associative and commutative.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use thalweg_core::Timestamp;

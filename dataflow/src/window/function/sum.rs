@@ -27,6 +27,8 @@ where
     /// Integers overflow as `+=` does. Sums of floating-point numbers may differ in their last
     /// digits from run to run, with the order in which parts of a window are added up.
     ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use thalweg_core::Timestamp;
@@ -54,6 +56,8 @@ where
 
     /// Averages what `number` reads from the records of each key and window: rows of
     /// `(key, average)`.
+    ///
+    /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
     /// use std::time::Duration;

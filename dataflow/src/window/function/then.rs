@@ -38,6 +38,9 @@ where
     /// The function is opened once per subtask. It sees what [`WindowedStream::process`] sees, at
     /// the price of an accumulator per window instead of all its records.
     ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use thalweg_core::Timestamp;
@@ -118,6 +121,9 @@ where
 {
     /// Combines the records of a window as they come and, when it fires, calls the function with
     /// what they became; see [`WindowedStream::reduce`] and [`WindowedStream::aggregate_process`].
+    ///
+    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
+    /// checkpoint.
     pub fn reduce_process<R, U, F, H>(self, reduce: R, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         R: for<'b> Fn(&'b mut T, T) + Clone + Send + 'static,

@@ -159,6 +159,8 @@ where
 {
     /// Processes the records of the keyed stream with the states and timers of their key, and those of
     /// the broadcast stream in every subtask; see [`KeyedBroadcastProcessFunction`].
+    ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

@@ -106,6 +106,8 @@ pub trait BroadcastProcessFunction<A: Item, R: Item, U: Item>: 'static {
 impl<A: Wire, R: Wire> ConnectedBroadcast<A, R, Unkeyed> {
     /// Processes the records of the stream, and those of the broadcast stream in every subtask; see
     /// [`BroadcastProcessFunction`].
+    ///
+    /// Fields of the function that are no states are scratch of their subtask and never part of a checkpoint.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,
