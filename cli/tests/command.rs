@@ -15,6 +15,8 @@ mod limits;
 mod process;
 #[path = "command/signals.rs"]
 mod signals;
+#[path = "command/troubles.rs"]
+mod troubles;
 #[path = "command/verbs.rs"]
 mod verbs;
 

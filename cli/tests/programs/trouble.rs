@@ -98,10 +98,10 @@ fn read(path: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes the same numbers to each of these places.
+/// Writes the same million numbers, some megabytes, to each of these places.
 fn write(paths: impl Iterator<Item = String>) -> Result<(), Failure> {
     let environment = thalweg::environment()?;
-    let numbers = environment.sequence(0..=999).share();
+    let numbers = environment.sequence(0..=999_999).share();
     for path in paths {
         numbers.stream().write_text(path);
     }

@@ -179,6 +179,9 @@ pub(crate) fn failed(what: &str, path: &Path, error: &io::Error) -> SinkError {
     let mend = match error.kind() {
         io::ErrorKind::PermissionDenied => "let the user who runs the job write there",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there",
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit of a file's size (ulimit -f), or write to another file system"
+        }
         io::ErrorKind::ReadOnlyFilesystem => "write to a file system that is not read-only",
         _ => known
             .as_deref()
