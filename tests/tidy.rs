@@ -1,10 +1,10 @@
 //! The rules the house keeps by itself: `cargo test -p thalweg-tests --test tidy`.
 //!
 //! Reads the repository as text and holds what neither compiler nor linter can: the order of crates,
-//! ceilings, module heads, the list of files with `unsafe`, where files are opened, names, the map.
-//! One rule is one test, and its message names file, line, rule and how to mend. Beside each rule a
-//! test plants a violation and expects it to be found. `tidy/ratchet.txt` lists exceptions and may only
-//! shrink.
+//! ceilings, module heads, the list of files with `unsafe`, where files are opened, names, the map; and
+//! asks the compiler what it says of wrong programs. One rule is one test, and its message names file,
+//! line, rule and how to mend. Beside each rule a test plants a violation and expects it to be found.
+//! `tidy/ratchet.txt` lists exceptions and may only shrink.
 #![forbid(unsafe_code)]
 
 #[path = "tidy/ceilings.rs"]
@@ -29,6 +29,8 @@ mod map;
 mod modules;
 #[path = "tidy/names.rs"]
 mod names;
+#[path = "tidy/refusals.rs"]
+mod refusals;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/unsafe_list.rs"]
