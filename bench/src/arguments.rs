@@ -51,6 +51,15 @@ pub(crate) enum Command {
         #[arg(long, value_enum, default_value_t = Output::Json)]
         output: Output,
     },
+    /// The job of `run recover`, in a process of its own.
+    #[command(hide = true)]
+    Grown {
+        /// Distinct keys.
+        #[arg(long, value_parser = value_parser!(u64).range(1..))]
+        keys: u64,
+        #[command(flatten)]
+        how: Single,
+    },
     /// Makes text to count words in.
     Text {
         /// Size over all files, such as 500MB or 1GiB.
@@ -147,6 +156,16 @@ pub(crate) enum Run {
     Ckpt(Checkpointed),
     /// A value of 64 bytes per key, of more keys than memory holds.
     Bigstate(Large),
+    /// Time from the start of a process to its first row, when it goes on from where one was killed.
+    Recover(Killed),
+    /// The same at another parallelism.
+    Rescale {
+        #[command(flatten)]
+        killed: Killed,
+        /// Subtasks per operator of the process that goes on.
+        #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
+        restored_parallelism: u32,
+    },
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -213,6 +232,25 @@ pub(crate) struct Large {
     /// Runs once more with all state in memory, and reports the ratio.
     #[arg(long)]
     pub(crate) compare: bool,
+    #[command(flatten)]
+    pub(crate) how: Single,
+}
+
+/// What `recover` and `rescale` take.
+#[derive(Args)]
+pub(crate) struct Killed {
+    /// Size of the state, such as 1GB.
+    #[arg(long, value_parser = bytes, default_value = "100MB")]
+    pub(crate) state_bytes: u64,
+    /// Directory for checkpoints; what is written there is removed at the end.
+    #[arg(long)]
+    pub(crate) checkpoint_dir: PathBuf,
+    /// Where state is kept: hashmap or lsm.
+    #[arg(long, default_value = "hashmap")]
+    pub(crate) state: String,
+    /// Memory for state of all slots, such as 64mb; enough for all of it, if not said.
+    #[arg(long)]
+    pub(crate) memory: Option<String>,
     #[command(flatten)]
     pub(crate) how: Single,
 }
@@ -503,6 +541,8 @@ mod tests {
             "run lone --gap 20 -D thalweg.profile=low-latency",
             "run lat_rec --rate 1000000 --parallelism 2 --warmup 1 --duration 2.5 --with-limit",
             "run lat_win --wm periodic --local-aggregation off",
+            "run recover --state-bytes 1GB --checkpoint-dir d --state lsm --memory 64mb",
+            "run rescale --checkpoint-dir d --parallelism 1 --restored-parallelism 3",
             "limit lat_win --wm periodic --rate 7 --threads 1",
         ] {
             assert!(parse(good).is_ok(), "{good}");
@@ -515,6 +555,8 @@ mod tests {
             "run sum --local-aggregation off",
             "run sum --parallelism 0",
             "run gen -D thalweg.shard.pin",
+            "run recover --state-bytes 1GB",
+            "run recover --checkpoint-dir d --restored-parallelism 3",
             "run lone --with-limit",
             "run lone --gap 0",
             "run lat_rec --wm periodic",

@@ -15,6 +15,7 @@ pub mod engine;
     reason = "vector instructions and boxes in rings; see the folder's head"
 )]
 pub mod limit;
+pub mod recovery;
 pub mod report;
 pub mod spread;
 pub mod text;

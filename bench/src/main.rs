@@ -15,6 +15,7 @@ use thalweg_bench::engine::{
     self, BigState, Ckpt, CkptReport, EngineError, Query, Settings, StateReport,
 };
 use thalweg_bench::limit::{self, LimitError};
+use thalweg_bench::recovery::{self, Recovery, RecoveryError};
 use thalweg_bench::report::{self, Report};
 use thalweg_bench::spread::{LatencyComparison, LatencyWork};
 use thalweg_bench::text::{self, TextPlan};
@@ -23,8 +24,8 @@ use thalweg_bench::workload::pace::Pace;
 use thiserror::Error;
 
 use crate::arguments::{
-    Arguments, Checkpointed, Command, How, Large, Latency, Local, Nexmark, Output, Run, Single,
-    Workload,
+    Arguments, Checkpointed, Command, How, Killed, Large, Latency, Local, Nexmark, Output, Run,
+    Single, Workload,
 };
 
 #[derive(Debug, Error)]
@@ -33,6 +34,8 @@ enum Failure {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Limit(#[from] LimitError),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     #[error(transparent)]
     Disagreement(#[from] Disagreement),
     #[error("cannot write text into {}: {source}; name a directory with room by --out", directory.display())]
@@ -96,6 +99,13 @@ fn perform(command: Command) -> Result<(), Failure> {
             let best = fastest(times, || Ok::<_, Failure>(limit::run(&work, threads)?))?;
             Ok(report::print(&best)?)
         }
+        Command::Grown { keys, how } => {
+            let settings = Settings {
+                parallelism: how.parallelism,
+                overrides: how.settings.overrides,
+            };
+            Ok(engine::grown(keys, &settings)?)
+        }
         Command::Text {
             bytes,
             vocabulary,
@@ -153,6 +163,14 @@ fn on_engine(run: Run) -> Result<(), Failure> {
         }
         Run::Ckpt(what) => return ckpt(what),
         Run::Bigstate(what) => return big_state(what),
+        Run::Recover(killed) => {
+            let restored = killed.how.parallelism;
+            return recover(killed, restored);
+        }
+        Run::Rescale {
+            killed,
+            restored_parallelism,
+        } => return recover(killed, restored_parallelism),
         Run::Lone {
             records,
             gap,
@@ -280,6 +298,28 @@ fn ckpt(what: Checkpointed) -> Result<(), Failure> {
     })?)
 }
 
+/// Kills a job, and measures how soon another process has gone on.
+fn recover(what: Killed, restored: u32) -> Result<(), Failure> {
+    let keys = (what.state_bytes / BYTES_OF_KEY).max(1);
+    let Single {
+        parallelism,
+        mut settings,
+    } = what.how;
+    let Output::Json = settings.output;
+    let enough = || (keys * BYTES_IN_MEMORY + SPARE_BYTES).to_string();
+    let memory = what.memory.unwrap_or_else(enough);
+    settings.unless_set("taskmanager.memory.managed.size", &memory);
+    settings.unless_set("state.backend.type", &what.state);
+    let work = Recovery {
+        keys,
+        parallelism,
+        restored,
+        directory: what.checkpoint_dir,
+        overrides: settings.overrides,
+    };
+    Ok(report::print(&recovery::recover(&work)?)?)
+}
+
 /// A run with checkpoints beside the same without.
 #[derive(Serialize)]
 struct CkptComparison {
@@ -298,6 +338,8 @@ struct StateComparison {
     ratio: f64,
 }
 
+/// Bytes of a key and what is kept of it, in `recover`.
+const BYTES_OF_KEY: u64 = 72;
 /// Bytes of memory that are more than enough for a key of `bigstate`.
 const BYTES_IN_MEMORY: u64 = 512;
 /// Bytes beside.

@@ -82,6 +82,16 @@ pub fn print(report: &impl Serialize) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Says a line on stdout, at once: for a process that another one listens to.
+///
+/// # Errors
+/// If stdout cannot be written to.
+pub fn say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
 /// Says on stderr how far the run is.
 pub fn progress(message: &str) {
     // A closed stderr is no reason to lose a measurement.

@@ -14,7 +14,7 @@ const LISTED: [&str; 14] = [
     "core/src/seam/",
     "core/src/simd.rs",
     "memory/src/segment.rs",
-    "memory/src/buffer.rs",
+    "memory/src/buffer/",
     "memory/src/arena.rs",
     "memory/src/hash/batch.rs",
     "memory/src/hash/buckets.rs",

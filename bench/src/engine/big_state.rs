@@ -20,9 +20,24 @@ const WORDS: usize = 7;
 /// What is kept of a key.
 #[record]
 #[derive(Clone, Debug, Default)]
-struct Held {
+pub(super) struct Held {
     words: [u64; WORDS],
     count: u64,
+}
+
+impl Held {
+    /// Counts one more record of the key.
+    pub(super) fn count_in(&mut self, key: u64) {
+        if self.count == 0 {
+            self.words = words_of(key);
+        }
+        self.count += 1;
+    }
+
+    /// The row the key comes to.
+    pub(super) fn row(&self, key: u64) -> (u64, u64, u64) {
+        (key, folded(&self.words), self.count)
+    }
 }
 
 /// What is to be done.
@@ -78,23 +93,18 @@ fn program(environment: &Environment, work: &BigState) -> Total {
             (keys.of(number), number)
         }))
         .key_by(|record: &(u64, u64)| record.0)
-        .fold(Held::default(), |held, (key, _number)| {
-            if held.count == 0 {
-                held.words = words_of(key);
-            }
-            held.count += 1;
-        })
-        .map(|(key, held): (u64, Held)| (key, folded(&held.words), held.count))
+        .fold(Held::default(), |held, (key, _number)| held.count_in(key))
+        .map(|(key, held): (u64, Held)| held.row(key))
         .sink(Gathered::new(
             |row: &(u64, u64, u64)| Ok(*row),
-            |(key, folded, count)| term(key, folded, count),
+            term_of,
             &total,
         ));
     total
 }
 
 /// The checksum term of the row in which a key's counter came to `count`.
-fn term(key: u64, folded: u64, count: u64) -> u64 {
+pub(super) fn term_of((key, folded, count): (u64, u64, u64)) -> u64 {
     step(h2(key, folded), count - 1, count)
 }
 

@@ -7,6 +7,7 @@ mod big_state;
 mod checksum;
 mod ckpt;
 mod generated;
+mod grown;
 mod latency;
 mod lone;
 mod nexmark;
@@ -27,6 +28,7 @@ use crate::workload::Totals;
 
 pub use big_state::{BigState, StateReport, big_state, expected};
 pub use ckpt::{Ckpt, CkptReport, ckpt};
+pub use grown::{Word, grown};
 pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;

@@ -160,10 +160,10 @@ where
 {
     /// Seeks the state of some records; answers how many of them, from the first on, have all of it.
     fn seek_each(&mut self, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        let frame = &mut self.frame;
+        let (frame, records) = (&mut self.frame, buffer.read_as::<T>());
         let mut there = entries.len();
         for (index, entry) in entries.iter().enumerate() {
-            let (place, item) = (from.wrapping_add(index as u8), buffer.item::<T>(entry));
+            let (place, item) = (from.wrapping_add(index as u8), records.item(entry));
             let found = (frame.operator).seek(place, entry.hash, &item, &self.selector);
             // Those behind one that is missed are asked for all the same.
             there = if found { there } else { there.min(index) };
@@ -231,13 +231,14 @@ where
             entries = &entries[..self.resident(from, buffer, entries)];
         }
         let frame = &mut self.frame;
+        let records = buffer.read_as::<T>();
         let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
             if !frame.ready() {
                 scope.leave();
                 return index;
             }
-            let item = buffer.item::<T>(entry);
+            let item = records.item(entry);
             frame
                 .operator
                 .turn_to(input, from.wrapping_add(index as u8));

@@ -92,10 +92,12 @@ impl Channels {
         Route::One { channel, hash }
     }
 
+    /// Routes by hashes that are there already.
     #[inline(always)]
-    fn route_each<const N: usize>(&self, hashes: [KeyHash; N]) -> Routes<N> {
-        let channels = std::array::from_fn(|at| self.channel(hashes[at]));
-        Routes { channels, hashes }
+    fn route_each<const N: usize>(&self, routes: &mut Routes<N>) {
+        for (channel, hash) in routes.channels.iter_mut().zip(&routes.hashes) {
+            *channel = self.channel(*hash);
+        }
     }
 }
 
@@ -137,9 +139,16 @@ impl<I: Item, K: Key, S: Select<I, K>> Router<I> for Hash<K, S> {
     }
 
     #[inline(always)]
-    fn route_each<const N: usize>(&mut self, items: &[I::Of<'_>; N]) -> Option<Routes<N>> {
-        let hashes = std::array::from_fn(|at| K::hash(&self.selector.select(&items[at])));
-        Some(self.channels.route_each(hashes))
+    fn route_each<const N: usize>(
+        &mut self,
+        items: &[I::Of<'_>; N],
+        routes: &mut Routes<N>,
+    ) -> bool {
+        for (hash, item) in routes.hashes.iter_mut().zip(items) {
+            *hash = K::hash(&self.selector.select(item));
+        }
+        self.channels.route_each(routes);
+        true
     }
 }
 
@@ -184,9 +193,16 @@ impl<K: Key, V: Record> Router<KeyValue<K, V>> for HashOfKey<K> {
     }
 
     #[inline(always)]
-    fn route_each<const N: usize>(&mut self, items: &[(K::Of<'_>, V); N]) -> Option<Routes<N>> {
-        let hashes = std::array::from_fn(|at| K::hash(&items[at].0));
-        Some(self.channels.route_each(hashes))
+    fn route_each<const N: usize>(
+        &mut self,
+        items: &[(K::Of<'_>, V); N],
+        routes: &mut Routes<N>,
+    ) -> bool {
+        for (hash, (key, _)) in routes.hashes.iter_mut().zip(items) {
+            *hash = K::hash(key);
+        }
+        self.channels.route_each(routes);
+        true
     }
 }
 

@@ -60,16 +60,29 @@ pub struct Routes<const N: usize> {
     pub(crate) hashes: [KeyHash; N],
 }
 
+impl<const N: usize> Routes<N> {
+    /// To be filled in.
+    pub(crate) const NONE: Self = Self {
+        channels: [0; N],
+        hashes: [KeyHash(0); N],
+    };
+}
+
 /// Chooses the channel of each record. One per producing subtask.
 pub trait Router<I: Item>: Clone + Send + 'static {
     /// Called once before the first record, with the number of channels.
     fn open(&mut self, channels: usize, subtask: &SubtaskInfo);
     /// The channel of this record.
     fn route(&mut self, item: &I::Of<'_>) -> Route;
-    /// The channels of several records, by a router that is better at many than at one.
+    /// Finds the channels of several records, by a router that is better at many than at one; false from
+    /// others.
     #[inline(always)]
-    fn route_each<const N: usize>(&mut self, items: &[I::Of<'_>; N]) -> Option<Routes<N>> {
-        let _ = items;
-        None
+    fn route_each<const N: usize>(
+        &mut self,
+        items: &[I::Of<'_>; N],
+        routes: &mut Routes<N>,
+    ) -> bool {
+        let _ = (items, routes);
+        false
     }
 }

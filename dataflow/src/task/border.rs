@@ -11,8 +11,8 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::Counter;
 use thalweg_core::shard::panic::OperatorScope;
-use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
+use thalweg_memory::{BLOCK, Block, Mark};
 use thalweg_network::Event;
 use thalweg_network::ResultPartition;
 
@@ -24,7 +24,7 @@ use crate::partition::{HashOfKey, Route, Router, Routes};
 
 /// Records that are made and routed together where they come in bursts: as many as a source's burst
 /// has, and too many for the compiler to unroll the loops over them before it turns them into vectors.
-pub(crate) const TOGETHER: usize = 64;
+pub(crate) const TOGETHER: usize = BLOCK;
 
 /// What a border does with one outgoing edge, whatever its type.
 pub(crate) trait EdgeOutput {
@@ -78,17 +78,22 @@ impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
     /// Routes some records together, then writes each.
     #[inline(always)]
     fn route_each(&mut self, items: &[W::Of<'_>; TOGETHER], ats: &[Timestamp; TOGETHER]) {
+        let mut routes = Routes::<TOGETHER>::NONE;
         let scope = OperatorScope::enter(&self.name);
-        let routes = self.router.route_each(items);
+        let routed = self.router.route_each(items, &mut routes);
         scope.leave();
-        let Some(Routes { channels, hashes }) = routes else {
+        if !routed {
             for (item, at) in items.iter().zip(ats) {
                 self.route(item, *at);
             }
             return;
+        }
+        let block = Block {
+            hashes: &routes.hashes,
+            ats,
+            items,
         };
-        self.partition
-            .write_each::<W>(&channels, &hashes, ats, items);
+        self.partition.write_block::<W>(&routes.channels, &block);
     }
 
     #[inline(always)]

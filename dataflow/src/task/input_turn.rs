@@ -27,9 +27,9 @@ use crate::time::{TaskClock, WatermarkCombiner};
 const STEP: usize = 16;
 /// How many entries ahead of those applied the state is asked for: far enough that it has come
 /// when it is needed, near enough that it has not been pushed out again.
-const FAR: usize = 48;
+const FAR: usize = 64;
 /// How many entries ahead it is found.
-const NEAR: usize = 16;
+const NEAR: usize = 32;
 /// Entries applied between two looks at the clock.
 const LOOK: usize = 64;
 /// The promise that nothing more will come.

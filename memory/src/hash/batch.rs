@@ -12,9 +12,8 @@ use super::buckets::{BucketArray, SLOTS, Tag};
 pub const NO_SLOT: u32 = SLOTS as u32;
 const _: () = assert!(SLOTS == 3, "a seat keeps its slot in two bits");
 
-/// Lanes of a vector of seats.
-#[cfg(target_arch = "x86_64")]
-const LANES: usize = 16;
+/// Lanes of a vector of seats: how many are looked for at once.
+pub const LANES: usize = 16;
 
 /// Where the next entry of a full bucket lies first.
 const fn neighbour(bucket: u32) -> u32 {
@@ -57,75 +56,67 @@ impl<E> BucketArray<E> {
     }
 
     /// Turns the numbers of buckets into seats: in each the first slot with the tag that stands at the
-    /// same place of `tags`. Asks for the neighbours of buckets that have none.
+    /// same place of `tags`. Asks for the neighbours of buckets that have none; answers the bits of those.
     ///
     /// # Panics
-    /// When there are not as many tags as buckets.
+    /// When there are not as many tags as buckets, or more than [`LANES`].
     #[inline]
-    pub fn find_slots(&self, tags: &[Tag], buckets: &mut [u32]) {
+    pub fn find_slots(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
         assert_eq!(tags.len(), buckets.len(), "a tag for each bucket");
+        assert!(tags.len() <= LANES, "a bit for each bucket");
         #[cfg(target_arch = "x86_64")]
         if self.wide_enough()
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && let Ok(tags) = tags.try_into()
+            && let Ok(lanes) = (&mut *buckets).try_into()
         {
-            let (tags, last_tags) = tags.as_chunks::<LANES>();
-            let (lanes, last) = buckets.as_chunks_mut::<LANES>();
-            for (tags, lanes) in tags.iter().zip(lanes) {
-                // SAFETY: the CPU has just been asked for the features.
-                unsafe { self.find_slots_wide(tags, lanes) };
-            }
-            return self.find_slots_one_by_one(last_tags, last);
+            // SAFETY: the CPU has just been asked for the features.
+            return unsafe { self.find_slots_wide(tags, lanes) };
         }
-        self.find_slots_one_by_one(tags, buckets);
+        self.find_slots_one_by_one(tags, buckets)
     }
 
-    /// Looks for entries that were not found in their bucket in its neighbour.
+    /// Looks in the neighbour of its bucket for each of the entries whose bit is set in `astray`: those that
+    /// [`BucketArray::find_slots`] did not find. Where an entry may lie further on, what comes next is asked
+    /// for.
     ///
     /// # Panics
-    /// When there are not as many tags as seats.
+    /// When a bit is set beyond the tags or seats.
     #[inline]
-    pub fn find_beside(&self, tags: &[Tag], seats: &mut [u32]) {
-        assert_eq!(tags.len(), seats.len(), "a tag for each seat");
-        #[cfg(target_arch = "x86_64")]
-        if self.wide_enough()
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-        {
-            let (tags, last_tags) = tags.as_chunks::<LANES>();
-            let (lanes, last) = seats.as_chunks_mut::<LANES>();
-            for (tags, lanes) in tags.iter().zip(lanes) {
-                // SAFETY: the CPU has just been asked for the features.
-                unsafe { self.find_beside_wide(tags, lanes) };
-            }
-            return self.find_beside_one_by_one(last_tags, last);
-        }
-        self.find_beside_one_by_one(tags, seats);
-    }
-
-    #[inline]
-    fn find_beside_one_by_one(&self, tags: &[Tag], seats: &mut [u32]) {
-        for (tag, at) in tags.iter().zip(seats) {
-            if *at & 3 == NO_SLOT {
-                let bucket = neighbour(*at >> 2);
-                let there = self.buckets().get(bucket as usize);
-                let slot = there.map_or(NO_SLOT, |there| there.candidate(*tag));
-                *at = bucket << 2 | slot;
+    pub fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
+        let mut astray = astray;
+        while astray != 0 {
+            let at = astray.trailing_zeros() as usize;
+            astray &= astray - 1;
+            let bucket = neighbour(seats[at] >> 2);
+            let Some(there) = self.buckets().get(bucket as usize) else {
+                continue;
+            };
+            let slot = there.candidate(tags[at]);
+            seats[at] = bucket << 2 | slot;
+            if slot == NO_SLOT && there.overflows() {
+                let next = (bucket | 1).wrapping_add(1);
+                self.prefetch_one(next);
+                self.prefetch_one(neighbour(next));
             }
         }
     }
 
     #[inline]
-    fn find_slots_one_by_one(&self, tags: &[Tag], buckets: &mut [u32]) {
-        for (tag, at) in tags.iter().zip(buckets) {
+    fn find_slots_one_by_one(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
+        let mut astray = 0;
+        for (number, (tag, at)) in tags.iter().zip(buckets).enumerate() {
             let bucket = *at;
             let there = self.buckets().get(bucket as usize);
             let slot = there.map_or(NO_SLOT, |there| there.candidate(*tag));
-            if slot == NO_SLOT {
-                self.prefetch_one(neighbour(bucket));
-            }
+            // No branch: nobody can foretell which are found. The bucket itself is near already.
+            let missing = u32::from(slot == NO_SLOT);
+            self.prefetch_one(bucket ^ missing);
+            astray |= (missing as u16) << number;
             *at = bucket << 2 | slot;
         }
+        astray
     }
 }
 
@@ -147,43 +138,23 @@ mod wide {
 
         /// What `find_slots_one_by_one` does, for sixteen at once.
         #[target_feature(enable = "avx512f,avx512bw")]
-        pub(super) fn find_slots_wide(&self, tags: &[Tag; LANES], lanes: &mut [u32; LANES]) {
+        pub(super) fn find_slots_wide(&self, tags: &[Tag; LANES], lanes: &mut [u32; LANES]) -> u16 {
             // SAFETY: sixteen lanes are 64 bytes.
             let homes = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
-            let (slots, found) = self.slots_wide(wide_tags(tags), homes, u16::MAX);
+            let (slots, found) = self.slots_wide(wide_tags(tags), homes);
             let seats = _mm512_or_si512(_mm512_slli_epi32::<2>(homes), slots);
             // SAFETY: sixteen lanes are 64 bytes.
             unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), seats) };
             self.prefetch_neighbours(homes, !found);
+            !found
         }
 
-        /// What `find_beside_one_by_one` does, for sixteen at once.
-        #[target_feature(enable = "avx512f,avx512bw")]
-        pub(super) fn find_beside_wide(&self, tags: &[Tag; LANES], lanes: &mut [u32; LANES]) {
-            // SAFETY: sixteen lanes are 64 bytes.
-            let seats = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
-            let slot = _mm512_and_si512(seats, _mm512_set1_epi32(3));
-            let missing = _mm512_cmpeq_epi32_mask(slot, _mm512_set1_epi32(NO_SLOT as i32));
-            let beside = _mm512_xor_si512(_mm512_srli_epi32::<2>(seats), _mm512_set1_epi32(1));
-            let (slots, _) = self.slots_wide(wide_tags(tags), beside, missing);
-            let found = _mm512_or_si512(_mm512_slli_epi32::<2>(beside), slots);
-            let seats = _mm512_mask_mov_epi32(seats, missing, found);
-            // SAFETY: sixteen lanes are 64 bytes.
-            unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), seats) };
-        }
-
-        /// The slots of entries with these tags in buckets, and the lanes that have one; lanes that are
-        /// not `asked` have none.
+        /// The slots of entries with these tags in buckets, and the lanes that have one.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw")]
-        fn slots_wide(
-            &self,
-            tags: __m512i,
-            buckets: __m512i,
-            asked: __mmask16,
-        ) -> (__m512i, __mmask16) {
+        fn slots_wide(&self, tags: __m512i, buckets: __m512i) -> (__m512i, __mmask16) {
             let count = _mm512_set1_epi32(self.buckets().len() as i32);
-            let there = _mm512_mask_cmplt_epu32_mask(asked, buckets, count);
+            let there = _mm512_cmplt_epu32_mask(buckets, count);
             let steps = _mm512_mullo_epi32(buckets, _mm512_set1_epi32(Self::STEP));
             let start = self.buckets().as_ptr().cast::<i32>();
             let none = _mm512_setzero_si512();
@@ -262,21 +233,40 @@ mod tests {
             let tags: Vec<_> = (0..37_u64)
                 .map(|i| Tag::of(u64::from(asked[i as usize]) * 3 + (i + u64::from(first)) % 5))
                 .collect();
-            let (mut wide, mut narrow) = (asked.clone(), asked.clone());
             array.prefetch(&asked);
-            array.find_slots(&tags, &mut wide);
-            array.find_slots_one_by_one(&tags, &mut narrow);
-            assert_eq!(wide, narrow);
-            for ((seat, bucket), tag) in wide.iter().zip(&asked).zip(&tags) {
-                assert_eq!(seat >> 2, *bucket);
-                let there = array.buckets().get(*bucket as usize);
-                let found = there.and_then(|there| there.find(*tag, |_| true));
-                let slot = found.map_or(NO_SLOT, |slot| slot as u32);
-                assert_eq!(seat & 3, slot, "of bucket {bucket}");
+            for (asked, tags) in asked.chunks(LANES).zip(tags.chunks(LANES)) {
+                check_some(&array, asked, tags);
             }
-            array.find_beside(&tags, &mut wide);
-            array.find_beside_one_by_one(&tags, &mut narrow);
-            assert_eq!(wide, narrow);
+        }
+    }
+
+    fn check_some<E>(array: &BucketArray<E>, asked: &[u32], tags: &[Tag]) {
+        let slot_of = |bucket: u32, tag: Tag| {
+            let there = array.buckets().get(bucket as usize);
+            let found = there.and_then(|there| there.find(tag, |_| true));
+            found.map_or(NO_SLOT, |slot| slot as u32)
+        };
+        let (mut wide, mut narrow) = (asked.to_vec(), asked.to_vec());
+        let astray = array.find_slots(tags, &mut wide);
+        assert_eq!(astray, array.find_slots_one_by_one(tags, &mut narrow));
+        assert_eq!(wide, narrow);
+        for (number, (seat, bucket)) in wide.iter().zip(asked).enumerate() {
+            assert_eq!(seat >> 2, *bucket);
+            assert_eq!(
+                seat & 3,
+                slot_of(*bucket, tags[number]),
+                "of bucket {bucket}"
+            );
+            assert_eq!(seat & 3 == NO_SLOT, astray >> number & 1 == 1);
+        }
+        array.find_beside(tags, &mut wide, astray);
+        for (number, (seat, bucket)) in wide.iter().zip(asked).enumerate() {
+            let beside = neighbour(*bucket);
+            if narrow[number] & 3 != NO_SLOT || beside as usize >= array.buckets().len() {
+                assert_eq!(*seat, narrow[number], "found before, or out of the array");
+            } else {
+                assert_eq!(*seat, beside << 2 | slot_of(beside, tags[number]));
+            }
         }
     }
 
@@ -294,9 +284,9 @@ mod tests {
         let mut array = BucketArray::<u64>::new(6).unwrap();
         assert!(array.buckets_mut()[5].put(Tag::of(7), 0, 1).is_ok());
         let (tags, mut seats) = ([Tag::of(7); 16], [4; 16]);
-        array.find_slots(&tags, &mut seats);
+        assert_eq!(array.find_slots(&tags, &mut seats), u16::MAX);
         assert_eq!(seats, [4 << 2 | NO_SLOT; 16]);
-        array.find_beside(&tags, &mut seats);
+        array.find_beside(&tags, &mut seats, u16::MAX);
         assert_eq!(seats, [5 << 2; 16]);
     }
 }

@@ -109,14 +109,16 @@ impl<E> Bucket<E> {
     /// The first slot with this tag; [`SLOTS`] where none has it.
     #[inline(always)]
     pub fn candidate(&self, tag: Tag) -> u32 {
-        (self.slots_with(tag).trailing_zeros() >> 3).min(SLOTS as u32)
+        // A bit in the byte behind the last slot's stands for none.
+        (self.slots_with(tag) | 0x8000_0000).trailing_zeros() >> 3
     }
 
     /// A word whose lowest bit set stands in the byte of the first slot with this tag; 0 where none has it.
     #[inline(always)]
     fn slots_with(&self, tag: Tag) -> u32 {
+        // All four bytes, so that they are one load; the overflow's is masked out at the end.
         let [a, b, c] = self.tags;
-        let word = u32::from_le_bytes([a, b, c, 0]) ^ (u32::from(tag.0) * 0x01_01_01);
+        let word = u32::from_le_bytes([a, b, c, self.overflow]) ^ (u32::from(tag.0) * 0x01_01_01);
         word.wrapping_sub(0x01_01_01) & !word & 0x80_80_80
     }
 

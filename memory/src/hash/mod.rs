@@ -6,5 +6,5 @@
 pub mod batch;
 pub mod buckets;
 
-pub use batch::NO_SLOT;
+pub use batch::{LANES, NO_SLOT};
 pub use buckets::{Bucket, BucketArray, SLOTS, Tag};

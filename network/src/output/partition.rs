@@ -10,11 +10,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use thalweg_core::{KeyHash, ShardId, Timestamp};
-use thalweg_memory::{Buffer, BufferWriter, EntryLayout, Mark, TooLarge, Wire};
+use thalweg_memory::{BLOCK, Block, Buffer, BufferWriter, EntryLayout, Mark, TooLarge, Wire};
 
 use super::flush::FlushList;
 use super::outlet::{Blocked, Outlet, OutletRef};
-use super::writer::{ChannelWriter, HeldMarks, put_each};
+use super::writer::{ChannelWriter, HeldMarks, part};
 use crate::channel::ChannelId;
 use crate::error::NetworkError;
 use crate::event::Event;
@@ -165,34 +165,52 @@ impl ResultPartition {
         }
     }
 
-    /// Writes some records, each to a channel of its own, as as many calls of [`Self::write`] would.
+    /// Writes the records of a block, each to a channel of its own, as as many calls of [`Self::write`] would;
+    /// only between channels the order is another.
     ///
     /// # Panics
-    /// If there is no such channel, or the slices differ in length.
+    /// If there is no such channel.
     #[inline(always)]
-    pub fn write_each<W: Wire>(
-        &mut self,
-        places: &[u64],
-        hashes: &[KeyHash],
-        ats: &[Timestamp],
-        items: &[W::Of<'_>],
-    ) {
-        let mut next = 0;
-        loop {
-            next += put_each::<W>(
-                &mut self.writers,
-                self.layout,
-                &places[next..],
-                &hashes[next..],
-                &ats[next..],
-                &items[next..],
-            );
-            if next >= items.len() {
-                return;
+    pub fn write_block<W: Wire>(&mut self, places: &[u64; BLOCK], block: &Block<'_, '_, W>) {
+        // Few channels: records are picked out for each in turn, because what is the same for all records of a
+        // channel is then looked at once.
+        match self.writers.len() {
+            1 => self.write_parts(places, block, [u64::MAX]),
+            2 => self.write_parts(places, block, part::<2>(places)),
+            3 | 4 => self.write_parts(places, block, part::<4>(places)),
+            _ => {
+                for (number, place) in places.iter().enumerate() {
+                    let (hash, at) = (block.hashes[number], block.ats[number]);
+                    self.write::<W>(*place as usize, hash, at, &block.items[number]);
+                }
             }
-            let (place, hash, at) = (places[next] as usize, hashes[next], ats[next]);
-            self.write_to_fresh::<W>(place, hash, at, &items[next]);
-            next += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn write_parts<W: Wire, const N: usize>(
+        &mut self,
+        places: &[u64; BLOCK],
+        block: &Block<'_, '_, W>,
+        parts: [u64; N],
+    ) {
+        debug_assert!(
+            places
+                .iter()
+                .all(|place| (*place as usize) < self.writers.len()),
+            "there is such a channel"
+        );
+        for (place, part) in parts.into_iter().enumerate() {
+            let mut left = part;
+            while left != 0 {
+                left = self.writers[place].put_picked::<W>(self.layout, block, left);
+                if left != 0 {
+                    let number = left.trailing_zeros() as usize;
+                    let (hash, at) = (block.hashes[number], block.ats[number]);
+                    self.write_to_fresh::<W>(place, hash, at, &block.items[number]);
+                    left &= left - 1;
+                }
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! thousand channels cost none until they are written to. Lives on the shard's thread.
 
 use thalweg_core::{KeyHash, Timestamp};
-use thalweg_memory::{BufferWriter, EntryLayout, Mark, Wire};
+use thalweg_memory::{BLOCK, Block, BufferWriter, EntryLayout, Mark, Wire};
 
 /// The open buffer of one channel, if there is one.
 #[derive(Debug, Default)]
@@ -26,6 +26,21 @@ impl ChannelWriter {
         match &mut self.open {
             Some(open) => open.put::<W>(layout, hash, at, item).is_ok(),
             None => false,
+        }
+    }
+
+    /// Writes the picked records of a block, until none is left, or no buffer is open, or the next does not
+    /// fit; answers those left.
+    #[inline(always)]
+    pub(super) fn put_picked<W: Wire>(
+        &mut self,
+        layout: EntryLayout,
+        block: &Block<'_, '_, W>,
+        picked: u64,
+    ) -> u64 {
+        match &mut self.open {
+            Some(open) => open.put_picked::<W>(layout, block, picked),
+            None => picked,
         }
     }
 
@@ -53,26 +68,16 @@ impl ChannelWriter {
     }
 }
 
-/// Puts records into the open buffers of their channels, until one has no buffer or does not fit;
-/// answers how many.
-///
-/// Apart from the partition, so that what is the same for all records can stay in registers.
+/// Which records of a block go to one of `N` channels.
 #[inline(always)]
-pub(super) fn put_each<W: Wire>(
-    writers: &mut [ChannelWriter],
-    layout: EntryLayout,
-    places: &[u64],
-    hashes: &[KeyHash],
-    ats: &[Timestamp],
-    items: &[W::Of<'_>],
-) -> usize {
-    let beside = places.iter().zip(hashes).zip(ats);
-    for (number, (item, ((place, hash), at))) in items.iter().zip(beside).enumerate() {
-        if !writers[*place as usize].put::<W>(layout, *hash, *at, item) {
-            return number;
-        }
-    }
-    items.len()
+pub(super) fn part<const N: usize>(places: &[u64; BLOCK]) -> [u64; N] {
+    std::array::from_fn(|channel| {
+        let goes = places
+            .iter()
+            .map(|place| u64::from(*place == channel as u64));
+        goes.enumerate()
+            .fold(0, |all, (number, goes)| all | goes << number)
+    })
 }
 
 /// Marks of a channel that has no open buffer: what they come to, until a record or a flush takes them

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use thalweg_core::shard::executor::Pump;
 use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{CheckpointId, Epoch, ErrorKind, KeyHash, ShardId, Timestamp, Watermark};
-use thalweg_memory::{Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
+use thalweg_memory::{BLOCK, Block, Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
 use thalweg_network::{
     Arrival, Barrier, BarrierKind, Blocked, ChannelId, Event, GateRef, Handover, InputGate,
     NetworkError, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
@@ -665,34 +665,45 @@ fn a_gap_in_the_sequence_fails_the_gate_and_nothing_else() {
 
 #[test]
 fn records_written_together_are_those_written_one_by_one() {
-    const CHANNELS: u64 = 3;
+    const RECORDS: usize = 4 * BLOCK;
     let plan = Plan {
         shards: 2,
         exclusive: 64,
         ..Plan::tight(0)
     };
-    let read_of = |together: usize| {
-        let mut pair = pair(&plan, CHANNELS as u32);
-        let numbers: Vec<u64> = (0..200).collect();
-        for some in numbers.chunks(together) {
-            let places: Vec<u64> = some.iter().map(|n| n * n % CHANNELS).collect();
-            let hashes = vec![KeyHash(0); some.len()];
-            let ats = vec![Timestamp::NONE; some.len()];
-            pair.partition
-                .write_each::<u64>(&places, &hashes, &ats, some);
+    let read_of = |channels: u64, together: bool| {
+        let mut pair = pair(&plan, channels as u32);
+        let numbers: [u64; RECORDS] = std::array::from_fn(|number| number as u64);
+        for items in numbers.as_chunks::<BLOCK>().0 {
+            let places = items.map(|n| n * n % channels);
+            let hashes = [KeyHash(0); BLOCK];
+            let ats = [Timestamp::NONE; BLOCK];
+            if together {
+                let block = Block {
+                    hashes: &hashes,
+                    ats: &ats,
+                    items,
+                };
+                pair.partition.write_block::<u64>(&places, &block);
+                continue;
+            }
+            for (place, item) in places.iter().zip(items) {
+                pair.partition
+                    .write::<u64>(*place as usize, hashes[0], ats[0], item);
+            }
         }
         pair.partition.flush_all();
         let mut read = pair.read();
         assert!(pair.partition.take_error().is_none());
-        assert_eq!(pair.partition.sent().records, 200);
-        assert!(pair.partition.sent().buffers > CHANNELS, "segments fill");
+        assert_eq!(pair.partition.sent().records, RECORDS as u64);
+        assert!(pair.partition.sent().buffers > channels, "segments fill");
         // Which channel is read first is the gate's choice; within each the order is the writer's.
-        read.sort_by_key(|n| n * n % CHANNELS);
+        read.sort_by_key(|n| n * n % channels);
         read
     };
-    let one_by_one = read_of(1);
-    assert_eq!(one_by_one.len(), 200);
-    for together in [2, 7, 64, 200] {
-        assert_eq!(read_of(together), one_by_one, "{together} together");
+    for channels in 1..7 {
+        let one_by_one = read_of(channels, false);
+        assert_eq!(one_by_one.len(), RECORDS);
+        assert_eq!(read_of(channels, true), one_by_one, "{channels} channels");
     }
 }

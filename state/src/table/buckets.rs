@@ -88,16 +88,17 @@ impl<E> Buckets<E> {
         self.array.prefetch(homes);
     }
 
-    /// Turns the numbers of buckets into four times that and the slot with the tag.
+    /// Turns the numbers of buckets into four times that and the slot with the tag; answers the bits of those
+    /// that have none.
     #[inline]
-    pub(crate) fn find_slots(&self, tags: &[Tag], homes: &mut [u32]) {
-        self.array.find_slots(tags, homes);
+    pub(crate) fn find_slots(&self, tags: &[Tag], homes: &mut [u32]) -> u16 {
+        self.array.find_slots(tags, homes)
     }
 
     /// Looks for what has no slot after `find_slots` one bucket on.
     #[inline]
-    pub(crate) fn find_beside(&self, tags: &[Tag], seats: &mut [u32]) {
-        self.array.find_beside(tags, seats);
+    pub(crate) fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
+        self.array.find_beside(tags, seats, astray);
     }
 
     /// The bucket where a place belongs.

@@ -10,9 +10,11 @@
 //! ever when that is not it, so that entries may come, go and move in between. Lives on one shard's
 //! thread.
 
+use std::ops::Range;
+
 use thalweg_core::KeyHash;
 use thalweg_core::simd::on_this_cpu;
-use thalweg_memory::hash::Tag;
+use thalweg_memory::hash::{LANES, Tag};
 use thalweg_memory::{Key, Record};
 
 use super::buckets::Seat;
@@ -24,14 +26,16 @@ pub const WINDOW: usize = 1 << u8::BITS;
 /// Tables smaller than this stay in the caches by themselves: prefetching would only cost.
 pub(super) const PREFETCH_FROM_BYTES: u64 = 256 << 10;
 
-/// Records looked for in their second bucket at once: what vectors work on.
-const BESIDE: usize = 16;
+/// Records of a block: those looked for at once.
+const BLOCK: usize = LANES;
 
 /// What was found for each record of the window, and whose turn it is.
 pub(super) struct Seats {
     /// After `approach` the bucket where the key belongs, after `locate` four times that and the slot.
     found: [u32; WINDOW],
     tags: [Tag; WINDOW],
+    /// Of each block the bits of those that were not found in their first bucket.
+    astray: [u16; WINDOW / BLOCK],
     turn: u8,
 }
 
@@ -40,6 +44,7 @@ impl Seats {
         Seats {
             found: [u32::MAX; WINDOW],
             tags: [Tag::of(0); WINDOW],
+            astray: [0; WINDOW / BLOCK],
             turn: 0,
         }
     }
@@ -82,19 +87,37 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
     }
 
     /// Finds the entries of so many records that were approached, as far as their first two buckets tell: in
-    /// the first buckets of these, in the second ones of those before, which have come meanwhile.
+    /// the first buckets of these, in the second ones of those of the block before, which have come meanwhile.
     ///
     /// # Panics
     /// As [`KeyedTable::approach`].
     #[inline]
     pub fn locate(&mut self, from: u8, records: usize) {
-        let places = usize::from(from)..usize::from(from) + records;
+        let mut from = usize::from(from);
+        let end = from + records;
+        loop {
+            let block = from / BLOCK;
+            let until = end.min((block + 1) * BLOCK);
+            self.locate_in_block(block, from..until);
+            if until == end {
+                return;
+            }
+            from = until;
+        }
+    }
+
+    #[inline]
+    fn locate_in_block(&mut self, block: usize, places: Range<usize>) {
+        let first = places.start % BLOCK;
         let seats = &mut self.seats.found[places.clone()];
-        self.buckets.find_slots(&self.seats.tags[places], seats);
-        let before = usize::from(from.wrapping_sub(BESIDE as u8)) & !(BESIDE - 1);
-        let places = before..before + BESIDE;
+        let astray = self.buckets.find_slots(&self.seats.tags[places], seats);
+        self.seats.astray[block] |= astray << first;
+        let before = block.checked_sub(1).unwrap_or(WINDOW / BLOCK - 1);
+        let astray = std::mem::take(&mut self.seats.astray[before]);
+        let places = before * BLOCK..(before + 1) * BLOCK;
         let seats = &mut self.seats.found[places.clone()];
-        self.buckets.find_beside(&self.seats.tags[places], seats);
+        self.buckets
+            .find_beside(&self.seats.tags[places], seats, astray);
     }
 
     /// The next lookups are for the record at this place of the window.
@@ -173,15 +196,15 @@ mod tests {
             table.upsert(hash, &keys, || 0, |_| {}).unwrap();
             keys += 1;
         }
-        for chunk in 0..keys / BESIDE as u64 {
-            let first = chunk * BESIDE as u64;
+        for chunk in 0..keys / BLOCK as u64 {
+            let first = chunk * BLOCK as u64;
             let from = (first % WINDOW as u64) as u8;
-            let hashes: Vec<_> = (first..).map(KeyHash::of_u64).take(BESIDE).collect();
+            let hashes: Vec<_> = (first..).map(KeyHash::of_u64).take(BLOCK).collect();
             table.approach(from, &hashes);
-            table.locate(from, BESIDE);
+            table.locate(from, BLOCK);
             // What another step was needed for.
-            table.locate(from.wrapping_add(BESIDE as u8), 0);
-            for key in first..first + BESIDE as u64 {
+            table.locate(from.wrapping_add(BLOCK as u8), 0);
+            for key in first..first + BLOCK as u64 {
                 table.turn_to((key % WINDOW as u64) as u8);
                 let seat = table.seats.expected();
                 found += u64::from(table.buckets.confirm(seat, |e| e.key == key).is_some());
