@@ -665,7 +665,7 @@ fn a_gap_in_the_sequence_fails_the_gate_and_nothing_else() {
 
 #[test]
 fn records_written_together_are_those_written_one_by_one() {
-    const RECORDS: usize = 4 * BLOCK;
+    const RECORDS: usize = 8 * BLOCK;
     let plan = Plan {
         shards: 2,
         exclusive: 64,
