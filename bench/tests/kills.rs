@@ -108,3 +108,42 @@ fn windows_gathered_before_the_exchange_survive() {
 fn joined_windows_survive() {
     survives("q8", 6_000_000);
 }
+
+/// What `recover` or `rescale` prints, with the directory it was given.
+fn recovered(words: &[&str], state: &str) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let outcome = Command::new(env!("CARGO_BIN_EXE_thalweg-bench"))
+        .args(words)
+        .args(["--state-bytes", "500kB", "--state", state])
+        .args(["-D", "thalweg.shard.pin=false", "--checkpoint-dir"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(outcome.stderr).unwrap();
+    assert!(outcome.status.success(), "{said}");
+    let left = std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, 0, "what was written is removed");
+    serde_json::from_slice(&outcome.stdout).unwrap()
+}
+
+#[test]
+fn a_killed_job_goes_on_and_the_time_it_takes_is_told() {
+    let again = recovered(&["run", "recover", "--parallelism", "2"], "hashmap");
+    assert_eq!(again["restored_parallelism"], 2);
+    let words = [
+        "run",
+        "rescale",
+        "--parallelism",
+        "1",
+        "--restored-parallelism",
+        "3",
+    ];
+    let otherwise = recovered(&words, "lsm");
+    assert_eq!(otherwise["restored_parallelism"], 3);
+    for report in [again, otherwise] {
+        assert_eq!(report["keys"], 500_000 / 72);
+        // A key and its 64 bytes, in files of the checkpoint.
+        assert!(report["checkpoint_mb"].as_f64().unwrap() > 0.3, "{report}");
+        assert!(report["first_output_s"].as_f64().unwrap() > 0.0, "{report}");
+    }
+}

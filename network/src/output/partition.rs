@@ -14,13 +14,16 @@ use thalweg_memory::{BLOCK, Block, Buffer, BufferWriter, EntryLayout, Mark, TooL
 
 use super::flush::FlushList;
 use super::outlet::{Blocked, Outlet, OutletRef};
-use super::writer::{ChannelWriter, HeldMarks, part};
+use super::writer::{ChannelWriter, HeldMarks, picked_for};
 use crate::channel::ChannelId;
 use crate::error::NetworkError;
 use crate::event::Event;
 use crate::local::Handover;
 use crate::parcel::spends_credit;
 use crate::wake::WakeSlot;
+
+/// Up to so many channels the records of a block are picked out for each.
+const FEW: usize = 4;
 
 /// Where one channel of a partition leads.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -172,36 +175,22 @@ impl ResultPartition {
     /// If there is no such channel.
     #[inline(always)]
     pub fn write_block<W: Wire>(&mut self, places: &[u64; BLOCK], block: &Block<'_, '_, W>) {
-        // Few channels: records are picked out for each in turn, because what is the same for all records of a
-        // channel is then looked at once.
-        match self.writers.len() {
-            1 => self.write_parts(places, block, [u64::MAX]),
-            2 => self.write_parts(places, block, part::<2>(places)),
-            3 | 4 => self.write_parts(places, block, part::<4>(places)),
-            _ => {
-                for (number, place) in places.iter().enumerate() {
-                    let (hash, at) = (block.hashes[number], block.ats[number]);
-                    self.write::<W>(*place as usize, hash, at, &block.items[number]);
-                }
+        if self.writers.len() > FEW {
+            for (number, place) in places.iter().enumerate() {
+                let (hash, at) = (block.hashes[number], block.ats[number]);
+                self.write::<W>(*place as usize, hash, at, &block.items[number]);
             }
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn write_parts<W: Wire, const N: usize>(
-        &mut self,
-        places: &[u64; BLOCK],
-        block: &Block<'_, '_, W>,
-        parts: [u64; N],
-    ) {
         debug_assert!(
             places
                 .iter()
                 .all(|place| (*place as usize) < self.writers.len()),
             "there is such a channel"
         );
-        for (place, part) in parts.into_iter().enumerate() {
-            let mut left = part;
+        // What is the same for all records of a channel is looked at once, by picking them out for each in turn.
+        for place in 0..self.writers.len() {
+            let mut left = picked_for(place as u64, places);
             while left != 0 {
                 left = self.writers[place].put_picked::<W>(self.layout, block, left);
                 if left != 0 {

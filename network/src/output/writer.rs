@@ -68,16 +68,12 @@ impl ChannelWriter {
     }
 }
 
-/// Which records of a block go to one of `N` channels.
+/// The bits of those records of a block that go to a channel.
 #[inline(always)]
-pub(super) fn part<const N: usize>(places: &[u64; BLOCK]) -> [u64; N] {
-    std::array::from_fn(|channel| {
-        let goes = places
-            .iter()
-            .map(|place| u64::from(*place == channel as u64));
-        goes.enumerate()
-            .fold(0, |all, (number, goes)| all | goes << number)
-    })
+pub(super) fn picked_for(channel: u64, places: &[u64; BLOCK]) -> u64 {
+    let goes = places.iter().map(|place| u64::from(*place == channel));
+    goes.enumerate()
+        .fold(0, |all, (number, goes)| all | goes << number)
 }
 
 /// Marks of a channel that has no open buffer: what they come to, until a record or a flush takes them
