@@ -280,6 +280,10 @@ fn stays_flat() {
         stop_at: RECORDS,
         token,
     };
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "looks from outside of the shards"
+    )]
     let looking = thread::Builder::new().spawn(move || {
         let mut looks = Vec::new();
         while counts.written.load(Ordering::Relaxed) < RECORDS {

@@ -15,7 +15,8 @@ pub struct Records<'b, W> {
     /// The first byte of the buffer's segment.
     pub(super) base: NonNull<u8>,
     pub(super) serial: u32,
-    pub(super) buffer: PhantomData<(&'b Buffer, fn() -> W)>,
+    pub(super) buffer: PhantomData<&'b Buffer>,
+    pub(super) record: PhantomData<fn() -> W>,
 }
 
 impl<'b, W: Wire> Records<'b, W> {

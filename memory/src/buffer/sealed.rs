@@ -269,6 +269,7 @@ impl Buffer {
             base: self.base,
             serial: self.serial,
             buffer: PhantomData,
+            record: PhantomData,
         }
     }
 
