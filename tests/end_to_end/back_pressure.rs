@@ -269,6 +269,8 @@ fn stays_flat() {
     const RECORDS: u64 = 2 * RECORDS_PER_SECOND;
     // A source that nothing holds back makes tens of megabytes a second.
     const NOISE: u64 = 8 << 20;
+    // The table of a hundred keys, which may still grow, and no overdrafts to speak of.
+    const STATE: f64 = 65_536.0;
     let (token, reader) = (CancelToken::new(), MetricsReader::new());
     let executor = LocalExecutor::new(token.clone()).with_metrics(reader.clone());
     let configuration = stage::configuration(SETTINGS);
@@ -300,6 +302,7 @@ fn stays_flat() {
         assert!(look.segments <= MOST_SEGMENTS as f64, "{look:?}");
         assert!(look.waiting <= CHANNELS as f64, "{look:?}");
         assert!(look.arrived <= (CHANNELS * CREDITS) as f64, "{look:?}");
+        assert!(look.managed <= STATE, "{look:?}");
     }
     let late = looks.iter().filter(|look| look.written >= RECORDS / 2);
     let late: Vec<&Look> = late.collect();
@@ -307,6 +310,4 @@ fn stays_flat() {
         panic!("nobody looked while the second half was written: {looks:?}");
     };
     assert!(end.resident <= half.resident + NOISE, "{half:?}\n{end:?}");
-    // A hundred keys are there by then.
-    assert!(end.managed <= half.managed, "{half:?}\n{end:?}");
 }
