@@ -118,6 +118,8 @@ fn recover_in(home: &Path, work: &Recovery) -> Result<RecoveryReport, RecoveryEr
 struct Job {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
+    /// The words heard so far, with the seconds since the start: they come in any order.
+    heard: Vec<(Word, f64)>,
     since: Stopwatch,
 }
 
@@ -149,19 +151,24 @@ impl Job {
         Ok(Job {
             child,
             lines,
+            heard: Vec::new(),
             since,
         })
     }
 
-    /// Waits for a word; seconds since the start of the process.
+    /// Waits for a word, if it was not heard yet; the seconds from the start of the process to it.
     fn hear(&mut self, word: Word) -> Result<f64, RecoveryError> {
-        for line in self.lines.by_ref() {
-            let line = line.map_err(|source| failed("hear", Path::new("the job"), source))?;
-            if Word::of(&line) == Some(word) {
-                return Ok(self.since.seconds().0);
+        loop {
+            if let Some((_, at)) = self.heard.iter().find(|(heard, _)| *heard == word) {
+                return Ok(*at);
             }
+            let Some(line) = self.lines.next() else {
+                return Err(RecoveryError::Ended(word));
+            };
+            let line = line.map_err(|source| failed("hear", Path::new("the job"), source))?;
+            let now = self.since.seconds().0;
+            self.heard.extend(Word::of(&line).map(|word| (word, now)));
         }
-        Err(RecoveryError::Ended(word))
     }
 
     /// Whether it still runs.
