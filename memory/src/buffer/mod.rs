@@ -7,7 +7,7 @@
 //! Invariants, on which reading in place rests:
 //! - all records of a buffer have one *shape* (archived type and entry layout), kept beside them; bytes
 //!   `0..used` were written by a `BufferWriter` of that shape, or passed [`Buffer::adopt`]'s check;
-//! - an [`Entry`] can only be made by [`Buffer::scan`], and carries the buffer's serial number: it marks
+//! - an [`Entry`](crate::Entry) can only be made by [`Buffer::scan`], and carries the buffer's serial number: it marks
 //!   the root of a record of that buffer. [`Buffer::item`] checks serial and type on every call;
 //! - a put that fails leaves `used` and `records` as they were.
 
