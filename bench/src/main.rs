@@ -100,6 +100,7 @@ fn perform(command: Command) -> Result<(), Failure> {
             Ok(report::print(&best)?)
         }
         Command::Grown { keys, how } => {
+            recovery::end_with_the_measuring_process()?;
             let settings = Settings {
                 parallelism: how.parallelism,
                 overrides: how.settings.overrides,

@@ -5,9 +5,11 @@
 //! and listens.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Lines};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +17,9 @@ use thiserror::Error;
 
 use crate::engine::Word;
 use crate::limit::Stopwatch;
+
+/// How long a process may take to say a word, or to complete a checkpoint.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -66,6 +71,12 @@ pub enum RecoveryError {
     /// A process ended by itself.
     #[error("the process of the job ended before it said {0:?}: what it wrote above says why")]
     Ended(Word),
+    /// A process takes too long.
+    #[error("the process of the job has not {what} in {}: choose a smaller --state-bytes", PATIENCE.as_secs())]
+    Late {
+        /// What it has not done.
+        what: String,
+    },
 }
 
 /// Does it.
@@ -90,10 +101,7 @@ fn recover_in(home: &Path, work: &Recovery) -> Result<RecoveryReport, RecoveryEr
     first.hear(Word::Grown)?;
     // One may be under way that began before; the one after it has everything.
     let whole = newest(home) + 2;
-    while newest(home) < whole {
-        first.check()?;
-        wait();
-    }
+    first.complete(home, whole)?;
     first.kill()?;
     let checkpoint_mb = bytes_in(home) as f64 / f64::from(1 << 20);
     let mut second = Job::start(home, work, work.restored)?;
@@ -114,13 +122,35 @@ fn recover_in(home: &Path, work: &Recovery) -> Result<RecoveryReport, RecoveryEr
     })
 }
 
+/// To be called by the process of the job: it ends when the one that measures is gone, whose end of its input
+/// closes then.
+///
+/// # Errors
+/// When there is no thread to wait for that.
+pub fn end_with_the_measuring_process() -> io::Result<()> {
+    let wait = || {
+        // Whether it was closed or cannot be read: nobody is there any more.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(1)
+    };
+    beside(wait)
+}
+
+/// Starts a thread that ends by itself.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "who listens to another process runs no task"
+)]
+fn beside(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(|_| ())
+}
+
 /// A process with the job, killed at the latest when this is dropped.
 struct Job {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    words: Receiver<(Word, f64)>,
     /// The words heard so far, with the seconds since the start: they come in any order.
     heard: Vec<(Word, f64)>,
-    since: Stopwatch,
 }
 
 impl Job {
@@ -139,7 +169,7 @@ impl Job {
         for (key, value) in settings.iter().chain(&work.overrides) {
             command.args(["-D", &format!("{key}={value}")]);
         }
-        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stdin(Stdio::piped());
         let since = Stopwatch::start();
         let mut child = command
             .spawn()
@@ -147,13 +177,15 @@ impl Job {
         let Some(output) = child.stdout.take() else {
             unreachable!("its output was piped")
         };
-        let lines = BufReader::new(output).lines();
-        Ok(Job {
+        let (say, words) = sync_channel(8);
+        let job = Job {
             child,
-            lines,
+            words,
             heard: Vec::new(),
-            since,
-        })
+        };
+        let listen = move || listen(output, &since, |word, at| say.send((word, at)).is_ok());
+        beside(listen).map_err(|source| failed("listen to", Path::new("the job"), source))?;
+        Ok(job)
     }
 
     /// Waits for a word, if it was not heard yet; the seconds from the start of the process to it.
@@ -162,22 +194,34 @@ impl Job {
             if let Some((_, at)) = self.heard.iter().find(|(heard, _)| *heard == word) {
                 return Ok(*at);
             }
-            let Some(line) = self.lines.next() else {
-                return Err(RecoveryError::Ended(word));
-            };
-            let line = line.map_err(|source| failed("hear", Path::new("the job"), source))?;
-            let now = self.since.seconds().0;
-            self.heard.extend(Word::of(&line).map(|word| (word, now)));
+            match self.words.recv_timeout(PATIENCE) {
+                Ok(said) => self.heard.push(said),
+                Err(RecvTimeoutError::Disconnected) => return Err(RecoveryError::Ended(word)),
+                Err(RecvTimeoutError::Timeout) => {
+                    let what = format!("said {word:?}");
+                    return Err(RecoveryError::Late { what });
+                }
+            }
         }
     }
 
-    /// Whether it still runs.
-    fn check(&mut self) -> Result<(), RecoveryError> {
-        match self.child.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(RecoveryError::Ended(Word::Grown)),
-            Err(source) => Err(failed("watch", Path::new("the job"), source)),
+    /// Waits until the checkpoint with a number is complete.
+    fn complete(&mut self, home: &Path, number: u64) -> Result<(), RecoveryError> {
+        let since = Stopwatch::start();
+        while newest(home) < number {
+            match self.child.try_wait() {
+                Ok(None) => {}
+                Ok(Some(_)) => return Err(RecoveryError::Ended(Word::Grown)),
+                Err(source) => return Err(failed("watch", Path::new("the job"), source)),
+            }
+            if since.seconds().0 > PATIENCE.as_secs_f64() {
+                let what = format!("completed checkpoint {number}");
+                return Err(RecoveryError::Late { what });
+            }
+            // A look at a directory, not a wait for something that will have happened.
+            thread::park_timeout(Duration::from_millis(20));
         }
+        Ok(())
     }
 
     /// Ends it as a power cut would: with SIGKILL.
@@ -199,9 +243,15 @@ impl Drop for Job {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "no shard runs in this process")]
-fn wait() {
-    std::thread::sleep(Duration::from_millis(20));
+/// Hands on the words a process says, with the seconds since its start, until its output closes or nobody wants
+/// them.
+fn listen(output: ChildStdout, since: &Stopwatch, hand_on: impl Fn(Word, f64) -> bool) {
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        let wanted = Word::of(&line).is_none_or(|word| hand_on(word, since.seconds().0));
+        if !wanted {
+            return;
+        }
+    }
 }
 
 fn failed(what: &str, place: &Path, source: io::Error) -> RecoveryError {

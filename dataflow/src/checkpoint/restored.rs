@@ -224,6 +224,7 @@ impl Giver<'_> {
         state: &mut dyn Snapshot,
     ) -> Result<(), String> {
         let ages = descriptor.ttl().is_some();
+        state.expect_rows(self.rows_about(&parts));
         for part in parts.into_iter().rev() {
             let run = &self.runs[part.run].reader;
             let clip = || {
@@ -242,6 +243,24 @@ impl Giver<'_> {
             }
         }
         Ok(())
+    }
+
+    /// How many rows there are, roughly: in each key group as many as in the run that has most of it, because
+    /// what others hold of it is often the same keys.
+    fn rows_about(&self, parts: &[Part]) -> u64 {
+        let end = parts.iter().map(|part| part.groups.end).max();
+        let mut most = vec![0; usize::from(end.unwrap_or(0))];
+        for parts in parts.chunk_by(|one, next| one.run == next.run) {
+            let mut counts = vec![0; most.len()];
+            for part in parts {
+                let run = &self.runs[part.run].reader;
+                run.count_about(part.state, part.groups.clone(), &mut counts);
+            }
+            for (most, count) in most.iter_mut().zip(counts) {
+                *most = count.max(*most);
+            }
+        }
+        most.into_iter().sum()
     }
 
     /// Gives a state the runs that count for it, as they are.

@@ -149,6 +149,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.cut_failed();
     }
 
+    fn expect_rows(&mut self, rows: u64) {
+        self.table.expect_rows(rows);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

@@ -217,6 +217,10 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N>
         parts.collect()
     }
 
+    fn expect_rows(&mut self, rows: u64) {
+        self.table.expect_rows(rows);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

@@ -126,6 +126,25 @@ impl<R: ReadAt> RunReader<R> {
         extents.map(|extent| extent.rows()).sum()
     }
 
+    /// Adds the rows with a value that a state has in each of some key groups to `counts`, whose place is the
+    /// group's number; roughly: what a section holds of several groups is taken to lie evenly in them.
+    ///
+    /// # Panics
+    /// If `counts` ends before the groups.
+    pub fn count_about(&self, state: StateNumber, groups: Range<u16>, counts: &mut [u64]) {
+        for section in &self.footer.sections {
+            let Some(extent) = section.extent(state.0) else {
+                continue;
+            };
+            let of_extent = u64::from(extent.last.0 - extent.first.0) + 1;
+            let each = u64::from(extent.puts).div_ceil(of_extent);
+            let from = extent.first.0.max(groups.start);
+            for group in from..groups.end.min(extent.last.0 + 1) {
+                counts[usize::from(group)] += each;
+            }
+        }
+    }
+
     /// Bytes of memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

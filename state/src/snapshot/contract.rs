@@ -93,6 +93,12 @@ pub trait Snapshot {
         Err(StateError::AdoptsNoRuns)
     }
 
+    /// About so many rows are going to come back: room for them may be made at once. Said before the first
+    /// [`Snapshot::restore`].
+    fn expect_rows(&mut self, rows: u64) {
+        let _ = rows;
+    }
+
     /// Takes one row back, while the operator is being opened: from the oldest cut to the newest, and
     /// those of one cut in the order in which they were emitted, or sorted with tombstones before values of
     /// the same key. A newer value takes the place of an older one, a tombstone removes it.

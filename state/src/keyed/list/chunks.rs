@@ -375,6 +375,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
         self.table.cut_failed();
     }
 
+    fn expect_rows(&mut self, rows: u64) {
+        self.table.expect_rows(rows);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

@@ -42,6 +42,10 @@ where
         self.table.cut_failed();
     }
 
+    fn expect_rows(&mut self, rows: u64) {
+        self.table.expect_rows(rows);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

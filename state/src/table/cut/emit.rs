@@ -252,6 +252,10 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for KeyedTable<K, V, N> {
         self.take_back_cut();
     }
 
+    fn expect_rows(&mut self, rows: u64) {
+        self.make_room_for(rows);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.take_back_row(&row)
     }
