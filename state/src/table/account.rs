@@ -42,6 +42,9 @@ impl Account {
     /// Takes `bytes` and pays what is owed, or takes nothing.
     pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), BudgetExceeded> {
         let asked = bytes + self.owed;
+        if asked == 0 {
+            return Ok(());
+        }
         self.budget.reserve(asked)?;
         self.held += asked;
         self.owed = 0;

@@ -234,6 +234,14 @@ impl<E> Buckets<E> {
         Some(entry)
     }
 
+    /// Writes to a vacant bucket, if there is such a one, so that it has memory.
+    pub(crate) fn touch(&mut self, bucket: usize) {
+        if let Some(bucket) = self.array.buckets_mut().get_mut(bucket) {
+            debug_assert!(bucket.is_vacant());
+            bucket.clear();
+        }
+    }
+
     /// Drops every entry; the buckets stay.
     pub(crate) fn clear(&mut self) {
         self.array.buckets_mut().iter_mut().for_each(Bucket::clear);

@@ -35,7 +35,7 @@ pub(crate) struct Filling {
     pub(crate) limit: usize,
     /// Bytes of entries outside of the arrays.
     pub(crate) heap_bytes: u64,
-    /// Bytes of the array that it would grow to.
+    /// Bytes of the array that it would grow to, if it does not hold them already.
     pub(crate) growth_bytes: u64,
 }
 
@@ -48,12 +48,18 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             many => many / UNEVEN.1 * UNEVEN.0,
         };
         let leaving = self.leaving.as_ref();
-        let arrays = self.buckets.bytes() + leaving.map_or(0, |leaving| leaving.buckets.bytes());
+        let coming = self.coming.as_ref();
+        let arrays = self.buckets.bytes()
+            + coming.map_or(0, |coming| coming.bytes())
+            + leaving.map_or(0, |leaving| leaving.buckets.bytes());
         Filling {
             entries: self.len,
             limit,
             heap_bytes: self.account.bytes().saturating_sub(arrays),
-            growth_bytes: Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
+            growth_bytes: match coming {
+                Some(_) => 0,
+                None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
+            },
         }
     }
 

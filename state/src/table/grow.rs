@@ -1,9 +1,12 @@
-//! From a full array to a larger one, a few buckets with each insertion.
+//! From a full array to a larger one, a little with each insertion.
 //!
-//! While entries move there are two arrays: new entries go into the larger one, lookups ask both. Moved
-//! entries are placed by hashing their key again. Invariant: the move ends long before the larger array
-//! is full. Lives on one shard's thread.
+//! First the memory of the larger array is touched, a page with each insertion: the system zeroes it then, 2 MiB
+//! at a time where pages are huge, and if the first keys did that wherever they belong, one turn would wait for
+//! all of it. Then entries move; while they do, new entries go into the larger array, lookups ask both. Moved
+//! entries are placed by hashing their key again. Invariant: both end long before an array is filled to its last
+//! slot. Lives on one shard's thread.
 
+use thalweg_memory::hash::Bucket;
 use thalweg_memory::{Key, Record};
 
 use super::account::Account;
@@ -14,8 +17,37 @@ use crate::error::StateError;
 
 /// Buckets of a table's first array.
 const FIRST: usize = 4;
-/// Buckets moved with each insertion: at most 3 entries each.
-pub(super) const MOVED_PER_INSERT: usize = 4;
+/// Buckets moved with each insertion: at most 3 entries each. Half a microsecond; with few of them a table has
+/// two arrays, and lookups that miss the caches in both, for a quarter of the time it grows.
+pub(super) const MOVED_PER_INSERT: usize = 32;
+/// Bytes of memory that is touched with each insertion: a small page.
+const PAGE: usize = 4096;
+/// Buckets that are touched with each insertion at least: large ones too all before the smaller array is full.
+const TOUCHED_PER_INSERT: usize = 8;
+
+/// The larger array before it takes entries.
+pub(super) struct Coming<E> {
+    buckets: Buckets<E>,
+    /// The memory of buckets before this one has been touched.
+    touched: usize,
+}
+
+impl<E> Coming<E> {
+    pub(super) fn bytes(&self) -> u64 {
+        self.buckets.bytes()
+    }
+
+    /// Touches some more of it; whether none is left.
+    fn touch(&mut self) -> bool {
+        let bucket = size_of::<Bucket<E>>();
+        let until = self.touched + (PAGE / bucket).max(TOUCHED_PER_INSERT);
+        for first in (self.touched..until).step_by((PAGE / bucket).max(1)) {
+            self.buckets.touch(first);
+        }
+        self.touched = until;
+        self.touched >= self.buckets.len()
+    }
+}
 
 /// The smaller array while its entries move.
 pub(super) struct Leaving<E> {
@@ -38,13 +70,13 @@ fn buckets_for(entries: usize) -> Option<usize> {
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
-    /// Makes room for one more entry and moves a few on the way.
+    /// Makes room for one more entry and goes on with a growth on the way.
     ///
     /// # Errors
     /// When the budget or the system has no memory for a larger array; nothing has changed.
     #[inline(never)]
     pub(super) fn make_room(&mut self) -> Result<(), StateError> {
-        if self.buckets.is_full() {
+        if self.coming.is_some() || self.buckets.is_full() {
             self.grow()?;
         }
         self.move_some(MOVED_PER_INSERT);
@@ -52,9 +84,24 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     }
 
     fn grow(&mut self) -> Result<(), StateError> {
-        // A table this full whose last move has not ended is one that shrank in between.
-        self.move_some(usize::MAX);
-        self.grow_to(larger(self.buckets.len()))
+        let coming = match &mut self.coming {
+            Some(coming) => coming,
+            None => {
+                // A table this full whose last move has not ended is one that shrank in between.
+                self.move_some(usize::MAX);
+                let buckets = self.array_of(larger(self.buckets.len()))?;
+                self.coming.insert(Coming {
+                    buckets,
+                    touched: 0,
+                })
+            }
+        };
+        // An array without buckets has no slot for what comes meanwhile.
+        let ready = coming.touch() || self.buckets.len() == 0;
+        if ready && let Some(coming) = self.coming.take() {
+            self.move_into(coming.buckets);
+        }
+        Ok(())
     }
 
     /// Makes room for about so many more entries at once.
@@ -63,6 +110,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// of them would be crowded into its front, every new one at the end of a longer chain. Where the budget has
     /// no room the array stays: rows that take the place of others may fit all the same.
     pub(super) fn make_room_for(&mut self, rows: u64) {
+        self.give_up_growth();
         self.move_some(usize::MAX);
         let entries = self
             .len
@@ -70,28 +118,41 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let Some(wanted) = buckets_for(entries) else {
             return;
         };
-        if wanted > self.buckets.len() && self.grow_to(wanted).is_ok() {
+        if wanted > self.buckets.len()
+            && let Ok(buckets) = self.array_of(wanted)
+        {
+            self.move_into(buckets);
             self.move_some(usize::MAX);
         }
     }
 
-    /// Begins the move into an array of so many buckets, while none is under way.
-    fn grow_to(&mut self, wanted: usize) -> Result<(), StateError> {
-        debug_assert!(self.leaving.is_none(), "the move before has ended");
-        debug_assert!(limit_of(wanted) > self.buckets.entries());
-        let bytes = Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted);
+    /// A vacant array, whose memory is reserved.
+    fn array_of(&mut self, buckets: usize) -> Result<Buckets<Entry<K::Stored, N, V>>, StateError> {
+        let bytes = Buckets::<Entry<K::Stored, N, V>>::bytes_of(buckets);
         self.account.reserve(bytes)?;
-        let larger = Buckets::new(wanted, self.groups.scale(wanted)).map_err(|error| {
+        Buckets::new(buckets, self.groups.scale(buckets)).map_err(|error| {
             self.account.release(bytes);
             StateError::NoMemory {
                 bytes,
                 cause: error.to_string(),
             }
-        })?;
+        })
+    }
+
+    /// Begins the move into a larger array, while none is under way.
+    fn move_into(&mut self, larger: Buckets<Entry<K::Stored, N, V>>) {
+        debug_assert!(self.leaving.is_none(), "the move before has ended");
+        debug_assert!(limit_of(larger.len()) > self.buckets.entries());
         let buckets = std::mem::replace(&mut self.buckets, larger);
         self.leaving = Some(Leaving { buckets, moved: 0 });
         self.shape += 1;
-        Ok(())
+    }
+
+    /// Gives an array back that has taken no entry yet.
+    pub(super) fn give_up_growth(&mut self) {
+        if let Some(coming) = self.coming.take() {
+            self.account.release(coming.bytes());
+        }
     }
 
     /// Moves the entries of at most so many buckets.
@@ -123,6 +184,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     pub(super) fn clear_if_empty(&mut self) {
         if self.len == 0 && self.buckets.len() > FIRST {
             release(&mut self.account, &self.buckets);
+            self.give_up_growth();
             if let Some(leaving) = self.leaving.take() {
                 release(&mut self.account, &leaving.buckets);
             }
@@ -183,6 +245,48 @@ mod tests {
             seat.bucket.abs_diff(table.buckets.home(place)) > 8
         });
         assert!(far.count() < KEYS as usize / 1000);
+    }
+
+    #[test]
+    fn large_entries_have_a_larger_array_before_the_smaller_one_is_full() {
+        let budget = Budget::new("slot-0", 1 << 30);
+        let mut table =
+            KeyedTable::<u64, [u64; 700]>::new(0..128, MaxParallelism::default(), budget).unwrap();
+        for key in 0..5_000 {
+            let value = || [key; 700];
+            table
+                .upsert(KeyHash::of_u64(key), &key, value, |_| {})
+                .unwrap();
+            assert!(table.buckets.entries() * 10 <= table.buckets.len() * 3 * 7);
+        }
+        assert_eq!(table.len(), 5_000);
+    }
+
+    #[test]
+    fn a_table_that_is_cleared_while_it_grows_gives_the_larger_array_back() {
+        let budget = Budget::new("slot-0", 1 << 30);
+        let mut table =
+            KeyedTable::<u64, u64>::new(0..128, MaxParallelism::default(), budget.clone()).unwrap();
+        let mut keys = 0_u64;
+        while table.coming.is_none() || keys < 10_000 {
+            table
+                .upsert(KeyHash::of_u64(keys), &keys, || 0, |_| {})
+                .unwrap();
+            keys += 1;
+        }
+        table.clear();
+        assert!(table.coming.is_none());
+        assert_eq!(budget.used(), table.buckets.bytes());
+        for key in 0..keys {
+            table
+                .upsert(KeyHash::of_u64(key), &key, || 0, |_| {})
+                .unwrap();
+        }
+        for key in 0..keys {
+            assert_eq!(table.remove(KeyHash::of_u64(key), &key), Some(0));
+        }
+        drop(table);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use thalweg_memory::{Budget, Key, Record};
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
 use super::cut::CutOf;
-use super::grow::{Leaving, MOVED_PER_INSERT};
+use super::grow::{Coming, Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::near::{PREFETCH_FROM_BYTES, Seats};
 use super::place::{Groups, Place};
@@ -45,6 +45,8 @@ use crate::error::StateError;
 /// ```
 pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) buckets: Buckets<Entry<K::Stored, N, V>>,
+    /// The next larger array, while its memory is touched.
+    pub(super) coming: Option<Coming<Entry<K::Stored, N, V>>>,
     /// The smaller array, while its entries move.
     pub(super) leaving: Option<Leaving<Entry<K::Stored, N, V>>>,
     pub(super) groups: Groups,
@@ -77,6 +79,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let groups = Groups::new(groups, max);
         Ok(KeyedTable {
             buckets: Self::nothing(&groups),
+            coming: None,
             leaving: None,
             groups,
             account: Account::new(budget),

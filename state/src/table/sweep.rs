@@ -114,6 +114,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// Drops every entry and keeps the memory of the table for new ones, unless a cut needs it.
     pub fn clear(&mut self) {
         self.shape += 1;
+        self.give_up_growth();
         if self.bury_all() {
             self.len = 0;
             return;
