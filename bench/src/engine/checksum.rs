@@ -271,10 +271,13 @@ where
     fn write(&mut self, item: I::Of<'_>, _at: Timestamp) -> Result<(), SinkError> {
         match (self.read)(&item) {
             Ok(row) => {
-                if self.count == GROUP {
+                let Some(place) = self.gathered.get_mut(self.count) else {
                     self.add_up();
-                }
-                self.gathered[self.count] = row;
+                    self.gathered[0] = row;
+                    self.count = 1;
+                    return Ok(());
+                };
+                *place = row;
                 self.count += 1;
             }
             Err(term) => {

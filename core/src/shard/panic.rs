@@ -25,14 +25,15 @@ thread_local! {
 /// assert_eq!((words, take_panicked_operator()), (4, None));
 /// ```
 #[must_use = "leave the scope after the user code, or every end of it counts as a panic"]
-pub struct OperatorScope<'a> {
-    name: &'a str,
+pub struct OperatorScope<'a, N: AsRef<str> + ?Sized = str> {
+    // Where the name is, not the name itself: a place that does not change in a loop costs nothing there.
+    name: &'a N,
 }
 
-impl<'a> OperatorScope<'a> {
+impl<'a, N: AsRef<str> + ?Sized> OperatorScope<'a, N> {
     /// Enters the operator called `name`.
     #[inline(always)]
-    pub const fn enter(name: &'a str) -> OperatorScope<'a> {
+    pub const fn enter(name: &'a N) -> OperatorScope<'a, N> {
         OperatorScope { name }
     }
 
@@ -43,7 +44,7 @@ impl<'a> OperatorScope<'a> {
     }
 }
 
-impl Drop for OperatorScope<'_> {
+impl<N: AsRef<str> + ?Sized> Drop for OperatorScope<'_, N> {
     #[cold]
     fn drop(&mut self) {
         // A scope that is dropped by an early return or `?` is not a panic.
@@ -53,7 +54,7 @@ impl Drop for OperatorScope<'_> {
         // Not `with`: the thread may be ending, and a panic while unwinding would abort the process.
         let _ = PANICKED_IN.try_with(|cell| {
             if let Ok(mut name) = cell.try_borrow_mut() {
-                name.get_or_insert_with(|| self.name.to_owned());
+                name.get_or_insert_with(|| self.name.as_ref().to_owned());
             }
         });
     }

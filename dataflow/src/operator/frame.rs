@@ -285,7 +285,13 @@ impl<O, N> Frame<O, N> {
     where
         N: Push<U>,
     {
-        self.firing.is_none() && self.next.ready()
+        self.may_apply() && self.next.ready()
+    }
+
+    /// Whether nothing that comes before a record is under way.
+    #[inline(always)]
+    pub(crate) fn may_apply(&self) -> bool {
+        self.firing.is_none()
     }
 
     /// The next record waits for its state.

@@ -232,9 +232,12 @@ where
         }
         let frame = &mut self.frame;
         let records = buffer.read_as::<T>();
+        if !frame.may_apply() {
+            return 0;
+        }
         let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
-            if !frame.ready() {
+            if !frame.next.ready() {
                 scope.leave();
                 return index;
             }

@@ -142,10 +142,10 @@ impl<E> Bucket<E> {
         Some(unsafe { self.slots[slot].assume_init_mut() })
     }
 
-    /// The entry in a slot with the stamp beside it, if it is taken, to change.
+    /// The entry in a slot with the stamp beside it, if there is such a slot and it is taken, to change.
     #[inline(always)]
     pub fn get_stamped(&mut self, slot: usize) -> Option<(&mut E, &mut u32)> {
-        if self.tags[slot] == 0 {
+        if *self.tags.get(slot)? == 0 {
             return None;
         }
         // SAFETY: the tag is not 0, so the slot holds an entry.

@@ -33,8 +33,11 @@ impl<K: Key, V: Record> SharedTable<K, V> {
                 state: self.descriptor.name().to_owned(),
             });
         };
-        table.turn_to(context.turn());
-        let answer = context.with_current(|hash, key| work(&mut table, hash, key));
+        let turn = context.turn();
+        let answer = context.with_current(|hash, key| {
+            table.turn_to(turn);
+            work(&mut table, hash, key)
+        });
         answer.ok_or_else(|| StateError::NoCurrentKey {
             state: self.descriptor.name().to_owned(),
         })

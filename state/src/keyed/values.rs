@@ -53,7 +53,7 @@ impl<K: Key, V: Record> Values<K, V> {
     ) -> Result<(), StateError> {
         match self {
             Values::Lasting(shared) => shared.with(context, |table, hash, key| {
-                table.fold(hash, key, item, insert, update).map(|_| ())
+                table.fold_expected((hash, key, &()), item, insert, update, |_| ())
             })?,
             Values::Expiring(held) => held.with(context, |cells, hash, key| {
                 cells.fold(hash, key, &(), item, insert, update)

@@ -156,6 +156,18 @@ impl<E> Buckets<E> {
         same(entry).then_some(seat)
     }
 
+    /// The entry at a seat with the stamp beside it, if there is one for which `same` holds, to change.
+    #[inline(always)]
+    pub(crate) fn confirm_stamped(
+        &mut self,
+        seat: Seat,
+        same: impl Fn(&E) -> bool,
+    ) -> Option<(&mut E, &mut u32)> {
+        let bucket = self.array.buckets_mut().get_mut(seat.bucket)?;
+        let (entry, stamp) = bucket.get_stamped(seat.slot)?;
+        same(entry).then_some((entry, stamp))
+    }
+
     /// The entry at a seat that was just found.
     #[inline(always)]
     pub(crate) fn at(&self, seat: Seat) -> &E {
