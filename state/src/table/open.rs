@@ -8,7 +8,7 @@ use thalweg_core::KeyHash;
 use thalweg_memory::{Key, Record};
 
 use super::account::Account;
-use super::buckets::Entry;
+use super::buckets::{Entry, Seat};
 use super::hot::KeyedTable;
 use crate::error::StateError;
 
@@ -45,16 +45,34 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         key: &K::Of<'_>,
         create: impl FnOnce() -> V,
     ) -> Result<OpenEntry<'_, K, V>, StateError> {
-        let seat = match self.find_mut(hash, key, &()) {
-            Some(found) => {
-                self.before_change(found);
-                found
+        let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
+        // Twice the same, so that where it was found ahead nothing is looked at twice.
+        let entry = match self.buckets.confirm(self.seats.expected(), same) {
+            Some(seat) if !self.cutting => self.buckets.at_mut(seat, self.stamp),
+            _ => {
+                let seat = self.open_sought(hash, key, create)?;
+                self.buckets.at_mut(seat, self.stamp)
             }
-            None => self.insert(hash, K::store(key), (), create())?,
         };
-        let entry = self.buckets.at_mut(seat, self.stamp);
         let account = &mut self.account;
         Ok(OpenEntry { entry, account })
+    }
+
+    /// The seat of an entry that was not found ahead, or is looked at before it is changed.
+    #[inline(never)]
+    fn open_sought(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        create: impl FnOnce() -> V,
+    ) -> Result<Seat, StateError> {
+        match self.find_mut(hash, key, &()) {
+            Some(found) => {
+                self.before_change(found);
+                Ok(found)
+            }
+            None => self.insert(hash, K::store(key), (), create()),
+        }
     }
 }
 
