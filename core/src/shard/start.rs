@@ -1,8 +1,9 @@
 //! Starts a shard: picks its driver, makes its thread, hands back the way to reach and to end it.
 //!
-//! Entered by whoever owns the process (local runner, worker, tests). Invariants: when [`prepare`] has
-//! answered, either the shard's `init` is done, or there is no thread; no task of it has a turn before
-//! [`ReadyShard::go`]. So shards that only make sense together are all made before one of them begins.
+//! Entered by whoever owns the process (local runner, worker, tests). Invariants: when [`StartingShard::ready`]
+//! has answered, either the shard's `init` is done, or there is no thread; no task of it has a turn before
+//! [`ReadyShard::go`]. So shards that only make sense together are all made, at the same time, before one of them
+//! begins.
 //! This file starts the only threads of the engine that run tasks.
 
 use std::any::Any;
@@ -110,6 +111,42 @@ impl ShardHandle {
     }
 }
 
+/// A shard whose `init` runs.
+#[derive(Debug)]
+#[must_use = "a shard that is not waited for ends without a turn"]
+pub struct StartingShard {
+    doorbell: Arc<Doorbell>,
+    driver: DriverKind,
+    thread: JoinHandle<io::Result<()>>,
+    started: Receiver<MailboxSender>,
+    go: SyncSender<()>,
+}
+
+impl StartingShard {
+    /// Waits until `init` has run.
+    ///
+    /// # Errors
+    /// If the driver cannot be made, or if `init` panicked.
+    pub fn ready(self) -> io::Result<ReadyShard> {
+        match self.started.recv() {
+            Ok(mailbox) => Ok(ReadyShard {
+                handle: ShardHandle {
+                    doorbell: self.doorbell,
+                    mailbox,
+                    driver: self.driver,
+                    thread: self.thread,
+                },
+                go: self.go,
+            }),
+            Err(_) => Err(match self.thread.join() {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) => io::Error::other("the shard ended before it began"),
+                Err(_) => io::Error::other("the shard's init panicked; its message is on stderr"),
+            }),
+        }
+    }
+}
+
 /// A shard whose `init` is done and that has run nothing yet.
 #[derive(Debug)]
 #[must_use = "a shard that is dropped before it was told to go ends"]
@@ -173,27 +210,26 @@ impl Launch {
 /// Starts a shard on a thread of its own, as [`prepare`] does, and lets it run.
 ///
 /// # Errors
-/// As [`prepare`].
+/// As [`prepare`] and [`StartingShard::ready`].
 pub fn start<R: 'static>(
     config: ShardConfig,
     init: impl FnOnce(&mut Shard) -> R + Send + 'static,
 ) -> io::Result<ShardHandle> {
-    prepare(config, init).map(ReadyShard::go)
+    prepare(config, init)?.ready().map(ReadyShard::go)
 }
 
-/// Makes a shard on a thread of its own and waits until `init` has run there. What `init` answers is
-/// kept on the shard's thread until the shard has ended.
+/// Begins to make a shard on a thread of its own, where `init` is called. What `init` answers is kept on the
+/// shard's thread until the shard has ended.
 ///
 /// # Errors
-/// If the driver asked for is forbidden here (the error says how to allow it), if the thread or the
-/// driver cannot be made, or if `init` panicked.
+/// If the driver asked for is forbidden here (the error says how to allow it), or if the thread cannot be made.
 pub fn prepare<R: 'static>(
     config: ShardConfig,
     init: impl FnOnce(&mut Shard) -> R + Send + 'static,
-) -> io::Result<ReadyShard> {
+) -> io::Result<StartingShard> {
     let driver = choose(config.driver)?;
     catch::note_places();
-    let (started, ready) = sync_channel(1);
+    let (tell_started, started) = sync_channel(1);
     let (go, word) = sync_channel(1);
     let doorbell = Arc::clone(&config.doorbell);
     let name = config.id.to_string();
@@ -201,7 +237,7 @@ pub fn prepare<R: 'static>(
     let launch = Launch {
         config,
         init,
-        started,
+        started: tell_started,
         go: word,
     };
     let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -214,20 +250,11 @@ pub fn prepare<R: 'static>(
             DriverKind::Simulated => unreachable!("a simulation has no threads"),
         }
     })?;
-    match ready.recv() {
-        Ok(mailbox) => Ok(ReadyShard {
-            handle: ShardHandle {
-                doorbell,
-                mailbox,
-                driver,
-                thread,
-            },
-            go,
-        }),
-        Err(_) => Err(match thread.join() {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => io::Error::other("the shard ended before it began"),
-            Err(_) => io::Error::other("the shard's init panicked; its message is on stderr"),
-        }),
-    }
+    Ok(StartingShard {
+        doorbell,
+        driver,
+        thread,
+        started,
+        go,
+    })
 }

@@ -144,7 +144,7 @@ fn a_shard_runs_nothing_before_it_is_told_to_go() {
                     Ok(rig::DONE)
                 }));
             };
-            prepare(config, init).unwrap()
+            prepare(config, init).unwrap().ready().unwrap()
         };
         let ran = Arc::new(AtomicBool::new(false));
         ready(&ran).abandon().join().unwrap();
@@ -155,6 +155,22 @@ fn a_shard_runs_nothing_before_it_is_told_to_go() {
         }
         handle.stop();
         handle.join().unwrap();
+    }
+}
+
+#[test]
+fn shards_are_made_at_the_same_time() {
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+    use thalweg_core::ShardId;
+    use thalweg_core::shard::start::{ShardConfig, prepare};
+    let (say, hear) = sync_channel::<()>(1);
+    let waiting = prepare(ShardConfig::new(ShardId(0)), move |_| {
+        hear.recv_timeout(Duration::from_secs(60)).unwrap();
+    });
+    let saying = prepare(ShardConfig::new(ShardId(1)), move |_| say.send(()).unwrap());
+    for shard in [waiting, saying] {
+        shard.unwrap().ready().unwrap().abandon().join().unwrap();
     }
 }
 

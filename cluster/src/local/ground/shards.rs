@@ -98,7 +98,8 @@ impl Shards {
     }
 }
 
-/// Makes the shards, each with its subtasks built, until one cannot be built.
+/// Makes the shards, each with its subtasks built: all at the same time, because what a job is restored from may
+/// take long. Every one that was begun has ended or is among the ready ones then.
 fn prepare_all(
     deployment: &mut Deployment<'_>,
     outcome: &mut Outcome,
@@ -109,12 +110,15 @@ fn prepare_all(
     let meshes = Mesh::build(count, LANE_CAPACITY);
     let plans = std::mem::take(&mut deployment.shards);
     let cpus = cpus_for(deployment, count);
+    let driver = driver_of(deployment)?;
     let threads = deployment.configuration.get(&options::CONNECTOR_THREADS);
     let runtime = ConnectorRuntime::new(threads);
     let spill = crate::local::spill::claim(&deployment.configuration)?;
+    let mut starting = Vec::with_capacity(count);
+    let mut refused = None;
     for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
         mesh.set_doorbells(doorbells.clone());
-        let config = config_of(deployment, index, cpus[index], &doorbells[index])?;
+        let config = config_of(driver, deployment, index, cpus[index], &doorbells[index]);
         let plan = ShardPlan {
             subtasks,
             mesh,
@@ -125,14 +129,25 @@ fn prepare_all(
             runtime: Some(Arc::clone(&runtime)),
             spill: spill.clone(),
         };
-        let shard = prepare(config, move |shard| plan.build(shard));
-        ready.push(shard.map_err(|error| not_made(index, count, &error))?);
-        outcome.poll();
-        if outcome.failure().is_some() {
-            break;
+        match prepare(config, move |shard| plan.build(shard)) {
+            Ok(shard) => starting.push(shard),
+            Err(error) => {
+                refused = Some((index, error));
+                break;
+            }
         }
     }
-    Ok(())
+    for (index, shard) in starting.into_iter().enumerate() {
+        match shard.ready() {
+            Ok(shard) => ready.push(shard),
+            Err(error) => refused = refused.or(Some((index, error))),
+        }
+    }
+    outcome.poll();
+    match refused {
+        None => Ok(()),
+        Some((index, error)) => Err(not_made(index, count, &error)),
+    }
 }
 
 /// A shard could not be made.
@@ -158,28 +173,31 @@ fn cpus_for(deployment: &Deployment<'_>, shards: usize) -> Vec<Option<usize>> {
     allowed.into_iter().take(shards).map(Some).collect()
 }
 
+/// The driver the shards are asked to run on.
+fn driver_of(deployment: &Deployment<'_>) -> Result<DriverChoice, JobError> {
+    let configuration = &deployment.configuration;
+    let required = configuration.get(&options::REQUIRE_IO_URING);
+    match configuration.get(&options::IO_DRIVER) {
+        IoDriver::Auto if required => Ok(DriverChoice::IoUring),
+        IoDriver::Auto => Ok(DriverChoice::Auto),
+        IoDriver::IoUring => Ok(DriverChoice::IoUring),
+        IoDriver::Epoll if required => Err(JobError::rejected(
+            ErrorKind::Invalid,
+            "thalweg.io.driver is epoll and thalweg.io.require-io-uring is true: set one of them otherwise",
+        )),
+        IoDriver::Epoll => Ok(DriverChoice::Epoll),
+    }
+}
+
 fn config_of(
+    driver: DriverChoice,
     deployment: &Deployment<'_>,
     index: usize,
     cpu: Option<usize>,
     doorbell: &Arc<Doorbell>,
-) -> Result<ShardConfig, JobError> {
+) -> ShardConfig {
     let configuration = &deployment.configuration;
-    let required = configuration.get(&options::REQUIRE_IO_URING);
-    let driver = match configuration.get(&options::IO_DRIVER) {
-        IoDriver::Auto if required => DriverChoice::IoUring,
-        IoDriver::Auto => DriverChoice::Auto,
-        IoDriver::IoUring => DriverChoice::IoUring,
-        IoDriver::Epoll if required => {
-            return Err(JobError::rejected(
-                ErrorKind::Invalid,
-                "thalweg.io.driver is epoll and thalweg.io.require-io-uring is true: set one \
-                 of them otherwise",
-            ));
-        }
-        IoDriver::Epoll => DriverChoice::Epoll,
-    };
-    Ok(ShardConfig {
+    ShardConfig {
         id: ShardId(index as u16),
         cpu,
         driver,
@@ -187,5 +205,5 @@ fn config_of(
         turn_budget_ns: configuration.get(&options::TURN_BUDGET).as_nanos() as u64,
         stall_threshold_ns: configuration.get(&options::STALL_THRESHOLD).as_nanos() as u64,
         doorbell: Arc::clone(doorbell),
-    })
+    }
 }
