@@ -64,9 +64,12 @@ pub fn prefetch_write<T>(place: &T) {
 /// let squares = on_this_cpu(#[inline(always)] || (0..1000_u64).map(|i| i * i).sum::<u64>());
 /// assert_eq!(squares, 332_833_500);
 /// ```
+///
+/// In builds with debug assertions it is `work` alone: they are not built to be fast, and every pipeline compiled
+/// three times is most of what they take to build.
 #[inline(always)]
 pub fn on_this_cpu<R>(work: impl FnOnce() -> R) -> R {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
     {
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
@@ -85,13 +88,13 @@ pub fn on_this_cpu<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,bmi1,bmi2,lzcnt,popcnt")]
 fn with_avx512<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(debug_assertions)))]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn with_avx2<R>(work: impl FnOnce() -> R) -> R {
     work()

@@ -24,7 +24,7 @@ use thalweg_network::{
 use super::connector_runtime::{ConnectorRuntime, ShardRuntime};
 use super::layout::Layout;
 use super::memory::MemorySettings;
-use super::plan::SubtaskPlan;
+use super::plan::{Deployment, SubtaskPlan};
 
 /// What a shard tells the control thread.
 #[derive(Debug)]
@@ -46,20 +46,40 @@ pub(crate) enum Report {
 
 /// Everything a shard needs to build its subtasks.
 pub(crate) struct ShardPlan {
-    pub(crate) subtasks: Vec<SubtaskPlan>,
-    pub(crate) mesh: MeshEnd<Parcel>,
-    pub(crate) layout: Layout,
-    pub(crate) memory: MemorySettings,
+    subtasks: Vec<SubtaskPlan>,
+    mesh: MeshEnd<Parcel>,
+    layout: Layout,
+    memory: MemorySettings,
     /// The job's name.
-    pub(crate) job: String,
-    pub(crate) reports: SyncSender<Report>,
+    job: String,
+    reports: SyncSender<Report>,
     /// Where futures of user functions run; `None` polls them on the shard.
-    pub(crate) runtime: Option<Arc<ConnectorRuntime>>,
+    runtime: Option<Arc<ConnectorRuntime>>,
     /// Where state goes that memory does not hold, if the job keeps it on disk.
-    pub(crate) spill: Option<SpillSpace>,
+    spill: Option<SpillSpace>,
 }
 
 impl ShardPlan {
+    /// The plan of one shard of a job.
+    pub(crate) fn of(
+        deployment: &Deployment<'_>,
+        (subtasks, mesh): (Vec<SubtaskPlan>, MeshEnd<Parcel>),
+        reports: SyncSender<Report>,
+        runtime: Option<Arc<ConnectorRuntime>>,
+        spill: Option<SpillSpace>,
+    ) -> Self {
+        Self {
+            subtasks,
+            mesh,
+            layout: deployment.layout,
+            memory: deployment.memory,
+            job: deployment.graph.name.clone(),
+            reports,
+            runtime,
+            spill,
+        }
+    }
+
     /// Builds all subtasks. Called once on the shard's thread, before its first round.
     pub(crate) fn build(self, shard: &mut Shard) {
         let Self {

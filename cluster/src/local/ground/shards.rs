@@ -119,16 +119,9 @@ fn prepare_all(
     for (index, (subtasks, mut mesh)) in plans.into_iter().zip(meshes).enumerate() {
         mesh.set_doorbells(doorbells.clone());
         let config = config_of(driver, deployment, index, cpus[index], &doorbells[index]);
-        let plan = ShardPlan {
-            subtasks,
-            mesh,
-            layout: deployment.layout,
-            memory: deployment.memory,
-            job: deployment.graph.name.clone(),
-            reports: outcome.reports(),
-            runtime: Some(Arc::clone(&runtime)),
-            spill: spill.clone(),
-        };
+        let (runtime, spill) = (Some(Arc::clone(&runtime)), spill.clone());
+        let reports = outcome.reports();
+        let plan = ShardPlan::of(deployment, (subtasks, mesh), reports, runtime, spill);
         match prepare(config, move |shard| plan.build(shard)) {
             Ok(shard) => starting.push(shard),
             Err(error) => {

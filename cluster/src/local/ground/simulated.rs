@@ -294,16 +294,8 @@ fn add_shards(
     let plans = std::mem::take(&mut deployment.shards);
     for ((subtasks, mut mesh), doorbell) in plans.into_iter().zip(meshes).zip(&doorbells) {
         mesh.set_doorbells(doorbells.clone());
-        let plan = ShardPlan {
-            subtasks,
-            mesh,
-            layout: deployment.layout,
-            memory: deployment.memory,
-            job: deployment.graph.name.clone(),
-            reports: outcome.reports(),
-            runtime: None,
-            spill: spill.cloned(),
-        };
+        let (reports, spill) = (outcome.reports(), spill.cloned());
+        let plan = ShardPlan::of(deployment, (subtasks, mesh), reports, None, spill);
         simulation.add_shard_with(Arc::clone(doorbell), |shard| plan.build(shard));
     }
 }
