@@ -14,8 +14,9 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A time zone: how far its clocks are ahead of UTC.
 ///
-/// The engine brings [`FixedOffset`] along. For zones with summer time implement it over a library
-/// that knows their rules: days are then 23, 24 or 25 hours long.
+/// The engine brings [`FixedOffset`] along and, with the cargo feature `time-zones`, `NamedZone`: the zones
+/// of the IANA database by their names, whose days are 23, 24 or 25 hours long. Other rules are given by
+/// an implementation of one's own.
 ///
 /// ```
 /// use thalweg_core::Timestamp;

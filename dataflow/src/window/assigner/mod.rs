@@ -8,6 +8,8 @@ mod count;
 mod cumulate;
 mod day;
 mod global;
+#[cfg(feature = "time-zones")]
+mod named_zone;
 mod session;
 mod sliding;
 mod tumbling;
@@ -15,6 +17,8 @@ mod tumbling;
 pub use cumulate::CumulateWindows;
 pub use day::{DayWindows, FixedOffset, TimeZone};
 pub use global::GlobalWindows;
+#[cfg(feature = "time-zones")]
+pub use named_zone::{NamedZone, UnknownTimeZone};
 pub use session::{DynamicSessionWindows, SessionWindows};
 pub use sliding::SlidingWindows;
 pub use tumbling::TumblingWindows;
