@@ -66,6 +66,14 @@ fn check_result(result: &JobResult) {
     let buffers = sum(metrics, "numBuffersOut", "sequence");
     assert!(buffers >= 2.0);
     assert_eq!(sum(metrics, "numBuffersIn", "digits"), buffers);
+    let timed = sum(metrics, "inputBufferTimeNs", "digits");
+    assert!(timed > 0.0 && timed <= buffers, "{timed} of {buffers}");
+    assert_eq!(sum(metrics, "inputBufferTimeNs", "sequence"), 0.0);
+    for task in ["sequence", "digits"] {
+        let turns = of(metrics, "longestTurnMs", task);
+        let busy = sum(metrics, "accumulateBusyTimeMs", task) + turns.len() as f64;
+        assert!(turns.iter().all(|turn| turn.number() <= busy), "{turns:?}");
+    }
     let bytes = sum(metrics, "numBytesOut", "sequence");
     assert!(bytes >= 8000.0, "{bytes}");
     assert_eq!(sum(metrics, "numBytesIn", "digits"), bytes);

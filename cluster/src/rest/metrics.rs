@@ -71,7 +71,7 @@ impl Families {
                 self.put(format!("{name}_total"), metric, counter(count as f64));
                 self.put(format!("{name}_per_second"), metric, gauge(rate));
             }
-            MetricValue::Histogram(spread) => self.put(name, metric, summary(&spread)),
+            MetricValue::Histogram(spread) => self.put(name, metric, summary(&spread, factor)),
         }
     }
 
@@ -119,7 +119,7 @@ fn gauge(value: f64) -> (MetricType, Metric) {
     (MetricType::GAUGE, Metric::from_gauge(gauge))
 }
 
-fn summary(spread: &HistogramSnapshot) -> (MetricType, Metric) {
+fn summary(spread: &HistogramSnapshot, factor: f64) -> (MetricType, Metric) {
     let quantiles = [
         (0.5, spread.p50),
         (0.95, spread.p95),
@@ -129,13 +129,13 @@ fn summary(spread: &HistogramSnapshot) -> (MetricType, Metric) {
     let quantiles = quantiles.map(|(part, value)| {
         let mut quantile = Quantile::default();
         quantile.set_quantile(part);
-        quantile.set_value(value as f64);
+        quantile.set_value(value as f64 * factor);
         quantile
     });
     let mut summary = Summary::default();
     summary.set_quantile(quantiles.into());
     summary.set_sample_count(spread.count);
-    summary.set_sample_sum(spread.mean * spread.count as f64);
+    summary.set_sample_sum(spread.mean * spread.count as f64 * factor);
     let mut metric = Metric::default();
     metric.set_summary(summary);
     (MetricType::SUMMARY, metric)

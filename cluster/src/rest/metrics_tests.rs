@@ -34,6 +34,28 @@ thalweg_task_records_in_total{task=\"map\",subtask=\"1\"} 9
 }
 
 #[test]
+fn the_spread_of_an_engine_metric_is_in_base_units() {
+    let registry = registry();
+    let spread = registry.histogram(vocabulary::INPUT_BUFFER_TIME).unwrap();
+    spread.record_many(200, 10);
+    let expected = "\
+# HELP thalweg_task_input_buffer_seconds From when a buffer of records is taken until all of it is applied.
+# TYPE thalweg_task_input_buffer_seconds summary
+thalweg_task_input_buffer_seconds{task=\"map\",quantile=\"0.5\"} 0.0000002
+";
+    let written = written(&registry);
+    assert!(written.starts_with(expected), "{written}");
+    assert!(
+        written.contains("seconds_sum{task=\"map\"} 0.000002"),
+        "{written}"
+    );
+    assert!(
+        written.ends_with("seconds_count{task=\"map\"} 10\n"),
+        "{written}"
+    );
+}
+
+#[test]
 fn every_kind_of_a_users_metric_is_shown() {
     let registry = registry();
     let metrics = MetricGroup::new(&registry);

@@ -9,7 +9,7 @@ use super::vocabulary::{ALL, Definition, Level};
 pub fn reference_markdown() -> String {
     let mut page = "# Metrics\n\n\
          Every shard counts in cells of its own and copies them out when somebody asks; nothing is \
-         counted for each record that is not counted anyway, and times are taken once per turn.\n\n\
+         counted for each record that is not counted anyway, and times are taken once per turn or buffer.\n\n\
          - A finished job has them in its result: `JobResult::metric`, `JobSummary::metrics`.\n\
          - A running job shows them to Prometheus: `thalweg run --local --metrics-address \
          127.0.0.1:9249 PROGRAM`, or the setting `thalweg.metrics.address`, then \

@@ -11,6 +11,8 @@ pub enum Kind {
     Counter,
     /// A level that goes up and down.
     Gauge,
+    /// How a value is spread.
+    Histogram,
 }
 
 impl Kind {
@@ -20,6 +22,7 @@ impl Kind {
         match self {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         }
     }
 }
@@ -162,6 +165,10 @@ vocabulary! {
         "ms" * 1e-3, "Time without room for results, since the start.";
     IDLE_TIME_TOTAL = "accumulateIdleTimeMs", "thalweg_task_idle_seconds_total", Counter of Task,
         "ms" * 1e-3, "Time without anything to do, since the start.";
+    LONGEST_TURN = "longestTurnMs", "thalweg_task_longest_turn_seconds", Gauge of Task,
+        "ms" * 1e-3, "The longest turn since the start: for so long the task has held up all others of its shard.";
+    INPUT_BUFFER_TIME = "inputBufferTimeNs", "thalweg_task_input_buffer_seconds", Histogram of Task,
+        "ns" * 1e-9, "From when a buffer of records is taken until all of it is applied.";
     INPUT_QUEUE_LENGTH = "inputQueueLength", "thalweg_task_input_queue_buffers", Gauge of Task,
         "buffers" * 1.0, "Buffers that have arrived and were not read yet.";
     OUTPUT_QUEUE_LENGTH = "outputQueueLength", "thalweg_task_output_queue_buffers", Gauge of Task,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use thalweg_core::config::{Configuration, options};
 use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
-use thalweg_core::metrics::{Counter, MetricGroup, Registry, Scope};
+use thalweg_core::metrics::{Counter, Histogram, MetricGroup, Registry, Scope};
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
 use thalweg_memory::IoManager;
@@ -102,6 +102,8 @@ pub(crate) struct TaskCounters {
     /// Buffers read, and the bytes of their records.
     pub(crate) buffers_in: Counter,
     pub(crate) bytes_in: Counter,
+    /// How long buffers were in work, ns, where somebody looks at it.
+    pub(crate) input_buffer_time: Rc<RefCell<Option<Histogram>>>,
     /// What all inputs together have promised, what each has, and what the task has.
     pub(crate) input_watermark: WatermarkCell,
     pub(crate) input_watermarks: Rc<RefCell<Vec<WatermarkCell>>>,

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use thalweg_core::event_time::Watermark;
+use thalweg_core::metrics::Histogram;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
@@ -80,6 +81,8 @@ struct Current {
     buffer: Buffer,
     event: Option<Event>,
     cursor: Cursor,
+    /// When it was taken, ns of the shard's clock.
+    taken: u64,
 }
 
 /// The head of a chain that begins with an exchange.
@@ -107,6 +110,9 @@ pub(crate) struct InputHead<C> {
     circuit: Option<Circuit>,
     failure: Failure,
     counters: TaskCounters,
+    buffer_time: Option<Histogram>,
+    /// When the buffer before was done with, or this turn began.
+    idle_since: u64,
     clock: TaskClock,
 }
 
@@ -146,6 +152,7 @@ impl<C: Consume> InputHead<C> {
             None => channels.clone(),
         };
         let counters = context.counters();
+        let buffer_time = counters.input_buffer_time.borrow().clone();
         let inputs: Vec<u32> = gate.borrow().inputs().collect();
         let of_inputs = channels.iter().copied().zip(inputs);
         let of_promising = of_inputs.filter(|(channel, _)| promising.contains(channel));
@@ -167,7 +174,9 @@ impl<C: Consume> InputHead<C> {
             laps: LapCombiner::new(channels),
             circuit,
             failure: context.failure(),
+            buffer_time,
             counters,
+            idle_since: 0,
             clock: context.clock().clone(),
         }
     }
@@ -175,6 +184,7 @@ impl<C: Consume> InputHead<C> {
     /// Applies buffers until input, room or time is used up.
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(Pause, bool), StepError> {
         let mut made = false;
+        self.idle_since = context.now();
         loop {
             if self.current.is_none() && !self.next_buffer()? {
                 return Ok((Pause::NoInput, made));
@@ -296,6 +306,7 @@ impl<C: Consume> InputHead<C> {
             buffer: arrival.buffer,
             event: arrival.event,
             cursor: Cursor::default(),
+            taken: self.idle_since,
         });
         Ok(true)
     }
@@ -334,10 +345,16 @@ impl<C: Consume> InputHead<C> {
     }
 
     /// Sends the buffer home and passes on the event behind it.
-    fn finish_buffer(&mut self, context: &TurnContext<'_>) {
+    fn finish_buffer(&mut self, context: &mut TurnContext<'_>) {
         let Some(current) = self.current.take() else {
             return;
         };
+        if let Some(spread) = &self.buffer_time
+            && current.buffer.records() > 0
+        {
+            self.idle_since = context.reactor().now();
+            spread.record(self.idle_since.saturating_sub(current.taken));
+        }
         let (input, channel) = (current.input, current.channel);
         if let Some(circuit) = &mut self.circuit {
             circuit.finished((input, channel), current.buffer.records(), current.event);

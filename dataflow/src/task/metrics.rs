@@ -97,6 +97,10 @@ fn register_times(registry: &Registry, times: &TaskTimes) -> Result<(), MetricEr
     let settled = times.clone();
     registry.before_snapshot(move |now| settled.settle(now));
     let per_ms = 1.0 / MS as f64;
+    let longest = times.clone();
+    registry.level(vocabulary::LONGEST_TURN, move || {
+        Some(longest.longest() as f64 * per_ms)
+    })?;
     registry.rate(vocabulary::BUSY_TIME, times.busy().clone(), per_ms)?;
     let back_pressured = times.back_pressured().clone();
     registry.rate(vocabulary::BACK_PRESSURED_TIME, back_pressured, per_ms)?;
@@ -124,6 +128,8 @@ pub(crate) fn register_input(
     registry.level(vocabulary::INPUT_QUEUE_LENGTH, move || {
         Some(queue.upgrade()?.borrow().queued() as f64)
     })?;
+    let spread = registry.histogram(vocabulary::INPUT_BUFFER_TIME)?;
+    counters.input_buffer_time.replace(Some(spread));
     let combined = counters.input_watermark.clone();
     registry.level(vocabulary::CURRENT_INPUT_WATERMARK, move || {
         combined.shown()

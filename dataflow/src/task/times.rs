@@ -30,6 +30,8 @@ struct Times {
     busy: Counter,
     back_pressured: Counter,
     idle: Counter,
+    /// The longest turn.
+    longest: Cell<u64>,
     between: Cell<Between>,
     /// Until when the time is accounted for; `None` before the first turn.
     until: Cell<Option<u64>>,
@@ -40,7 +42,9 @@ impl TaskTimes {
     #[inline]
     pub(crate) fn turn(&self, started: u64, ended: u64, then: Between) {
         self.settle(started);
-        self.0.busy.add(ended.saturating_sub(started));
+        let took = ended.saturating_sub(started);
+        self.0.busy.add(took);
+        self.0.longest.set(self.0.longest.get().max(took));
         self.0.between.set(then);
         self.0.until.set(Some(ended));
     }
@@ -62,6 +66,11 @@ impl TaskTimes {
     /// Time at work or ready to be.
     pub(crate) fn busy(&self) -> &Counter {
         &self.0.busy
+    }
+
+    /// The longest turn.
+    pub(crate) fn longest(&self) -> u64 {
+        self.0.longest.get()
     }
 
     /// Time without room.
@@ -96,6 +105,7 @@ mod tests {
         assert_eq!(all(), [41, 10, 90]);
         times.turn(245, 250, Between::Nothing);
         assert_eq!(all(), [50, 10, 90]);
+        assert_eq!(times.longest(), 30);
         assert_eq!(all().iter().sum::<u64>(), 250 - 100);
         times.settle(7);
         assert_eq!(all(), [50, 10, 90], "a clock that goes back counts nothing");
