@@ -20,6 +20,7 @@ use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescr
 use crate::checkpoint::{Cutting, OperatorCut, Remembers};
 use crate::function::FunctionError;
 use crate::task::{BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage};
+use crate::time::TaskClock;
 
 /// Results given out between two looks at the clock.
 const SLICE: usize = 128;
@@ -225,6 +226,7 @@ pub(crate) struct Frame<O, N> {
     held: VecDeque<Held>,
     hashes: Vec<KeyHash>,
     alarm: Option<Alarm>,
+    clock: TaskClock,
     cut: OperatorCut,
     /// The watermark told last. A restored operator is told no older one.
     watermark: Timestamp,
@@ -258,6 +260,7 @@ impl<O: Remembers, N> Frame<O, N> {
             held: VecDeque::new(),
             hashes: Vec::new(),
             alarm: None,
+            clock: context.clock().clone(),
             cut,
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
@@ -341,7 +344,8 @@ impl<O, N> Frame<O, N> {
         if !self.operator.wants_processing_time() {
             return;
         }
-        let now = Timestamp(context.reactor().wall_ms());
+        // The time that functions see too: another reading could be later, and a timer fire before its time.
+        let now = self.clock.read(context);
         self.operator.processing_time(now);
         let due = self.operator.next_processing_time();
         if self.firing.is_none() && due.is_some_and(|at| at <= now) {

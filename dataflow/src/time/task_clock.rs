@@ -35,6 +35,14 @@ impl TaskClock {
         }
     }
 
+    /// The same, for one that has not said that it wants it: from now on it does.
+    pub(crate) fn read(&self, context: &mut TurnContext<'_>) -> Timestamp {
+        if !self.0.wanted.replace(true) {
+            self.begin_turn(context);
+        }
+        self.now()
+    }
+
     /// The wall clock at the beginning of this turn.
     #[inline(always)]
     pub(crate) fn now(&self) -> Timestamp {

@@ -224,6 +224,8 @@ impl Reactor for SimReactor {
     }
 
     fn wall_ms(&self) -> i64 {
+        // As with the other clock: what reads it twice may read two times.
+        self.world.tick();
         self.world.wall_ms()
     }
 
