@@ -34,7 +34,7 @@ thalweg_task_records_in_total{task=\"map\",subtask=\"1\"} 9
 }
 
 #[test]
-fn the_spread_of_an_engine_metric_is_in_base_units() {
+fn the_spread_of_an_engine_metric_is_in_seconds() {
     let registry = registry();
     let spread = registry.histogram(vocabulary::INPUT_BUFFER_TIME).unwrap();
     spread.record_many(200, 10);
