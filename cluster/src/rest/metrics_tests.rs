@@ -41,8 +41,7 @@ fn the_spread_of_an_engine_metric_is_in_seconds() {
     let expected = "\
 # HELP thalweg_task_input_buffer_seconds From when a buffer of records is taken until all of it is applied.
 # TYPE thalweg_task_input_buffer_seconds summary
-thalweg_task_input_buffer_seconds{task=\"map\",quantile=\"0.5\"} 0.0000002
-";
+thalweg_task_input_buffer_seconds{task=\"map\",quantile=\"0.5\"} 0.0000002";
     let written = written(&registry);
     assert!(written.starts_with(expected), "{written}");
     assert!(
