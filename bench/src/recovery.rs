@@ -20,6 +20,8 @@ use crate::limit::Stopwatch;
 
 /// How long a process may take to say a word, or to complete a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Time between two looks for a complete checkpoint.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -72,7 +74,7 @@ pub enum RecoveryError {
     #[error("the process of the job ended before it said {0:?}: what it wrote above says why")]
     Ended(Word),
     /// A process takes too long.
-    #[error("the process of the job has not {what} in {}: choose a smaller --state-bytes", PATIENCE.as_secs())]
+    #[error("the process of the job has not {what} in {} s: choose a smaller --state-bytes", PATIENCE.as_secs())]
     Late {
         /// What it has not done.
         what: String,
@@ -209,17 +211,17 @@ impl Job {
     fn complete(&mut self, home: &Path, number: u64) -> Result<(), RecoveryError> {
         let since = Stopwatch::start();
         while newest(home) < number {
-            match self.child.try_wait() {
-                Ok(None) => {}
-                Ok(Some(_)) => return Err(RecoveryError::Ended(Word::Grown)),
-                Err(source) => return Err(failed("watch", Path::new("the job"), source)),
-            }
             if since.seconds().0 > PATIENCE.as_secs_f64() {
                 let what = format!("completed checkpoint {number}");
                 return Err(RecoveryError::Late { what });
             }
-            // A look at a directory, not a wait for something that will have happened.
-            thread::park_timeout(Duration::from_millis(20));
+            match self.words.recv_timeout(LOOK) {
+                Ok(said) => self.heard.push(said),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(RecoveryError::Ended(Word::Grown));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
         Ok(())
     }
