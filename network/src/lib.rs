@@ -27,7 +27,7 @@ pub use error::NetworkError;
 pub use event::{Barrier, BarrierKind, Event, Lap};
 pub use input::gate::{Arrival, GateRef, InputGate};
 pub use local::{Handover, HandoverRef};
-pub use output::outlet::Blocked;
+pub use output::outflow::Outflow;
 pub use output::partition::{
     OutputTarget, PartitionConfig, PartitionProbe, ResultPartition, Sent, segments_needed,
 };

@@ -16,7 +16,7 @@ const LISTED: [&str; 14] = [
     "memory/src/segment.rs",
     "memory/src/buffer/",
     "memory/src/arena.rs",
-    "memory/src/hash/batch.rs",
+    "memory/src/hash/batch/",
     "memory/src/hash/buckets.rs",
     "memory/src/record/archive.rs",
     "memory/src/record/saved.rs",

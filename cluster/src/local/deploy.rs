@@ -18,7 +18,7 @@ use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::{IoManager, SegmentPool, SpillSpace};
 use thalweg_network::{
-    Blocked, Handover, InputGate, Parcel, PartitionConfig, ResultPartition, WakeSlot,
+    Handover, InputGate, Outflow, Parcel, PartitionConfig, ResultPartition, WakeSlot,
 };
 
 use super::connector_runtime::{ConnectorRuntime, ShardRuntime};
@@ -198,7 +198,7 @@ impl Ground {
             let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
             (Rc::new(RefCell::new(gate)), plan.input_layouts)
         });
-        let blocked = Blocked::new();
+        let outflow = Outflow::new();
         let partition = |output: super::plan::OutputPlan| {
             let config = PartitionConfig {
                 layout: output.layout,
@@ -206,9 +206,9 @@ impl Ground {
                 max_record_size: memory.max_record_bytes,
                 flush_interval_ns: memory.flush_interval_ns,
             };
-            let (blocked, wake) = (blocked.clone(), wake.clone());
+            let (outflow, wake) = (outflow.clone(), wake.clone());
             let partition =
-                ResultPartition::new(handover.clone(), &output.targets, config, blocked, wake);
+                ResultPartition::new(handover.clone(), &output.targets, config, outflow, wake);
             let partition = match output.role {
                 EdgeRole::Feedback => partition.without_back_pressure(),
                 EdgeRole::Onward | EdgeRole::Votes => partition,

@@ -19,7 +19,7 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_memory::{Budget, EntryLayout, SegmentPool};
 use thalweg_network::{
-    Blocked, ChannelId, Handover, InputGate, OutputTarget, PartitionConfig, ResultPartition,
+    ChannelId, Handover, InputGate, Outflow, OutputTarget, PartitionConfig, ResultPartition,
     WakeSlot,
 };
 
@@ -201,7 +201,7 @@ fn build_vertex(
         let gate = InputGate::new(channels, 2, 2, wake.clone());
         (Rc::new(RefCell::new(gate)), layouts)
     });
-    let blocked = Blocked::new();
+    let outflow = Outflow::new();
     let outgoing = job.graph.edges.iter().filter(|e| e.from == description.id);
     let partitions = outgoing
         .map(|edge| {
@@ -215,8 +215,8 @@ fn build_vertex(
                 max_record_size: 64 << 20,
                 flush_interval_ns: 0,
             };
-            let (blocked, wake) = (blocked.clone(), wake.clone());
-            let partition = ResultPartition::new(post.clone(), &[target], config, blocked, wake);
+            let (outflow, wake) = (outflow.clone(), wake.clone());
+            let partition = ResultPartition::new(post.clone(), &[target], config, outflow, wake);
             let partition = match edge.role {
                 EdgeRole::Feedback => partition.without_back_pressure(),
                 EdgeRole::Onward | EdgeRole::Votes => partition,

@@ -20,6 +20,7 @@ use thalweg_memory::IoManager;
 use thalweg_memory::SavedRecord;
 use thalweg_memory::record::Record;
 use thalweg_network::GateRef;
+use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
 use thalweg_state::{OperatorPart, Overflow, StateDescriptor};
 
@@ -123,6 +124,7 @@ pub struct BuildContext {
     gate: Option<GateRef>,
     input_layouts: Vec<EntryLayout>,
     partitions: Vec<(EdgeId, ResultPartition)>,
+    outflow: Outflow,
     splits: Option<Box<dyn Any + Send>>,
     budget: Budget,
     failure: Failure,
@@ -151,7 +153,9 @@ impl BuildContext {
         budget: Budget,
     ) -> Self {
         let (gate, input_layouts) = gate.unzip();
+        let outflow = partitions.first().map(|(_, first)| first.outflow());
         Self {
+            outflow: outflow.unwrap_or_default(),
             answers: TaskAnswers::new(&info, None),
             info,
             gate,
@@ -192,6 +196,11 @@ impl BuildContext {
         registered.map_err(|error| self.refused("metrics", error))?;
         self.metrics = registry;
         Ok(self)
+    }
+
+    /// What the task's outgoing edges have in common.
+    pub(crate) fn outflow(&self) -> Outflow {
+        self.outflow.clone()
     }
 
     /// The task's metrics.

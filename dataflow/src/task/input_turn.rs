@@ -15,7 +15,7 @@ use thalweg_memory::record::Wire;
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
 use thalweg_network::ChannelId;
 use thalweg_network::GateRef;
-use thalweg_network::{Barrier, Event};
+use thalweg_network::{Barrier, Event, Outflow};
 use thalweg_state::WINDOW;
 
 use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskCounters};
@@ -89,6 +89,7 @@ struct Current {
 pub(crate) struct InputHead<C> {
     gate: GateRef,
     consume: C,
+    outflow: Outflow,
     current: Option<Current>,
     /// The entry with a number lies at that number modulo [`WINDOW`].
     entries: [Entry; WINDOW],
@@ -160,6 +161,7 @@ impl<C: Consume> InputHead<C> {
         Self {
             gate,
             consume,
+            outflow: context.outflow(),
             current: None,
             entries: [Entry::default(); WINDOW],
             scanned: 0,
@@ -185,6 +187,7 @@ impl<C: Consume> InputHead<C> {
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(Pause, bool), StepError> {
         let mut made = false;
         self.idle_since = context.now();
+        self.outflow.begin_turn();
         loop {
             if self.current.is_none() && !self.next_buffer()? {
                 return Ok((Pause::NoInput, made));
@@ -204,7 +207,7 @@ impl<C: Consume> InputHead<C> {
                     }
                     Stop::Look => {}
                 }
-                if context.expired() {
+                if context.expired() || self.outflow.is_turns_worth() {
                     return Ok((Pause::Expired, true));
                 }
             }

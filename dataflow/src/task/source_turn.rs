@@ -12,7 +12,7 @@ use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::record::{Item, Record};
 use thalweg_memory::{Mark, SavedRecord};
-use thalweg_network::{Barrier, Event};
+use thalweg_network::{Barrier, Event, Outflow};
 use thalweg_state::{OperatorPart, Redistribution};
 
 use super::{
@@ -35,6 +35,7 @@ pub(crate) struct SourceHead<R: SourceReader, N> {
     name: Rc<str>,
     reader: R,
     next: N,
+    outflow: Outflow,
     finished: bool,
     /// Nothing is read any more, though there may be more: a savepoint is about to end the job.
     stopped: bool,
@@ -132,6 +133,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             name: name.into(),
             reader,
             next,
+            outflow: context.outflow(),
             finished: false,
             stopped: false,
             failure: context.failure(),
@@ -185,8 +187,9 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
     /// Polls the reader until it ends, waits, lacks room or the budget is used up.
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(InputStatus, bool), StepError> {
         let mut made = false;
+        self.outflow.begin_turn();
         while self.next.may_poll() {
-            let mut output = Emit::counted(&mut self.next, &self.records_in);
+            let mut output = Emit::of_turn(&mut self.next, &self.records_in, &self.outflow);
             let scope = OperatorScope::enter(&self.name);
             let reader = &mut self.reader;
             let status = on_this_cpu(
@@ -204,7 +207,7 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             })?;
             self.failure.check()?;
             match status {
-                SourceStatus::More if context.expired() => {
+                SourceStatus::More if context.expired() || self.outflow.is_turns_worth() => {
                     return Ok((InputStatus::Available, true));
                 }
                 // The split in work is held, and the reader has turned to no other.
@@ -257,7 +260,8 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
 /// panic, it has counted them.
 pub(crate) struct Emit<'a, I, N> {
     next: &'a mut N,
-    counter: Option<&'a Counter>,
+    /// Counts what is emitted, and tells when the turn has written enough.
+    turn: Option<(&'a Counter, &'a Outflow)>,
     /// Counts up and wraps: a loop in which a number saturates is not vectorised.
     emitted: u32,
     item: PhantomData<fn(I)>,
@@ -268,23 +272,31 @@ impl<'a, I, N> Emit<'a, I, N> {
     pub(crate) fn new(next: &'a mut N) -> Self {
         Self {
             next,
-            counter: None,
+            turn: None,
             emitted: 0,
             item: PhantomData,
         }
     }
 
-    fn counted(next: &'a mut N, counter: &'a Counter) -> Self {
+    fn of_turn(next: &'a mut N, counter: &'a Counter, outflow: &'a Outflow) -> Self {
         let mut emit = Self::new(next);
-        emit.counter = Some(counter);
+        emit.turn = Some((counter, outflow));
         emit
+    }
+
+    /// Whether the turn may go on.
+    #[inline(always)]
+    fn goes_on(&self) -> bool {
+        !self
+            .turn
+            .is_some_and(|(_, outflow)| outflow.is_turns_worth())
     }
 }
 
 impl<I, N> Drop for Emit<'_, I, N> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(counter) = self.counter {
+        if let Some((counter, _)) = self.turn {
             counter.add(u64::from(self.emitted));
         }
     }
@@ -293,12 +305,12 @@ impl<I, N> Drop for Emit<'_, I, N> {
 impl<I: Item, N: Origin<I>> SourceOutput<I> for Emit<'_, I, N> {
     #[inline(always)]
     fn wanted(&self) -> bool {
-        self.emitted < BATCH_RECORDS && self.next.ready()
+        self.emitted < BATCH_RECORDS && self.next.ready() && self.goes_on()
     }
 
     #[inline(always)]
     fn room(&self) -> u32 {
-        if self.next.ready() {
+        if self.next.ready() && self.goes_on() {
             BATCH_RECORDS
                 .saturating_sub(self.emitted)
                 .min(BURST_RECORDS)

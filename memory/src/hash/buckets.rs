@@ -294,6 +294,9 @@ impl<E> BucketArray<E> {
     /// Bytes of a bucket.
     pub(super) const BUCKET_BYTES: usize = size_of::<Bucket<E>>();
 
+    /// Where in a bucket its slots begin.
+    pub(super) const SLOTS_AT: usize = std::mem::offset_of!(Bucket<E>, slots);
+
     /// Where a bucket lies, if it is one of the array's.
     #[inline(always)]
     pub(super) fn place(&self, bucket: u32) -> *const u8 {

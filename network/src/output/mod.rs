@@ -4,6 +4,7 @@
 //! Entered by the task with records, left to `local/` with sealed buffers. Lives on the shard's thread.
 
 mod flush;
+pub(crate) mod outflow;
 pub(crate) mod outlet;
 pub mod partition;
 mod writer;

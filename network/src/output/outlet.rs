@@ -6,13 +6,14 @@
 //! blocked, so that the task stops, unless the edge leads back in a loop. Shared between the task and the post of its shard; lives on the
 //! shard's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use thalweg_core::ShardId;
 use thalweg_memory::Buffer;
 
+use super::outflow::Outflow;
 use super::partition::OutputTarget;
 use crate::channel::{ChannelId, Sequence};
 use crate::credit::SenderCredit;
@@ -20,40 +21,6 @@ use crate::error::NetworkError;
 use crate::event::Event;
 use crate::parcel::{Parcel, spends_credit};
 use crate::wake::WakeSlot;
-
-/// How many channels of a task wait for credit, over all its partitions. A task reads it before each
-/// record: one load.
-#[derive(Clone, Debug, Default)]
-pub struct Blocked(Rc<Cell<u32>>);
-
-impl Blocked {
-    /// Nothing waits.
-    pub fn new() -> Blocked {
-        Blocked::default()
-    }
-
-    /// Whether nothing waits, so the task may go on.
-    #[inline]
-    pub fn is_ready(&self) -> bool {
-        self.0.get() == 0
-    }
-
-    /// The number of channels that wait (and partitions that have failed).
-    pub fn count(&self) -> u32 {
-        self.0.get()
-    }
-
-    fn add(&self) {
-        self.0.set(self.0.get() + 1);
-    }
-
-    /// True if this was the last.
-    fn remove(&self) -> bool {
-        debug_assert!(self.0.get() > 0, "a channel is unblocked once");
-        self.0.set(self.0.get() - 1);
-        self.0.get() == 0
-    }
-}
 
 pub(crate) type OutletRef = Rc<RefCell<Outlet>>;
 
@@ -94,7 +61,7 @@ impl OutletChannel {
 pub(crate) struct Outlet {
     channels: Vec<OutletChannel>,
     waiting: usize,
-    blocked: Blocked,
+    outflow: Outflow,
     wake: WakeSlot,
     error: Option<NetworkError>,
     failed: bool,
@@ -106,7 +73,7 @@ impl Outlet {
     pub(crate) fn new(
         targets: &[OutputTarget],
         exclusive: u32,
-        blocked: Blocked,
+        outflow: Outflow,
         wake: WakeSlot,
     ) -> Outlet {
         let channels = targets
@@ -124,7 +91,7 @@ impl Outlet {
         Outlet {
             channels,
             waiting: 0,
-            blocked,
+            outflow,
             wake,
             error: None,
             failed: false,
@@ -163,7 +130,7 @@ impl Outlet {
                 return Some((channel.shard, channel.parcel(offered, backlog)));
             }
             if self.pushes_back {
-                self.blocked.add();
+                self.outflow.block();
             }
         }
         debug_assert!(
@@ -206,7 +173,7 @@ impl Outlet {
         channel.waiting_buffers = behind;
         self.waiting -= 1;
         // Without back-pressure the task may wait for the last of it all the same, at its end.
-        if channel.waiting.is_empty() && (!self.pushes_back || self.blocked.remove()) {
+        if channel.waiting.is_empty() && (!self.pushes_back || self.outflow.unblock()) {
             self.wake.wake();
         }
         Some((channel.shard, channel.parcel(waiting, backlog)))
@@ -237,7 +204,7 @@ impl Outlet {
         if !self.failed {
             tracing::error!(%error, "result partition failed");
             self.failed = true;
-            self.blocked.add();
+            self.outflow.block();
             self.error = Some(error);
         }
         self.wake.wake();
@@ -252,7 +219,7 @@ impl Outlet {
         let mut buffers = Vec::with_capacity(self.waiting);
         for channel in &mut self.channels {
             if !channel.waiting.is_empty() && self.pushes_back {
-                self.blocked.remove();
+                self.outflow.unblock();
             }
             channel.waiting_buffers = 0;
             buffers.extend(channel.waiting.drain(..).map(|waiting| waiting.buffer));

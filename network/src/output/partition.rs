@@ -13,7 +13,8 @@ use thalweg_core::{KeyHash, ShardId, Timestamp};
 use thalweg_memory::{BLOCK, Block, Buffer, BufferWriter, EntryLayout, Mark, TooLarge, Wire};
 
 use super::flush::FlushList;
-use super::outlet::{Blocked, Outlet, OutletRef};
+use super::outflow::Outflow;
+use super::outlet::{Outlet, OutletRef};
 use super::writer::{ChannelWriter, HeldMarks, picked_for};
 use crate::channel::ChannelId;
 use crate::error::NetworkError;
@@ -101,14 +102,14 @@ pub struct ResultPartition {
     flush: FlushList,
     outlet: OutletRef,
     handover: Handover,
-    blocked: Blocked,
+    outflow: Outflow,
     max_record_size: u64,
     sent: Rc<Cell<Sent>>,
     ended: bool,
 }
 
 impl ResultPartition {
-    /// A partition that leads to `targets`, known to the post from now on. `blocked` is shared by the
+    /// A partition that leads to `targets`, known to the post from now on. `outflow` is shared by the
     /// partitions of a task; `wake` is rung when nothing of them is blocked any more and when a buffer
     /// that could not be flushed may be.
     ///
@@ -118,10 +119,10 @@ impl ResultPartition {
         handover: Handover,
         targets: &[OutputTarget],
         config: PartitionConfig,
-        blocked: Blocked,
+        outflow: Outflow,
         wake: WakeSlot,
     ) -> ResultPartition {
-        let outlet = Outlet::new(targets, config.exclusive, blocked.clone(), wake);
+        let outlet = Outlet::new(targets, config.exclusive, outflow.clone(), wake);
         let outlet = Rc::new(RefCell::new(outlet));
         handover.register_outlet(&outlet, targets.iter().map(|target| target.channel));
         ResultPartition {
@@ -131,7 +132,7 @@ impl ResultPartition {
             flush: FlushList::new(targets.len(), config.flush_interval_ns),
             outlet,
             handover,
-            blocked,
+            outflow,
             max_record_size: config.max_record_size,
             sent: Rc::default(),
             ended: false,
@@ -278,10 +279,15 @@ impl ResultPartition {
         next
     }
 
-    /// Whether no channel of any partition that shares the `Blocked` waits for credit: one load.
+    /// Whether no channel of any partition that shares the [`Outflow`] waits for credit: one load.
     #[inline]
     pub fn ready(&self) -> bool {
-        self.blocked.is_ready()
+        self.outflow.is_ready()
+    }
+
+    /// What it has in common with the other partitions of its task.
+    pub fn outflow(&self) -> Outflow {
+        self.outflow.clone()
     }
 
     /// Whether everything written has left this partition.
@@ -435,6 +441,7 @@ impl ResultPartition {
             sent.records += buffer.records() as u64;
             sent.bytes += buffer.used_bytes() as u64;
             self.sent.set(sent);
+            self.outflow.sealed(buffer.used_bytes() as u64);
         }
         let leaving = self.outlet.borrow_mut().offer(place, buffer, event);
         if let Some((to, parcel)) = leaving {

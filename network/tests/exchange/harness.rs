@@ -13,7 +13,7 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{KeyHash, ShardId, Timestamp};
 use thalweg_memory::{Arena, Budget, Buffer, Cursor, Entry, EntryLayout, SegmentPool};
 use thalweg_network::{
-    Blocked, ChannelId, Event, GateRef, Handover, InputGate, NetworkError, OutputTarget, Parcel,
+    ChannelId, Event, GateRef, Handover, InputGate, NetworkError, Outflow, OutputTarget, Parcel,
     PartitionConfig, ResultPartition, WakeSlot,
 };
 
@@ -267,7 +267,7 @@ impl World {
                 let wake = WakeSlot::new();
                 let post = posts[usize::from(shard)].clone();
                 let partition =
-                    ResultPartition::new(post, &targets, config, Blocked::new(), wake.clone());
+                    ResultPartition::new(post, &targets, config, Outflow::new(), wake.clone());
                 Producer {
                     partition,
                     shard,

@@ -8,8 +8,8 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{CheckpointId, Epoch, ErrorKind, KeyHash, ShardId, Timestamp, Watermark};
 use thalweg_memory::{BLOCK, Block, Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
 use thalweg_network::{
-    Arrival, Barrier, BarrierKind, Blocked, ChannelId, Event, GateRef, Handover, InputGate,
-    NetworkError, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
+    Arrival, Barrier, BarrierKind, ChannelId, Event, GateRef, Handover, InputGate, NetworkError,
+    Outflow, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
 };
 
 use crate::harness::{Plan, posts};
@@ -64,7 +64,7 @@ fn pair_of(plan: &Plan, inputs: &[u32]) -> Pair {
         posts[0].clone(),
         &targets,
         config,
-        Blocked::new(),
+        Outflow::new(),
         output_wake.clone(),
     );
     let gate = InputGate::new(inputs, plan.exclusive, plan.floating, input_wake.clone());
@@ -559,8 +559,8 @@ fn each_task_overdraws_its_own_reserve() {
             flush_interval_ns: 0,
         };
         let post = pair.posts[0].charging(slot.clone());
-        let (blocked, wake) = (Blocked::new(), WakeSlot::new());
-        let mut other = ResultPartition::new(post, &[target], config, blocked, wake);
+        let (outflow, wake) = (Outflow::new(), WakeSlot::new());
+        let mut other = ResultPartition::new(post, &[target], config, outflow, wake);
         let gate = InputGate::new(vec![vec![target.channel]], 2, 0, WakeSlot::new());
         let mut gate = Rc::new(RefCell::new(gate));
         pair.posts[usize::from(target.shard.0)].register_gate(&gate);

@@ -3,7 +3,7 @@
 //! Entered by the operator per record, read by the handles. Invariant: hash and key belong together. The
 //! key is kept as a table keeps it, in memory that is reused. Lives on one shard's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 
 use thalweg_core::KeyHash;
 use thalweg_memory::Key;
@@ -15,9 +15,10 @@ pub struct KeyedContext<K: Key> {
     turn: Cell<u8>,
 }
 
-struct Current<S> {
-    hash: KeyHash,
-    key: S,
+/// A current key as tables keep it, with its hash.
+pub(crate) struct Current<S> {
+    pub(crate) hash: KeyHash,
+    pub(crate) key: S,
 }
 
 impl<K: Key> KeyedContext<K> {
@@ -81,9 +82,14 @@ impl<K: Key> KeyedContext<K> {
     /// Calls `with` with the current key, if there is one.
     #[inline]
     pub fn with_current<R>(&self, with: impl FnOnce(KeyHash, &K::Of<'_>) -> R) -> Option<R> {
-        let current = self.current.borrow();
-        let current = current.as_ref()?;
+        let current = self.current()?;
         Some(with(current.hash, &K::lend(&current.key)))
+    }
+
+    /// The current key, if there is one. No other becomes current while this is held.
+    #[inline(always)]
+    pub(crate) fn current(&self) -> Option<Ref<'_, Current<K::Stored>>> {
+        Ref::filter_map(self.current.borrow(), Option::as_ref).ok()
     }
 }
 

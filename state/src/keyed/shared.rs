@@ -21,26 +21,26 @@ pub(crate) struct SharedTable<K: Key, V: Record> {
 }
 
 impl<K: Key, V: Record> SharedTable<K, V> {
-    /// Works on the table with the current key.
-    #[inline]
+    /// Works on the table with the current key. What `work` answers goes straight to the caller, once per record:
+    /// an answer wrapped in another is copied.
+    #[inline(always)]
     pub(crate) fn with<R>(
         &self,
         context: &KeyedContext<K>,
-        work: impl FnOnce(&mut KeyedTable<K, V>, KeyHash, &K::Of<'_>) -> R,
+        work: impl FnOnce(&mut KeyedTable<K, V>, KeyHash, &K::Of<'_>) -> Result<R, StateError>,
     ) -> Result<R, StateError> {
         let Ok(mut table) = self.table.try_borrow_mut() else {
             return Err(StateError::Reentered {
                 state: self.descriptor.name().to_owned(),
             });
         };
-        let turn = context.turn();
-        let answer = context.with_current(|hash, key| {
-            table.turn_to(turn);
-            work(&mut table, hash, key)
-        });
-        answer.ok_or_else(|| StateError::NoCurrentKey {
-            state: self.descriptor.name().to_owned(),
-        })
+        let Some(current) = context.current() else {
+            return Err(StateError::NoCurrentKey {
+                state: self.descriptor.name().to_owned(),
+            });
+        };
+        table.turn_to(context.turn());
+        work(&mut table, current.hash, &K::lend(&current.key))
     }
 }
 

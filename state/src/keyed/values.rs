@@ -33,7 +33,7 @@ impl<K: Key, V: Record> Values<K, V> {
     ) -> Result<R, StateError> {
         match self {
             Values::Lasting(shared) => {
-                shared.with(context, |table, hash, key| read(table.get(hash, key)))
+                shared.with(context, |table, hash, key| Ok(read(table.get(hash, key))))
             }
             Values::Expiring(held) => {
                 held.with(context, |cells, hash, key| cells.read(hash, key, &(), read))?
@@ -53,8 +53,8 @@ impl<K: Key, V: Record> Values<K, V> {
     ) -> Result<(), StateError> {
         match self {
             Values::Lasting(shared) => shared.with(context, |table, hash, key| {
-                table.fold_expected((hash, key, &()), item, insert, update, |_| ())
-            })?,
+                table.fold_ahead((hash, key), item, (insert, update))
+            }),
             Values::Expiring(held) => held.with(context, |cells, hash, key| {
                 cells.fold(hash, key, &(), item, insert, update)
             })?,
@@ -67,6 +67,7 @@ impl<K: Key, V: Record> Values<K, V> {
         match self {
             Values::Lasting(shared) => shared.with(context, |table, hash, key| {
                 table.remove(hash, key);
+                Ok(())
             }),
             Values::Expiring(held) => held.with(context, |cells, hash, key| {
                 cells.take(hash, key, &());

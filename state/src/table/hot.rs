@@ -263,48 +263,6 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Ok(value)
     }
 
-    /// The same, for a key that was most likely found ahead; answers what `read` makes of the new value.
-    ///
-    /// # Errors
-    /// As [`KeyedTable::fold_in`].
-    #[inline(always)]
-    pub(crate) fn fold_expected<A, R>(
-        &mut self,
-        (hash, key, namespace): (KeyHash, &K::Of<'_>, &N),
-        item: A,
-        insert: impl FnOnce(A) -> V,
-        update: impl FnOnce(&mut V, A),
-        read: impl FnOnce(&V) -> R,
-    ) -> Result<R, StateError> {
-        let same = |entry: &Entry<K::Stored, N, V>| K::same(&entry.key, key);
-        if size_of::<N>() == 0
-            && !self.cutting
-            && let Some((entry, stamp)) =
-                (self.buckets).confirm_stamped(self.seats.expected(), same)
-        {
-            *stamp = self.stamp.over(*stamp);
-            let before = entry.value.heap_bytes();
-            update(&mut entry.value, item);
-            self.account.follow(before, entry.value.heap_bytes())?;
-            return Ok(read(&entry.value));
-        }
-        self.fold_sought(hash, key, namespace, item, insert, update)
-            .map(read)
-    }
-
-    #[inline(never)]
-    fn fold_sought<A>(
-        &mut self,
-        hash: KeyHash,
-        key: &K::Of<'_>,
-        namespace: &N,
-        item: A,
-        insert: impl FnOnce(A) -> V,
-        update: impl FnOnce(&mut V, A),
-    ) -> Result<&V, StateError> {
-        self.fold_in(hash, key, namespace, item, insert, update)
-    }
-
     /// Changes the value of `key` in `namespace`, if there is one, and answers what `change` does.
     ///
     /// # Errors

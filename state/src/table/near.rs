@@ -17,8 +17,9 @@ use thalweg_core::simd::on_this_cpu;
 use thalweg_memory::hash::{LANES, Tag};
 use thalweg_memory::{Key, Record};
 
-use super::buckets::Seat;
+use super::buckets::{Entry, Seat};
 use super::hot::KeyedTable;
+use crate::error::StateError;
 
 /// Records a table remembers at once; the place of a record is its number modulo this.
 pub const WINDOW: usize = 1 << u8::BITS;
@@ -124,6 +125,36 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
     #[inline(always)]
     pub fn turn_to(&mut self, at: u8) {
         self.seats.turn = at;
+    }
+
+    /// Makes `item` part of the value of `key`, which was most likely found ahead.
+    ///
+    /// # Errors
+    /// As [`KeyedTable::fold_in`].
+    #[inline(always)]
+    pub(crate) fn fold_ahead<A>(
+        &mut self,
+        (hash, key): (KeyHash, &K::Of<'_>),
+        item: A,
+        (insert, update): (impl FnOnce(A) -> V, impl FnOnce(&mut V, A)),
+    ) -> Result<(), StateError> {
+        let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
+        let seat = self.seats.expected();
+        if !self.cutting
+            && let Some((entry, stamp)) = self.buckets.confirm_stamped(seat, same)
+        {
+            *stamp = self.stamp.over(*stamp);
+            let before = entry.value.heap_bytes();
+            update(&mut entry.value, item);
+            return Ok(self.account.follow(before, entry.value.heap_bytes())?);
+        }
+        // Out of line, so that the way that is nearly always taken is short.
+        self.out_of_line(|table| table.fold(hash, key, item, insert, update).map(drop))
+    }
+
+    #[inline(never)]
+    fn out_of_line<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        work(self)
     }
 }
 

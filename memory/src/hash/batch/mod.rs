@@ -8,6 +8,11 @@
 
 use super::buckets::{BucketArray, SLOTS, Tag};
 
+#[cfg(target_arch = "x86_64")]
+mod eights;
+#[cfg(target_arch = "x86_64")]
+mod sixteen;
+
 /// The slot of a seat whose bucket had no entry with the tag.
 pub const NO_SLOT: u32 = SLOTS as u32;
 const _: () = assert!(SLOTS == 3, "a seat keeps its slot in two bits");
@@ -21,42 +26,60 @@ const fn neighbour(bucket: u32) -> u32 {
 }
 const _: () = assert!(
     neighbour(neighbour(4)) == 4 && neighbour(4) == 5,
-    "as in wide"
+    "as in the vectors"
 );
 
+/// Bytes of a cache line.
+const CACHE_LINE: usize = 64;
+
+/// Asks for the cache line of an address, to be changed.
+#[inline(always)]
+fn prefetch_place(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint: it neither faults nor changes memory, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(place.cast()) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        // SAFETY: `prfm` is a hint: it neither faults nor changes registers, flags or memory.
+        unsafe {
+            core::arch::asm!("prfm pstl1keep, [{place}]", place = in(reg) place, options(nostack, preserves_flags, readonly));
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = place;
+}
+
 impl<E> BucketArray<E> {
-    /// Asks for buckets, to be changed. Numbers beyond the array are harmless.
+    /// Asks for the tags of buckets, and for the entries in the same cache line, to be changed. Numbers beyond
+    /// the array are harmless.
     #[inline(always)]
     pub fn prefetch(&self, buckets: &[u32]) {
         for bucket in buckets {
-            self.prefetch_one(*bucket);
+            prefetch_place(self.place(*bucket));
         }
     }
 
+    /// Asks for what of the entry at a seat lies in other cache lines than the tags. Seats beyond the array are
+    /// harmless.
     #[inline(always)]
-    fn prefetch_one(&self, bucket: u32) {
-        let place = self.place(bucket);
-        #[cfg(target_arch = "x86_64")]
-        {
-            use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-            // SAFETY: a prefetch is a hint: it neither faults nor changes memory, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(place.cast()) };
-            if Self::BUCKET_BYTES > 64 {
-                let end = place.wrapping_add(Self::BUCKET_BYTES - 64);
-                // SAFETY: as above.
-                unsafe { _mm_prefetch::<_MM_HINT_ET0>(end.cast()) };
-            }
+    fn prefetch_entry(&self, seat: u32) {
+        if Self::BUCKET_BYTES <= CACHE_LINE {
+            return;
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        if let Some(bucket) = self.buckets().get(bucket as usize) {
-            thalweg_core::simd::prefetch_write(bucket);
-            bucket.prefetch_end();
+        let bucket = self.place(seat >> 2);
+        let entry = Self::SLOTS_AT + (seat & 3) as usize * size_of::<E>();
+        prefetch_place(bucket.wrapping_add(entry + size_of::<E>() - 1));
+        if Self::BUCKET_BYTES > 2 * CACHE_LINE {
+            prefetch_place(bucket.wrapping_add(entry));
         }
-        let _ = place;
     }
 
     /// Turns the numbers of buckets into seats: in each the first slot with the tag that stands at the
-    /// same place of `tags`. Asks for the neighbours of buckets that have none; answers the bits of those.
+    /// same place of `tags`. Asks for the entries there, and for the neighbours of buckets that have none; answers
+    /// the bits of those.
     ///
     /// # Panics
     /// When there are not as many tags as buckets, or more than [`LANES`].
@@ -64,17 +87,59 @@ impl<E> BucketArray<E> {
     pub fn find_slots(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
         assert_eq!(tags.len(), buckets.len(), "a tag for each bucket");
         assert!(tags.len() <= LANES, "a bit for each bucket");
+        let astray = self.look_into(tags, buckets);
+        if Self::BUCKET_BYTES > CACHE_LINE {
+            buckets.iter().for_each(|seat| self.prefetch_entry(*seat));
+        }
+        self.prefetch_neighbours(buckets, astray);
+        astray
+    }
+
+    /// What `find_slots` does before it asks for anything.
+    #[inline(always)]
+    fn look_into(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
         #[cfg(target_arch = "x86_64")]
-        if self.wide_enough()
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
+        if self.fits_lanes()
+            && is_x86_feature_detected!("avx2")
             && let Ok(tags) = tags.try_into()
             && let Ok(lanes) = (&mut *buckets).try_into()
         {
-            // SAFETY: the CPU has just been asked for the features.
-            return unsafe { self.find_slots_wide(tags, lanes) };
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
+                // SAFETY: the CPU has just been asked for the features.
+                return unsafe { self.find_sixteen_slots(tags, lanes) };
+            }
+            // SAFETY: as above.
+            return unsafe { self.find_slots_by_eights(tags, lanes) };
         }
         self.find_slots_one_by_one(tags, buckets)
+    }
+
+    /// Asks for the neighbours of the buckets of those seats whose bit is set: of four at most, in a fixed number
+    /// of steps, because nobody can foretell how many there are. Where there are fewer, buckets that are near
+    /// already make up the number.
+    #[inline(always)]
+    fn prefetch_neighbours(&self, seats: &[u32], astray: u16) {
+        let mut left = astray;
+        for _ in 0..4 {
+            let Some(seat) = seats.get(left.trailing_zeros() as usize % LANES) else {
+                return;
+            };
+            let bucket = seat >> 2;
+            let missing = left != 0;
+            prefetch_place(self.place(if missing { neighbour(bucket) } else { bucket }));
+            left &= left.wrapping_sub(1);
+        }
+    }
+
+    /// A bucket in steps of 8 bytes, the largest by which a gather multiplies.
+    #[cfg(target_arch = "x86_64")]
+    const STEP: i32 = (Self::BUCKET_BYTES / 8) as i32;
+
+    /// Whether there are buckets, and every one can be reached by the 31 bits of a lane.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fits_lanes(&self) -> bool {
+        (1..=(i32::MAX / Self::STEP) as usize).contains(&self.buckets().len())
     }
 
     /// Looks in the neighbour of its bucket for each of the entries whose bit is set in `astray`: those that
@@ -95,10 +160,11 @@ impl<E> BucketArray<E> {
             };
             let slot = there.candidate(tags[at]);
             seats[at] = bucket << 2 | slot;
-            if slot == NO_SLOT && there.overflows() {
+            if slot != NO_SLOT {
+                self.prefetch_entry(seats[at]);
+            } else if there.overflows() {
                 let next = (bucket | 1).wrapping_add(1);
-                self.prefetch_one(next);
-                self.prefetch_one(neighbour(next));
+                self.prefetch(&[next, neighbour(next)]);
             }
         }
     }
@@ -110,96 +176,10 @@ impl<E> BucketArray<E> {
             let bucket = *at;
             let there = self.buckets().get(bucket as usize);
             let slot = there.map_or(NO_SLOT, |there| there.candidate(*tag));
-            // No branch: nobody can foretell which are found. The bucket itself is near already.
-            let missing = u32::from(slot == NO_SLOT);
-            self.prefetch_one(bucket ^ missing);
-            astray |= (missing as u16) << number;
+            astray |= u16::from(slot == NO_SLOT) << number;
             *at = bucket << 2 | slot;
         }
         astray
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod wide {
-    use std::arch::x86_64::*;
-
-    use super::{BucketArray, LANES, NO_SLOT, Tag};
-
-    impl<E> BucketArray<E> {
-        /// A bucket in steps of 8 bytes, the largest by which a gather multiplies.
-        const STEP: i32 = (Self::BUCKET_BYTES / 8) as i32;
-
-        /// Whether every bucket can be reached by the 31 bits of a lane.
-        #[inline(always)]
-        pub(super) fn wide_enough(&self) -> bool {
-            self.buckets().len() <= (i32::MAX / Self::STEP) as usize
-        }
-
-        /// What `find_slots_one_by_one` does, for sixteen at once.
-        #[target_feature(enable = "avx512f,avx512bw")]
-        pub(super) fn find_slots_wide(&self, tags: &[Tag; LANES], lanes: &mut [u32; LANES]) -> u16 {
-            // SAFETY: sixteen lanes are 64 bytes.
-            let homes = unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) };
-            let (slots, found) = self.slots_wide(wide_tags(tags), homes);
-            let seats = _mm512_or_si512(_mm512_slli_epi32::<2>(homes), slots);
-            // SAFETY: sixteen lanes are 64 bytes.
-            unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), seats) };
-            self.prefetch_neighbours(homes, !found);
-            !found
-        }
-
-        /// The slots of entries with these tags in buckets, and the lanes that have one.
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw")]
-        fn slots_wide(&self, tags: __m512i, buckets: __m512i) -> (__m512i, __mmask16) {
-            let count = _mm512_set1_epi32(self.buckets().len() as i32);
-            let there = _mm512_cmplt_epu32_mask(buckets, count);
-            let steps = _mm512_mullo_epi32(buckets, _mm512_set1_epi32(Self::STEP));
-            let start = self.buckets().as_ptr().cast::<i32>();
-            let none = _mm512_setzero_si512();
-            // SAFETY: a lane is read only where its bucket is one of the array's: its first word, the
-            // tags and the overflow, which are initialised bytes; `wide_enough` was asked, so the
-            // product has not wrapped.
-            let words = unsafe { _mm512_mask_i32gather_epi32::<8>(none, there, steps, start) };
-            let differ = _mm512_xor_si512(words, tags);
-            let first = _mm512_testn_epi32_mask(differ, _mm512_set1_epi32(0xFF));
-            let second = _mm512_testn_epi32_mask(differ, _mm512_set1_epi32(0xFF00));
-            let third = _mm512_testn_epi32_mask(differ, _mm512_set1_epi32(0xFF_0000));
-            let slots = _mm512_set1_epi32(NO_SLOT as i32);
-            let slots = _mm512_mask_mov_epi32(slots, third, _mm512_set1_epi32(2));
-            let slots = _mm512_mask_mov_epi32(slots, second, _mm512_set1_epi32(1));
-            let slots = _mm512_mask_mov_epi32(slots, first, none);
-            (slots, first | second | third)
-        }
-
-        /// Asks for the neighbours of some buckets: of four at most, in a fixed number of steps, because
-        /// nobody can foretell how many there are. Where there are fewer, the first homes, which are
-        /// near already, make up the number.
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw")]
-        fn prefetch_neighbours(&self, homes: __m512i, missing: __mmask16) {
-            let neighbours = _mm512_xor_si512(homes, _mm512_set1_epi32(1));
-            let packed = _mm512_mask_compress_epi32(homes, missing, neighbours);
-            let packed = _mm512_castsi512_si128(packed);
-            for bucket in [
-                _mm_extract_epi32::<0>(packed),
-                _mm_extract_epi32::<1>(packed),
-                _mm_extract_epi32::<2>(packed),
-                _mm_extract_epi32::<3>(packed),
-            ] {
-                self.prefetch_one(bucket.cast_unsigned());
-            }
-        }
-    }
-
-    /// Each tag in the three low bytes of a lane.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn wide_tags(tags: &[Tag; LANES]) -> __m512i {
-        // SAFETY: sixteen tags are sixteen initialised bytes.
-        let tags = unsafe { _mm_loadu_si128(tags.as_ptr().cast()) };
-        _mm512_mullo_epi32(_mm512_cvtepu8_epi32(tags), _mm512_set1_epi32(0x01_0101))
     }
 }
 
