@@ -13,4 +13,5 @@ mod partitioners;
 mod refusals;
 mod sockets;
 mod stopping;
+mod turns;
 mod word_count;

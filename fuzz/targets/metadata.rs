@@ -1,0 +1,26 @@
+//! Metadata of checkpoints and savepoints: any bytes as the body of a file whose header and checksums are right.
+//!
+//! What is accepted is written as the same bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use thalweg_cluster::checkpoint::metadata::{FORMAT_VERSION, decode, encode};
+
+/// A file with this body: magic, version, length of the body, checksum of these, body, checksum of the body.
+fn sealed(body: &[u8]) -> Vec<u8> {
+    let mut file = b"THALWEGC".to_vec();
+    file.extend(FORMAT_VERSION.to_le_bytes());
+    file.extend((body.len() as u64).to_le_bytes());
+    file.extend(crc32c::crc32c(&file).to_le_bytes());
+    file.extend(body);
+    file.extend(crc32c::crc32c(body).to_le_bytes());
+    file
+}
+
+fuzz_target!(|body: &[u8]| {
+    let _ = decode(body);
+    let file = sealed(body);
+    if let Ok(metadata) = decode(&file) {
+        assert_eq!(encode(&metadata).expect("what was read is written"), file);
+    }
+});
