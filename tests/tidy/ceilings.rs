@@ -97,6 +97,10 @@ pub(crate) fn functions(house: &House) -> Vec<Finding> {
         "set the ceiling clippy counts to",
     );
     for (_, manifest) in house.packages() {
+        // A workspace of its own has no lints to inherit.
+        if manifest.path != "Cargo.toml" && manifest.text.contains("\n[workspace]\n") {
+            continue;
+        }
         let text = manifest
             .text
             .split("\n[lints]\n")

@@ -9,7 +9,7 @@ pub(crate) const RULE: &str = "floors";
 const MEND: &str = "move what is needed to a lower floor, or compose it in cli/";
 
 /// Floor by package. The derive macros stand between core and memory, which re-exports them.
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("thalweg-core", 0),
     ("thalweg-macros", 1),
     ("thalweg-memory", 2),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("thalweg-bench", YARD),
     ("thalweg-tests", YARD),
     ("thalweg-examples", YARD),
+    ("thalweg-fuzz", YARD),
 ];
 const YARD: u32 = 7;
 /// Written on dataflow's public API alone, as a user's crate would be.
