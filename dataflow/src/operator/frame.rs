@@ -587,7 +587,9 @@ impl<O, N> Frame<O, N> {
         };
         let behind = self.next.end_turn(&mut turn.with_input(input));
         match cutting {
-            Cutting::More => Stage::Unfinished,
+            // Idle: this one has begun in this very turn, behind a watermark that was passed on. Nothing of it is
+            // at the disk yet, so nobody would wake the task to write it.
+            Cutting::More | Cutting::Idle => Stage::Unfinished,
             _ if behind == Stage::Unfinished => Stage::Unfinished,
             _ => Stage::Waiting,
         }

@@ -207,6 +207,8 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
             })?;
             self.failure.check()?;
             match status {
+                // Room comes first: without it a credit wakes the task, and what is half full may leave.
+                SourceStatus::More if !self.next.may_poll() => break,
                 SourceStatus::More if context.expired() || self.outflow.is_turns_worth() => {
                     return Ok((InputStatus::Available, true));
                 }
