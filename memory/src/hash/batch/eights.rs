@@ -60,10 +60,11 @@ impl<E> BucketArray<E> {
         let there = _mm256_cmpeq_epi32(_mm256_min_epu32(buckets, last), buckets);
         let steps = _mm256_mullo_epi32(buckets, _mm256_set1_epi32(Self::STEP));
         let start = self.buckets().as_ptr().cast::<i32>();
+        let none = _mm256_setzero_si256();
         // SAFETY: a lane is read only where its bucket is one of the array's: its first word, the
         // tags and the overflow, which are initialised bytes; `fits_lanes` was asked, so the
         // array has a last bucket, and the product has not wrapped.
-        unsafe { _mm256_mask_i32gather_epi32::<8>(_mm256_setzero_si256(), start, steps, there) }
+        unsafe { _mm256_mask_i32gather_epi32::<8>(none, start, steps, there) }
     }
 }
 
