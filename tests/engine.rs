@@ -6,7 +6,6 @@
 //! promises of back-pressure, extremes, trouble and WordCount; `loops` compares loops with models that
 //! work one record after the other; `event_time` compares what depends on time with naive models;
 //! `stage` sets up and runs one job.
-//! What takes long in full is cut short unless `THALWEG_FULL=1` is set.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,

@@ -80,8 +80,3 @@ pub(crate) fn thread<T: Send + 'static>(
 ) -> JoinHandle<T> {
     thread::Builder::new().spawn(work).unwrap()
 }
-
-/// Whether everything is to be run at its full size.
-pub(crate) fn full() -> bool {
-    std::env::var("THALWEG_FULL").is_ok_and(|value| value == "1")
-}
