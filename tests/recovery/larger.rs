@@ -107,7 +107,7 @@ fn state_larger_than_memory_goes_on_at_another_parallelism() {
     for parallelism in ["1", "3", "2"].into_iter().cycle() {
         let settings = settings(&state, &spill, parallelism);
         let (environment, token) = stage::shards(&settings);
-        let patience = Duration::from_millis(400 + 100 * stops);
+        let patience = Duration::from_millis(400 + 300 * stops);
         let _deadline = stage::cancel_after(&token, patience);
         let poison = Poison::new(u64::MAX, 0);
         program(&environment, 100_000.0, poison, Path::new(&into));
