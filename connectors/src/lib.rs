@@ -18,6 +18,8 @@ pub mod file;
 pub mod format;
 pub mod generator;
 pub mod monitor;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod print;
 pub mod sequence;
 pub mod show;
@@ -33,6 +35,8 @@ pub use file::{AsLines, Buckets, DateBuckets, Encoder, FileSink, RollingPolicy};
 pub use format::{Debugged, Displayed, Format, Formatted, Shown};
 pub use generator::Generator;
 pub use monitor::{DirectoryMonitor, FileProcessing, OnChange};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresSink;
 pub use print::Print;
 pub use sequence::Sequence;
 pub use show::Show;

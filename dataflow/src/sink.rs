@@ -10,13 +10,15 @@
 //! ends one; the writer goes on with the next at once, and answers [`SinkWriter::prepared`]
 //! when the data of the ended one is durable, epoch after epoch. The shard never waits.
 
+use std::rc::Rc;
+
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::CheckpointId;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 
-use crate::task::{InputStatus, SubtaskInfo};
+use crate::task::{AsyncRuntime, InputStatus, SubtaskInfo};
 
 /// Why a sink cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +149,12 @@ pub enum SinkStatus {
 
 /// One subtask's end of a sink. Lives on its shard.
 pub trait SinkWriter<I: Item>: 'static {
+    /// Called once, before anything else, with what runs futures for the task: a writer over a client
+    /// that is asynchronous keeps it, and spawns in [`SinkWriter::end_turn`]. Others need not care.
+    fn attach(&mut self, runtime: Rc<dyn AsyncRuntime>) {
+        let _ = runtime;
+    }
+
     /// Takes one record; buffers, never blocks.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ pub(crate) const RULE: &str = "fences";
 const MEND: &str = "go through what the crate that owns it offers, or move the code there";
 
 /// Crate, and the packages that may depend on it.
-const PACKAGES: [(&str, &[&str]); 9] = [
+const PACKAGES: [(&str, &[&str]); 10] = [
     ("glommio", &["thalweg-core"]),
     ("io-uring", &["thalweg-core"]),
     ("crossbeam-utils", &["thalweg-core"]),
@@ -20,15 +20,23 @@ const PACKAGES: [(&str, &[&str]); 9] = [
     ("criterion", &["thalweg-bench"]),
     ("tonic", &["thalweg-cluster"]),
     ("prometheus", &["thalweg-cluster"]),
+    ("tokio-postgres", &["thalweg-connectors"]),
 ];
 
 /// Crate as code names it, and the rooms that may do so.
-const ROOMS: [(&str, &[&str]); 5] = [
+const ROOMS: [(&str, &[&str]); 6] = [
     ("glommio", &["core/src/shard/", "core/src/seam/"]),
     ("io_uring", &["core/src/shard/", "core/src/seam/"]),
     ("hdrhistogram", &["core/src/metrics/", "bench/"]),
     ("tonic", &["cluster/src/rpc/", "cluster/build.rs"]),
     ("prometheus", &["cluster/src/rest/metrics.rs"]),
+    (
+        "tokio_postgres",
+        &[
+            "connectors/src/postgres/",
+            "connectors/tests/contract/postgres/",
+        ],
+    ),
 ];
 
 pub(crate) fn check(house: &House) -> Vec<Finding> {

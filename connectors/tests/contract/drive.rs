@@ -3,6 +3,7 @@
 //! Every loop is bounded: what gets stuck fails.
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use thalweg_core::config::{Configuration, MemorySize, options};
@@ -23,8 +24,15 @@ use crate::reactor::{Dice, LocalReactor};
 /// Turns after which something that has not ended is stuck.
 pub(crate) const MOST_TURNS: usize = 200_000;
 
+/// What runs the futures of writers over asynchronous clients: those that there are need threads.
+#[cfg(feature = "postgres")]
+type Futures = crate::postgres::threads::Threads;
+#[cfg(not(feature = "postgres"))]
+type Futures = thalweg_dataflow::task::InlineRuntime;
+
 /// One shard's surroundings.
 pub(crate) struct Surroundings {
+    pub(crate) futures: Rc<Futures>,
     pub(crate) reactor: LocalReactor,
     pub(crate) timers: TimerQueue,
     waker: TaskWaker,
@@ -33,6 +41,7 @@ pub(crate) struct Surroundings {
 impl Surroundings {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
+            futures: Rc::default(),
             reactor: LocalReactor::new(seed),
             timers: TimerQueue::new(),
             waker: TaskWaker::noop(),
@@ -67,6 +76,10 @@ impl Surroundings {
     /// Lets time pass and operations complete.
     pub(crate) fn wait(&mut self) {
         let completed = self.reactor.poll();
+        #[cfg(feature = "postgres")]
+        if completed == 0 {
+            self.futures.wait();
+        }
         if completed == 0
             && let Some(next) = self.timers.next_deadline()
         {
@@ -264,6 +277,7 @@ where
 {
     let mut dice = Dice::new(seed);
     let mut writer = sink.open(info)?;
+    writer.attach(around.futures.clone());
     let mut items = items.into_iter().peekable();
     for _ in 0..MOST_TURNS {
         let mut left = dice.below(50);

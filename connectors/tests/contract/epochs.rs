@@ -19,14 +19,14 @@ use crate::drive::{MOST_TURNS, Surroundings, subtask};
 use crate::reactor::Dice;
 use crate::rolling::{below, contents};
 
-const COUNT: u64 = 600;
+pub(crate) const COUNT: u64 = 600;
 
 /// A complete checkpoint: the first number that is not in it, and what its metadata holds.
 #[derive(Default)]
-struct Complete {
-    next: u64,
-    committables: Vec<Committable>,
-    state: Vec<Vec<u8>>,
+pub(crate) struct Complete {
+    pub(crate) next: u64,
+    pub(crate) committables: Vec<Committable>,
+    pub(crate) state: Vec<Vec<u8>>,
 }
 
 /// The epoch of one checkpoint: the first number behind it, and what the writers have answered.
@@ -36,7 +36,7 @@ struct Pending {
 }
 
 /// One attempt of the job.
-struct Attempt<W> {
+pub(crate) struct Attempt<W> {
     writers: Vec<(W, Surroundings)>,
     next: u64,
     open: BTreeMap<u64, Pending>,
@@ -45,7 +45,12 @@ struct Attempt<W> {
 }
 
 impl<W: SinkWriter<u64>> Attempt<W> {
-    fn start<S: Sink<u64, Writer = W>>(sink: &S, from: &Complete, writers: u32, seed: u64) -> Self {
+    pub(crate) fn start<S: Sink<u64, Writer = W>>(
+        sink: &S,
+        from: &Complete,
+        writers: u32,
+        seed: u64,
+    ) -> Self {
         let mut dealt: Vec<Vec<Vec<u8>>> = (0..writers).map(|_| Vec::new()).collect();
         for (index, item) in from.state.iter().cloned().enumerate() {
             dealt[index % writers as usize].push(item);
@@ -54,7 +59,9 @@ impl<W: SinkWriter<u64>> Attempt<W> {
             let info = subtask(index, writers, 100);
             let mut around = Surroundings::new(seed + u64::from(index));
             around.reactor.portion = 1 << (3 + seed % 12);
-            (sink.restore(&info, state).unwrap(), around)
+            let mut writer = sink.restore(&info, state).unwrap();
+            writer.attach(around.futures.clone());
+            (writer, around)
         };
         Attempt {
             writers: (0..).zip(dealt).map(open).collect(),
@@ -64,7 +71,7 @@ impl<W: SinkWriter<u64>> Attempt<W> {
         }
     }
 
-    fn write(&mut self, at_most: usize) {
+    pub(crate) fn write(&mut self, at_most: usize) {
         for _ in 0..at_most {
             let at = self.next as usize % self.writers.len();
             let (writer, _) = &mut self.writers[at];
@@ -76,7 +83,7 @@ impl<W: SinkWriter<u64>> Attempt<W> {
         }
     }
 
-    fn barrier(&mut self, checkpoint: u64) {
+    pub(crate) fn barrier(&mut self, checkpoint: u64) {
         for (writer, _) in &mut self.writers {
             let answer = writer.barrier(CheckpointId(checkpoint)).unwrap();
             assert_eq!(answer, Epoch::Preparing);
@@ -86,7 +93,7 @@ impl<W: SinkWriter<u64>> Attempt<W> {
     }
 
     /// A turn of every writer; answers whether all have ended.
-    fn turn(&mut self, idle: bool) -> bool {
+    pub(crate) fn turn(&mut self, idle: bool) -> bool {
         let input = match (self.next == COUNT, idle) {
             (true, _) => InputStatus::Ended,
             (_, true) => InputStatus::Idle,
@@ -113,7 +120,7 @@ impl<W: SinkWriter<u64>> Attempt<W> {
     }
 
     /// The next checkpoint that all writers have answered.
-    fn complete(&mut self) -> Option<Complete> {
+    pub(crate) fn complete(&mut self) -> Option<Complete> {
         let (number, first) = self.open.first_key_value()?;
         let number = *number;
         if first.answers.len() < self.writers.len() {
@@ -133,7 +140,11 @@ impl<W: SinkWriter<u64>> Attempt<W> {
 }
 
 /// Plays the job to its end.
-fn play<S: Sink<u64>>(make: impl Fn() -> S, writers: impl Fn(&mut Dice) -> u32, seed: u64) {
+pub(crate) fn play<S: Sink<u64>>(
+    make: impl Fn() -> S,
+    writers: impl Fn(&mut Dice) -> u32,
+    seed: u64,
+) {
     let mut dice = Dice::new(seed);
     let (mut from, mut checkpoint) = (Complete::default(), 0);
     'attempts: for attempt in 0.. {

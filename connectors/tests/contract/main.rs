@@ -15,6 +15,9 @@ mod files;
 mod monitor;
 #[cfg(test)]
 mod pace;
+#[cfg(feature = "postgres")]
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod programs;
 #[cfg(test)]

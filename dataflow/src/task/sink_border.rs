@@ -50,7 +50,8 @@ impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
             Some(state) => sink.restore(info, state),
             None => sink.open(info),
         };
-        let writer = opened.map_err(|error| context.refused(name, error))?;
+        let mut writer = opened.map_err(|error| context.refused(name, error))?;
+        writer.attach(context.async_runtime());
         Ok(Self {
             name: name.into(),
             place,
