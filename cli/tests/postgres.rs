@@ -1,7 +1,8 @@
-//! A job that writes into PostgreSQL and is killed again and again, as a process and from within.
+//! A job that writes into PostgreSQL and is killed again and again, as a process and from within; and so is the
+//! server.
 //!
 //! The program is this test itself, run as another process. Each time it goes on from the newest checkpoint, at
-//! another parallelism; in the end every record is a row, once, and nothing is left prepared.
+//! another parallelism where it is another process; in the end every record is a row, once, and nothing is left prepared.
 
 #[cfg(test)]
 #[path = "../../connectors/tests/contract/postgres/server.rs"]
@@ -28,6 +29,8 @@ mod killed {
     const RATE: f64 = 12_000.0;
     /// Records at which the function of a process fails, once in each.
     const POISON: u64 = 9_001;
+    /// Of the process and, every other one, of the server.
+    const KILLS: u32 = 6;
 
     const ADDRESS: &str = "THALWEG_TEST_POSTGRES";
     const STATE: &str = "THALWEG_TEST_STATE";
@@ -97,8 +100,8 @@ mod killed {
     }
 
     #[test]
-    fn a_job_that_is_killed_again_and_again_writes_every_row_once() {
-        let Some(server) = Server::start(32) else {
+    fn a_job_that_is_killed_again_and_again_and_its_server_too_writes_every_row_once() {
+        let Some(mut server) = Server::start(32) else {
             return;
         };
         server.database("scene");
@@ -112,9 +115,16 @@ mod killed {
                 }
                 let there = count(&server);
                 assert!(there >= seen, "what was shown stays");
-                if there >= seen + RECORDS / 10 && kills < 6 {
+                // One that has ended has no checkpoint any more: none is killed so late that it might have.
+                let due = there >= seen + RECORDS / 10 && there < RECORDS / 4 * 3;
+                if due && kills < KILLS {
                     seen = there;
-                    break None;
+                    kills += 1;
+                    if kills % 2 == 1 {
+                        break None;
+                    }
+                    server.kill();
+                    server.run(32);
                 }
                 pause();
             };
@@ -125,12 +135,12 @@ mod killed {
                 }
                 None => {
                     program.kill().unwrap();
-                    program.wait().unwrap();
-                    kills += 1;
+                    let status = program.wait().unwrap();
+                    assert!(!status.success(), "it was killed before its end");
                 }
             }
         }
-        assert!(kills >= 3, "it was killed {kills} times");
+        assert!(kills >= 2, "job and server were killed: {kills}");
         assert_eq!(server.prepared("scene"), Vec::<String>::new());
         assert!(server.numbers("scene") == (0..RECORDS).collect::<Vec<_>>());
     }

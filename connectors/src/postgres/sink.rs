@@ -53,7 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Needs a server that allows prepared transactions: `max_prepared_transactions`, which is 0 unless it is
 /// set, should be twice the parallelism of all such sinks, plus what others use. Table and columns must be
 /// there, and are named as the catalog spells them; the table may be `schema.table`. Beside the rows the sink
-/// keeps a small table, `thalweg_ledger`, with one row for each subtask and start of the job.
+/// keeps a small table, `thalweg_ledger`, with one row for each subtask and start of the job, for 90 days after
+/// the last: a savepoint that is older, and whose output was committed, is taken for lost.
 ///
 /// - A commit is repeated until the server says what became of it. A transaction that is neither prepared nor
 ///   in the ledger is lost (somebody rolled it back, or the database was restored from a backup): the job fails
@@ -64,6 +65,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// - Each subtask has a connection and half a MiB of rows in flight at most; a slow server holds the records back.
 ///   All connecting and waiting is done on the connector runtime (`thalweg.connector.threads`), and on a thread
 ///   of the committer.
+/// - A job that goes on from a checkpoint ends the sessions of the attempt before, which may only be slow, and
+///   rolls back what it prepared for no checkpoint. So a pooler between sink and server must not share sessions.
 /// - Connections are not encrypted.
 pub struct PostgresSink<I, F> {
     target: Arc<Target>,
@@ -142,7 +145,7 @@ impl<I, F> PostgresSink<I, F> {
 
     /// How long a commit is repeated while the server cannot be reached, or what became of it is not known,
     /// before the job fails; 5 minutes unless said otherwise. The job goes on meanwhile, but takes no other
-    /// checkpoint.
+    /// checkpoint and is not cancelled.
     pub fn patience(self, patience: Duration) -> Self {
         self.with(|settings| settings.patience = patience)
     }

@@ -89,59 +89,66 @@ fn of_client(error: &Error) -> (ErrorKind, &'static str) {
     }
 }
 
+/// What is known of single states.
+const KNOWN: [(SqlState, ErrorKind, &str); 10] = [
+    (
+        SqlState::TOO_MANY_CONNECTIONS,
+        ErrorKind::Resource,
+        "raise max_connections: every subtask of the sink has a connection, its committer another",
+    ),
+    (
+        SqlState::OUT_OF_MEMORY,
+        ErrorKind::Resource,
+        "raise max_prepared_transactions, if it is full, and restart the server: every subtask of \
+         the sink holds one from its barrier to the end of the checkpoint",
+    ),
+    (
+        SqlState::LOCK_NOT_AVAILABLE,
+        ErrorKind::Resource,
+        "a row or the table is locked for long, maybe by a prepared transaction: look into \
+         pg_locks and pg_prepared_xacts",
+    ),
+    (
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        ErrorKind::Invalid,
+        "grant it to the user of the sink",
+    ),
+    (
+        SqlState::UNDEFINED_TABLE,
+        ErrorKind::Invalid,
+        "create it, or name its schema too",
+    ),
+    (
+        SqlState::UNDEFINED_COLUMN,
+        ErrorKind::Invalid,
+        "name columns as the table spells them",
+    ),
+    (
+        SqlState::INVALID_CATALOG_NAME,
+        ErrorKind::Invalid,
+        "create the database, or name another with dbname=",
+    ),
+    (
+        SqlState::ADMIN_SHUTDOWN,
+        ErrorKind::Retry,
+        "is the server going down, or was the job started anew, which ends the sessions of the attempt before?",
+    ),
+    (
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        ErrorKind::Retry,
+        "it is a standby: name the primary, or all hosts with target_session_attrs=read-write",
+    ),
+    (
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        ErrorKind::Retry,
+        "it is in use by another session, or not ready yet",
+    ),
+];
+
 /// The class of a state is its first two letters.
 fn of_state(state: &SqlState) -> (ErrorKind, &'static str) {
-    let known = [
-        (
-            SqlState::TOO_MANY_CONNECTIONS,
-            ErrorKind::Resource,
-            "raise max_connections: every subtask of the sink has a connection, its committer another",
-        ),
-        (
-            SqlState::OUT_OF_MEMORY,
-            ErrorKind::Resource,
-            "raise max_prepared_transactions, if it is full, and restart the server: every subtask of \
-             the sink holds one from its barrier to the end of the checkpoint",
-        ),
-        (
-            SqlState::LOCK_NOT_AVAILABLE,
-            ErrorKind::Resource,
-            "a row or the table is locked for long, maybe by a prepared transaction: look into \
-             pg_locks and pg_prepared_xacts",
-        ),
-        (
-            SqlState::INSUFFICIENT_PRIVILEGE,
-            ErrorKind::Invalid,
-            "grant it to the user of the sink",
-        ),
-        (
-            SqlState::UNDEFINED_TABLE,
-            ErrorKind::Invalid,
-            "create it, or name its schema too",
-        ),
-        (
-            SqlState::UNDEFINED_COLUMN,
-            ErrorKind::Invalid,
-            "name columns as the table spells them",
-        ),
-        (
-            SqlState::INVALID_CATALOG_NAME,
-            ErrorKind::Invalid,
-            "create the database, or name another with dbname=",
-        ),
-        (
-            SqlState::READ_ONLY_SQL_TRANSACTION,
-            ErrorKind::Retry,
-            "it is a standby: name the primary, or all hosts with target_session_attrs=read-write",
-        ),
-        (
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            ErrorKind::Retry,
-            "it is in use by another session, or not ready yet",
-        ),
-    ];
-    if let Some((_, kind, mend)) = known.into_iter().find(|(known, ..)| known == state) {
-        return (kind, mend);
+    if let Some((_, kind, mend)) = KNOWN.iter().find(|(known, ..)| known == state) {
+        return (*kind, mend);
     }
     match state.code().get(..2).unwrap_or_default() {
         "08" | "57" | "40" => (ErrorKind::Retry, "is the server going down, or starting?"),

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use thalweg_core::ErrorKind;
-use thalweg_dataflow::sink::{Committable, Sink};
+use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
+use thalweg_dataflow::sink::{Committable, Prepared, Sink, SinkError, SinkWriter};
+use thalweg_dataflow::task::InputStatus;
 
 use super::server::Server;
 use super::threads::{runtime, wait_for};
 use super::{numbers, shared, write_all};
+use crate::drive::{MOST_TURNS, Surroundings, subtask};
 use crate::epochs::{Attempt, Complete};
 
 fn first_hundred(_: u32) -> Vec<u64> {
@@ -111,6 +115,44 @@ fn what_is_committed_already_is_told_from_what_is_lost() {
     assert_eq!(server.numbers("lost"), (0..30).collect::<Vec<_>>());
 }
 
+/// A writer that is driven by hand.
+struct Driven<W> {
+    writer: W,
+    around: Surroundings,
+}
+
+impl<W: SinkWriter<u64>> Driven<W> {
+    fn new(mut writer: W) -> Self {
+        let around = Surroundings::new(1);
+        writer.attach(around.futures.clone());
+        Self { writer, around }
+    }
+
+    fn write(&mut self, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            self.writer.write(number, Timestamp::NONE).unwrap();
+        }
+    }
+
+    fn turn(&mut self) -> Result<Option<Prepared>, SinkError> {
+        let Self { writer, around } = self;
+        around.turn(1000, |cx| writer.end_turn(cx, InputStatus::Available))?;
+        around.wait();
+        Ok(writer.prepared())
+    }
+
+    /// Takes a checkpoint.
+    fn checkpoint(&mut self, checkpoint: u64) -> Result<Prepared, SinkError> {
+        self.writer.barrier(CheckpointId(checkpoint))?;
+        for _ in 0..MOST_TURNS {
+            if let Some(prepared) = self.turn()? {
+                return Ok(prepared);
+            }
+        }
+        panic!("the checkpoint is stuck");
+    }
+}
+
 #[test]
 fn a_server_that_dies_fails_the_writer_and_the_next_attempt_goes_on() {
     let Some(mut server) = Server::start(8) else {
@@ -119,27 +161,52 @@ fn a_server_that_dies_fails_the_writer_and_the_next_attempt_goes_on() {
     server.database("scene");
     let sink = numbers(&server, "scene");
     sink.prepare(1).unwrap();
-    let mut around = crate::drive::Surroundings::new(1);
-    let mut writer = sink.open(&crate::drive::subtask(0, 1, 100)).unwrap();
-    use thalweg_dataflow::sink::SinkWriter;
-    use thalweg_dataflow::task::InputStatus;
-    writer.attach(around.futures.clone());
-    let mut killed = false;
-    let failed = loop {
-        while writer.ready() {
-            writer
-                .write(1, thalweg_core::event_time::Timestamp::NONE)
-                .unwrap();
-        }
-        match around.turn(1000, |cx| writer.end_turn(cx, InputStatus::Available)) {
-            Err(error) => break error,
-            Ok(_) if !std::mem::replace(&mut killed, true) => server.kill(),
-            Ok(_) => around.wait(),
-        }
-    };
+    let mut writer = Driven::new(sink.open(&subtask(0, 1, 100)).unwrap());
+    writer.write(0..10);
+    writer.checkpoint(1).unwrap();
+    writer.write(10..20);
+    server.kill();
+    let failed = writer.checkpoint(2).unwrap_err();
     assert_eq!(failed.kind, ErrorKind::Retry, "{failed}");
+    drop(writer);
     server.run(8);
+    // No checkpoint was complete: the first one's transaction is of no use.
     let prepared = write_all(&sink, 1, first_hundred).unwrap();
     sink.committer().unwrap().commit(&prepared).unwrap();
     assert_eq!(server.numbers("scene"), first_hundred(0));
+    assert_eq!(server.prepared("scene"), Vec::<String>::new());
+}
+
+#[test]
+fn an_attempt_that_was_only_slow_is_shut_out() {
+    let Some(server) = shared() else {
+        return;
+    };
+    server.database("slower");
+    let of_slow = numbers(&server, "slower");
+    of_slow.prepare(1).unwrap();
+    let mut slow = Driven::new(of_slow.open(&subtask(0, 1, 100)).unwrap());
+    slow.write(0..10);
+    let first = slow.checkpoint(1).unwrap();
+    // It has begun to copy the rows of its second epoch.
+    slow.write(10..10_000);
+    slow.turn().unwrap();
+
+    let sink = numbers(&server, "slower");
+    let mut committer = sink.committer().unwrap();
+    committer.commit(&first.committables).unwrap();
+    sink.prepare(1).unwrap();
+    let restored = sink.restore(&subtask(0, 1, 100), first.state).unwrap();
+    let mut writer = Driven::new(restored);
+    writer.write(10..20);
+    let second = writer.checkpoint(2).unwrap();
+    let shut_out = slow.checkpoint(2).unwrap_err();
+    assert_eq!(shut_out.kind, ErrorKind::Retry, "{shut_out}");
+    // What it may still commit is what is committed already.
+    let mut late = of_slow.committer().unwrap();
+    late.commit(&first.committables).unwrap();
+    late.abort(&[]).unwrap();
+    committer.commit(&second.committables).unwrap();
+    assert_eq!(server.numbers("slower"), (0..20).collect::<Vec<_>>());
+    assert_eq!(server.prepared("slower"), Vec::<String>::new());
 }
