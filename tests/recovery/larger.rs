@@ -22,7 +22,11 @@ fn key_of(number: u64) -> u64 {
     (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS
 }
 
-fn settings<'s>(state: &'s str, spill: &'s str, parallelism: &'s str) -> Vec<(&'s str, &'s str)> {
+pub(super) fn settings<'s>(
+    state: &'s str,
+    spill: &'s str,
+    parallelism: &'s str,
+) -> Vec<(&'s str, &'s str)> {
     vec![
         ("parallelism.default", parallelism),
         ("thalweg.shard.count", "2"),
@@ -43,7 +47,7 @@ fn settings<'s>(state: &'s str, spill: &'s str, parallelism: &'s str) -> Vec<(&'
     ]
 }
 
-fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+pub(super) fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
     let made = move |number: u64| (number, Timestamp(number as i64));
     environment
         .source(Generator::timed(RECORDS, made).rate(rate))
@@ -62,7 +66,7 @@ fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
         .uid("told");
 }
 
-fn check(into: &Path) {
+pub(super) fn check(into: &Path) {
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     let mut expected: BTreeMap<String, u32> = BTreeMap::new();
     for number in 0..RECORDS {

@@ -11,6 +11,7 @@ mod counting;
 mod endings;
 mod larger;
 mod lists;
+mod objects;
 mod restarts;
 mod restores;
 mod savepoints;

@@ -10,7 +10,7 @@ pub(crate) const RULE: &str = "fences";
 const MEND: &str = "go through what the crate that owns it offers, or move the code there";
 
 /// Crate, and the packages that may depend on it.
-const PACKAGES: [(&str, &[&str]); 10] = [
+const PACKAGES: [(&str, &[&str]); 11] = [
     ("glommio", &["thalweg-core"]),
     ("io-uring", &["thalweg-core"]),
     ("crossbeam-utils", &["thalweg-core"]),
@@ -21,10 +21,11 @@ const PACKAGES: [(&str, &[&str]); 10] = [
     ("tonic", &["thalweg-cluster"]),
     ("prometheus", &["thalweg-cluster"]),
     ("tokio-postgres", &["thalweg-connectors"]),
+    ("object_store", &["thalweg-cluster"]),
 ];
 
 /// Crate as code names it, and the rooms that may do so.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("glommio", &["core/src/shard/", "core/src/seam/"]),
     ("io_uring", &["core/src/shard/", "core/src/seam/"]),
     ("hdrhistogram", &["core/src/metrics/", "bench/"]),
@@ -37,6 +38,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
             "connectors/tests/contract/postgres/",
         ],
     ),
+    ("object_store", &["cluster/src/checkpoint/storage/"]),
 ];
 
 pub(crate) fn check(house: &House) -> Vec<Finding> {

@@ -245,6 +245,7 @@ impl Completion {
                     *retries += 1;
                     Progress::Do(self.next(leadership))
                 }
+                StorageErrorKind::Unknown => Progress::Unknown(error.message),
                 // A pointer that failed for certain says nothing, but one before it may.
                 _ if *retries > 0 || error.kind == StorageErrorKind::Uncertain => {
                     Progress::Unknown(error.message)
@@ -348,6 +349,15 @@ mod tests {
         assert!(matches!(failed, Progress::Failed(_)));
         completion.outcome(error(StorageErrorKind::Uncertain), &mut leadership);
         let unknown = completion.outcome(error(StorageErrorKind::Full), &mut leadership);
+        assert!(matches!(unknown, Progress::Unknown(_)));
+    }
+
+    #[test]
+    fn a_pointer_that_may_be_anybodys_is_not_tried_again() {
+        let (mut completion, mut leadership) = completion();
+        completion.next(&mut leadership);
+        completion.outcome(Ok(()), &mut leadership);
+        let unknown = completion.outcome(error(StorageErrorKind::Unknown), &mut leadership);
         assert!(matches!(unknown, Progress::Unknown(_)));
     }
 

@@ -103,7 +103,7 @@ mod tests {
         set(
             &mut configuration,
             "execution.checkpointing.dir",
-            "s3://b/c",
+            "gs://b/c",
         );
         assert!(CheckpointSettings::of(&configuration).is_err());
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use thalweg_core::config::options;
+use thalweg_core::error::ErrorKind;
 use thalweg_dataflow::executor::{JobControl, JobError, JobRequest, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
@@ -106,6 +107,13 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let error = match self.run_one() {
                 Ok(Verdict::Over(result)) => return result,
                 Ok(Verdict::Failed(error)) => error,
+                // What it begins with could not be fetched, and perhaps can be soon.
+                Err(
+                    error @ JobError::Rejected {
+                        kind: ErrorKind::Retry,
+                        ..
+                    },
+                ) => error,
                 Err(error) => {
                     self.end(JobEnd::Failed);
                     return Err(error);

@@ -21,7 +21,7 @@ use thalweg_dataflow::checkpoint::{
 use thalweg_state::RunHandle;
 use thalweg_state::run::ReadAt;
 
-use crate::checkpoint::storage::{Location, RunFile};
+use crate::checkpoint::storage::{RunFile, StorageError};
 
 /// What an attempt of a job that takes checkpoints begins with.
 pub(crate) struct Beginning {
@@ -154,17 +154,21 @@ impl TaskDoor {
 }
 
 /// The runs of a checkpoint in a directory of this host.
-pub(crate) struct RunDirectory(pub(crate) Location);
+pub(crate) struct RunDirectory(pub(crate) PathBuf);
 
 impl RunFiles for RunDirectory {
     fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        match RunFile::open(&self.0.child(&handle.file)) {
+        let path = self.0.join(&handle.file);
+        match RunFile::open(&path) {
             Ok(file) => Ok(Box::new(file)),
-            Err(error) => Err(io::Error::other(error)),
+            Err(error) => {
+                let error = StorageError::of_io("open", &path.display(), &error);
+                Err(io::Error::other(error))
+            }
         }
     }
 
     fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
-        Some(self.0.child(&handle.file).path().to_owned())
+        Some(self.0.join(&handle.file))
     }
 }

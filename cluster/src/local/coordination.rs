@@ -22,6 +22,7 @@ use super::checkpointing::TaskDoor;
 use super::ground::Surroundings;
 use super::outcome::Outcome;
 use super::requests::Requests;
+use super::staging::Staging;
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::metadata::PendingCommittable;
 use crate::checkpoint::protocol::{JobEnd, Wanted};
@@ -30,6 +31,8 @@ use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::{Now, RequestId};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, Input, Output};
 
+/// How often it is looked whether runs have arrived.
+const STAGING_CHECK: Duration = Duration::from_millis(2);
 /// The request of the checkpoint that ends a job.
 const FINAL: RequestId = RequestId(u64::MAX);
 
@@ -41,6 +44,8 @@ pub(crate) struct Coordination<'j> {
     pub(super) layout: JobLayout,
     pub(super) ground: &'j dyn Surroundings,
     pub(super) storage: Box<dyn CheckpointStorage>,
+    /// The way of runs to where checkpoints are, if tasks cannot write there themselves.
+    pub(super) staging: Option<Box<dyn Staging>>,
     pub(super) coordinator: CheckpointCoordinator,
     pub(super) attempt: AttemptId,
     doors: BTreeMap<SubtaskId, TaskDoor>,
@@ -64,7 +69,7 @@ impl<'j> Coordination<'j> {
         ground: &'j dyn Surroundings,
         settings: CheckpointSettings,
         layout: JobLayout,
-        storage: Box<dyn CheckpointStorage>,
+        (storage, staging): (Box<dyn CheckpointStorage>, Option<Box<dyn Staging>>),
         coordinator: CheckpointCoordinator,
     ) -> Self {
         Self {
@@ -74,6 +79,7 @@ impl<'j> Coordination<'j> {
             settings,
             layout,
             storage,
+            staging,
             coordinator,
             attempt: AttemptId(0),
             doors: BTreeMap::new(),
@@ -126,15 +132,24 @@ impl<'j> Coordination<'j> {
         } else if let Some(savepoint) = self.ended_by.take() {
             outcome.stop_by(savepoint.to_string());
         }
-        match self.coordinator.wake_ms() {
+        let patience = match self.coordinator.wake_ms() {
             Some(at) => Duration::from_millis(at.saturating_sub(self.now().ms)),
             None => Duration::MAX,
+        };
+        match &self.staging {
+            Some(staging) if !staging.is_idle() => patience.min(STAGING_CHECK),
+            _ => patience,
         }
     }
 
     fn hear(&mut self, outcome: &mut Outcome) {
         let attempt = self.attempt;
-        for answer in outcome.take_answers() {
+        let mut answers = outcome.take_answers();
+        if let Some(staging) = &mut self.staging {
+            answers.into_iter().for_each(|answer| staging.take(answer));
+            answers = staging.arrived();
+        }
+        for answer in answers {
             if let CheckpointAnswer::Done(snapshot) = &answer
                 && self.has_defect(Defect::CommitTooEarly)
             {
@@ -157,8 +172,12 @@ impl<'j> Coordination<'j> {
             self.step(input);
         }
         while let Some(report) = outcome.finished().get(self.known_finished) {
-            self.known_finished += 1;
             let task = SubtaskId::new(report.vertex, report.subtask);
+            // What it answered before it ended comes first.
+            if (self.staging.as_ref()).is_some_and(|staging| staging.holds(task)) {
+                break;
+            }
+            self.known_finished += 1;
             let last = Some(self.left_behind(report));
             self.step(Input::TaskFinished {
                 attempt,
@@ -203,6 +222,10 @@ impl<'j> Coordination<'j> {
     /// When it cannot be made true, or what it lists cannot be committed. Another attempt may begin.
     pub(crate) fn conclude(&mut self, outcome: &mut Outcome) -> Result<(), String> {
         self.hear(outcome);
+        while let Some(staging) = self.staging.as_mut().filter(|staging| !staging.is_idle()) {
+            staging.wait();
+            self.hear(outcome);
+        }
         self.concluded = None;
         let wanted = Wanted::Checkpoint { full: false };
         let request = FINAL;
@@ -226,6 +249,9 @@ impl<'j> Coordination<'j> {
     /// No task runs any more. Answers whether another attempt may begin.
     pub(crate) fn stopped(&mut self) -> bool {
         self.doors.clear();
+        if let Some(staging) = &mut self.staging {
+            staging.stop();
+        }
         self.step(Input::Stopped);
         self.failure.take().is_none_or(|(_, restart)| restart)
     }

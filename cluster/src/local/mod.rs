@@ -21,6 +21,7 @@ mod planted;
 mod recovery;
 mod requests;
 mod spill;
+mod staging;
 
 pub use cancel::CancelToken;
 pub use ground::SimulatedExecutor;

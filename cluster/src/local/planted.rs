@@ -10,6 +10,7 @@ use thalweg_core::ids::CheckpointId;
 use thalweg_dataflow::checkpoint::Defect;
 use thalweg_dataflow::sink::Committable;
 use thalweg_state::TaskSnapshot;
+use thalweg_state::run::ReadAt;
 
 use super::coordination::{Coordination, shapes_of};
 use crate::checkpoint::RestorePoint;
@@ -84,6 +85,10 @@ impl Disk for Unsynced {
 
     fn open(&mut self, path: &Path) -> io::Result<SimulatedFile> {
         Disk::open(&mut self.0, path)
+    }
+
+    fn open_run(&mut self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Disk::open_run(&mut self.0, path)
     }
 
     fn write(&mut self, file: &mut SimulatedFile, bytes: &[u8]) -> io::Result<()> {

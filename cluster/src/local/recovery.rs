@@ -57,13 +57,14 @@ impl<'j> Coordination<'j> {
         let named = (id, job.graph.name.clone());
         let coordinator =
             CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
+        let staging = ground.staging(&layout.shared(), configuration)?;
         let lead = (job, id);
         Ok(Some(Self::new(
             lead,
             ground,
             settings,
             layout,
-            storage,
+            (storage, staging),
             coordinator,
         )))
     }
@@ -75,8 +76,13 @@ impl<'j> Coordination<'j> {
             Some(point) => Some(self.restore(&point)?),
             None => None,
         };
+        let directory = match (&self.staging, self.layout.shared().path()) {
+            (Some(staging), _) => staging.directory().to_owned(),
+            (None, Some(path)) => path.to_owned(),
+            (None, None) => return Err(no_path(self.layout.home())),
+        };
         Ok(Beginning {
-            directory: self.layout.shared().path().to_owned(),
+            directory,
             attempt: self.attempt,
             exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce
                 && !self.has_defect(Defect::NoAlignment),
@@ -93,6 +99,11 @@ impl<'j> Coordination<'j> {
         if self.has_defect(Defect::EmptyAfterRescale) {
             self.forget_after_rescale(point, &mut plan);
         }
+        let files = self.ground.runs_in(
+            &point.runs,
+            &point.metadata.files(),
+            &self.job.configuration,
+        )?;
         if !plan.dropped.is_empty() {
             tracing::warn!(operators = ?plan.dropped, "their state is left behind");
         }
@@ -107,11 +118,19 @@ impl<'j> Coordination<'j> {
             subtasks: tasks
                 .map(|(task, restore)| (task, operators_of(restore)))
                 .collect(),
-            files: self.ground.runs_in(&point.runs),
+            files,
             keeps_files: point.runs == self.layout.shared(),
             allow_unclaimed: self.settings.ignore_unclaimed,
         })
     }
+}
+
+/// Tasks cannot write to a place.
+pub(crate) fn no_path(place: &Location) -> JobError {
+    refused(format!(
+        "{place} is no path of a file system, and tasks can write to no other here: set \
+         execution.checkpointing.dir to a directory"
+    ))
 }
 
 fn operators_of(restore: TaskRestore) -> Vec<(thalweg_core::ids::OperatorId, RestoredOperator)> {

@@ -27,7 +27,18 @@ pub(crate) fn claim(configuration: &Configuration) -> Result<Option<SpillSpace>,
         .map_err(|error| JobError::rejected(error.kind(), error.to_string()))
 }
 
-/// The same on a simulated disk, in a directory named after a drawn number.
+/// Claims one directory in the first of `io.tmp.dirs`, for files that are copies of what is kept elsewhere.
+#[cfg(feature = "object-store")]
+pub(crate) fn claim_one(configuration: &Configuration) -> Result<(SpillSpace, PathBuf), JobError> {
+    let mut places = places_of(configuration.get(&options::TMP_DIRECTORIES).as_deref());
+    places.truncate(1);
+    let claimed = SpillSpace::claim(&places, Quota::unlimited());
+    let space = claimed.map_err(|error| JobError::rejected(error.kind(), error.to_string()))?;
+    let directory = space.directories()[0].clone();
+    Ok((space, directory))
+}
+
+/// As [`claim`] on a simulated disk, in a directory named after a drawn number.
 pub(crate) fn simulated(
     configuration: &Configuration,
     disk: &SimDisk,

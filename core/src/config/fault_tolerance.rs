@@ -67,8 +67,9 @@ pub const CHECKPOINTING_MODE: ConfigOption<CheckpointingMode> = ConfigOption::ne
 pub const CHECKPOINT_DIRECTORY: ConfigOption<Option<String>> = ConfigOption::new(
     "execution.checkpointing.dir",
     || None,
-    "Where checkpoints are kept: a path or a `file:` address that every process of the job reaches. Each \
-     job has a directory of its own in it, named by its id.",
+    "Where checkpoints are kept: a path or a `file:` address that every process of the job reaches, or, in \
+     programs built with the cargo feature `s3`, `s3://bucket/name`. Each job has a directory of its own in it, \
+     named by its id. What goes to `s3:` is written to the first of `io.tmp.dirs` before.",
 );
 
 /// `execution.checkpointing.savepoint-dir`

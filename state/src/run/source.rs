@@ -41,6 +41,16 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        (**self).read_at(offset, into)
+    }
+}
+
 impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn length(&self) -> u64 {
         (**self).length()

@@ -9,6 +9,7 @@ use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::keys::{StateKeys, keys};
 use thalweg_cluster::checkpoint::home::verify::{RunContent, content};
 use thalweg_cluster::checkpoint::metadata::{OperatorState, SubtaskState, VertexState};
+use thalweg_cluster::checkpoint::storage::AnyStorage;
 use thalweg_core::ids::OperatorId;
 
 use crate::command::output::Output;
@@ -22,18 +23,22 @@ type Contents = BTreeMap<String, Result<RunContent, String>>;
 type Counts = BTreeMap<OperatorId, Result<Vec<StateKeys>, String>>;
 
 /// Prints the metadata and what the run files hold: all rows are read, to count keys.
-pub(super) fn inspect(found: &Found, output: Output) -> Result<ExitCode, Failure> {
+pub(super) fn inspect(
+    storage: &mut AnyStorage,
+    found: &Found,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     let files = found.metadata.files().into_keys();
     let contents: Contents = files
         .map(|file| {
-            let said = content(&found.runs.child(file));
+            let said = content(storage, &found.runs.child(file));
             (file.to_owned(), said.map_err(|problem| problem.to_string()))
         })
         .collect();
     let operators = found.metadata.operators();
     let counts: Counts = operators
         .map(|(_, operator)| {
-            let counted = keys(found, operator);
+            let counted = keys(storage, found, operator);
             let counted = counted.map_err(|problem| problem.to_string());
             (operator.operator, counted)
         })

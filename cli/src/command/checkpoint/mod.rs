@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::{Found, find};
-use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
+use thalweg_cluster::checkpoint::storage::{AnyStorage, Location};
 
 use super::output::Output;
 
@@ -41,15 +41,20 @@ struct Place {
 impl Checkpoint {
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
         match self.what {
-            What::Inspect(place) => inspect::inspect(&place.found()?, place.output),
-            What::Verify(place) => verify::verify(&place.found()?, place.output),
+            What::Inspect(place) => place.look(inspect::inspect),
+            What::Verify(place) => place.look(verify::verify),
         }
     }
 }
 
 impl Place {
-    fn found(&self) -> Result<Found, Failure> {
+    fn look(
+        &self,
+        with: impl FnOnce(&mut AnyStorage, &Found, Output) -> Result<ExitCode, Failure>,
+    ) -> Result<ExitCode, Failure> {
         let at = Location::parse(&self.path)?;
-        Ok(find(&mut DirectoryStorage::new(), &at)?)
+        let mut storage = AnyStorage::new();
+        let found = find(&mut storage, &at)?;
+        with(&mut storage, &found, self.output)
     }
 }

@@ -6,15 +6,20 @@ use serde_json::{Value, json};
 use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::verify::{files, verify as verify_run};
+use thalweg_cluster::checkpoint::storage::AnyStorage;
 
 use crate::command::output::Output;
 use crate::command::print;
 use crate::command::text::size;
 
 /// Checks all files. The metadata has been checked when it was found.
-pub(super) fn verify(found: &Found, output: Output) -> Result<ExitCode, Failure> {
+pub(super) fn verify(
+    storage: &mut AnyStorage,
+    found: &Found,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     let checked = files(found).into_iter().map(|(file, facts)| {
-        let problem = verify_run(&file, facts).err();
+        let problem = verify_run(storage, &file, facts).err();
         let problem = problem.map(|problem| problem.to_string());
         (file.to_string(), facts.bytes, problem)
     });

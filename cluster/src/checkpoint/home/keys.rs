@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use thalweg_state::run::{CountingRun, RunError, RunReader, SortedWalk, counting};
+use thalweg_state::run::{CountingRun, ReadAt, RunError, RunReader, SortedWalk, counting};
 
 use super::find::Found;
 use super::verify::RunProblem;
 use crate::checkpoint::metadata::OperatorState;
-use crate::checkpoint::storage::RunFile;
+use crate::checkpoint::storage::CheckpointStorage;
 
 /// What one state of an operator holds, in all its subtasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +24,23 @@ pub struct StateKeys {
 }
 
 /// A run and the key groups for which it counts.
-type Chain = Vec<(RunReader<RunFile>, Range<u16>)>;
+type Chain = Vec<(RunReader<Box<dyn ReadAt>>, Range<u16>)>;
 
 /// The keys of every state of an operator, by name.
 ///
 /// # Errors
 /// A run that cannot be read.
-pub fn keys(found: &Found, operator: &OperatorState) -> Result<Vec<StateKeys>, RunProblem> {
+pub fn keys(
+    storage: &mut dyn CheckpointStorage,
+    found: &Found,
+    operator: &OperatorState,
+) -> Result<Vec<StateKeys>, RunProblem> {
     let mut chains = Vec::new();
     for subtask in &operator.subtasks {
         let mut chain: Chain = Vec::new();
         for run in &subtask.runs {
             let file = found.runs.child(&run.file);
-            let source = RunFile::open(&file)?;
+            let source = storage.open(&file)?;
             chain.push((
                 RunReader::open(file.to_string(), source)?,
                 run.groups.clone(),

@@ -108,7 +108,8 @@ impl Pointer {
 ///
 /// # Errors
 /// [`StorageErrorKind::AlreadyThere`] when somebody else leads the job; [`StorageErrorKind::Uncertain`] when
-/// nobody can know whether the pointer lasts and counts.
+/// nobody can know whether the pointer lasts and counts; [`StorageErrorKind::Unknown`] when not even whether that of
+/// the number is this one.
 pub fn create(
     storage: &mut dyn CheckpointStorage,
     home: &Location,

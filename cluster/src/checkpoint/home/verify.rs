@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use thalweg_state::StateDescriptor;
-use thalweg_state::run::{RunError, RunReader};
+use thalweg_state::run::{ReadAt, RunError, RunReader};
 
 use super::find::Found;
 use crate::checkpoint::metadata::model::FileFacts;
-use crate::checkpoint::storage::{Location, RunFile, StorageError};
+use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
 
 /// What a run file says about one state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,9 +61,12 @@ fn bytes(count: u64) -> String {
     format!("{count} bytes")
 }
 
-fn open(file: &Location) -> Result<(RunReader<RunFile>, u64), RunProblem> {
-    let source = RunFile::open(file)?;
-    let length = thalweg_state::run::ReadAt::length(&source);
+fn open(
+    storage: &mut dyn CheckpointStorage,
+    file: &Location,
+) -> Result<(RunReader<Box<dyn ReadAt>>, u64), RunProblem> {
+    let source = storage.open(file)?;
+    let length = source.length();
     Ok((RunReader::open(file.to_string(), source)?, length))
 }
 
@@ -71,8 +74,11 @@ fn open(file: &Location) -> Result<(RunReader<RunFile>, u64), RunProblem> {
 ///
 /// # Errors
 /// When it cannot be opened or is no run.
-pub fn content(file: &Location) -> Result<RunContent, RunProblem> {
-    let (run, _) = open(file)?;
+pub fn content(
+    storage: &mut dyn CheckpointStorage,
+    file: &Location,
+) -> Result<RunContent, RunProblem> {
+    let (run, _) = open(storage, file)?;
     let states = run.states().iter().map(|state| RunState {
         name: state.name.clone(),
         description: match StateDescriptor::decode(&mut state.descriptor.as_slice()) {
@@ -91,8 +97,12 @@ pub fn content(file: &Location) -> Result<RunContent, RunProblem> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn verify(file: &Location, expected: FileFacts) -> Result<(), RunProblem> {
-    let (run, length) = open(file)?;
+pub fn verify(
+    storage: &mut dyn CheckpointStorage,
+    file: &Location,
+    expected: FileFacts,
+) -> Result<(), RunProblem> {
+    let (run, length) = open(storage, file)?;
     let found = FileFacts {
         bytes: length,
         checksum: run.verify()?,

@@ -1,15 +1,17 @@
 //! The contract of checkpoint storage.
 //!
-//! Implemented by [`DirectoryStorage`](super::DirectoryStorage) for directories, later by object stores. Calls
-//! block, on the control thread. Invariant: `Ok` means durable; after any error but
-//! [`StorageErrorKind::Uncertain`] nothing of what was asked for is there or will come back after a loss of
-//! power, except leftovers whose names begin with a dot.
+//! Implemented by [`DirectoryStorage`](super::DirectoryStorage) for directories, by `ObjectStorage` for object stores,
+//! and for both behind one front by [`AnyStorage`](super::AnyStorage). Calls block, on the control thread. Invariant:
+//! `Ok` means durable; after any error but [`StorageErrorKind::Uncertain`] and [`StorageErrorKind::Unknown`] nothing
+//! of what was asked for is there or will come back after a loss of power, except leftovers whose names begin with a
+//! dot.
 
 use std::fmt;
 use std::io;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::seam::mend::mend_of;
+use thalweg_state::run::ReadAt;
 
 use super::Location;
 use crate::checkpoint::metadata::model::FileFacts;
@@ -25,8 +27,10 @@ pub enum StorageErrorKind {
     Full,
     /// The bytes are not what they should be.
     Damaged,
-    /// It was written and perhaps will last, perhaps not: nobody knows.
+    /// It was written and perhaps will last, perhaps not: nobody knows. If it is there the caller made it.
     Uncertain,
+    /// No answer came: perhaps it was written, now or later, perhaps not, and what is there may be another's.
+    Unknown,
     /// Whatever else an operating system says.
     Failed(ErrorKind),
 }
@@ -81,6 +85,7 @@ impl StorageError {
         match self.kind {
             StorageErrorKind::AlreadyThere | StorageErrorKind::Missing => ErrorKind::Invalid,
             StorageErrorKind::Full | StorageErrorKind::Uncertain => ErrorKind::Resource,
+            StorageErrorKind::Unknown => ErrorKind::Retry,
             StorageErrorKind::Damaged => ErrorKind::Data,
             StorageErrorKind::Failed(kind) => kind,
         }
@@ -98,6 +103,32 @@ pub struct Entry {
     pub directory: bool,
 }
 
+/// Of how many bytes and of which checksum a file is and should be.
+pub(super) fn check(
+    from: &Location,
+    found: FileFacts,
+    facts: FileFacts,
+) -> Result<(), StorageError> {
+    if found == facts {
+        return Ok(());
+    }
+    Err(StorageError {
+        kind: StorageErrorKind::Damaged,
+        message: format!(
+            "{from} has {} bytes with checksum {:08x}, it should have {} with {:08x}: it is damaged",
+            found.bytes, found.checksum, facts.bytes, facts.checksum
+        ),
+    })
+}
+
+/// A file that was to be read whole is longer than it may be.
+pub(super) fn too_long(at: &Location, most: u64) -> StorageError {
+    StorageError {
+        kind: StorageErrorKind::Damaged,
+        message: format!("{at} is longer than the {most} bytes it may have"),
+    }
+}
+
 /// Keeps the files of checkpoints. Directories on the way to a file are made as needed.
 pub trait CheckpointStorage: Send {
     /// Writes a file that is not there yet, whole or not at all: nobody ever sees a part of it.
@@ -110,7 +141,8 @@ pub trait CheckpointStorage: Send {
     /// answered, and for ever if the writer dies: they need a checksum in its content.
     ///
     /// # Errors
-    /// [`StorageErrorKind::AlreadyThere`] when somebody was first.
+    /// [`StorageErrorKind::AlreadyThere`] when somebody was first; [`StorageErrorKind::Unknown`] when nobody can tell
+    /// who was, if anybody.
     fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError>;
 
     /// Copies a file to a place where none is, whole or not at all, and checks on the way that it is what it
@@ -130,6 +162,12 @@ pub trait CheckpointStorage: Send {
     /// # Errors
     /// When it is not there, longer, or cannot be read.
     fn read(&mut self, at: &Location, most: u64) -> Result<Vec<u8>, StorageError>;
+
+    /// Opens a file that is to be read from any place in it, by this thread.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be opened.
+    fn open(&mut self, at: &Location) -> Result<Box<dyn ReadAt>, StorageError>;
 
     /// Sees to it that a file that was found survives the loss of power: who made it may have died before that.
     ///

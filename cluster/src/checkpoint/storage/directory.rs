@@ -20,8 +20,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crc32c::{crc32c, crc32c_append};
+use thalweg_core::error::ErrorKind;
+use thalweg_state::run::ReadAt;
 
-use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
+use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind, check, too_long};
 use super::disk::{Disk, HostDisk};
 use super::location::Location;
 use crate::checkpoint::metadata::model::FileFacts;
@@ -88,12 +90,12 @@ impl<D: Disk> DirectoryStorage<D> {
     }
 
     /// Writes a file under another name, whole and durable, then gives it its name.
-    fn publish(
+    pub(super) fn publish(
         &mut self,
         at: &Location,
         fill: impl FnOnce(&mut D, &mut D::File) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        let path = at.path();
+        let path = path_of(at)?;
         let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
         match self.disk.exists(path) {
             Ok(false) => {}
@@ -138,6 +140,14 @@ impl<D: Disk> DirectoryStorage<D> {
     }
 }
 
+/// A place as a path.
+fn path_of(at: &Location) -> Result<&Path, StorageError> {
+    at.path().ok_or_else(|| StorageError {
+        kind: StorageErrorKind::Failed(ErrorKind::Invalid),
+        message: format!("{at} is no path of a file system: give a path or a `file:` address"),
+    })
+}
+
 fn directory_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(path).to_owned()
 }
@@ -149,7 +159,7 @@ fn read_through<D: Disk>(
     mut piece: impl FnMut(&mut D, &[u8]) -> Result<(), StorageError>,
 ) -> Result<FileFacts, StorageError> {
     let failed = |error: &io::Error| StorageError::of_io("read", from, error);
-    let mut file = disk.open(from.path()).map_err(|error| failed(&error))?;
+    let mut file = disk.open(path_of(from)?).map_err(|error| failed(&error))?;
     let mut buffer = vec![0; PIECE];
     let (mut bytes, mut checksum) = (0, 0);
     loop {
@@ -176,13 +186,14 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
 
     fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
         let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
-        let directory = directory_of(at.path());
+        let path = path_of(at)?;
+        let directory = directory_of(path);
         self.ensure_directory(&directory)?;
-        let created = self.disk.create_new(at.path());
+        let created = self.disk.create_new(path);
         let mut file = created.map_err(|error| failed("create", &error))?;
         if let Err(error) = self.disk.write(&mut file, bytes) {
             // A part of it may be there, and must not keep others from going on with the next name.
-            let _ = self.disk.remove_file(at.path());
+            let _ = self.disk.remove_file(path);
             return Err(failed("write", &error));
         }
         let content = self.disk.sync(&mut file);
@@ -201,16 +212,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
                 let written = disk.write(file, piece);
                 written.map_err(|error| StorageError::of_io("write", to, &error))
             })?;
-            if found == facts {
-                return Ok(());
-            }
-            Err(StorageError {
-                kind: StorageErrorKind::Damaged,
-                message: format!(
-                    "{from} has {} bytes with checksum {:08x}, it should have {} with {:08x}: it is damaged",
-                    found.bytes, found.checksum, facts.bytes, facts.checksum
-                ),
-            })
+            check(from, found, facts)
         })
     }
 
@@ -218,10 +220,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         let mut content = Vec::new();
         let facts = read_through(&mut self.disk, at, |_, piece| {
             if content.len() as u64 + piece.len() as u64 > most {
-                return Err(StorageError {
-                    kind: StorageErrorKind::Damaged,
-                    message: format!("{at} is longer than the {most} bytes it may have"),
-                });
+                return Err(too_long(at, most));
             }
             content.extend_from_slice(piece);
             Ok(())
@@ -230,12 +229,18 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         Ok(content)
     }
 
+    fn open(&mut self, at: &Location) -> Result<Box<dyn ReadAt>, StorageError> {
+        let opened = self.disk.open_run(path_of(at)?);
+        opened.map_err(|error| StorageError::of_io("open", at, &error))
+    }
+
     fn settle(&mut self, at: &Location) -> Result<(), StorageError> {
         let failed = |error: io::Error| StorageError::of_io("make durable", at, &error);
-        let mut file = self.disk.open(at.path()).map_err(failed)?;
+        let path = path_of(at)?;
+        let mut file = self.disk.open(path).map_err(failed)?;
         self.disk.sync(&mut file).map_err(failed)?;
         // The directory it lies in, and that one's name.
-        for directory in at.path().ancestors().skip(1).take(2) {
+        for directory in path.ancestors().skip(1).take(2) {
             self.disk.sync_directory(directory).map_err(failed)?;
         }
         Ok(())
@@ -246,7 +251,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
     }
 
     fn list(&mut self, at: &Location) -> Result<Vec<Entry>, StorageError> {
-        let mut entries = match self.disk.list(at.path()) {
+        let mut entries = match self.disk.list(path_of(at)?) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(StorageError::of_io("list", at, &error)),
             Ok(entries) => entries,
@@ -257,20 +262,21 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
     }
 
     fn make_directory(&mut self, at: &Location) -> Result<(), StorageError> {
-        self.ensure_directory(at.path())
+        self.ensure_directory(path_of(at)?)
     }
 
     fn make_new_directory(&mut self, at: &Location) -> Result<(), StorageError> {
-        let parent = directory_of(at.path());
+        let path = path_of(at)?;
+        let parent = directory_of(path);
         self.ensure_directory(&parent)?;
-        let made = self.disk.make_directory(at.path());
+        let made = self.disk.make_directory(path);
         made.map_err(|error| StorageError::of_io("make directory", at, &error))?;
         let durable = self.disk.sync_directory(&parent);
         durable.map_err(|error| StorageError::of_io("make durable", at, &error).uncertain())
     }
 
     fn delete(&mut self, at: &Location) -> Result<(), StorageError> {
-        match self.disk.remove_file(at.path()) {
+        match self.disk.remove_file(path_of(at)?) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StorageError::of_io("delete", at, &error))
             }
@@ -280,20 +286,21 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
 
     fn delete_directory(&mut self, at: &Location) -> Result<(), StorageError> {
         let failed = |error: &io::Error| StorageError::of_io("delete", at, error);
-        let entries = match self.disk.list(at.path()) {
+        let path = path_of(at)?;
+        let entries = match self.disk.list(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&error)),
             Ok(entries) => entries,
         };
         for entry in entries.iter().filter(|entry| !entry.directory) {
-            match self.disk.remove_file(&at.path().join(&entry.name)) {
+            match self.disk.remove_file(&path.join(&entry.name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&error));
                 }
                 _ => {}
             }
         }
-        match self.disk.remove_directory(at.path()) {
+        match self.disk.remove_directory(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&error)),
             _ => Ok(()),
         }
@@ -301,7 +308,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
 
     fn delete_if_empty(&mut self, at: &Location) -> Result<(), StorageError> {
         let is_no_failure = [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty];
-        match self.disk.remove_directory(at.path()) {
+        match self.disk.remove_directory(path_of(at)?) {
             Err(error) if !is_no_failure.contains(&error.kind()) => {
                 Err(StorageError::of_io("delete", at, &error))
             }

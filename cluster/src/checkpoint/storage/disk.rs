@@ -10,8 +10,10 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use thalweg_state::run::ReadAt;
 
 use super::contract::Entry;
+use super::run_file::RunFile;
 
 /// Calls of a file system. Each does one thing and retries nothing.
 pub trait Disk: Send {
@@ -29,6 +31,12 @@ pub trait Disk: Send {
     /// # Errors
     /// As the operating system says.
     fn open(&mut self, path: &Path) -> io::Result<Self::File>;
+
+    /// Opens a file to read it from any place in it.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn open_run(&mut self, path: &Path) -> io::Result<Box<dyn ReadAt>>;
 
     /// Writes all the bytes at the end of what was written.
     ///
@@ -106,6 +114,10 @@ impl Disk for HostDisk {
 
     fn open(&mut self, path: &Path) -> io::Result<File> {
         File::open(path)
+    }
+
+    fn open_run(&mut self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(RunFile::open(path)?))
     }
 
     fn write(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {

@@ -5,11 +5,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use thalweg_state::run::ReadAt;
-
-use super::contract::StorageError;
-use super::location::Location;
 
 /// An open run.
 #[derive(Debug)]
@@ -19,16 +17,14 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// Opens the file at a place.
+    /// Opens the file at a path.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
-    pub fn open(at: &Location) -> Result<RunFile, StorageError> {
-        let opened = File::open(at.path()).and_then(|file| {
-            let bytes = file.metadata()?.len();
-            Ok(RunFile { file, bytes })
-        });
-        opened.map_err(|error| StorageError::of_io("open", at, &error))
+    /// As the operating system says.
+    pub fn open(path: &Path) -> io::Result<RunFile> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        Ok(RunFile { file, bytes })
     }
 }
 

@@ -14,7 +14,6 @@ use thalweg_state::run::ReadAt;
 
 use super::contract::Entry;
 use super::disk::Disk;
-use super::location::Location;
 
 /// An open file, with how far it was read or written.
 #[derive(Debug)]
@@ -43,6 +42,10 @@ impl Disk for SimulatedDisk {
 
     fn open(&mut self, path: &Path) -> io::Result<SimulatedFile> {
         SimulatedFile::open(self, path, OpenOptions::READ)
+    }
+
+    fn open_run(&mut self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
+        Ok(Box::new(SimulatedRun::open(self, path)?))
     }
 
     fn write(&mut self, file: &mut SimulatedFile, bytes: &[u8]) -> io::Result<()> {
@@ -101,7 +104,7 @@ pub struct SimulatedRuns {
     /// The disk.
     pub disk: SimulatedDisk,
     /// The directory.
-    pub directory: Location,
+    pub directory: PathBuf,
 }
 
 struct SimulatedRun {
@@ -109,16 +112,22 @@ struct SimulatedRun {
     file: SimFile,
 }
 
+impl SimulatedRun {
+    fn open(disk: &SimulatedDisk, path: &Path) -> io::Result<SimulatedRun> {
+        let file = disk.open(path, OpenOptions::READ)?;
+        let disk = disk.clone();
+        Ok(SimulatedRun { disk, file })
+    }
+}
+
 impl RunFiles for SimulatedRuns {
     fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        let path = self.directory.path().join(&handle.file);
-        let file = self.disk.open(&path, OpenOptions::READ)?;
-        let disk = self.disk.clone();
-        Ok(Box::new(SimulatedRun { disk, file }))
+        let path = self.directory.join(&handle.file);
+        Ok(Box::new(SimulatedRun::open(&self.disk, &path)?))
     }
 
     fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
-        Some(self.directory.path().join(&handle.file))
+        Some(self.directory.join(&handle.file))
     }
 }
 

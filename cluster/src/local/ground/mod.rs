@@ -8,9 +8,11 @@ mod process;
 mod shards;
 mod simulated;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_core::config::Configuration;
 use thalweg_dataflow::checkpoint::{Defect, RunFiles};
 use thalweg_dataflow::executor::JobError;
 
@@ -19,6 +21,8 @@ pub use self::simulated::SimulatedExecutor;
 use super::cancel::CancelToken;
 use super::outcome::Outcome;
 use super::plan::Deployment;
+use super::staging::Staging;
+use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{CheckpointStorage, Location};
 
 /// Clock, dice and disk.
@@ -35,8 +39,29 @@ pub(crate) trait Surroundings {
     /// Storage for checkpoints.
     fn storage(&self) -> Box<dyn CheckpointStorage>;
 
-    /// The runs in a directory, read from shards.
-    fn runs_in(&self, directory: &Location) -> Arc<dyn RunFiles + Send + Sync>;
+    /// The runs of a checkpoint in a directory, to be read from shards; `files` are those that are wanted. Blocks.
+    ///
+    /// # Errors
+    /// When the directory is elsewhere and one cannot be fetched.
+    fn runs_in(
+        &self,
+        directory: &Location,
+        files: &BTreeMap<&str, FileFacts>,
+        configuration: &Configuration,
+    ) -> Result<Arc<dyn RunFiles + Send + Sync>, JobError>;
+
+    /// How runs come to `shared`; none where tasks write there themselves.
+    ///
+    /// # Errors
+    /// When there is no room for them on their way.
+    fn staging(
+        &self,
+        shared: &Location,
+        configuration: &Configuration,
+    ) -> Result<Option<Box<dyn Staging>>, JobError> {
+        let _ = (shared, configuration);
+        Ok(None)
+    }
 
     /// What is to be done wrong, to see that it is found.
     fn defect(&self) -> Option<Defect> {

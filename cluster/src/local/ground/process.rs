@@ -3,21 +3,26 @@
 //! Entered by the control thread, which blocks here. Invariant: when [`Ground::stop`] has answered, no shard of
 //! the attempt runs, or the outcome says that one was left behind.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thalweg_core::config::Configuration;
 use thalweg_core::seam::clock::{entropy, monotonic_ns, wall_ms};
 use thalweg_dataflow::checkpoint::RunFiles;
 use thalweg_dataflow::executor::JobError;
 
 use super::shards::Shards;
 use super::{Ground, Surroundings};
-use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
+use crate::checkpoint::metadata::model::FileFacts;
+use crate::checkpoint::storage::{AnyStorage, CheckpointStorage, Location};
 use crate::local::cancel::CancelToken;
 use crate::local::checkpointing::RunDirectory;
 use crate::local::metrics::{Attached, MetricsReader};
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
+#[cfg(feature = "object-store")]
+use crate::local::staging::{FetchedRuns, Staging, Uploads};
 
 /// How often a job that waits for its next attempt looks whether it is to stop.
 const CANCEL_CHECK: Duration = Duration::from_millis(20);
@@ -25,11 +30,13 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// This process, with somebody who may look at its metrics.
 pub(crate) struct Process<'r> {
     metrics: &'r MetricsReader,
+    storage: AnyStorage,
 }
 
 impl<'r> Process<'r> {
     pub(crate) fn new(metrics: &'r MetricsReader) -> Self {
-        Self { metrics }
+        let storage = AnyStorage::new();
+        Self { metrics, storage }
     }
 }
 
@@ -53,11 +60,43 @@ impl Surroundings for Process<'_> {
     }
 
     fn storage(&self) -> Box<dyn CheckpointStorage> {
-        Box::new(DirectoryStorage::new())
+        Box::new(self.storage.clone())
     }
 
-    fn runs_in(&self, directory: &Location) -> Arc<dyn RunFiles + Send + Sync> {
-        Arc::new(RunDirectory(directory.clone()))
+    fn runs_in(
+        &self,
+        directory: &Location,
+        files: &BTreeMap<&str, FileFacts>,
+        configuration: &Configuration,
+    ) -> Result<Arc<dyn RunFiles + Send + Sync>, JobError> {
+        if let Some(path) = directory.path() {
+            return Ok(Arc::new(RunDirectory(path.to_owned())));
+        }
+        #[cfg(feature = "object-store")]
+        {
+            let objects = self.storage.objects();
+            let fetched = FetchedRuns::fetch(objects, directory, files, configuration)?;
+            Ok(Arc::new(fetched))
+        }
+        #[cfg(not(feature = "object-store"))]
+        {
+            let _ = (files, configuration);
+            unreachable!("without object stores every place is a path")
+        }
+    }
+
+    #[cfg(feature = "object-store")]
+    fn staging(
+        &self,
+        shared: &Location,
+        configuration: &Configuration,
+    ) -> Result<Option<Box<dyn Staging>>, JobError> {
+        if shared.path().is_some() {
+            return Ok(None);
+        }
+        let storage = self.storage.objects().clone();
+        let uploads = Uploads::new(storage, shared.clone(), configuration)?;
+        Ok(Some(Box::new(uploads)))
     }
 }
 

@@ -5,10 +5,12 @@
 //! processes before and after it. Invariant: the same seed, job, disk and kill give the same run.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use thalweg_core::config::Configuration;
 use thalweg_core::ids::JobId;
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_core::seam::simulated::{SimDisk, SimOptions, SimOutcome, Simulation};
@@ -20,6 +22,7 @@ use thalweg_dataflow::graph::Job;
 use thalweg_memory::SpillSpace;
 
 use super::{Ground, Surroundings};
+use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::simulated::SimulatedRuns;
 use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
 use crate::local::attempts::Attempts;
@@ -28,6 +31,7 @@ use crate::local::deploy::ShardPlan;
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
 use crate::local::planted::Unsynced;
+use crate::local::recovery::no_path;
 use crate::local::spill;
 
 /// Rounds a simulated job may take; more means that it does not come to its end.
@@ -222,11 +226,17 @@ impl Surroundings for Simulated {
         self.defect
     }
 
-    fn runs_in(&self, directory: &Location) -> Arc<dyn RunFiles + Send + Sync> {
-        Arc::new(SimulatedRuns {
+    fn runs_in(
+        &self,
+        directory: &Location,
+        _files: &BTreeMap<&str, FileFacts>,
+        _configuration: &Configuration,
+    ) -> Result<Arc<dyn RunFiles + Send + Sync>, JobError> {
+        let path = directory.path().ok_or_else(|| no_path(directory))?;
+        Ok(Arc::new(SimulatedRuns {
             disk: self.simulation.borrow().disk().clone(),
-            directory: directory.clone(),
-        })
+            directory: path.to_owned(),
+        }))
     }
 }
 

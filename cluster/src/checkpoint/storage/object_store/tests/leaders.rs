@@ -1,0 +1,142 @@
+//! Who leads a job's checkpoints when several processes try, over a store that fails.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use proptest::test_runner::{Config, TestRunner};
+use thalweg_core::ids::{CheckpointId, JobId};
+
+use super::*;
+use crate::checkpoint::home::pointer::{self, Pointer};
+use crate::checkpoint::home::{JobLayout, take_over};
+
+const LEADERS: usize = 4;
+/// How often each of them says that a checkpoint of its is the newest.
+const POINTS: u64 = 6;
+
+fn layout() -> JobLayout {
+    JobLayout::new(&place("checkpoints"), JobId(7))
+}
+
+/// A process that leads until it is told that it does not, or that nobody knows. Answers the pointers of which it was
+/// told that it created them.
+fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
+    let (mut pointers, home) = (Vec::new(), layout().home().clone());
+    let Ok(takeover) = take_over(&mut storage, &layout(), 1) else {
+        return pointers;
+    };
+    let leadership = takeover.leadership;
+    pointers.push(Pointer {
+        sequence: leadership.sequence,
+        term: leadership.term,
+        next: takeover.next,
+        newest: None,
+    });
+    for step in 1..=POINTS {
+        let own = Pointer {
+            sequence: leadership.sequence + step,
+            term: leadership.term,
+            next: CheckpointId(takeover.next.0 + step),
+            newest: None,
+        };
+        match pointer::create(&mut storage, &home, &own) {
+            Ok(()) => pointers.push(own),
+            Err(error) => {
+                let expected = [
+                    StorageErrorKind::AlreadyThere,
+                    StorageErrorKind::Unknown,
+                    StorageErrorKind::Uncertain,
+                ];
+                assert!(expected.contains(&error.kind), "{error}");
+                return pointers;
+            }
+        }
+    }
+    pointers
+}
+
+/// Several processes at once, each with faults of its own.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "processes that race are threads that race"
+)]
+fn race(fates: Vec<Vec<Fate>>, patience: Patience) {
+    let inner: Arc<InMemory> = Arc::default();
+    let leaders: Vec<_> = fates
+        .into_iter()
+        .map(|fates| {
+            let storage = storage(&Faulty::over(&inner, fates), patience);
+            thread::spawn(move || lead(storage))
+        })
+        .collect();
+    let mut claimed = BTreeMap::new();
+    for (leader, led) in leaders.into_iter().enumerate() {
+        for pointer in led.join().unwrap() {
+            let before = claimed.insert(pointer.sequence, (leader, pointer));
+            assert!(before.is_none(), "{pointer:?} was created by two");
+        }
+    }
+    // Attempts of two leaders have different numbers, and so have their files.
+    let mut terms = BTreeMap::new();
+    for (leader, pointer) in claimed.values() {
+        let of = terms.entry(pointer.term).or_insert(leader);
+        assert_eq!(of, &leader, "two leaders of one term");
+    }
+    let mut honest = storage(&Faulty::over(&inner, []), PATIENT);
+    let entries = honest.list(layout().home()).unwrap();
+    // What is there is what its creator was told.
+    for entry in entries {
+        let Some(sequence) = JobLayout::pointer_of(&entry.name) else {
+            continue;
+        };
+        let at = layout().pointer(sequence);
+        let found = Pointer::decode(&honest.read(&at, 1_000).unwrap()).unwrap();
+        if let Some((_, pointer)) = claimed.get(&sequence) {
+            assert_eq!((found.term, found.next), (pointer.term, pointer.next));
+        }
+    }
+}
+
+#[test]
+fn of_those_who_race_one_leads_at_a_time() {
+    race(vec![Vec::new(); LEADERS], PATIENT);
+    let fate = proptest::sample::select(vec![
+        Fate::Pass,
+        Fate::Pass,
+        Fate::Pass,
+        Fate::FailBefore,
+        Fate::FailAfter,
+    ]);
+    let fates = proptest::collection::vec(fate, 0..40);
+    let all = proptest::collection::vec(fates, LEADERS);
+    let mut runner = TestRunner::new(Config::with_cases(64));
+    let raced = runner.run(&all, |fates| {
+        race(fates.clone(), PATIENT);
+        race(fates, IMPATIENT);
+        Ok(())
+    });
+    raced.unwrap();
+}
+
+#[test]
+fn a_leader_that_was_overtaken_makes_nothing_true() {
+    let inner: Arc<InMemory> = Arc::default();
+    let mut first = storage(&Faulty::over(&inner, []), PATIENT);
+    let mut second = storage(&Faulty::over(&inner, []), PATIENT);
+    let led = take_over(&mut first, &layout(), 1).unwrap().leadership;
+    take_over(&mut second, &layout(), 1).unwrap();
+    let late = Pointer {
+        sequence: led.sequence + 1,
+        term: led.term,
+        next: led.next,
+        newest: None,
+    };
+    let home = layout().home().clone();
+    let fenced = pointer::create(&mut first, &home, &late).unwrap_err();
+    assert_eq!(fenced.kind, StorageErrorKind::AlreadyThere);
+    // The same when the answer to its request is lost, and the other's pointer reads like its own.
+    let third = Faulty::over(&inner, [Fate::FailAfter]);
+    let mut third = storage(&third, PATIENT);
+    let fenced = pointer::create(&mut third, &home, &late).unwrap_err();
+    assert_eq!(fenced.kind, StorageErrorKind::AlreadyThere);
+}
