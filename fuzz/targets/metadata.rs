@@ -6,10 +6,10 @@
 use libfuzzer_sys::fuzz_target;
 use thalweg_cluster::checkpoint::metadata::{FORMAT_VERSION, decode, encode};
 
-/// A file with this body: magic, version, length of the body, checksum of these, body, checksum of the body.
-fn sealed(body: &[u8]) -> Vec<u8> {
+/// A file of this version with this body: magic, version, length of the body, checksum of these, body, checksum of the body.
+fn sealed(version: u32, body: &[u8]) -> Vec<u8> {
     let mut file = b"THALWEGC".to_vec();
-    file.extend(FORMAT_VERSION.to_le_bytes());
+    file.extend(version.to_le_bytes());
     file.extend((body.len() as u64).to_le_bytes());
     file.extend(crc32c::crc32c(&file).to_le_bytes());
     file.extend(body);
@@ -19,8 +19,10 @@ fn sealed(body: &[u8]) -> Vec<u8> {
 
 fuzz_target!(|body: &[u8]| {
     let _ = decode(body);
-    let file = sealed(body);
-    if let Ok(metadata) = decode(&file) {
-        assert_eq!(encode(&metadata).expect("what was read is written"), file);
+    for version in 1..=FORMAT_VERSION {
+        let file = sealed(version, body);
+        if let Ok(metadata) = decode(&file) {
+            assert_eq!(encode(&metadata).expect("what was read is written"), file);
+        }
     }
 });

@@ -60,6 +60,13 @@ impl Cursor {
     pub fn offset(&self) -> u32 {
         self.offset
     }
+
+    /// Marks taken so far.
+    #[inline]
+    #[must_use]
+    pub fn marks(&self) -> u32 {
+        self.mark
+    }
 }
 
 /// The place of a record, with what lies beside it. Made by [`Buffer::scan`](crate::Buffer::scan).

@@ -28,7 +28,7 @@ pub mod spill;
 
 pub use arena::{Arena, ArenaError};
 pub use budget::{Budget, BudgetExceeded, Share};
-pub use buffer::{BLOCK, Block, Buffer, BufferWriter, Records, TooLarge};
+pub use buffer::{BLOCK, Block, Buffer, BufferWriter, Records, Remainder, TooLarge};
 pub use entry::{Cursor, Entry, EntryLayout};
 pub use mark::Mark;
 pub use pool::SegmentPool;

@@ -2,7 +2,8 @@
 //!
 //! Entered by tasks through [`ResultPartition::event`](crate::ResultPartition::event), left at
 //! [`InputGate::next`](crate::InputGate::next). Invariant: an event stands after every record that was
-//! written before it to the same channel and before every record written after it. Watermarks and idle
+//! written before it to the same channel and before every record written after it, but for a barrier that
+//! overtakes: what it went ahead of is copied, for the checkpoint to keep. Watermarks and idle
 //! marks are not here: they do not seal, and lie inside the buffer (`thalweg_memory::Mark`). Plain
 //! values; live on any thread.
 
@@ -17,6 +18,16 @@ pub struct Barrier {
     pub epoch: Epoch,
     /// How much is written.
     pub kind: BarrierKind,
+    /// From when on it goes ahead of buffers that wait, monotonic ns: 0 for at once. None where it never does.
+    pub overtakes_at: Option<u64>,
+}
+
+impl Barrier {
+    /// Whether it goes ahead of buffers that wait, now.
+    #[inline]
+    pub fn overtakes(&self, now: u64) -> bool {
+        self.overtakes_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// What is cut at a barrier.

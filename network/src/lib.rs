@@ -26,6 +26,7 @@ pub use credit::{LedgerError, ReceiverCredit, SenderCredit};
 pub use error::NetworkError;
 pub use event::{Barrier, BarrierKind, Event, Lap};
 pub use input::gate::{Arrival, GateRef, InputGate};
+pub use input::in_flight::{InWork, Overtaken};
 pub use local::{Handover, HandoverRef};
 pub use output::outflow::Outflow;
 pub use output::partition::{

@@ -35,8 +35,9 @@ pub use keyed::{
 pub use lsm::{AdoptedRun, CarriedRun, Overflow, OverflowingTable, Pressure};
 pub use migration::Migration;
 pub use snapshot::{
-    CutKind, DamagedDescriptor, OperatorPart, OperatorSnapshot, Redistribution, Row, RowSink,
-    RunHandle, Snapshot, SnapshotEffort, StateVisitor, TaskSnapshot,
+    ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,
+    OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, Snapshot, SnapshotEffort,
+    StateVisitor, TaskSnapshot,
 };
 pub use table::{
     KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,

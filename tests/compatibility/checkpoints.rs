@@ -7,10 +7,17 @@ use thalweg_cluster::checkpoint::metadata::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
     VertexState, decode, encode,
 };
+use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
-use thalweg_state::snapshot::{OperatorPart, Redistribution, RunHandle};
+use thalweg_dataflow::checkpoint::{check_file, read_section};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_state::snapshot::{
+    ChannelPath, InFlightFile, InFlightSection, OperatorPart, Redistribution, RunHandle,
+};
 
 const METADATA_1: &[u8] = include_bytes!("fixtures/checkpoint-metadata-1.bin");
+const METADATA_2: &[u8] = include_bytes!("fixtures/checkpoint-metadata-2.bin");
+const IN_FLIGHT_1: &[u8] = include_bytes!("fixtures/records-in-flight-1.bin");
 const POINTER_1: &[u8] = include_bytes!("fixtures/checkpoint-pointer-1.bin");
 
 fn run(file: &str, bytes: u64, checksum: u32, rows: u64, first: u16, full: bool) -> RunHandle {
@@ -91,6 +98,7 @@ fn content() -> CheckpointMetadata {
             subtask: 1,
             bytes: b"\x01.part-1.pending".to_vec(),
         }],
+        in_flight: Vec::new(),
     }
 }
 
@@ -98,6 +106,80 @@ fn content() -> CheckpointMetadata {
 fn metadata_of_version_1_is_read_and_written_as_ever() {
     assert_eq!(decode(METADATA_1).unwrap(), content());
     assert_eq!(encode(&content()).unwrap(), METADATA_1);
+}
+
+/// The same with two sections of records in flight.
+fn moving_content() -> CheckpointMetadata {
+    let section = |from, at_sender, within: std::ops::Range<usize>| InFlightSection {
+        path: ChannelPath {
+            receiver: OperatorId(0x2222),
+            input: 0,
+            to: 1,
+            sender: OperatorId(0x1111),
+            port: 0,
+            from,
+            keyed: true,
+        },
+        at_sender,
+        offset: within.start as u64,
+        bytes: within.len() as u64,
+        checksum: crc32c(&IN_FLIGHT_1[within]),
+    };
+    CheckpointMetadata {
+        in_flight: vec![InFlightFile {
+            file: "v1-1.0.in-1-7.flight".to_owned(),
+            bytes: IN_FLIGHT_1.len() as u64,
+            checksum: crc32c(IN_FLIGHT_1),
+            sections: vec![
+                section(0, false, 12..SECOND),
+                section(1, true, SECOND..IN_FLIGHT_1.len()),
+            ],
+        }],
+        ..content()
+    }
+}
+
+/// Where the second section of the fixture begins.
+const SECOND: usize = 104;
+
+#[test]
+fn metadata_of_version_2_is_read_and_written_as_ever() {
+    assert_eq!(decode(METADATA_2).unwrap(), moving_content());
+    assert_eq!(encode(&moving_content()).unwrap(), METADATA_2);
+}
+
+#[test]
+fn records_in_flight_of_version_1_are_read_as_ever() {
+    let facts = (IN_FLIGHT_1.len() as u64, crc32c(IN_FLIGHT_1));
+    assert_eq!(check_file(&IN_FLIGHT_1).unwrap(), facts);
+    let layout = EntryLayout {
+        hash: true,
+        timestamp: false,
+    };
+    let first = read_section(&IN_FLIGHT_1[12..SECOND]).unwrap();
+    let marks = vec![
+        (0, Mark::Watermark(Watermark(Timestamp(-5)))),
+        (1, Mark::Idle),
+    ];
+    assert_eq!(first.layout, layout);
+    assert_eq!(first.buffers[0].marks, marks);
+    assert_eq!(first.buffers[1].marks, [(0, Mark::Active)]);
+    let second = read_section(&IN_FLIGHT_1[SECOND..]).unwrap();
+    for (rest, expected) in [
+        (&first.buffers[0], vec![(7, 70), (8, 80)]),
+        (&second.buffers[0], vec![(9, 90)]),
+    ] {
+        let mut unmarked = rest.clone();
+        unmarked.marks.clear();
+        let revived = Buffer::revive::<u64>(&unmarked, layout, |_| true).unwrap();
+        let mut entries = [Entry::default(); 4];
+        let found = revived.scan::<u64>(layout, &mut Cursor::default(), &mut entries);
+        let read = entries[..found].iter();
+        let read: Vec<(u64, u64)> = read
+            .map(|entry| (entry.hash.0, revived.item::<u64>(entry)))
+            .collect();
+        assert_eq!(read, expected);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod endings;
 mod larger;
 mod lists;
 mod objects;
+mod pressure;
 mod restarts;
 mod restores;
 mod savepoints;

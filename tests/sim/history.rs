@@ -81,6 +81,17 @@ pub fn run(trial: Trial) -> Result<History, String> {
         // The job with every kind of state shows a bug sooner.
         knobs.memory = None;
     }
+    match trial.plant {
+        Some(plant) if plant.is_of_overtaking() => knobs.overtakes_after = Some(0),
+        // Barriers that wait show other bugs sooner.
+        Some(_) => knobs.overtakes_after = None,
+        // Nobody waits for barriers, so none has to overtake.
+        None if trial.at_least_once => knobs.overtakes_after = None,
+        None => {}
+    }
+    if knobs.overtakes_after.is_some() {
+        knobs.concurrent = 1;
+    }
     let mut host = Host {
         trial,
         dice: Random::new(trial.seed),
@@ -224,8 +235,22 @@ impl Host {
                 ("taskmanager.memory.managed.size", memory.to_owned()),
             ]
         });
+        let unaligned = knobs.overtakes_after.map(|after| {
+            [
+                (
+                    "execution.checkpointing.unaligned.enabled",
+                    "true".to_owned(),
+                ),
+                (
+                    "execution.checkpointing.aligned-checkpoint-timeout",
+                    ms(after),
+                ),
+            ]
+        });
+        let drawn = on_disk.into_iter().flatten();
+        let drawn = drawn.chain(unaligned.into_iter().flatten());
         let mut configuration = Configuration::new();
-        for (key, value) in settings.into_iter().chain(on_disk.into_iter().flatten()) {
+        for (key, value) in settings.into_iter().chain(drawn) {
             let set = configuration.set_str(key, &value);
             set.map_err(|error| format!("{key}={value}: {error}"))?;
         }

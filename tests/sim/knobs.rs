@@ -48,6 +48,8 @@ pub struct Knobs {
     pub poison: u32,
     /// The host.
     pub options: SimOptions,
+    /// After how long barriers overtake records, ms; none if they never do.
+    pub overtakes_after: Option<u64>,
     /// Memory for state, where the job is the one whose state is larger than that.
     pub memory: Option<&'static str>,
 }
@@ -81,6 +83,7 @@ impl Knobs {
             poison: pick(dice, &[0, 0, 1, 3]),
             options: Self::host(dice),
             memory: pick(dice, &[None, None, None, None, None, Some("2mb")]),
+            overtakes_after: pick(dice, &[None, None, Some(0), Some(0), Some(1), Some(4)]),
         }
     }
 

@@ -51,6 +51,15 @@ impl Plant {
             .find(|plant| plant.to_string() == name)
     }
 
+    /// Whether it can only be seen where barriers overtake records.
+    #[must_use]
+    pub fn is_of_overtaking(self) -> bool {
+        matches!(
+            self.defect(),
+            Some(Defect::InFlightDropped | Defect::CutBeforeReplayed)
+        )
+    }
+
     /// The engine's part in it.
     #[must_use]
     pub fn defect(self) -> Option<Defect> {

@@ -89,6 +89,7 @@ fn checkpoint(home: &Path) -> PathBuf {
             operators: vec![operator],
         }],
         committables: Vec::new(),
+        in_flight: Vec::new(),
     };
     let bytes = encode(&metadata).unwrap();
     let at = layout.metadata(CheckpointId(3));

@@ -85,6 +85,7 @@ mod tests {
             subtask,
             checkpoint: CheckpointId(0),
             operators: vec![operator],
+            in_flight: Vec::new(),
             effort: SnapshotEffort::default(),
         }
     }

@@ -67,6 +67,8 @@ pub fn gather(
     let finished = pending.finished().iter().filter_map(left_behind);
     let mut answers: Vec<&TaskSnapshot> = pending.answers().values().chain(finished).collect();
     answers.sort_by_key(|snapshot| snapshot.subtask);
+    let in_flight = answers.iter().flat_map(|answer| &answer.in_flight);
+    let in_flight = in_flight.cloned().collect();
     for snapshot in answers {
         for operator in &snapshot.operators {
             if operator.runs.is_empty() && operator.parts.is_empty() {
@@ -112,6 +114,7 @@ pub fn gather(
         started_ms: pending.started_wall_ms,
         vertices: vertices.collect(),
         committables,
+        in_flight,
     }
 }
 

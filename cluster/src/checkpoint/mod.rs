@@ -18,7 +18,7 @@
 //! | [`metadata`] | the file that makes a checkpoint |
 //! | [`storage`] | where checkpoints are kept |
 //! | [`home`] | the directory of a job's checkpoints: names, which is the newest, who leads |
-//! | [`restore`] | which state goes to which task |
+//! | [`restore`], `in_flight` | which state, and which records in flight, go to which task |
 //!
 //! Entered by the control thread of a job. The state machines do no I/O and know no clock.
 
@@ -26,6 +26,7 @@ pub mod commits;
 pub mod complete;
 pub mod coordinator;
 pub mod home;
+mod in_flight;
 pub mod metadata;
 pub mod pending;
 pub mod protocol;

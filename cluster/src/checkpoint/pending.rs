@@ -139,12 +139,8 @@ impl PendingCheckpoint {
 
 /// The first name in a snapshot that is none of a file.
 pub(super) fn bad_name(snapshot: &TaskSnapshot) -> Option<String> {
-    let mut runs = snapshot
-        .operators
-        .iter()
-        .flat_map(|operator| &operator.runs);
-    let bad = runs.find(|run| !is_plain_name(&run.file));
-    bad.map(|run| run.file.clone())
+    let bad = snapshot.files().find(|file| !is_plain_name(file));
+    bad.map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -161,6 +157,7 @@ mod tests {
             subtask: index,
             checkpoint: CheckpointId(1),
             operators: Vec::new(),
+            in_flight: Vec::new(),
             effort: SnapshotEffort::default(),
         }
     }

@@ -67,6 +67,19 @@ pub enum Input {
         /// Its vertices.
         vertices: Vec<VertexShape>,
     },
+    /// These tasks of the attempt that is about to run read again what was in flight: until they have, no checkpoint
+    /// starts.
+    Replaying {
+        /// The tasks.
+        tasks: BTreeSet<SubtaskId>,
+    },
+    /// A task has read again all that was in flight.
+    Replayed {
+        /// The attempt of the task.
+        attempt: AttemptId,
+        /// The task.
+        task: SubtaskId,
+    },
     /// A task answered: all it wrote is durable.
     Receipt {
         /// The attempt of the task.
@@ -138,6 +151,8 @@ pub struct Completed {
     pub duration_ms: u64,
     /// Bytes that tasks wrote for it.
     pub bytes_written: u64,
+    /// Of these, bytes of records in flight.
+    pub bytes_in_flight: u64,
 }
 
 /// What is to be done.

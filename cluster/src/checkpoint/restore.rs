@@ -14,8 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_core::ids::{CheckpointId, OperatorId, SubtaskId};
 use thalweg_core::key_group::MaxParallelism;
+use thalweg_dataflow::checkpoint::RestoredSection;
 use thalweg_state::snapshot::{OperatorPart, OperatorSnapshot, Redistribution, RunHandle};
 
+use super::in_flight::deal_in_flight;
 use super::metadata::{
     CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState, VertexState,
 };
@@ -28,6 +30,8 @@ pub struct TaskRestore {
     pub finished: bool,
     /// The states of its operators, those that have any; without committables.
     pub operators: Vec<OperatorSnapshot>,
+    /// What was on its way to it.
+    pub in_flight: Vec<RestoredSection>,
 }
 
 /// What a job starts with.
@@ -94,6 +98,26 @@ pub enum RestoreError {
         /// One that had not.
         running: String,
     },
+    /// Records were on their way to an operator that is not first in its chain.
+    #[error(
+        "records were in flight to {operator}, which the program puts into the chain of {vertex}: start a new \
+         chain before it, or restore a savepoint, which holds no records in flight"
+    )]
+    InFlightInside {
+        /// The vertex of the program.
+        vertex: String,
+        /// The operator.
+        operator: String,
+    },
+    /// Records were on their way to a task that was not there.
+    #[error(
+        "records were in flight to a task of {operator} that was not part of the job: the checkpoint is not \
+         whole"
+    )]
+    InFlightUnknown {
+        /// The operator.
+        operator: OperatorId,
+    },
     /// The same part is to be dealt out in two ways.
     #[error(
         "the part '{part}' of {operator} is said to be dealt out in two ways: the checkpoint is not whole"
@@ -118,7 +142,13 @@ pub fn assign(
     let former: BTreeMap<OperatorId, Former<'_>> = (metadata.operators())
         .map(|(vertex, state)| (state.operator, Former { vertex, state }))
         .collect();
-    let dropped = unclaimed(&former, vertices);
+    let mut dropped = unclaimed(&former, vertices);
+    let (mut in_flight, lost) = deal_in_flight(metadata, vertices)?;
+    dropped.extend(
+        lost.into_iter()
+            .filter(|name| !dropped.contains(name))
+            .collect::<Vec<_>>(),
+    );
     if !dropped.is_empty() && !ignore_unclaimed {
         return Err(RestoreError::Unclaimed {
             checkpoint: metadata.checkpoint,
@@ -142,7 +172,9 @@ pub fn assign(
         }
         for (index, mut restore) in (0..).zip(restores) {
             restore.finished = finished;
-            tasks.insert(SubtaskId::new(vertex.vertex, index), restore);
+            let task = SubtaskId::new(vertex.vertex, index);
+            restore.in_flight = in_flight.remove(&task).unwrap_or_default();
+            tasks.insert(task, restore);
         }
     }
     Ok(RestorePlan {

@@ -67,6 +67,7 @@ fn metadata(vertices: Vec<VertexState>) -> CheckpointMetadata {
         started_ms: 0,
         vertices,
         committables: Vec::new(),
+        in_flight: Vec::new(),
     }
 }
 

@@ -29,6 +29,8 @@ pub struct CheckpointSettings {
     pub after_tasks_finish: bool,
     /// Whether barriers are aligned.
     pub mode: CheckpointingMode,
+    /// After how long barriers overtake records; none if they never do.
+    pub overtakes_after_ms: Option<u64>,
     /// What becomes of them when the job ends.
     pub retention: CheckpointRetention,
     /// Where they are kept.
@@ -45,8 +47,8 @@ impl CheckpointSettings {
     /// Reads the settings.
     ///
     /// # Errors
-    /// When a directory is no place that can be used.
-    pub fn of(configuration: &Configuration) -> Result<CheckpointSettings, LocationError> {
+    /// When a directory is no place that can be used, or settings exclude each other.
+    pub fn of(configuration: &Configuration) -> Result<CheckpointSettings, SettingsError> {
         let place = |option: &ConfigOption<Option<String>>| {
             let written = configuration.get(option);
             written.as_deref().map(Location::parse).transpose()
@@ -60,12 +62,49 @@ impl CheckpointSettings {
             retained: configuration.get(&options::RETAINED_CHECKPOINTS) as usize,
             after_tasks_finish: configuration.get(&options::CHECKPOINTS_AFTER_TASKS_FINISH),
             mode: configuration.get(&options::CHECKPOINTING_MODE),
+            overtakes_after_ms: overtakes_after_ms(configuration)?,
             retention: configuration.get(&options::CHECKPOINT_RETENTION),
             directory: place(&options::CHECKPOINT_DIRECTORY)?,
             savepoints: place(&options::SAVEPOINT_DIRECTORY)?,
             recovery: place(&options::RECOVERY_PATH)?,
             ignore_unclaimed: configuration.get(&options::IGNORE_UNCLAIMED_STATE),
         })
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A directory is no place that can be used.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// Barriers cannot overtake if nobody waits for them.
+    #[error(
+        "execution.checkpointing.unaligned.enabled needs execution.checkpointing.mode EXACTLY_ONCE: with \
+         AT_LEAST_ONCE no barrier waits for another, so there is nothing to gain; set one of them otherwise"
+    )]
+    UnalignedAtLeastOnce,
+    /// A barrier that overtakes must not meet another.
+    #[error(
+        "execution.checkpointing.unaligned.enabled needs execution.checkpointing.max-concurrent-checkpoints 1, \
+         not {0}: records in flight are part of one checkpoint at a time; set one of them otherwise"
+    )]
+    UnalignedConcurrent(u32),
+}
+
+/// After how long barriers overtake, if they do.
+fn overtakes_after_ms(configuration: &Configuration) -> Result<Option<u64>, SettingsError> {
+    if !configuration.get(&options::UNALIGNED_CHECKPOINTS) {
+        return Ok(None);
+    }
+    if configuration.get(&options::CHECKPOINTING_MODE) == CheckpointingMode::AtLeastOnce {
+        return Err(SettingsError::UnalignedAtLeastOnce);
+    }
+    match configuration.get(&options::MAX_CONCURRENT_CHECKPOINTS) {
+        1 => Ok(Some(ms(
+            configuration.get(&options::ALIGNED_CHECKPOINT_TIMEOUT)
+        ))),
+        more => Err(SettingsError::UnalignedConcurrent(more)),
     }
 }
 
@@ -106,5 +145,31 @@ mod tests {
             "gs://b/c",
         );
         assert!(CheckpointSettings::of(&configuration).is_err());
+    }
+
+    #[test]
+    fn unaligned_checkpoints_need_one_at_a_time_exactly_once() {
+        let settings = |changes: &[(&str, &str)]| {
+            let mut configuration = Configuration::new();
+            let enabled = [("execution.checkpointing.unaligned.enabled", "true")];
+            for (key, value) in enabled.iter().chain(changes) {
+                configuration.set_str(key, value).unwrap();
+            }
+            CheckpointSettings::of(&configuration).map(|settings| settings.overtakes_after_ms)
+        };
+        let timeout = "execution.checkpointing.aligned-checkpoint-timeout";
+        assert_eq!(settings(&[]).unwrap(), Some(0));
+        assert_eq!(settings(&[(timeout, "1500us")]).unwrap(), Some(2));
+        let at_least_once = settings(&[("execution.checkpointing.mode", "AT_LEAST_ONCE")]);
+        assert!(matches!(
+            at_least_once,
+            Err(SettingsError::UnalignedAtLeastOnce)
+        ));
+        let most = "execution.checkpointing.max-concurrent-checkpoints";
+        let concurrent = settings(&[(most, "2")]);
+        assert!(matches!(
+            concurrent,
+            Err(SettingsError::UnalignedConcurrent(2))
+        ));
     }
 }

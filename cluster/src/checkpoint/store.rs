@@ -132,6 +132,7 @@ mod tests {
                 operators: vec![operator],
             }],
             committables: Vec::new(),
+            in_flight: Vec::new(),
         })
     }
 

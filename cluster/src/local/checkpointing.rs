@@ -15,9 +15,10 @@ use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::{
-    CheckpointAnswer, CheckpointSetup, Defect, RestoredOperator, RestoredState, RunFiles, SPLITS,
-    TaskCommand, TaskInbox,
+    ChannelPart, CheckpointAnswer, CheckpointSetup, Defect, RestoredOperator, RestoredSection,
+    RestoredState, RunFiles, SPLITS, TaskCommand, TaskInbox,
 };
+use thalweg_network::ChannelId;
 use thalweg_state::RunHandle;
 use thalweg_state::run::ReadAt;
 
@@ -31,6 +32,8 @@ pub(crate) struct Beginning {
     pub(crate) attempt: AttemptId,
     /// Whether barriers are waited for on all channels.
     pub(crate) exactly_once: bool,
+    /// Whether barriers may overtake records.
+    pub(crate) unaligned: bool,
     /// What is done wrong on purpose.
     pub(crate) defect: Option<Defect>,
     /// What it is restored from, if it is.
@@ -41,6 +44,8 @@ pub(crate) struct Beginning {
 pub(crate) struct Restored {
     /// What each subtask gets back.
     pub(crate) subtasks: BTreeMap<SubtaskId, Vec<(OperatorId, RestoredOperator)>>,
+    /// What was on its way to each subtask.
+    pub(crate) in_flight: BTreeMap<SubtaskId, Vec<RestoredSection>>,
     /// Where the runs are read from.
     pub(crate) files: Arc<dyn RunFiles + Send + Sync>,
     /// Whether the files stay as long as the job needs them.
@@ -64,9 +69,11 @@ impl Beginning {
         &mut self,
         subtask: SubtaskId,
         operators: Vec<OperatorId>,
+        channels: BTreeMap<ChannelId, ChannelPart>,
     ) -> (TaskPart, TaskDoor) {
         let restored = self.restored.as_mut().map(|restored| RestoredState {
             operators: restored.subtasks.remove(&subtask).unwrap_or_default(),
+            in_flight: restored.in_flight.remove(&subtask).unwrap_or_default(),
             files: Arc::clone(&restored.files),
             keeps_files: restored.keeps_files,
             allow_unclaimed: restored.allow_unclaimed,
@@ -78,6 +85,7 @@ impl Beginning {
         };
         let part = TaskPart {
             operators,
+            channels,
             directory: self.directory.clone(),
             attempt: self.attempt,
             exactly_once: self.exactly_once,
@@ -96,6 +104,7 @@ type Place = Arc<OnceLock<(MailboxSender, TaskIndex)>>;
 /// One task's part.
 pub(crate) struct TaskPart {
     operators: Vec<OperatorId>,
+    channels: BTreeMap<ChannelId, ChannelPart>,
     directory: PathBuf,
     attempt: AttemptId,
     exactly_once: bool,
@@ -110,6 +119,7 @@ impl TaskPart {
     pub(crate) fn setup(&mut self, answer: impl Fn(CheckpointAnswer) + 'static) -> CheckpointSetup {
         CheckpointSetup {
             operators: self.operators.clone(),
+            channels: std::mem::take(&mut self.channels),
             directory: self.directory.clone(),
             attempt: self.attempt.0,
             exactly_once: self.exactly_once,
@@ -157,8 +167,8 @@ impl TaskDoor {
 pub(crate) struct RunDirectory(pub(crate) PathBuf);
 
 impl RunFiles for RunDirectory {
-    fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        let path = self.0.join(&handle.file);
+    fn open_file(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
+        let path = self.0.join(file);
         match RunFile::open(&path) {
             Ok(file) => Ok(Box::new(file)),
             Err(error) => {

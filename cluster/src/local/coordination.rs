@@ -3,7 +3,7 @@
 //! Entered by the control thread, which may block on storage. Invariants: everything the coordinator answers
 //! is carried out, in order; a committable is committed only when the checkpoint that lists it is true.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
@@ -49,6 +49,8 @@ pub(crate) struct Coordination<'j> {
     pub(super) coordinator: CheckpointCoordinator,
     pub(super) attempt: AttemptId,
     doors: BTreeMap<SubtaskId, TaskDoor>,
+    /// The tasks of the attempt that begins that read again what was in flight.
+    pub(super) replaying: BTreeSet<SubtaskId>,
     pub(super) committers: BTreeMap<OperatorId, Box<dyn Committer>>,
     /// How many finished tasks the coordinator knows of.
     known_finished: usize,
@@ -83,6 +85,7 @@ impl<'j> Coordination<'j> {
             coordinator,
             attempt: AttemptId(0),
             doors: BTreeMap::new(),
+            replaying: BTreeSet::new(),
             committers: committers_of(job),
             known_finished: 0,
             failure: None,
@@ -111,7 +114,8 @@ impl<'j> Coordination<'j> {
         self.doors = doors.into_iter().collect();
         self.known_finished = 0;
         let vertices = shapes_of(self.job);
-        let attempt = self.attempt;
+        let (attempt, tasks) = (self.attempt, std::mem::take(&mut self.replaying));
+        self.step(Input::Replaying { tasks });
         self.step(Input::Running { attempt, vertices });
     }
 
@@ -157,6 +161,10 @@ impl<'j> Coordination<'j> {
             }
             let input = match answer {
                 CheckpointAnswer::Done(snapshot) => Input::Receipt { attempt, snapshot },
+                CheckpointAnswer::Replayed { vertex, subtask } => Input::Replayed {
+                    attempt,
+                    task: SubtaskId::new(vertex, subtask),
+                },
                 CheckpointAnswer::Declined {
                     vertex,
                     subtask,
@@ -212,6 +220,7 @@ impl<'j> Coordination<'j> {
             subtask: report.subtask,
             checkpoint: CheckpointId(0),
             operators,
+            in_flight: Vec::new(),
             effort: SnapshotEffort::default(),
         }
     }
@@ -301,12 +310,14 @@ impl<'j> Coordination<'j> {
                     %checkpoint,
                     ms = completed.duration_ms,
                     bytes = completed.bytes_written,
+                    in_flight = completed.bytes_in_flight,
                     "completed"
                 );
                 self.statistics.note_completed(CompletedCheckpoint {
                     checkpoint,
                     duration: Duration::from_millis(completed.duration_ms),
                     bytes_written: completed.bytes_written,
+                    bytes_in_flight: completed.bytes_in_flight,
                 });
                 if self.has_defect(Defect::SharedRunsDeleted) {
                     self.delete_shared_runs(checkpoint);
@@ -349,7 +360,7 @@ impl<'j> Coordination<'j> {
         checkpoint: CheckpointId,
         kind: CutKind,
         stop: Option<bool>,
-        tasks: std::collections::BTreeSet<SubtaskId>,
+        tasks: BTreeSet<SubtaskId>,
     ) {
         let barrier = Barrier {
             checkpoint,
@@ -359,6 +370,16 @@ impl<'j> Coordination<'j> {
                 CutKind::Everything => BarrierKind::Everything,
                 CutKind::Copy => BarrierKind::Copy,
             },
+            // A savepoint holds nothing in flight: a changed program can start from it.
+            overtakes_at: (self.settings.overtakes_after_ms)
+                .filter(|_| kind != CutKind::Copy)
+                .map(|after| match after {
+                    0 => 0,
+                    after => self
+                        .ground
+                        .now_ns()
+                        .saturating_add(after.saturating_mul(1_000_000)),
+                }),
         };
         let stop = stop.map(|drain| match drain {
             true => Drain::Everything,

@@ -18,7 +18,7 @@ use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::{IoManager, SegmentPool, SpillSpace};
 use thalweg_network::{
-    Handover, InputGate, Outflow, Parcel, PartitionConfig, ResultPartition, WakeSlot,
+    ChannelId, Handover, InputGate, Outflow, Parcel, PartitionConfig, ResultPartition, WakeSlot,
 };
 
 use super::connector_runtime::{ConnectorRuntime, ShardRuntime};
@@ -195,11 +195,17 @@ impl Ground {
         let budget = self.slots.slot(plan.info.index);
         let handover = self.handover.charging(budget.clone());
         let gate = (!plan.inputs.is_empty()).then(|| {
-            let gate = InputGate::new(plan.inputs, memory.exclusive, memory.floating, wake.clone());
+            let channels: Vec<_> = plan.inputs.iter().flatten().copied().collect();
+            let (exclusive, floating) = (memory.exclusive, memory.floating);
+            let mut gate = InputGate::new(plan.inputs, exclusive, floating, wake.clone());
+            let may = |channel: &ChannelId| plan.overtakable.contains_key(channel);
+            gate.let_overtake(channels.into_iter().filter(may));
             (Rc::new(RefCell::new(gate)), plan.input_layouts)
         });
         let outflow = Outflow::new();
         let partition = |output: super::plan::OutputPlan| {
+            let mut targets = output.targets.iter();
+            let may = targets.any(|target| plan.overtakable.contains_key(&target.channel));
             let config = PartitionConfig {
                 layout: output.layout,
                 exclusive: memory.exclusive,
@@ -209,6 +215,10 @@ impl Ground {
             let (outflow, wake) = (outflow.clone(), wake.clone());
             let partition =
                 ResultPartition::new(handover.clone(), &output.targets, config, outflow, wake);
+            let partition = match may {
+                true => partition.overtakable(),
+                false => partition,
+            };
             let partition = match output.role {
                 EdgeRole::Feedback => partition.without_back_pressure(),
                 EdgeRole::Onward | EdgeRole::Votes => partition,

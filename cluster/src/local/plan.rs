@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thalweg_core::config::Configuration;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{SubtaskId, VertexId};
+use thalweg_dataflow::checkpoint::ChannelPart;
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::{
     EdgeDescription, EdgeId, EdgeRole, Job, JobGraph, JobVertex, SubtaskFactory,
@@ -15,6 +16,7 @@ use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::EntryLayout;
 use thalweg_network::channel::ChannelId;
 use thalweg_network::{OutputTarget, segments_needed};
+use thalweg_state::ChannelPath;
 
 use super::checkpointing::{Beginning, TaskDoor, TaskPart};
 use super::layout::Layout;
@@ -30,6 +32,8 @@ pub(crate) struct SubtaskPlan {
     /// What stands beside the records of each input.
     pub(crate) input_layouts: Vec<EntryLayout>,
     pub(crate) outputs: Vec<OutputPlan>,
+    /// Its channels, at both ends, on which barriers may overtake.
+    pub(crate) overtakable: BTreeMap<ChannelId, ChannelPart>,
     pub(crate) splits: Option<Box<dyn Any + Send>>,
     /// Its part in checkpoints, if the job takes any.
     pub(crate) checkpoints: Option<TaskPart>,
@@ -61,7 +65,8 @@ impl<'j> Deployment<'j> {
     pub(crate) fn of(job: &'j Job, mut beginning: Option<Beginning>) -> Result<Self, JobError> {
         let memory = MemorySettings::of(&job.configuration)?;
         let layout = Layout::of(&job.graph, &job.configuration)?;
-        let channels = Channels::of(&job.graph, &layout);
+        let unaligned = beginning.as_ref().is_some_and(|it| it.unaligned);
+        let channels = Channels::of(&job.graph, &layout, unaligned);
         memory.check_network(
             channels.segments_of_fullest_shard(&job.graph, &memory, &layout),
             layout.shards,
@@ -77,7 +82,8 @@ impl<'j> Deployment<'j> {
                 if let Some(beginning) = &mut beginning {
                     let operators = job.graph.vertices[vertex].operator_ids();
                     let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);
-                    let (part, door) = beginning.part_of(subtask, operators);
+                    let overtakable = plan.overtakable.clone();
+                    let (part, door) = beginning.part_of(subtask, operators, overtakable);
                     plan.checkpoints = Some(part);
                     doors.push((subtask, door));
                 }
@@ -166,6 +172,7 @@ fn subtasks(
         inputs: channels.inputs(description.id, index),
         input_layouts: channels.input_layouts(description.id),
         outputs: channels.outputs(&job.graph, description.id, index),
+        overtakable: channels.overtakable(description.id, index),
         splits: splits[index as usize].take(),
         checkpoints: None,
     };
@@ -182,21 +189,79 @@ struct Channels {
     layouts: BTreeMap<EdgeId, EntryLayout>,
     /// Per vertex: the layout of each of its inputs.
     input_layouts: BTreeMap<u32, Vec<EntryLayout>>,
+    /// Per (vertex, subtask): the channels at both its ends on which barriers may overtake.
+    overtakable: BTreeMap<(u32, u32), BTreeMap<ChannelId, ChannelPart>>,
+}
+
+/// Whether barriers may overtake on an edge: where every producer has a channel to every consumer, of which it
+/// chooses one for each record by itself. What goes to a certain neighbour or to all cannot be dealt out again, and
+/// in a loop barriers take a way of their own.
+fn is_overtakable(graph: &JobGraph, edge: &EdgeDescription) -> bool {
+    let loops = graph.edges.iter().any(|edge| edge.role != EdgeRole::Onward);
+    let among = ["hash", "rebalance", "shuffle", "global"];
+    !loops && among.contains(&edge.partitioner.as_str())
 }
 
 impl Channels {
-    fn of(graph: &JobGraph, layout: &Layout) -> Self {
+    fn of(graph: &JobGraph, layout: &Layout, unaligned: bool) -> Self {
         let mut channels = Self {
             targets: BTreeMap::new(),
             inputs: BTreeMap::new(),
             layouts: BTreeMap::new(),
             input_layouts: BTreeMap::new(),
+            overtakable: BTreeMap::new(),
         };
         let mut next = 0;
         for edge in &graph.edges {
             channels.add(graph, edge, layout, &mut next);
+            if unaligned && is_overtakable(graph, edge) {
+                channels.let_overtake(graph, edge);
+            }
         }
         channels
+    }
+
+    /// Lets barriers overtake on an edge that was added.
+    fn let_overtake(&mut self, graph: &JobGraph, edge: &EdgeDescription) {
+        let (from, to) = (
+            &graph.vertices[edge.from as usize],
+            &graph.vertices[edge.to as usize],
+        );
+        let (Some(sender), Some(receiver)) = (
+            from.operator_ids().last().copied(),
+            to.operator_ids().first().copied(),
+        ) else {
+            return;
+        };
+        let ends = |it: &EdgeDescription| (it.from, it.to, it.input);
+        let twins = graph.edges.iter().take_while(|it| it.id != edge.id);
+        let port = twins.filter(|it| ends(it) == ends(edge)).count() as u32;
+        for producer in 0..from.parallelism {
+            let targets = &self.targets[&(edge.id, producer)];
+            for (consumer, target) in (0..).zip(targets) {
+                let part = ChannelPart {
+                    path: ChannelPath {
+                        receiver,
+                        input: edge.input,
+                        to: consumer,
+                        sender,
+                        port,
+                        from: producer,
+                        keyed: edge.keyed,
+                    },
+                    layout: self.layouts[&edge.id],
+                };
+                for end in [(edge.from, producer), (edge.to, consumer)] {
+                    let of_end = self.overtakable.entry(end).or_default();
+                    of_end.insert(target.channel, part);
+                }
+            }
+        }
+    }
+
+    fn overtakable(&self, vertex: u32, index: u32) -> BTreeMap<ChannelId, ChannelPart> {
+        let channels = self.overtakable.get(&(vertex, index));
+        channels.cloned().unwrap_or_default()
     }
 
     fn add(&mut self, graph: &JobGraph, edge: &EdgeDescription, layout: &Layout, next: &mut u32) {

@@ -3,6 +3,8 @@
 //! Entered by the control thread before the tasks are laid out. Blocking. Invariant: what a checkpoint lists is
 //! committed before any task that was restored from it runs.
 
+use std::collections::BTreeMap;
+
 use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
 use thalweg_core::ids::JobId;
 use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
@@ -86,6 +88,7 @@ impl<'j> Coordination<'j> {
             attempt: self.attempt,
             exactly_once: self.settings.mode == CheckpointingMode::ExactlyOnce
                 && !self.has_defect(Defect::NoAlignment),
+            unaligned: self.settings.overtakes_after_ms.is_some(),
             defect: self.ground.defect(),
             restored,
         })
@@ -113,8 +116,16 @@ impl<'j> Coordination<'j> {
         let checkpoint = plan.checkpoint;
         self.step(Input::Committed { checkpoint });
         tracing::info!(checkpoint = %plan.checkpoint, job = %point.metadata.job_name, "restored");
+        let in_flight: BTreeMap<_, _> = (plan.tasks.iter_mut())
+            .map(|(task, restore)| (*task, std::mem::take(&mut restore.in_flight)))
+            .filter(|(_, sections)| !sections.is_empty())
+            .collect();
+        if !self.has_defect(Defect::CutBeforeReplayed) {
+            self.replaying = in_flight.keys().copied().collect();
+        }
         let tasks = plan.tasks.into_iter();
         Ok(Restored {
+            in_flight,
             subtasks: tasks
                 .map(|(task, restore)| (task, operators_of(restore)))
                 .collect(),

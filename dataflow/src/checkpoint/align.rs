@@ -94,6 +94,40 @@ impl Alignment {
         passage
     }
 
+    /// The barrier that is waited for, if any is.
+    pub(crate) fn waits_for(&self) -> Option<Barrier> {
+        self.open.as_ref().map(|open| open.barrier)
+    }
+
+    /// The channels that have brought the barrier of this checkpoint.
+    pub(crate) fn brought(&self, checkpoint: CheckpointId) -> &[ChannelId] {
+        match &self.open {
+            Some(open) if open.barrier.checkpoint == checkpoint => &open.arrived,
+            _ => &[],
+        }
+    }
+
+    /// Whether those of `channels` that have not ended have brought the barrier of this checkpoint.
+    pub(crate) fn have_brought(&self, checkpoint: CheckpointId, channels: &[ChannelId]) -> bool {
+        let brought = self.brought(checkpoint);
+        let mut channels = channels.iter();
+        channels.all(|channel| brought.contains(channel) || !self.alive.contains(channel))
+    }
+
+    /// The barrier overtakes what is before it on the channels that have not brought it: it is whole.
+    pub(crate) fn overtake(&mut self, barrier: Barrier, now: u64) -> Passage {
+        let open = self.open.as_ref();
+        let open = open.filter(|open| open.barrier.checkpoint == barrier.checkpoint);
+        let since = open.map_or(now, |open| open.since_ns);
+        let unblock = self.give_up();
+        self.passed = self.passed.max(Some(barrier.checkpoint));
+        Passage {
+            block: None,
+            unblock,
+            whole: Some((barrier, now.saturating_sub(since))),
+        }
+    }
+
     /// Whether a barrier that came by another way than the channels is new; it counts as passed from now on.
     pub(crate) fn passes(&mut self, checkpoint: CheckpointId) -> bool {
         let new = !self.has_passed(checkpoint);
@@ -149,6 +183,7 @@ mod tests {
             checkpoint: CheckpointId(number),
             epoch: Epoch(1),
             kind: BarrierKind::Changes,
+            overtakes_at: None,
         }
     }
 
@@ -189,6 +224,29 @@ mod tests {
         alignment.barrier(A, barrier(3), 0);
         alignment.barrier(B, barrier(3), 0);
         assert!(alignment.barrier(C, barrier(3), 0).whole.is_some());
+    }
+
+    #[test]
+    fn a_barrier_that_overtakes_is_whole_at_once() {
+        let mut alignment = alignment();
+        let passage = alignment.overtake(barrier(1), 10);
+        assert_eq!(passage.whole, Some((barrier(1), 0)));
+        assert_eq!((passage.block, passage.unblock), (None, vec![]));
+        // What comes in line after it says nothing new.
+        assert_eq!(alignment.barrier(A, barrier(1), 11), Passage::default());
+        alignment.barrier(A, barrier(2), 20);
+        assert!(!alignment.have_brought(CheckpointId(2), &[A, B]));
+        alignment.ended(B, 21);
+        assert!(alignment.have_brought(CheckpointId(2), &[A, B]));
+        assert_eq!(alignment.brought(CheckpointId(2)), [A]);
+        assert_eq!(alignment.waits_for(), Some(barrier(2)));
+        let passage = alignment.overtake(barrier(2), 30);
+        assert_eq!(passage.whole, Some((barrier(2), 10)));
+        assert_eq!(passage.unblock, [A]);
+        // An older one that is still waited for goes with it.
+        alignment.barrier(A, barrier(3), 40);
+        assert_eq!(alignment.overtake(barrier(4), 41).unblock, [A]);
+        assert!(alignment.has_passed(CheckpointId(3)));
     }
 
     #[test]

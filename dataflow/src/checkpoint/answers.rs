@@ -9,9 +9,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
-use thalweg_state::{OperatorPart, OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot};
+use thalweg_core::shard::step::TurnContext;
+use thalweg_network::Overtaken;
+use thalweg_state::{
+    InFlightFile, OperatorPart, OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot,
+};
 
 use super::defect::Defect;
+use super::in_flight::InFlightRecorder;
 use super::setup::{CheckpointAnswer, CheckpointSetup};
 use crate::task::SubtaskInfo;
 
@@ -25,6 +30,7 @@ struct Inner {
     names: Vec<String>,
     setup: Option<CheckpointSetup>,
     open: RefCell<BTreeMap<CheckpointId, Open>>,
+    recorder: InFlightRecorder,
 }
 
 /// A checkpoint whose answer is being put together.
@@ -38,6 +44,7 @@ struct Open {
     pieces: usize,
     /// The answer was no.
     declined: bool,
+    in_flight: Vec<InFlightFile>,
     effort: SnapshotEffort,
 }
 
@@ -55,6 +62,7 @@ impl TaskAnswers {
             names: info.operators.to_vec(),
             setup,
             open: RefCell::default(),
+            recorder: InFlightRecorder::default(),
         }))
     }
 
@@ -129,6 +137,71 @@ impl TaskAnswers {
         });
     }
 
+    /// What a barrier overtook, at one end of the task, for which a piece was opened: it is written, and then the
+    /// piece closed.
+    pub(crate) fn add_in_flight(
+        &self,
+        checkpoint: CheckpointId,
+        at_sender: bool,
+        mut overtaken: Vec<Overtaken>,
+    ) {
+        if self.has_defect(Defect::InFlightDropped) {
+            overtaken.pop();
+        }
+        match self.setup() {
+            Some(setup) if !overtaken.is_empty() => {
+                let task = (self.0.vertex.0, self.0.subtask);
+                let end = (checkpoint, at_sender);
+                self.0.recorder.begin(setup, task, end, overtaken);
+            }
+            _ => self.close_piece(checkpoint),
+        }
+    }
+
+    /// What a barrier overtook will not be known: nothing came of the checkpoint elsewhere.
+    pub(crate) fn give_up_in_flight(&self, checkpoint: CheckpointId) {
+        let reason = "the checkpoint was given up before its barrier had come everywhere";
+        self.decline(checkpoint, reason.to_owned());
+        self.close_piece(checkpoint);
+    }
+
+    /// All that was in flight when the job was cut has been read again.
+    pub(crate) fn replayed(&self) {
+        self.tell(CheckpointAnswer::Replayed {
+            vertex: self.0.vertex,
+            subtask: self.0.subtask,
+        });
+    }
+
+    /// Writes more of what barriers overtook. To be called once in a turn.
+    #[inline]
+    pub(crate) fn write_in_flight(&self, context: &mut TurnContext<'_>) {
+        if self.writes_in_flight() {
+            self.write_some(context);
+        }
+    }
+
+    /// Whether files of what barriers overtook are on their way.
+    #[inline]
+    pub(crate) fn writes_in_flight(&self) -> bool {
+        self.0.recorder.is_busy()
+    }
+
+    #[cold]
+    fn write_some(&self, context: &mut TurnContext<'_>) {
+        for written in self.0.recorder.poll(context) {
+            match written.outcome {
+                Ok(file) => self.with_open(written.checkpoint, |open| {
+                    open.effort.bytes_written += file.bytes;
+                    open.effort.bytes_in_flight += file.bytes;
+                    open.in_flight.push(file);
+                }),
+                Err(reason) => self.decline(written.checkpoint, reason),
+            }
+            self.close_piece(written.checkpoint);
+        }
+    }
+
     /// Whether a checkpoint waits for pieces of this task.
     pub(crate) fn are_open(&self) -> bool {
         !self.0.open.borrow().is_empty()
@@ -174,6 +247,7 @@ impl TaskAnswers {
                 subtask: self.0.subtask,
                 checkpoint,
                 operators: operators.filter(|snapshot| !snapshot.is_empty()).collect(),
+                in_flight: open.in_flight,
                 effort: open.effort,
             }));
         }
@@ -235,6 +309,7 @@ mod tests {
                     (snapshot.checkpoint.0, true)
                 }
                 CheckpointAnswer::Declined { checkpoint, .. } => (checkpoint.0, false),
+                CheckpointAnswer::Replayed { .. } => unreachable!("nothing was in flight"),
             };
             hears.lock().unwrap().push(entry);
         };
@@ -243,6 +318,7 @@ mod tests {
             directory: PathBuf::new(),
             attempt: 0,
             exactly_once: true,
+            channels: BTreeMap::new(),
             inbox: TaskInbox::new(),
             restored: None,
             defect: None,

@@ -25,11 +25,15 @@ pub enum Defect {
     MetadataNotSynced,
     /// Run files that older checkpoints wrote are deleted though newer ones need them.
     SharedRunsDeleted,
+    /// Of the channels whose records a barrier overtook, one is left out of the checkpoint.
+    InFlightDropped,
+    /// A task cuts its state before the records that were in flight at the last checkpoint were read again.
+    CutBeforeReplayed,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 9] = [
+    pub const ALL: [Defect; 11] = [
         Defect::NoAlignment,
         Defect::LatePosition,
         Defect::StateNotSynced,
@@ -39,5 +43,7 @@ impl Defect {
         Defect::EmptyAfterRescale,
         Defect::MetadataNotSynced,
         Defect::SharedRunsDeleted,
+        Defect::InFlightDropped,
+        Defect::CutBeforeReplayed,
     ];
 }

@@ -5,11 +5,13 @@
 //!
 //! 1. The head meets the barrier: a source is told by its inbox ([`TaskCommand`]), a consumer waits until
 //!    its channels have brought it (`align`).
+//!    An unaligned one cuts at once, and what its barrier overtook is copied until it has come everywhere.
 //! 2. The barrier walks down the chain. A stage with small state hands it over at once; an operator at the
 //!    head cuts its keyed states, which takes microseconds, and the barrier goes on (`operator_cut`).
 //! 3. The end of the chain sends the barrier on, or asks the sink's writer to prepare.
 //! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`); runs of state
 //!    larger than memory that no checkpoint has yet are copied as they are (`carry`).
+//!    Copies of what was overtaken, before the task and behind it, go to files of their own (`in_flight`).
 //! 5. When all of it is durable the task answers, with receipts, after it has answered all before (`answers`).
 //!
 //! Invariants: the record path knows nothing of this; an answer is given only for what is durable; a failed
@@ -21,6 +23,7 @@ mod broadcast_cut;
 mod carry;
 mod command;
 mod defect;
+mod in_flight;
 mod operator_cut;
 mod restored;
 mod setup;
@@ -31,7 +34,11 @@ pub(crate) use align::{Alignment, Passage};
 pub(crate) use answers::TaskAnswers;
 pub use command::{Drain, TaskCommand, TaskInbox};
 pub use defect::Defect;
+pub use in_flight::{
+    FileDamage, RestoredSection, SectionContent, SectionDamage, check_file, read_section,
+};
+pub(crate) use in_flight::{Replay, Replayed};
 pub(crate) use operator_cut::{Cutting, OperatorCut, Remembers};
 pub use restored::{RestoredOperator, RestoredState, RunFiles};
-pub use setup::{CheckpointAnswer, CheckpointSetup, SPLITS};
+pub use setup::{ChannelPart, CheckpointAnswer, CheckpointSetup, SPLITS};
 pub use statistics::{CheckpointStatistics, CompletedCheckpoint};

@@ -16,13 +16,23 @@ use thalweg_state::{
     StateVisitor,
 };
 
+use super::in_flight::RestoredSection;
+
 /// Opens the files of a copy.
 pub trait RunFiles {
     /// Opens one run for reading. May wait.
     ///
     /// # Errors
     /// A file that is not there or cannot be opened.
-    fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>>;
+    fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
+        self.open_file(&handle.file)
+    }
+
+    /// Opens a file of the copy for reading. May wait.
+    ///
+    /// # Errors
+    /// A file that is not there or cannot be opened.
+    fn open_file(&self, file: &str) -> io::Result<Box<dyn ReadAt>>;
 
     /// Where a run lies for the shard's own reactor, so that state larger than memory need not be read when
     /// it is restored; none where it has no path.
@@ -59,6 +69,8 @@ impl RestoredOperator {
 pub struct RestoredState {
     /// Its operators; those that are not here begin empty.
     pub operators: Vec<(OperatorId, RestoredOperator)>,
+    /// What was on its way to it, to be read before anything new.
+    pub in_flight: Vec<RestoredSection>,
     /// Where the runs are read from.
     pub files: Arc<dyn RunFiles + Send + Sync>,
     /// Whether the files stay as long as this job needs them. Otherwise its first checkpoint writes

@@ -17,6 +17,8 @@ pub struct CompletedCheckpoint {
     pub duration: Duration,
     /// Bytes its tasks wrote for it: of state that did not change since the one before, none.
     pub bytes_written: u64,
+    /// Of these, bytes of records that its barriers overtook.
+    pub bytes_in_flight: u64,
 }
 
 /// The checkpoints and savepoints of a job.
@@ -28,6 +30,8 @@ pub struct CheckpointStatistics {
     pub given_up: u64,
     /// Bytes written for all that were completed.
     pub bytes_written: u64,
+    /// Of these, bytes of records that barriers overtook.
+    pub bytes_in_flight: u64,
     /// The newest that were completed, oldest first: at most [`CheckpointStatistics::RECENT`].
     pub recent: VecDeque<CompletedCheckpoint>,
 }
@@ -40,6 +44,7 @@ impl CheckpointStatistics {
     pub fn note_completed(&mut self, completed: CompletedCheckpoint) {
         self.completed += 1;
         self.bytes_written += completed.bytes_written;
+        self.bytes_in_flight += completed.bytes_in_flight;
         if self.recent.len() == Self::RECENT {
             self.recent.pop_front();
         }
@@ -86,6 +91,10 @@ impl fmt::Display for CheckpointStatistics {
             "{} checkpoints, {} given up, {mib:.1} MiB written",
             self.completed, self.given_up
         )?;
+        if self.bytes_in_flight > 0 {
+            let mib = self.bytes_in_flight as f64 / f64::from(1 << 20);
+            write!(f, ", {mib:.1} MiB of them in flight")?;
+        }
         if let (Some(median), Some(longest)) = (self.median_duration(), self.longest()) {
             write!(f, ", half within {median:.1?}, all within {longest:.1?}")?;
         }
@@ -102,6 +111,7 @@ mod tests {
             checkpoint: CheckpointId(number),
             duration: Duration::from_millis(number),
             bytes_written: number << 10,
+            bytes_in_flight: number,
         }
     }
 
@@ -116,6 +126,7 @@ mod tests {
         (1..=2_000).for_each(|number| statistics.note_completed(completed(number)));
         statistics.note_given_up();
         assert_eq!((statistics.completed, statistics.given_up), (2_000, 1));
+        assert_eq!(statistics.bytes_in_flight, 2_000 * 2_001 / 2);
         assert_eq!(statistics.recent.len(), CheckpointStatistics::RECENT);
         assert_eq!(
             statistics.recent.front().map(|it| it.checkpoint.0),

@@ -195,7 +195,8 @@ fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
     let times = items
         .iter()
         .filter_map(|item| item.as_slice().try_into().ok());
-    times.map(i64::from_le_bytes).map(Timestamp).min()
+    let earliest = times.map(i64::from_le_bytes).map(Timestamp).min();
+    earliest.filter(|at| *at > Timestamp::MIN)
 }
 
 /// Tells once that an operator keeps its state in memory, though its user wants state on disk.
@@ -448,7 +449,10 @@ impl<O, N> Frame<O, N> {
         );
         // The last watermark of all is not remembered: a job that was drained, and goes on nevertheless, must
         // not take what comes then for late.
-        if self.passed > Timestamp::MIN && self.passed < Timestamp::MAX {
+        // Subtasks that were cut by a barrier that overtakes have come to different times: those that have not come
+        // to any say so, for the others' not to count for them.
+        let tells = self.passed > Timestamp::MIN || barrier.overtakes_at.is_some();
+        if tells && self.passed < Timestamp::MAX {
             let part = OperatorPart {
                 name: WATERMARK.to_owned(),
                 redistribution: Redistribution::Union,

@@ -11,8 +11,8 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_memory::record::{Damaged, Item, Key, Wire};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark, Remainder};
 use thalweg_network::Event;
 
 use super::frame::{Frame, Lifecycle};
@@ -145,7 +145,7 @@ where
             selector: self.selector,
             types: PhantomData,
         };
-        Ok(Box::new(InputHead::new(gate, consume, context)))
+        Ok(Box::new(InputHead::open(gate, consume, context)?))
     }
 }
 
@@ -271,6 +271,15 @@ where
             frame.wait_for_state();
         }
         entries.len()
+    }
+
+    fn revive(
+        &self,
+        _input: u32,
+        rest: &Remainder,
+        keep: &mut dyn FnMut(KeyHash) -> bool,
+    ) -> Result<Buffer, Damaged> {
+        Buffer::revive::<T>(rest, self.layout, keep)
     }
 
     fn ready(&self) -> bool {

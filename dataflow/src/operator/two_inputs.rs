@@ -9,8 +9,8 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_memory::record::{Item, Wire};
-use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_memory::record::{Damaged, Item, Wire};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark, Remainder};
 use thalweg_network::Event;
 
 use super::frame::{Frame, Lifecycle};
@@ -106,7 +106,7 @@ impl<A: Wire, B: Wire, O: OpenTwoInputs<A, B>> Pipe for TwoInputPipe<A, B, O> {
             frame: Frame::open::<O::Out>(name, operator, next, context)?,
             types: PhantomData,
         };
-        Ok(Box::new(InputHead::new(gate, consume, context)))
+        Ok(Box::new(InputHead::open(gate, consume, context)?))
     }
 }
 
@@ -188,6 +188,18 @@ where
                 operator.turn_to(input, at);
                 operator.second(entry.hash, buffer.item::<B>(entry), entry.at, next)
             })
+        }
+    }
+
+    fn revive(
+        &self,
+        input: u32,
+        rest: &Remainder,
+        keep: &mut dyn FnMut(KeyHash) -> bool,
+    ) -> Result<Buffer, Damaged> {
+        match input {
+            0 => Buffer::revive::<A>(rest, self.layouts[0], keep),
+            _ => Buffer::revive::<B>(rest, self.layouts[1], keep),
         }
     }
 

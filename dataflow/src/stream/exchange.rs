@@ -37,7 +37,7 @@ impl<T: Wire> Pipe for ExchangeInput<T> {
     ) -> Result<Box<dyn Head>, BuildError> {
         let gate = context.take_gate()?;
         let consume = PlainConsume::<T, N>::new(context.input_layout(0), next);
-        Ok(Box::new(InputHead::new(gate, consume, context)))
+        Ok(Box::new(InputHead::open(gate, consume, context)?))
     }
 }
 

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::Counter;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 use thalweg_memory::{BLOCK, Block, Mark};
-use thalweg_network::Event;
-use thalweg_network::ResultPartition;
+use thalweg_network::{Barrier, Event, Overtaken, ResultPartition};
 
 use super::{
     BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage, WatermarkCell,
@@ -35,6 +35,12 @@ pub(crate) trait EdgeOutput {
     fn end_turn(&mut self, now: u64, idle: bool) -> Option<u64>;
     fn finished(&self) -> bool;
     fn check(&mut self, failure: &Failure);
+    /// How many barriers may overtake what waits here, and [`EdgeOutput::overtake`] has not told of.
+    fn barriers_in_line(&self) -> usize;
+    /// When the next of them does, monotonic ns.
+    fn overtakes_at(&self) -> Option<u64>;
+    /// Lets them overtake if their time has come; answers what they overtook.
+    fn overtake(&mut self, now: u64) -> Vec<(CheckpointId, Vec<Overtaken>)>;
 }
 
 /// One outgoing edge that records of `W` are written to.
@@ -127,6 +133,15 @@ impl<W: Wire, R: Router<W>> EdgeOutput for RoutedPartition<W, R> {
             failure.set(&self.name, error.to_string(), ErrorKind::Resource);
         }
     }
+    fn barriers_in_line(&self) -> usize {
+        self.partition.barriers_in_line()
+    }
+    fn overtakes_at(&self) -> Option<u64> {
+        self.partition.overtakes_at()
+    }
+    fn overtake(&mut self, now: u64) -> Vec<(CheckpointId, Vec<Overtaken>)> {
+        self.partition.overtake(now)
+    }
 }
 
 impl<W: Wire, R: Router<W>> EdgeWriter<W> for RoutedPartition<W, R> {
@@ -151,6 +166,8 @@ pub(super) struct ChainEnd {
     ended: bool,
     /// When the task is woken for an output, monotonic ns; 0 if it is not.
     alarm: u64,
+    /// Barriers that may overtake what waits at the outputs, one for each output.
+    in_line: usize,
 }
 
 impl ChainEnd {
@@ -164,6 +181,7 @@ impl ChainEnd {
             counted: 0,
             ended: false,
             alarm: 0,
+            in_line: 0,
         }
     }
 
@@ -174,13 +192,56 @@ impl ChainEnd {
 
     /// An event leaves by all outputs, unless their end has left before it; a barrier has then left
     /// the chain.
-    pub(super) fn event(&self, outputs: &mut [&mut dyn EdgeOutput], event: Event) {
+    pub(super) fn event(&mut self, outputs: &mut [&mut dyn EdgeOutput], event: Event) {
         if !self.ended {
             outputs.iter_mut().for_each(|output| output.event(event));
             self.side.event(event);
         }
         if let Event::Barrier(barrier) = event {
+            if barrier.overtakes_at.is_some() && !self.ended {
+                self.wait_for_barrier(outputs, barrier);
+            }
             self.answers.walked(barrier.checkpoint);
+        }
+    }
+
+    /// The answer to a barrier that may overtake what waits at the outputs waits until it has left them.
+    fn wait_for_barrier(&mut self, outputs: &mut [&mut dyn EdgeOutput], barrier: Barrier) {
+        let main = outputs.iter().map(|output| output.barriers_in_line());
+        let in_line = main.sum::<usize>() + self.side.barriers_in_line();
+        (self.in_line..in_line).for_each(|_| self.answers.open_piece(barrier.checkpoint));
+        self.in_line = in_line;
+        if barrier.overtakes(0) {
+            self.overtake(outputs, 0);
+        }
+    }
+
+    /// Lets barriers overtake whose time has come.
+    #[cold]
+    fn overtake(&mut self, outputs: &mut [&mut dyn EdgeOutput], now: u64) {
+        let main = outputs.iter_mut().flat_map(|output| output.overtake(now));
+        for (checkpoint, overtaken) in main.chain(self.side.overtake(now)) {
+            self.in_line -= 1;
+            self.answers.add_in_flight(checkpoint, true, overtaken);
+        }
+    }
+
+    /// The same at the end of a turn; has the task woken when the time of the next comes.
+    #[cold]
+    fn overtake_in_turn(
+        &mut self,
+        outputs: &mut [&mut dyn EdgeOutput],
+        turn: &mut ChainTurn<'_, '_>,
+    ) {
+        let now = turn.context().now();
+        self.overtake(outputs, now);
+        let main = outputs.iter().filter_map(|output| output.overtakes_at());
+        let next = main.chain(self.side.overtakes_at()).min();
+        if let Some(next) = next
+            && (self.alarm <= now || next < self.alarm)
+        {
+            self.alarm = next;
+            turn.context().wake_at(next);
         }
     }
 
@@ -200,6 +261,9 @@ impl ChainEnd {
     ) -> Stage {
         let counted = std::mem::take(&mut self.counted);
         self.records_out.add(counted);
+        if self.in_line > 0 {
+            self.overtake_in_turn(outputs, turn);
+        }
         let stage = match turn.input() {
             InputStatus::Ended => self.finish(outputs),
             status => {

@@ -9,17 +9,21 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use thalweg_core::event_time::Watermark;
+use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::Histogram;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
-use thalweg_memory::record::Wire;
-use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_memory::record::{Damaged, Wire};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark, Remainder};
 use thalweg_network::ChannelId;
 use thalweg_network::GateRef;
 use thalweg_network::{Barrier, Event, Outflow};
 use thalweg_state::WINDOW;
 
-use super::{BuildContext, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskCounters};
-use crate::checkpoint::{Alignment, Passage, TaskAnswers, TaskCommand};
+use super::overtake::{Overtaking, replay_of};
+use super::{
+    BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskCounters,
+};
+use crate::checkpoint::{Alignment, Passage, Replay, Replayed, TaskAnswers, TaskCommand};
 use crate::operator::{Circuit, LapCombiner, OUTSIDE, Onward};
 use crate::time::{TaskClock, WatermarkCombiner};
 
@@ -64,6 +68,16 @@ pub(crate) trait Consume: 'static {
     /// Applies entries in order, the first at the place `from` of the window; answers how many,
     /// fewer than all when room ran out or the state of the next is not there.
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize;
+    /// Makes a buffer of records of an input that were in flight, those whose hashes are to be kept.
+    ///
+    /// # Errors
+    /// When they are not such records.
+    fn revive(
+        &self,
+        input: u32,
+        rest: &Remainder,
+        keep: &mut dyn FnMut(KeyHash) -> bool,
+    ) -> Result<Buffer, Damaged>;
     /// Whether there is room for the results of one more record.
     fn ready(&self) -> bool;
     /// A combined mark of all inputs.
@@ -75,37 +89,52 @@ pub(crate) trait Consume: 'static {
 }
 
 /// The buffer in work and how far it was applied.
-struct Current {
-    input: u32,
-    channel: ChannelId,
-    buffer: Buffer,
-    event: Option<Event>,
-    cursor: Cursor,
+pub(super) struct Current {
+    pub(super) input: u32,
+    pub(super) channel: ChannelId,
+    pub(super) buffer: Buffer,
+    pub(super) event: Option<Event>,
+    pub(super) cursor: Cursor,
+    /// It was in flight when the job was cut, and is of no gate.
+    replayed: bool,
     /// When it was taken, ns of the shard's clock.
     taken: u64,
 }
 
+impl Current {
+    /// Whether it was in flight when the job was cut.
+    pub(super) fn is_replayed(&self) -> bool {
+        self.replayed
+    }
+}
+
 /// The head of a chain that begins with an exchange.
 pub(crate) struct InputHead<C> {
-    gate: GateRef,
-    consume: C,
+    pub(super) gate: GateRef,
+    pub(super) consume: C,
     outflow: Outflow,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
     /// The entry with a number lies at that number modulo [`WINDOW`].
     entries: [Entry; WINDOW],
     /// Entries of the buffer in work that were scanned and approached, located, applied.
     scanned: usize,
     located: usize,
-    applied: usize,
+    pub(super) applied: usize,
     /// How many of those applied are counted.
     counted: usize,
     watermarks: WatermarkCombiner,
-    alignment: Alignment,
+    pub(super) alignment: Alignment,
+    /// What is known of barriers that overtake; none where they never do.
+    pub(super) overtaking: Option<Overtaking>,
+    /// What was in flight when the job was cut and has not been read.
+    pub(super) replay: Option<Replay>,
     /// Barriers the coordinator has told of, for the case that all inputs have ended without them.
     triggered: VecDeque<Barrier>,
     /// All inputs have ended, and what the chain's own end waits for is no checkpoint.
     lingers: bool,
-    answers: TaskAnswers,
+    /// The chain has given out all it ever will.
+    over: bool,
+    pub(super) answers: TaskAnswers,
     laps: LapCombiner,
     /// What is done besides reading at the head of a loop.
     circuit: Option<Circuit>,
@@ -143,7 +172,15 @@ fn piece(from: usize, end: usize) -> Range<usize> {
 }
 
 impl<C: Consume> InputHead<C> {
-    pub(crate) fn new(gate: GateRef, consume: C, context: &BuildContext) -> Self {
+    /// The head of a chain that begins with `consume`.
+    ///
+    /// # Errors
+    /// When what was in flight to this task cannot be read.
+    pub(crate) fn open(
+        gate: GateRef,
+        consume: C,
+        context: &BuildContext,
+    ) -> Result<Self, BuildError> {
         let answers = context.answers();
         let exactly_once = answers.setup().is_none_or(|setup| setup.exactly_once);
         let circuit = context.take_circuit();
@@ -158,7 +195,11 @@ impl<C: Consume> InputHead<C> {
         let of_inputs = channels.iter().copied().zip(inputs);
         let of_promising = of_inputs.filter(|(channel, _)| promising.contains(channel));
         let watermarks = WatermarkCombiner::new(of_promising.collect(), &counters);
-        Self {
+        let replay = replay_of(&gate, &consume, context)?;
+        let overtaking = Overtaking::of(&gate.borrow());
+        Ok(Self {
+            overtaking,
+            replay,
             gate,
             consume,
             outflow: context.outflow(),
@@ -171,6 +212,7 @@ impl<C: Consume> InputHead<C> {
             alignment: Alignment::new(promising, exactly_once),
             triggered: VecDeque::new(),
             lingers: false,
+            over: false,
             answers,
             watermarks,
             laps: LapCombiner::new(channels),
@@ -180,7 +222,7 @@ impl<C: Consume> InputHead<C> {
             counters,
             idle_since: 0,
             clock: context.clock().clone(),
-        }
+        })
     }
 
     /// Applies buffers until input, room or time is used up.
@@ -282,6 +324,9 @@ impl<C: Consume> InputHead<C> {
 
     /// Takes the next buffer of the gate, in fair order.
     fn next_buffer(&mut self) -> Result<bool, StepError> {
+        if self.replay.is_some() && self.next_replayed() {
+            return Ok(true);
+        }
         let mut gate = self.gate.borrow_mut();
         let next = match &mut self.circuit {
             None => gate.next(),
@@ -301,17 +346,48 @@ impl<C: Consume> InputHead<C> {
         self.counters
             .bytes_in
             .add(arrival.buffer.used_bytes() as u64);
-        (self.scanned, self.located) = (0, 0);
-        (self.applied, self.counted) = (0, 0);
-        self.current = Some(Current {
+        self.take_up(Current {
             input: arrival.input,
             channel: arrival.channel,
             buffer: arrival.buffer,
             event: arrival.event,
             cursor: Cursor::default(),
+            replayed: false,
             taken: self.idle_since,
         });
         Ok(true)
+    }
+
+    fn take_up(&mut self, next: Current) {
+        (self.scanned, self.located) = (0, 0);
+        (self.applied, self.counted) = (0, 0);
+        self.current = Some(next);
+    }
+
+    /// Takes the next buffer of those that were in flight; false when none is left.
+    #[cold]
+    fn next_replayed(&mut self) -> bool {
+        let next = self.replay.as_mut().and_then(Replay::next);
+        let Some(Replayed {
+            input,
+            channel,
+            buffer,
+        }) = next
+        else {
+            self.replay = None;
+            self.answers.replayed();
+            return false;
+        };
+        self.take_up(Current {
+            input,
+            channel,
+            buffer,
+            event: None,
+            cursor: Cursor::default(),
+            replayed: true,
+            taken: self.idle_since,
+        });
+        true
     }
 
     /// Passes on the marks that stand behind the entry applied last; false at the end of the
@@ -359,6 +435,9 @@ impl<C: Consume> InputHead<C> {
             spread.record(self.idle_since.saturating_sub(current.taken));
         }
         let (input, channel) = (current.input, current.channel);
+        if current.replayed {
+            return;
+        }
         if let Some(circuit) = &mut self.circuit {
             circuit.finished((input, channel), current.buffer.records(), current.event);
         }
@@ -410,7 +489,7 @@ impl<C: Consume> InputHead<C> {
     }
 
     /// Does what an alignment says. What is unblocked is read only after the barrier was passed on.
-    fn pass(&mut self, passage: Passage) {
+    pub(super) fn pass(&mut self, passage: Passage) {
         if let Some((barrier, alignment_ns)) = passage.whole {
             self.answers.aligned(barrier.checkpoint, alignment_ns);
             self.consume.event(Event::Barrier(barrier));
@@ -431,6 +510,7 @@ impl<C: Consume> InputHead<C> {
                 TaskCommand::Abort(checkpoint) => {
                     let passage = self.alignment.abort(checkpoint);
                     self.pass(passage);
+                    self.give_up_overtaken(checkpoint);
                 }
                 TaskCommand::Trigger { barrier, .. } => {
                     let alignment = &self.alignment;
@@ -458,6 +538,7 @@ impl<C: Consume> InputHead<C> {
     /// Whether no record will come to the chain.
     fn has_ended(&self) -> bool {
         self.current.is_none()
+            && self.replay.as_ref().is_none_or(Replay::is_over)
             && match &self.circuit {
                 None => self.gate.borrow().ended(),
                 Some(circuit) => circuit.is_over(),
@@ -469,6 +550,7 @@ impl<C: Consume> Head for InputHead<C> {
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
         self.clock.begin_turn(context);
         self.take_commands();
+        self.overtake(context);
         self.consume.begin_turn(context);
         if let Some(circuit) = &mut self.circuit {
             circuit.begin_turn(context);
@@ -479,6 +561,7 @@ impl<C: Consume> Head for InputHead<C> {
         } else {
             (Pause::NoRoom, false)
         };
+        self.overtake(context);
         let ended = self.has_ended();
         if ended {
             self.pass_triggered();
@@ -488,8 +571,13 @@ impl<C: Consume> Head for InputHead<C> {
             Pause::Expired => InputStatus::Available,
             Pause::NoInput | Pause::NoRoom => InputStatus::Idle,
         };
-        let stage = self.consume.end_turn(&mut ChainTurn::new(context, input));
+        let stage = match self.over {
+            true => Stage::Done,
+            false => (self.consume).end_turn(&mut ChainTurn::new(context, input)),
+        };
+        self.over = ended && stage == Stage::Done;
         self.failure.check()?;
+        self.tell_overtaken(context);
         if let Some(circuit) = &self.circuit {
             circuit.end_turn(context);
         }
@@ -508,7 +596,7 @@ impl<C: Consume> Head for InputHead<C> {
                 || stage == Stage::Unfinished
                 || (self.lingers && !self.triggered.is_empty()),
             // What comes back after the end of a loop is not to be lost in silence.
-            done: ended && stage == Stage::Done && self.gate.borrow().ended(),
+            done: self.over && self.gate.borrow().ended() && !self.answers.writes_in_flight(),
         })
     }
 
@@ -539,6 +627,15 @@ impl<W: Wire, N: Push<W> + 'static> Consume for PlainConsume<W, N> {
     #[inline(always)]
     fn scan(&self, _input: u32, buffer: &Buffer, cursor: &mut Cursor, out: &mut [Entry]) -> usize {
         buffer.scan::<W>(self.layout, cursor, out)
+    }
+
+    fn revive(
+        &self,
+        _input: u32,
+        rest: &Remainder,
+        keep: &mut dyn FnMut(KeyHash) -> bool,
+    ) -> Result<Buffer, Damaged> {
+        Buffer::revive::<W>(rest, self.layout, keep)
     }
 
     #[inline(always)]

@@ -11,6 +11,7 @@ mod chain;
 mod failure;
 mod input_turn;
 mod metrics;
+mod overtake;
 mod side;
 mod sink_border;
 mod source_turn;

@@ -7,9 +7,10 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::ids::CheckpointId;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
-use thalweg_network::Event;
+use thalweg_network::{Event, Overtaken};
 
 use super::{EdgeOutput, EdgeWriter, Failure};
 
@@ -94,6 +95,27 @@ impl SideOutputs {
 
     pub(crate) fn check(&self, failure: &Failure) {
         self.each(|output| output.check(failure));
+    }
+
+    /// How many barriers may overtake what waits here and were not told of.
+    pub(crate) fn barriers_in_line(&self) -> usize {
+        let mut count = 0;
+        self.each(|output| count += output.barriers_in_line());
+        count
+    }
+
+    /// When the next of them does, monotonic ns.
+    pub(crate) fn overtakes_at(&self) -> Option<u64> {
+        let mut next = None;
+        self.each(|output| next = next.into_iter().chain(output.overtakes_at()).min());
+        next
+    }
+
+    /// Lets them overtake if their time has come; answers what they overtook.
+    pub(crate) fn overtake(&self, now: u64) -> Vec<(CheckpointId, Vec<Overtaken>)> {
+        let mut told = Vec::new();
+        self.each(|output| told.extend(output.overtake(now)));
+        told
     }
 
     fn each(&self, mut act: impl FnMut(&mut dyn EdgeOutput)) {

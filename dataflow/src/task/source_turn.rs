@@ -247,13 +247,16 @@ impl<R: SourceReader, N: Origin<R::Item> + 'static> Head for SourceHead<R, N> {
         let blocked = !self.next.ready();
         let stage = self.next.end_turn(&mut ChainTurn::new(context, input));
         self.failure.check()?;
+        self.answers.write_in_flight(context);
         // A sink may have found room while its turn ended; nobody else would wake the task then.
         let room = self.next.ready();
         self.no_room.set(!room);
         let again = (made || blocked) && room && !self.finished;
         Ok(Progress {
             made: again || stage == Stage::Unfinished,
-            done: input == InputStatus::Ended && stage == Stage::Done,
+            done: input == InputStatus::Ended
+                && stage == Stage::Done
+                && !self.answers.writes_in_flight(),
         })
     }
 }

@@ -54,15 +54,20 @@ fn check_entries<W: Wire>(
     };
     let (mut rest, mut records) = (bytes, 0);
     while !rest.is_empty() {
-        let length = if W::FIXED.is_some() {
-            check_fixed::<W>(rest, layout)?
-        } else {
-            check_one::<W>(rest, layout)?
-        };
+        let length = check_entry::<W>(rest, layout)?;
         rest = &rest[length..];
         records += 1;
     }
     Ok(records)
+}
+
+/// Checks the entry at the start of `rest`; answers its length.
+pub(super) fn check_entry<W: Wire>(rest: &[u8], layout: EntryLayout) -> Result<usize, Damaged> {
+    if W::FIXED.is_some() {
+        check_fixed::<W>(rest, layout)
+    } else {
+        check_one::<W>(rest, layout)
+    }
 }
 
 /// Checks the fixed entry at the start of `rest`; answers its length.

@@ -14,6 +14,7 @@
 mod adopt;
 mod block;
 mod records;
+mod remainder;
 mod sealed;
 mod writer;
 
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use block::{BLOCK, Block};
 pub use records::Records;
+pub use remainder::Remainder;
 pub use sealed::Buffer;
 pub use writer::BufferWriter;
 

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use thalweg_core::ShardId;
 use thalweg_memory::Buffer;
 
+use super::overtaking::Overtaking;
 use super::queue::{Arrived, InputQueue};
 use crate::channel::{ChannelId, Sequence};
 use crate::credit::{Grant, LedgerError, ReceiverCredit};
@@ -46,21 +47,23 @@ impl Arrival {
 }
 
 #[derive(Debug)]
-struct GateChannel {
-    id: ChannelId,
+pub(super) struct GateChannel {
+    pub(super) id: ChannelId,
     input: u32,
-    queue: InputQueue,
+    pub(super) queue: InputQueue,
     /// The shard of the sender, known from its first parcel on.
     peer: Option<ShardId>,
     /// Not to be read from now (its barrier is ahead of the others').
     blocked: bool,
     /// Stands in the line of channels with data.
     in_line: bool,
+    /// Barriers may overtake buffers here.
+    pub(super) overtakable: bool,
 }
 
 /// All incoming channels of a subtask.
 pub struct InputGate {
-    channels: Vec<GateChannel>,
+    pub(super) channels: Vec<GateChannel>,
     /// (id, place in `channels`), sorted by id.
     places: Vec<(ChannelId, u32)>,
     /// Where the last buffer came from: the next to be given back, most often.
@@ -72,6 +75,7 @@ pub struct InputGate {
     error: Option<NetworkError>,
     wake: WakeSlot,
     home: Option<Handover>,
+    pub(super) overtaking: Overtaking,
 }
 
 impl InputGate {
@@ -95,6 +99,7 @@ impl InputGate {
                 peer: None,
                 blocked: false,
                 in_line: false,
+                overtakable: false,
             }));
         }
         let mut places: Vec<(ChannelId, u32)> = channels
@@ -118,6 +123,7 @@ impl InputGate {
             error: None,
             wake,
             home: None,
+            overtaking: Overtaking::default(),
         }
     }
 
@@ -274,6 +280,12 @@ impl InputGate {
             replies.push((from, give_back(id, from, buffer, 0)));
             return self.fail(error);
         }
+        if self
+            .overtaking
+            .arrived(place, channel.overtakable, &buffer, event)
+        {
+            self.wake.wake();
+        }
         channel.queue.push(Arrived { buffer, event });
         self.queued += 1;
         self.line_up(place);
@@ -340,7 +352,7 @@ impl InputGate {
 
     /// The place of a channel; the one read last is found at once.
     #[inline]
-    fn place(&self, channel: ChannelId) -> u32 {
+    pub(super) fn place(&self, channel: ChannelId) -> u32 {
         if let Some((last, place)) = self.last
             && last == channel
         {

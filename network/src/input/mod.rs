@@ -3,4 +3,6 @@
 //! Entered from `local/` with parcels, left to the task with buffers. Lives on the shard's thread.
 
 pub mod gate;
+pub mod in_flight;
+mod overtaking;
 mod queue;

@@ -57,6 +57,11 @@ impl InputQueue {
         self.arrived.push_back(arrived);
     }
 
+    /// Those that were not taken, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arrived> {
+        self.arrived.iter()
+    }
+
     /// The oldest parcel.
     pub(crate) fn pop(&mut self) -> Option<Arrived> {
         self.arrived.pop_front()

@@ -6,5 +6,6 @@
 mod flush;
 pub(crate) mod outflow;
 pub(crate) mod outlet;
+mod overtaking;
 pub mod partition;
 mod writer;

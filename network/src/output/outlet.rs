@@ -10,15 +10,15 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use thalweg_core::ShardId;
-use thalweg_memory::Buffer;
+use thalweg_core::{CheckpointId, ShardId};
+use thalweg_memory::{Buffer, Cursor, Remainder};
 
 use super::outflow::Outflow;
 use super::partition::OutputTarget;
 use crate::channel::{ChannelId, Sequence};
 use crate::credit::SenderCredit;
 use crate::error::NetworkError;
-use crate::event::Event;
+use crate::event::{Barrier, Event};
 use crate::parcel::{Parcel, spends_credit};
 use crate::wake::WakeSlot;
 
@@ -28,6 +28,13 @@ pub(crate) type OutletRef = Rc<RefCell<Outlet>>;
 struct Waiting {
     buffer: Buffer,
     event: Option<Event>,
+}
+
+impl Waiting {
+    /// Whether the barrier of this checkpoint follows it.
+    fn brings(&self, checkpoint: CheckpointId) -> bool {
+        matches!(self.event, Some(Event::Barrier(barrier)) if barrier.checkpoint == checkpoint)
+    }
 }
 
 #[derive(Debug)]
@@ -172,11 +179,58 @@ impl Outlet {
         let waiting = channel.waiting.pop_front()?;
         channel.waiting_buffers = behind;
         self.waiting -= 1;
+        if let Some(Event::Barrier(Barrier {
+            overtakes_at: Some(_),
+            ..
+        })) = waiting.event
+        {
+            // Its checkpoint waits to hear that it overtook nothing.
+            self.wake.wake();
+        }
         // Without back-pressure the task may wait for the last of it all the same, at its end.
         if channel.waiting.is_empty() && (!self.pushes_back || self.outflow.unblock()) {
             self.wake.wake();
         }
         Some((channel.shard, channel.parcel(waiting, backlog)))
+    }
+
+    /// Whether the barrier of this checkpoint waits on any channel.
+    pub(crate) fn holds(&self, checkpoint: CheckpointId) -> bool {
+        let mut waiting = self.channels.iter().flat_map(|channel| &channel.waiting);
+        self.waiting > 0 && waiting.any(|waiting| waiting.brings(checkpoint))
+    }
+
+    /// Sends the barrier ahead of what waits on the channel at `place`, if it is there, and copies what it
+    /// overtakes.
+    pub(crate) fn overtake(
+        &mut self,
+        place: usize,
+        checkpoint: CheckpointId,
+    ) -> Option<(Vec<Remainder>, (ShardId, Parcel))> {
+        let channel = &mut self.channels[place];
+        let at = channel
+            .waiting
+            .iter()
+            .position(|it| it.brings(checkpoint))?;
+        let Some(Event::Barrier(barrier)) = channel.waiting[at].event.take() else {
+            unreachable!("a barrier was found there");
+        };
+        let overtaken = channel.waiting.range(..=at);
+        let overtaken = overtaken.map(|waiting| waiting.buffer.remainder(&Cursor::default()));
+        let overtaken = overtaken.filter(|rest| !rest.is_empty()).collect();
+        if !spends_credit(&channel.waiting[at].buffer) {
+            channel.waiting.remove(at);
+            self.waiting -= 1;
+        }
+        let ahead = Waiting {
+            buffer: Buffer::empty(),
+            event: Some(Event::Barrier(Barrier {
+                overtakes_at: Some(0),
+                ..barrier
+            })),
+        };
+        let backlog = channel.waiting_buffers;
+        Some((overtaken, (channel.shard, channel.parcel(ahead, backlog))))
     }
 
     /// Whether a half-full buffer of the channel may leave: nothing sent there is unconsumed. If not,

@@ -15,6 +15,7 @@ use thalweg_memory::{BLOCK, Block, Buffer, BufferWriter, EntryLayout, Mark, TooL
 use super::flush::FlushList;
 use super::outflow::Outflow;
 use super::outlet::{Outlet, OutletRef};
+use super::overtaking::Line;
 use super::writer::{ChannelWriter, HeldMarks, picked_for};
 use crate::channel::ChannelId;
 use crate::error::NetworkError;
@@ -96,16 +97,17 @@ pub fn segments_needed(channels: usize, exclusive: u32, floating: u32) -> usize 
 /// The outgoing channels of one edge of one subtask.
 #[derive(Debug)]
 pub struct ResultPartition {
-    writers: Vec<ChannelWriter>,
+    pub(super) writers: Vec<ChannelWriter>,
     layout: EntryLayout,
     held: Vec<HeldMarks>,
     flush: FlushList,
-    outlet: OutletRef,
-    handover: Handover,
+    pub(super) outlet: OutletRef,
+    pub(super) handover: Handover,
     outflow: Outflow,
     max_record_size: u64,
     sent: Rc<Cell<Sent>>,
     ended: bool,
+    pub(super) line: Line,
 }
 
 impl ResultPartition {
@@ -136,6 +138,7 @@ impl ResultPartition {
             max_record_size: config.max_record_size,
             sent: Rc::default(),
             ended: false,
+            line: Line::default(),
         }
     }
 
@@ -231,6 +234,9 @@ impl ResultPartition {
             self.close(place, Some(event));
         }
         self.flush.clear();
+        if let Event::Barrier(barrier) = event {
+            self.line.stands(barrier);
+        }
         self.handover.dispatch();
     }
 

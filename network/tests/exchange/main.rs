@@ -6,4 +6,6 @@ mod flow;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod overtaking;
+#[cfg(test)]
 mod rules;

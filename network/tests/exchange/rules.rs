@@ -20,15 +20,15 @@ const LAYOUT: EntryLayout = EntryLayout {
 };
 
 /// One producer on shard 0 with `channels` channels to one gate on the last shard.
-struct Pair {
+pub(crate) struct Pair {
     posts: Vec<Handover>,
-    partition: ResultPartition,
-    output_wake: WakeSlot,
-    gate: GateRef,
-    input_wake: WakeSlot,
+    pub(crate) partition: ResultPartition,
+    pub(crate) output_wake: WakeSlot,
+    pub(crate) gate: GateRef,
+    pub(crate) input_wake: WakeSlot,
 }
 
-fn pair(plan: &Plan, channels: u32) -> Pair {
+pub(crate) fn pair(plan: &Plan, channels: u32) -> Pair {
     pair_of(plan, &[channels])
 }
 
@@ -80,7 +80,7 @@ fn pair_of(plan: &Plan, inputs: &[u32]) -> Pair {
 }
 
 impl Pair {
-    fn write(&mut self, place: usize, number: u64) {
+    pub(crate) fn write(&mut self, place: usize, number: u64) {
         self.partition
             .write::<u64>(place, KeyHash(0), Timestamp::NONE, &number);
     }
@@ -91,7 +91,7 @@ impl Pair {
             .write::<String>(0, KeyHash(0), Timestamp::NONE, &text);
     }
 
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while self
             .posts
             .iter_mut()
@@ -99,13 +99,13 @@ impl Pair {
         {}
     }
 
-    fn next(&mut self) -> Option<Arrival> {
+    pub(crate) fn next(&mut self) -> Option<Arrival> {
         self.pump();
         self.gate.borrow_mut().next()
     }
 
     /// Reads everything there is; answers the numbers and gives everything back.
-    fn read(&mut self) -> Vec<u64> {
+    pub(crate) fn read(&mut self) -> Vec<u64> {
         let mut numbers = Vec::new();
         while let Some(arrival) = self.next() {
             numbers.extend(numbers_of(&arrival.buffer));
@@ -117,7 +117,7 @@ impl Pair {
     }
 }
 
-fn numbers_of(buffer: &Buffer) -> Vec<u64> {
+pub(crate) fn numbers_of(buffer: &Buffer) -> Vec<u64> {
     let (mut cursor, mut entries) = (Cursor::default(), [Entry::default(); 16]);
     let mut numbers = Vec::new();
     loop {
@@ -133,7 +133,7 @@ fn numbers_of(buffer: &Buffer) -> Vec<u64> {
     }
 }
 
-fn same_or_other_shard() -> [Plan; 2] {
+pub(crate) fn same_or_other_shard() -> [Plan; 2] {
     [1, 2].map(|shards| Plan {
         shards,
         exclusive: 2,
@@ -359,6 +359,7 @@ fn events_need_no_credit_and_keep_their_place() {
             checkpoint: CheckpointId(1),
             epoch: Epoch(4),
             kind: BarrierKind::Changes,
+            overtakes_at: None,
         });
         pair.write(0, 1);
         pair.partition.event(barrier);

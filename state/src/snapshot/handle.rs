@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
 
+use super::in_flight::InFlightFile;
+
 /// The receipt for one run: a file of rows that one operator of one subtask wrote at one cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunHandle {
@@ -62,6 +64,15 @@ pub struct OperatorSnapshot {
     pub committables: Vec<Vec<u8>>,
 }
 
+impl TaskSnapshot {
+    /// The names of all files it names.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let runs = self.operators.iter().flat_map(|operator| &operator.runs);
+        let in_flight = self.in_flight.iter().map(|file| file.file.as_str());
+        runs.map(|run| run.file.as_str()).chain(in_flight)
+    }
+}
+
 impl OperatorSnapshot {
     /// A snapshot of an operator that remembers nothing.
     #[must_use]
@@ -93,6 +104,8 @@ pub struct TaskSnapshot {
     pub checkpoint: CheckpointId,
     /// Its operators that remember something, in chain order.
     pub operators: Vec<OperatorSnapshot>,
+    /// What its barrier overtook, before it and behind it.
+    pub in_flight: Vec<InFlightFile>,
     /// How the answer came about.
     pub effort: SnapshotEffort,
 }
@@ -102,6 +115,8 @@ pub struct TaskSnapshot {
 pub struct SnapshotEffort {
     /// Bytes written for this checkpoint.
     pub bytes_written: u64,
+    /// Of these, bytes of records in flight.
+    pub bytes_in_flight: u64,
     /// From the first barrier of an input to the last, in ns.
     pub alignment_ns: u64,
     /// From the cut until everything was durable, in ns.

@@ -7,6 +7,7 @@
 mod contract;
 mod declared;
 mod handle;
+mod in_flight;
 mod log;
 #[cfg(test)]
 pub(crate) mod planted;
@@ -19,5 +20,6 @@ pub use declared::DamagedDescriptor;
 pub use handle::{
     OperatorPart, OperatorSnapshot, Redistribution, RunHandle, SnapshotEffort, TaskSnapshot,
 };
+pub use in_flight::{ChannelPath, InFlightFile, InFlightSection};
 pub(crate) use log::{LogCursor, RowLog};
 pub use row::{Row, RowSink};

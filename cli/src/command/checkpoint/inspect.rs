@@ -1,6 +1,6 @@
 //! `thalweg checkpoint inspect`: what a checkpoint holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -8,7 +8,9 @@ use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::keys::{StateKeys, keys};
 use thalweg_cluster::checkpoint::home::verify::{RunContent, content};
-use thalweg_cluster::checkpoint::metadata::{OperatorState, SubtaskState, VertexState};
+use thalweg_cluster::checkpoint::metadata::{
+    InFlightFile, OperatorState, SubtaskState, VertexState,
+};
 use thalweg_cluster::checkpoint::storage::AnyStorage;
 use thalweg_core::ids::OperatorId;
 
@@ -28,8 +30,8 @@ pub(super) fn inspect(
     found: &Found,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let files = found.metadata.files().into_keys();
-    let contents: Contents = files
+    let files: BTreeSet<&str> = found.metadata.runs().map(|run| run.file.as_str()).collect();
+    let contents: Contents = (files.into_iter())
         .map(|file| {
             let said = content(storage, &found.runs.child(file));
             (file.to_owned(), said.map_err(|problem| problem.to_string()))
@@ -67,14 +69,46 @@ fn text(found: &Found, contents: &Contents, counts: &Counts) -> String {
         found.directory,
         date(metadata.started_ms),
         contents.len(),
-        size(metadata.file_bytes()),
+        size(metadata.file_bytes() - in_flight_bytes(&metadata.in_flight)),
         found.runs,
         metadata.committables.len(),
     );
+    text.push_str(&in_flight_text(&metadata.in_flight));
     for vertex in &metadata.vertices {
         text.push_str(&vertex_text(vertex));
         for operator in &vertex.operators {
             text.push_str(&operator_text(operator, contents, counts));
+        }
+    }
+    text
+}
+
+/// Bytes of records in flight.
+fn in_flight_bytes(files: &[InFlightFile]) -> u64 {
+    files.iter().map(|file| file.bytes).sum()
+}
+
+/// The records in flight of each channel.
+fn in_flight_text(files: &[InFlightFile]) -> String {
+    if files.is_empty() {
+        return String::new();
+    }
+    let (count, bytes) = (files.len(), size(in_flight_bytes(files)));
+    let mut text = format!("  flight   {count} files, {bytes}\n");
+    for file in files {
+        text.push_str(&format!("    {}  {}\n", file.file, size(file.bytes)));
+        for section in &file.sections {
+            let path = &section.path;
+            let sent = if section.at_sender { ", not sent" } else { "" };
+            text.push_str(&format!(
+                "      {} subtask {} to {} subtask {}, input {}: {}{sent}\n",
+                path.sender,
+                path.from,
+                path.receiver,
+                path.to,
+                path.input,
+                size(section.bytes),
+            ));
         }
     }
     text
@@ -195,6 +229,7 @@ fn page(found: &Found, contents: &Contents, counts: &Counts) -> String {
         "runDirectory": found.runs.to_string(),
         "started": metadata.started_ms,
         "bytes": metadata.file_bytes(),
+        "bytesInFlight": in_flight_bytes(&metadata.in_flight),
         "committables": metadata.committables.len(),
         "vertices": Value::from_iter(vertices),
     });

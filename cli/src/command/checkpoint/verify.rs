@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 use thalweg::Failure;
 use thalweg_cluster::checkpoint::home::Found;
-use thalweg_cluster::checkpoint::home::verify::{files, verify as verify_run};
+use thalweg_cluster::checkpoint::home::verify::{files, verify as verify_file};
 use thalweg_cluster::checkpoint::storage::AnyStorage;
 
 use crate::command::output::Output;
@@ -18,10 +18,10 @@ pub(super) fn verify(
     found: &Found,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let checked = files(found).into_iter().map(|(file, facts)| {
-        let problem = verify_run(storage, &file, facts).err();
+    let checked = files(found).into_iter().map(|(file, expected)| {
+        let problem = verify_file(storage, &file, expected).err();
         let problem = problem.map(|problem| problem.to_string());
-        (file.to_string(), facts.bytes, problem)
+        (file.to_string(), expected.facts.bytes, problem)
     });
     let checked: Vec<(String, u64, Option<String>)> = checked.collect();
     let damaged = checked
@@ -54,9 +54,11 @@ fn text(found: &Found, checked: &[(String, u64, Option<String>)], damaged: usize
     }
     let (kind, number, count) = (metadata.kind, metadata.checkpoint.0, checked.len());
     text.push_str(&if damaged == 0 {
-        format!("{kind} {number} is whole: its metadata and {count} run files, every byte\n")
+        format!("{kind} {number} is whole: its metadata and {count} files, every byte\n")
     } else {
-        format!("{kind} {number} cannot be used: {damaged} of {count} run files are missing or damaged\n")
+        format!(
+            "{kind} {number} cannot be used: {damaged} of {count} files are missing or damaged\n"
+        )
     });
     text
 }

@@ -59,12 +59,8 @@ impl CheckpointCoordinator {
     /// Keeps what a task prepared and wrote, whatever becomes of the checkpoint.
     pub(super) fn absorb(&mut self, snapshot: &TaskSnapshot, checkpoint: CheckpointId) {
         self.ledger.add(snapshot, checkpoint);
-        for run in snapshot
-            .operators
-            .iter()
-            .flat_map(|operator| &operator.runs)
-        {
-            self.store.files().note(&run.file, checkpoint);
+        for file in snapshot.files() {
+            self.store.files().note(file, checkpoint);
         }
     }
 
@@ -108,6 +104,7 @@ impl CheckpointCoordinator {
                 why,
             });
         }
+        self.replaying.remove(&task);
         let mut part_of = next;
         for pending in self.pending.values_mut() {
             if pending.finish(task) {

@@ -103,7 +103,11 @@ impl CheckpointCoordinator {
             metadata: Arc::clone(&completion.metadata),
             directory: completion.directory.clone(),
             duration_ms: now.ms.saturating_sub(completion.pending.started_ms),
-            bytes_written: answers.map(|answer| answer.effort.bytes_written).sum(),
+            bytes_written: answers
+                .clone()
+                .map(|answer| answer.effort.bytes_written)
+                .sum(),
+            bytes_in_flight: answers.map(|answer| answer.effort.bytes_in_flight).sum(),
         };
         self.schedule.ended(now.ms);
         let purpose = completion.pending.purpose.clone();

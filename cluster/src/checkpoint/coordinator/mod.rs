@@ -77,6 +77,8 @@ pub struct CheckpointCoordinator {
     max_concurrent: usize,
     phase: Phase,
     stopping: bool,
+    /// Tasks that read again what was in flight when the job was cut.
+    replaying: BTreeSet<SubtaskId>,
     schedule: Schedule,
     trigger: Trigger,
     tasks: JobTasks,
@@ -129,6 +131,7 @@ impl CheckpointCoordinator {
             max_concurrent: settings.max_concurrent,
             phase: Phase::Still,
             stopping: false,
+            replaying: BTreeSet::new(),
             schedule: Schedule::new(settings),
             trigger: Trigger::new(settings, next),
             tasks: JobTasks::of(Vec::new()),
@@ -206,6 +209,12 @@ impl CheckpointCoordinator {
         match input {
             Input::Tick => {}
             Input::Running { attempt, vertices } => self.run(attempt, vertices, now),
+            Input::Replaying { tasks } => self.replaying = tasks,
+            Input::Replayed { attempt, task } => {
+                if self.phase == Phase::Running(attempt) {
+                    self.replaying.remove(&task);
+                }
+            }
             Input::Receipt { attempt, snapshot } => self.receipt(attempt, snapshot, now, &mut out),
             Input::Declined {
                 attempt,

@@ -27,8 +27,10 @@ impl CheckpointCoordinator {
         self.schedule.run(now.ms);
     }
 
+    /// Whether any may start: not while what was in flight is being read again, which is part of no other copy.
     pub(super) fn may_start(&self) -> bool {
-        matches!(self.phase, Phase::Running(_)) && !self.stopping
+        let replayed = self.replaying.is_empty();
+        matches!(self.phase, Phase::Running(_)) && !self.stopping && replayed
     }
 
     /// Starts what is wanted or due; whether it did.

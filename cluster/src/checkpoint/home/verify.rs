@@ -1,10 +1,12 @@
-//! Looking at the run files of a checkpoint: what they say they hold, and whether every byte is right.
+//! Looking at the files of a checkpoint, runs and records in flight: what they say they hold, and whether every
+//! byte is right.
 //!
 //! Entered by the command that looks at checkpoints; blocking. Invariant: a file that passes is byte for byte
 //! the one whose receipt is in the metadata.
 
 use std::collections::BTreeMap;
 
+use thalweg_dataflow::checkpoint::{FileDamage, check_file};
 use thalweg_state::StateDescriptor;
 use thalweg_state::run::{ReadAt, RunError, RunReader};
 
@@ -41,9 +43,19 @@ pub enum RunProblem {
     /// It is damaged, or no run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// It is a whole run, but not the one the checkpoint names.
+    /// It is no file of records in flight, or cannot be read.
     #[error(
-        "{file} is a whole run, but not the one that was written: it has {} with checksum {:08x}, and should \
+        "{file} holds no records in flight: {damage}; put back the file from a copy, or restore another checkpoint"
+    )]
+    InFlight {
+        /// The file.
+        file: Location,
+        /// What is wrong with it.
+        damage: FileDamage,
+    },
+    /// It is whole, but not the one the checkpoint names.
+    #[error(
+        "{file} is whole, but not the one that was written: it has {} with checksum {:08x}, and should \
          have {} with {:08x}; put back the file from a copy, or restore another checkpoint",
         bytes(found.bytes), found.checksum, bytes(expected.bytes), expected.checksum
     )]
@@ -93,20 +105,33 @@ pub fn content(
     })
 }
 
-/// Reads and checks every byte of a run file.
+/// Reads and checks every byte of a file of a checkpoint.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn verify(
     storage: &mut dyn CheckpointStorage,
     file: &Location,
-    expected: FileFacts,
+    expected: CheckpointFile,
 ) -> Result<(), RunProblem> {
-    let (run, length) = open(storage, file)?;
-    let found = FileFacts {
-        bytes: length,
-        checksum: run.verify()?,
+    let CheckpointFile {
+        facts: expected,
+        kind,
+    } = expected;
+    let (bytes, checksum) = match kind {
+        FileKind::Run => {
+            let (run, length) = open(storage, file)?;
+            (length, run.verify()?)
+        }
+        FileKind::InFlight => {
+            let source = storage.open(file)?;
+            check_file(&source).map_err(|damage| RunProblem::InFlight {
+                file: file.clone(),
+                damage,
+            })?
+        }
     };
+    let found = FileFacts { bytes, checksum };
     if found == expected {
         return Ok(());
     }
@@ -117,11 +142,37 @@ pub fn verify(
     })
 }
 
+/// What is in a file of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Rows of state.
+    Run,
+    /// Records that barriers overtook.
+    InFlight,
+}
+
+/// A file of a checkpoint: what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointFile {
+    /// Length and checksum.
+    pub facts: FileFacts,
+    /// What is in it.
+    pub kind: FileKind,
+}
+
 /// The files of a checkpoint, each with what it must be.
 #[must_use]
-pub fn files(found: &Found) -> BTreeMap<Location, FileFacts> {
+pub fn files(found: &Found) -> BTreeMap<Location, CheckpointFile> {
+    let in_flight = &found.metadata.in_flight;
+    let kind_of = |name: &str| match in_flight.iter().any(|file| file.file == name) {
+        true => FileKind::InFlight,
+        false => FileKind::Run,
+    };
     let files = found.metadata.files().into_iter();
     files
-        .map(|(file, facts)| (found.runs.child(file), facts))
+        .map(|(name, facts)| {
+            let kind = kind_of(name);
+            (found.runs.child(name), CheckpointFile { facts, kind })
+        })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The bytes of a metadata file, version 1.
+//! The bytes of a metadata file, versions 1 and 2.
 //!
 //! All numbers are little-endian; a *text* is UTF-8 of at most 64 KiB behind its length in 32 bits; a *list*
 //! is its count in 32 bits and its entries.
@@ -27,6 +27,9 @@
 //! | part | name text, redistribution 8 (0 split, 1 union, 2 broadcast), list of items: each a length in 32 bits and bytes |
 //! | committables | list of: checkpoint 64, operator 64, subtask 32, length 32 and bytes |
 //!
+//! Version 2 is the same with the records in flight at its end (`in_flight`); without any, version 1 is written,
+//! which older releases read.
+//!
 //! Where the runs lie follows from the kind: those of a checkpoint in the directory `shared` beside its own,
 //! those of a savepoint beside the metadata.
 //!
@@ -39,14 +42,17 @@ use thalweg_core::key_group::{KEY_HASH_VERSION, MaxParallelism};
 use thalweg_state::snapshot::{OperatorPart, Redistribution, RunHandle};
 
 use super::bytes::{Reader, Refusal, Writer};
+use super::in_flight;
 use super::model::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
     VertexState,
 };
 use crate::checkpoint::storage::is_plain_name;
 
-/// The version that is written.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version: with records in flight. Without any the one before is written.
+pub const FORMAT_VERSION: u32 = 2;
+/// The version without records in flight.
+const STILL_VERSION: u32 = 1;
 
 /// The longest metadata that is written or read: 256 MiB.
 pub const MAX_BYTES: u64 = 256 << 20;
@@ -130,7 +136,10 @@ pub fn encode(metadata: &CheckpointMetadata) -> Result<Vec<u8>, MetadataError> {
         bytes: Vec::with_capacity(HEADER + body.len() + 4),
     };
     file.bytes.extend_from_slice(MAGIC);
-    file.u32(FORMAT_VERSION);
+    file.u32(match metadata.in_flight.is_empty() {
+        true => STILL_VERSION,
+        false => FORMAT_VERSION,
+    });
     file.u64(body.len() as u64);
     file.u32(crc32c(&file.bytes));
     file.bytes.extend_from_slice(&body);
@@ -159,6 +168,9 @@ fn body(metadata: &CheckpointMetadata) -> Result<Vec<u8>, String> {
         to.u64(committable.operator.0);
         to.u32(committable.subtask);
         to.blob(&committable.bytes)?;
+    }
+    if !metadata.in_flight.is_empty() {
+        in_flight::write(&mut to, &metadata.in_flight)?;
     }
     Ok(to.bytes)
 }
@@ -215,12 +227,13 @@ fn write_subtask(to: &mut Writer, subtask: &SubtaskState) -> Result<(), String> 
 /// # Errors
 /// What is wrong with the bytes; see [`MetadataError`].
 pub fn decode(file: &[u8]) -> Result<CheckpointMetadata, MetadataError> {
-    let body = checked_body(file)?;
-    read_body(body).map_err(|Refusal { offset, what }| MetadataError::Malformed { offset, what })
+    let (version, body) = checked_body(file)?;
+    read_body(version, body)
+        .map_err(|Refusal { offset, what }| MetadataError::Malformed { offset, what })
 }
 
-/// The body, once header, version, length and checksums are what they should be.
-fn checked_body(file: &[u8]) -> Result<&[u8], MetadataError> {
+/// Version and body, once header, version, length and checksums are what they should be.
+fn checked_body(file: &[u8]) -> Result<(u32, &[u8]), MetadataError> {
     if !file.starts_with(&MAGIC[..file.len().min(MAGIC.len())]) {
         return Err(MetadataError::Foreign);
     }
@@ -235,7 +248,7 @@ fn checked_body(file: &[u8]) -> Result<&[u8], MetadataError> {
         return Err(MetadataError::DamagedHeader { expected, found });
     }
     let version = number(8);
-    if version != FORMAT_VERSION {
+    if !(STILL_VERSION..=FORMAT_VERSION).contains(&version) {
         return Err(MetadataError::OtherVersion { found: version });
     }
     let length = u64::from(number(12)) | u64::from(number(16)) << 32;
@@ -253,10 +266,10 @@ fn checked_body(file: &[u8]) -> Result<&[u8], MetadataError> {
     if expected != found {
         return Err(MetadataError::Damaged { expected, found });
     }
-    Ok(body)
+    Ok((version, body))
 }
 
-fn read_body(body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
+fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
     let mut from = Reader::new(body, HEADER);
     let job = JobId(from.u128()?);
     let job_name = from.text()?;
@@ -282,6 +295,10 @@ fn read_body(body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
             bytes: from.blob()?,
         })
     })?;
+    let in_flight = match version {
+        FORMAT_VERSION => in_flight::read(&mut from)?,
+        _ => Vec::new(),
+    };
     from.end()?;
     if !ascending(vertices.iter().map(|vertex| vertex.vertex)) {
         return from.refuse("vertices are not in order");
@@ -301,6 +318,7 @@ fn read_body(body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
         started_ms,
         vertices,
         committables,
+        in_flight,
     })
 }
 

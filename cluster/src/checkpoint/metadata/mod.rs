@@ -3,7 +3,8 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`model`] | the content |
-//! | [`mod@format`] | its bytes, version 1, and what is checked when they are read |
+//! | [`mod@format`] | its bytes, versions 1 and 2, and what is checked when they are read |
+//! | `in_flight` | the bytes of what it says about records in flight |
 //! | `bytes` | numbers, texts and lists as bytes |
 //!
 //! Written last, read first. Pure functions over bytes; lives on any thread. Invariant: what
@@ -11,9 +12,12 @@
 
 mod bytes;
 pub mod format;
+mod in_flight;
 pub mod model;
 
 pub use format::{FORMAT_VERSION, MetadataError, decode, encode};
+pub use thalweg_state::snapshot::InFlightFile;
+
 pub use model::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
     VertexState,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
-use thalweg_state::snapshot::{OperatorPart, RunHandle};
+use thalweg_state::snapshot::{InFlightFile, OperatorPart, RunHandle};
 
 /// Whose copy it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,8 @@ pub struct CheckpointMetadata {
     pub vertices: Vec<VertexState>,
     /// What sinks prepared up to this checkpoint and nobody has been told to be committed, oldest first.
     pub committables: Vec<PendingCommittable>,
+    /// What barriers overtook: records that have left one task and are in the state of no other.
+    pub in_flight: Vec<InFlightFile>,
 }
 
 /// One vertex at the time of a checkpoint.
@@ -134,8 +136,13 @@ impl CheckpointMetadata {
             bytes: run.bytes,
             checksum: run.checksum,
         };
+        let in_flight = self.in_flight.iter().map(|file| {
+            let (bytes, checksum) = (file.bytes, file.checksum);
+            (file.file.as_str(), FileFacts { bytes, checksum })
+        });
         self.runs()
             .map(|run| (run.file.as_str(), facts(run)))
+            .chain(in_flight)
             .collect()
     }
 

@@ -48,8 +48,9 @@ pub enum StorageCommand {
     DeleteIfEmpty(Location),
     /// Make a directory that is not there yet.
     NewDirectory(Location),
-    /// Delete the run files that certain attempts of the job left in a directory. Of which attempt a file is
-    /// says its name, which ends in `-<attempt>-<checkpoint>.run`; files of other names stay.
+    /// Delete the files that certain attempts of the job left in a directory. Of which attempt a file is says its
+    /// name, which ends in `-<attempt>-<checkpoint>` and `.run` or, for records in flight, `.flight`; files of other
+    /// names stay.
     Sweep {
         /// The directory.
         directory: Location,
@@ -93,12 +94,13 @@ pub fn perform(
     }
 }
 
-/// The attempt a run file of this name is of.
+/// The attempt a file of this name is of.
 fn attempt_of(name: &str) -> Option<AttemptId> {
     if !super::is_plain_name(name) {
         return None;
     }
-    let mut parts = name.strip_suffix(".run")?.rsplit('-');
+    let stem = (name.strip_suffix(".run")).or_else(|| name.strip_suffix(".flight"));
+    let mut parts = stem?.rsplit('-');
     let attempt = parts.nth(1)?;
     attempt.parse().ok().map(AttemptId)
 }

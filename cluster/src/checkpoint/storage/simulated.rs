@@ -121,8 +121,8 @@ impl SimulatedRun {
 }
 
 impl RunFiles for SimulatedRuns {
-    fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        let path = self.directory.join(&handle.file);
+    fn open_file(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
+        let path = self.directory.join(file);
         Ok(Box::new(SimulatedRun::open(&self.disk, &path)?))
     }
 

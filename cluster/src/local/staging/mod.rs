@@ -46,7 +46,8 @@ pub(crate) trait Staging {
 fn task_of(answer: &CheckpointAnswer) -> SubtaskId {
     match answer {
         CheckpointAnswer::Done(snapshot) => SubtaskId::new(snapshot.vertex, snapshot.subtask),
-        CheckpointAnswer::Declined {
+        CheckpointAnswer::Replayed { vertex, subtask }
+        | CheckpointAnswer::Declined {
             vertex, subtask, ..
         } => SubtaskId::new(*vertex, *subtask),
     }

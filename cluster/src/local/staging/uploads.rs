@@ -85,40 +85,35 @@ impl Uploads {
 
     /// Sends the files of an answer on that are not on their way; answers those that have not arrived.
     fn send(&mut self, task: SubtaskId, snapshot: &TaskSnapshot) -> BTreeSet<String> {
-        let operators = snapshot.operators.iter();
-        let runs = operators.flat_map(|operator| &operator.runs);
+        let mut files = files_of(snapshot);
         // A name that is none is refused by the coordinator.
-        let runs: Vec<&RunHandle> = runs.filter(|run| is_plain_name(&run.file)).collect();
+        files.retain(|file, _| is_plain_name(file));
         let before = self.there.remove(&task).unwrap_or_default();
-        let named = |file: &String| runs.iter().any(|run| run.file == *file);
+        let named = |file: &String| files.contains_key(file.as_str());
         let there: BTreeSet<String> = before.into_iter().filter(named).collect();
         let mut needs = BTreeSet::new();
-        for run in runs {
-            if there.contains(&run.file) || !needs.insert(run.file.clone()) {
+        for (file, facts) in files {
+            if there.contains(file) || !needs.insert(file.to_owned()) {
                 continue;
             }
-            if !self.under_way.contains_key(&run.file) {
-                self.begin(run);
+            if !self.under_way.contains_key(file) {
+                self.begin(file, facts);
             }
         }
         self.there.insert(task, there);
         needs
     }
 
-    fn begin(&mut self, run: &RunHandle) {
-        let facts = FileFacts {
-            bytes: run.bytes,
-            checksum: run.checksum,
-        };
-        let (file, news) = (run.file.clone(), Arc::clone(&self.news));
+    fn begin(&mut self, name: &str, facts: FileFacts) {
+        let (file, news) = (name.to_owned(), Arc::clone(&self.news));
         let to = self.shared.child(&file);
         let way = (self.directory.join(&file), &to);
         let told = Box::new(move |outcome| news.tell(file, outcome));
         match self.storage.move_in(way, facts, told) {
             Ok(moving) => {
-                self.under_way.insert(run.file.clone(), moving);
+                self.under_way.insert(name.to_owned(), moving);
             }
-            Err(error) => self.news.tell(run.file.clone(), Err(error)),
+            Err(error) => self.news.tell(name.to_owned(), Err(error)),
         }
     }
 
@@ -151,6 +146,18 @@ impl Uploads {
     }
 }
 
+/// The files of an answer, runs and records in flight, each with what it must be.
+fn files_of(snapshot: &TaskSnapshot) -> BTreeMap<&str, FileFacts> {
+    let operators = snapshot.operators.iter();
+    let runs = operators.flat_map(|operator| &operator.runs);
+    let runs = runs.map(|run| (run.file.as_str(), run.bytes, run.checksum));
+    let in_flight = snapshot.in_flight.iter();
+    let in_flight = in_flight.map(|file| (file.file.as_str(), file.bytes, file.checksum));
+    let all = runs.chain(in_flight);
+    all.map(|(file, bytes, checksum)| (file, FileFacts { bytes, checksum }))
+        .collect()
+}
+
 impl Waiting {
     /// What the coordinator is told.
     fn answer(self) -> CheckpointAnswer {
@@ -175,7 +182,9 @@ impl Staging for Uploads {
         let task = task_of(&answer);
         let needs = match &answer {
             CheckpointAnswer::Done(snapshot) => self.send(task, snapshot),
-            CheckpointAnswer::Declined { .. } => BTreeSet::new(),
+            CheckpointAnswer::Replayed { .. } | CheckpointAnswer::Declined { .. } => {
+                BTreeSet::new()
+            }
         };
         self.waiting.push_back(Waiting {
             task,
@@ -268,8 +277,8 @@ impl FetchedRuns {
 }
 
 impl RunFiles for FetchedRuns {
-    fn open(&self, handle: &RunHandle) -> io::Result<Box<dyn ReadAt>> {
-        self.runs.open(handle)
+    fn open_file(&self, file: &str) -> io::Result<Box<dyn ReadAt>> {
+        self.runs.open_file(file)
     }
 
     fn path(&self, handle: &RunHandle) -> Option<PathBuf> {

@@ -56,6 +56,7 @@ impl Stage {
             subtask: task,
             checkpoint: CheckpointId(checkpoint),
             operators: vec![operator],
+            in_flight: Vec::new(),
             effort: SnapshotEffort::default(),
         })
     }

@@ -7,10 +7,11 @@
 use std::marker::PhantomData;
 
 use thalweg_core::config::options;
+use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_memory::record::{Item, Key, KeyValue, Wire};
-use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_memory::record::{Damaged, Item, Key, KeyValue, Wire};
+use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark, Remainder};
 use thalweg_network::Event;
 
 use super::local::LocalStage;
@@ -195,7 +196,7 @@ where
             frame: Frame::open::<G::Row>(name, operator, next, context)?,
             layout: context.input_layout(0),
         };
-        Ok(Box::new(InputHead::new(gate, consume, context)))
+        Ok(Box::new(InputHead::open(gate, consume, context)?))
     }
 }
 
@@ -255,6 +256,15 @@ where
             }
         }
         entries.len()
+    }
+
+    fn revive(
+        &self,
+        _input: u32,
+        rest: &Remainder,
+        keep: &mut dyn FnMut(KeyHash) -> bool,
+    ) -> Result<Buffer, Damaged> {
+        Buffer::revive::<KeyValue<K, Partial<G::Accumulator>>>(rest, self.layout, keep)
     }
 
     fn ready(&self) -> bool {

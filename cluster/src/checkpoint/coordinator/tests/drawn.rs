@@ -218,6 +218,7 @@ impl Model {
                 subtask: task,
                 checkpoint: CheckpointId(0),
                 operators: vec![operator],
+                in_flight: Vec::new(),
                 effort: SnapshotEffort::default(),
             }),
         });

@@ -213,6 +213,7 @@ impl Rig {
             subtask: index,
             checkpoint,
             operators: vec![operator],
+            in_flight: Vec::new(),
             effort: SnapshotEffort {
                 bytes_written: content.len() as u64,
                 ..SnapshotEffort::default()
