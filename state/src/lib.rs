@@ -32,7 +32,7 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
-pub use lsm::{AdoptedRun, CarriedRun, Overflow, OverflowingTable, Pressure};
+pub use lsm::{AdoptedRun, CarriedRun, DUE, LayeredTable, Overflow, Pressure};
 pub use migration::Migration;
 pub use snapshot::{
     ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,

@@ -14,13 +14,14 @@ use thalweg_core::Epoch;
 use thalweg_memory::{Key, Record, SpillFile};
 
 use super::index::RunIndex;
+use super::layered::LayeredTable;
 use super::overflow::Overflow;
 use super::run::ColdRun;
 use crate::error::StateError;
 use crate::migration::Migration;
 use crate::run::{ReadAt, RunReader, StateNumber};
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
-use crate::table::{KeyedTable, Namespace, Scan};
+use crate::table::{Namespace, Scan};
 
 /// A run that belongs to a cut as it is: a checkpoint copies its file.
 pub struct CarriedRun {
@@ -103,30 +104,19 @@ impl AdoptedRun {
     }
 }
 
-/// A table with its overflow, as cuts and restores see it.
-pub struct OverflowingTable<'a, K: Key, V: Record, N: Namespace> {
-    pub(super) table: &'a mut KeyedTable<K, V, N>,
-    pub(super) overflow: &'a mut Overflow,
-}
-
-impl<'a, K: Key, V: Record, N: Namespace> OverflowingTable<'a, K, V, N> {
-    /// The two together.
-    #[must_use]
-    pub fn new(table: &'a mut KeyedTable<K, V, N>, overflow: &'a mut Overflow) -> Self {
-        OverflowingTable { table, overflow }
-    }
-}
-
 impl Overflow {
     /// What the cut that is frozen now carries: everything, or what no cut has carried before. Rows that a
     /// round has gathered so far are as old as the cut, and those it would go on to gather are not: it ends
-    /// here.
+    /// here. What was removed is in a burial that is younger.
     fn take_carried(&mut self, kind: CutKind) -> Result<(), StateError> {
         let gathering = match &mut self.round {
             Some(round) => round.seal(&mut self.queue, &self.groups)?,
             None => None,
         };
-        let runs = gathering.into_iter().chain(self.runs.list.iter().cloned());
+        self.bury_graves()?;
+        let made = self.graves.runs().cloned().chain(gathering);
+        let runs = made.chain(self.runs.list.iter().cloned());
+        self.was_copied = true;
         let carried = runs.filter(|run| kind.is_full() || !run.copied.get());
         self.carried = carried.collect();
         self.beside = kind == CutKind::Copy;
@@ -165,6 +155,7 @@ impl Overflow {
             })
         });
         self.runs.list = adopted.collect();
+        self.was_copied = true;
         for run in &self.runs.list {
             // Opened at once: its owner may remove it.
             self.queue.read(&run.file, 0, 0);
@@ -174,13 +165,32 @@ impl Overflow {
     }
 }
 
-impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N> {
+impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
+    /// See [`Snapshot::emit`]; what `keep` refuses is not written, as where a table does it.
+    pub(crate) fn emit_kept(
+        &mut self,
+        budget: usize,
+        keep: impl Fn(&V) -> bool,
+        out: &mut dyn RowSink,
+    ) -> Result<Scan, StateError> {
+        if let Some(overflow) = &mut self.overflow
+            && let Some(failed) = overflow.failed.take()
+        {
+            return Err(failed);
+        }
+        self.table.emit_kept(budget, keep, out)
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         let kind = self.table.freeze(epoch, kind);
-        // What a cut carried that was given up is carried by this one.
-        self.overflow.drop_carried();
-        if let Err(error) = self.overflow.take_carried(kind) {
-            self.overflow.failed.get_or_insert(error);
+        if let Some(overflow) = &mut self.overflow {
+            // What a cut carried that was given up is carried by this one.
+            overflow.drop_carried();
+            if let Err(error) = overflow.take_carried(kind) {
+                overflow.failed.get_or_insert(error);
+            }
         }
         kind
     }
@@ -190,23 +200,24 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N>
     }
 
     fn emit(&mut self, budget: usize, out: &mut dyn RowSink) -> Result<Scan, StateError> {
-        if let Some(failed) = self.overflow.failed.take() {
-            return Err(failed);
-        }
-        self.table.emit(budget, out)
+        self.emit_kept(budget, |_| true, out)
     }
 
     fn cut_failed(&mut self) {
         self.table.cut_failed();
-        self.overflow.drop_carried();
+        if let Some(overflow) = &mut self.overflow {
+            overflow.drop_carried();
+        }
     }
 
     fn cut_durable(&mut self) {
-        self.overflow.carried_is_copied();
+        if let Some(overflow) = &mut self.overflow {
+            overflow.carried_is_copied();
+        }
     }
 
     fn carried(&self) -> Vec<CarriedRun> {
-        let runs = self.overflow.carried.iter();
+        let runs = self.overflow.iter().flat_map(|overflow| &overflow.carried);
         let parts = runs.flat_map(|run| {
             let groups = run.groups.iter();
             groups.map(|groups| CarriedRun {
@@ -230,7 +241,7 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N>
     }
 
     fn restored_by(&mut self, migration: &Migration, ages: bool) -> Result<(), StateError> {
-        if !self.overflow.runs.list.is_empty() {
+        if self.has_spilled() {
             // Values are made anew where their rows were taken back, and these were not.
             return Err(StateError::AdoptsNoRuns);
         }
@@ -238,19 +249,25 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for OverflowingTable<'_, K, V, N>
     }
 
     fn adopts_runs(&self) -> bool {
-        true
+        self.overflow.is_some()
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        let Some(overflow) = &mut self.overflow else {
+            return Err(StateError::AdoptsNoRuns);
+        };
         self.table.build_on_copy();
-        self.overflow.adopt(runs);
+        overflow.spill_from_now_on(&mut self.table);
+        overflow.adopt(runs);
         Ok(())
     }
 
     fn forget_copies(&mut self) {
         self.table.forget_copies();
-        for run in &self.overflow.runs.list {
-            run.copied.set(false);
+        if let Some(overflow) = &self.overflow {
+            for run in &overflow.runs.list {
+                run.copied.set(false);
+            }
         }
     }
 }

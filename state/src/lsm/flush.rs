@@ -4,7 +4,6 @@
 //! holds it is written; a round ends what it began, whatever the table does meanwhile. Goes in slices. Lives
 //! on one shard's thread.
 
-use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -12,8 +11,8 @@ use thalweg_core::KeyHash;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 use thalweg_memory::{Key, Record, SpillError};
 
-use super::index::RunIndex;
-use super::run::{ColdRun, writer_of};
+use super::graves::Graves;
+use super::run::{ColdRun, finish, writer_of};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::run::{RunWriter, StateNumber};
@@ -141,6 +140,11 @@ impl Round {
         })
     }
 
+    /// Whether its run is not listed yet.
+    pub(super) fn is_unlisted(&self) -> bool {
+        !matches!(self.step, Step::Dropping)
+    }
+
     /// The bucket behind its last.
     pub(super) fn end(&self) -> usize {
         self.stretch.end
@@ -170,6 +174,7 @@ impl Round {
         kept: &mut Kept,
         rows: &mut OverflowRows,
         (queue, groups): (&mut IoQueue, &Range<u16>),
+        graves: &Graves,
         dropped: &mut usize,
     ) -> Result<Progress, StateError> {
         let end = self.stretch.end.min(table.bucket_count());
@@ -179,7 +184,7 @@ impl Round {
             Step::Flushing(writer) => {
                 self.at = slice.end;
                 let mut out = writer.rows_of(StateNumber(0))?;
-                let pick = |slot, hash| kept.pass_over(slot, hash);
+                let pick = |slot, hash| kept.pass_over(slot, hash) && !graves.may_name(hash);
                 self.rows += table.flush_buckets(slice, rows, pick, &mut out);
                 if writer.ready() >= PIECE_BYTES {
                     self.file.append(queue, &writer.take_output())?;
@@ -223,20 +228,7 @@ impl Round {
             Step::Writing(run) => return Ok(run.clone()),
             Step::Dropping => return Ok(None),
         };
-        let (last, summary, footer, indexes) = writer.finish_searched()?;
-        self.file.append(queue, &last)?;
-        self.file.flush(queue)?;
-        let run = Rc::new(ColdRun {
-            file: self.file.file().clone(),
-            index: RunIndex::new(footer, indexes),
-            state: StateNumber(0),
-            groups: vec![groups.clone()],
-            bytes: summary.bytes,
-            checksum: summary.checksum,
-            rows: summary.rows(),
-            copied: Cell::new(false),
-            written: Cell::new(false),
-        });
+        let run = finish(*writer, &mut self.file, queue, groups)?;
         self.step = Step::Writing(Some(Rc::clone(&run)));
         Ok(Some(run))
     }

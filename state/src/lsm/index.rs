@@ -4,6 +4,7 @@
 //! run, or from its file when it is taken over. Invariant: an entry that is in the run lies in one of the
 //! places that are named, the place that counts first. Lives on one shard's thread.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use thalweg_core::KeyHash;
@@ -173,18 +174,20 @@ impl RunIndex {
         })
     }
 
-    /// Where the blocks lie that may hold rows of one state and one key group, by section, the latest last.
-    pub(crate) fn blocks_of(&self, state: StateNumber, group: u16) -> Vec<Vec<BlockPlace>> {
+    /// Where the blocks lie that may hold rows of one state and some key groups, by section, the latest last.
+    pub(crate) fn blocks_of(&self, state: StateNumber, groups: Range<u16>) -> Vec<Vec<BlockPlace>> {
         let mut places = Vec::new();
-        for number in self.sections_of(group) {
+        let sections = groups.clone().flat_map(|group| self.sections_of(group));
+        let sections: BTreeSet<u32> = sections.copied().collect();
+        for number in sections {
             let (section, index) = (
-                &self.footer.sections[*number as usize],
-                &self.indexes[*number as usize],
+                &self.footer.sections[number as usize],
+                &self.indexes[number as usize],
             );
             if section.extent(state.0).is_none() {
                 continue;
             }
-            let blocks = index.seek(state.0, group)..index.end_of(state.0, group + 1);
+            let blocks = index.seek(state.0, groups.start)..index.end_of(state.0, groups.end);
             let place = |entry: &BlockEntry| BlockPlace {
                 nth: 0,
                 offset: section.offset + entry.offset,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use thalweg_core::KeyGroup;
+use thalweg_memory::Key;
 use thalweg_memory::spill::{IoQueue, RequestId};
 
 use super::index::{BlockPlace, InBlock};
@@ -15,9 +16,10 @@ use super::run::ColdRun;
 use crate::error::StateError;
 use crate::run::{Address, filter_hash};
 use crate::snapshot::Row;
+use crate::table::Namespace;
 
 /// What an entry is looked for by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sought {
     pub(super) group: u16,
     pub(super) key: Vec<u8>,
@@ -25,6 +27,20 @@ pub(super) struct Sought {
 }
 
 impl Sought {
+    /// Looks for another one, in memory that is used again.
+    pub(super) fn set<K: Key, N: Namespace>(&mut self, group: u16, key: &K::Of<'_>, namespace: &N) {
+        self.group = group;
+        self.key.clear();
+        self.namespace.clear();
+        K::encode(key, &mut self.key);
+        namespace.encode(&mut self.namespace);
+    }
+
+    /// Bytes of key and namespace.
+    pub(super) fn heap_bytes(&self) -> u64 {
+        (self.key.capacity() + self.namespace.capacity()) as u64
+    }
+
     fn address(&self, run: &ColdRun) -> Address<'_> {
         Address {
             state: run.state.0,

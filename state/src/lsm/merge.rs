@@ -1,9 +1,10 @@
 //! Several cold runs made into one, in the background.
 //!
-//! Entered at the end of turns, a slice at a time, at no more than a rate of bytes. Goes from key group to
-//! key group: the blocks of one group are read from all runs that are merged, then their rows are written in
-//! order, that of the newest run where several know a key. Invariants: the merged run says what those it was
-//! made of said; tombstones stay unless nothing lies below. Memory is what the runs hold of one key group.
+//! Entered at the end of turns, a slice at a time, at no more than a rate of bytes. Goes from key groups to
+//! key groups: the blocks of some are read from all runs that are merged, as many as there is a little memory
+//! for, then their rows are written in order, that of the newest run where several know a key. Invariants: the merged run says what those it was
+//! made of said; tombstones stay where what they say is gone may lie below. Memory is what the runs hold of one key
+//! group, or a little more.
 //! Lives on one shard's thread.
 
 use std::cell::Cell;
@@ -22,8 +23,12 @@ use crate::error::StateError;
 use crate::run::{ChainRun, CompactionPolicy, RowCursor, RunWriter, StateNumber};
 use crate::snapshot::{Row, RowSink};
 
+/// Bytes of the rows of several key groups that are read at once.
+const STRETCH_BYTES: u64 = 128 << 10;
 /// Rows of a slice.
 const SLICE_ROWS: usize = 256;
+/// The most runs merged at once: of each at least a block is in memory.
+const MOST_RUNS: usize = 24;
 /// Bytes written at once.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -57,14 +62,16 @@ pub(super) fn plan(
             })
             .collect();
         if let Some(plan) = policy.plan(&chain) {
-            return Some(plan.runs.start + start..plan.runs.end + start);
+            // The oldest of them: what is left comes next.
+            let first = (plan.runs.start).max(plan.runs.end.saturating_sub(MOST_RUNS));
+            return Some(first + start..plan.runs.end + start);
         }
         start += chain.len();
     }
     None
 }
 
-/// The rows of one section and one key group, in order.
+/// The rows of one section and some key groups, in order.
 struct Stream {
     /// Of the run, 0 the newest.
     age: usize,
@@ -72,7 +79,7 @@ struct Stream {
     section: usize,
     state: u16,
     states: usize,
-    group: u16,
+    groups: Range<u16>,
     places: Vec<BlockPlace>,
     blocks: Vec<Vec<u8>>,
     at: usize,
@@ -80,7 +87,26 @@ struct Stream {
 }
 
 impl Stream {
-    /// Goes to the next row of its group; whether there is one.
+    fn new(
+        (age, section): (usize, usize),
+        run: &ColdRun,
+        groups: Range<u16>,
+        places: Vec<BlockPlace>,
+    ) -> Stream {
+        Stream {
+            age,
+            section,
+            state: run.state.0,
+            states: run.index.states(),
+            groups,
+            blocks: vec![Vec::new(); places.len()],
+            places,
+            at: 0,
+            cursor: RowCursor::new(run.index.states()),
+        }
+    }
+
+    /// Goes to the next row of its groups; whether there is one.
     fn advance(&mut self) -> Result<bool, (BlockPlace, usize, &'static str)> {
         while let Some(block) = self.blocks.get(self.at) {
             let start = self.cursor.position();
@@ -89,7 +115,9 @@ impl Stream {
             if !self.cursor.advance(block).map_err(bad)? {
                 self.at += 1;
                 self.cursor = RowCursor::new(self.states);
-            } else if (self.cursor.state(), self.cursor.group()) == (self.state, self.group) {
+            } else if self.cursor.state() == self.state
+                && self.groups.contains(&self.cursor.group())
+            {
                 return Ok(true);
             }
         }
@@ -103,8 +131,15 @@ impl Stream {
     /// What counts first comes first.
     fn compare(&self, other: &Stream) -> Ordering {
         let (row, others) = (self.row(), other.row());
-        (row.key, row.namespace, self.age, row.is_tombstone())
+        (
+            row.group,
+            row.key,
+            row.namespace,
+            self.age,
+            row.is_tombstone(),
+        )
             .cmp(&(
+                others.group,
                 others.key,
                 others.namespace,
                 other.age,
@@ -118,9 +153,10 @@ impl Stream {
 pub(super) struct Merging {
     /// Newest first.
     runs: Vec<Rc<ColdRun>>,
-    below: bool,
-    /// Groups left.
+    keeps_tombstones: bool,
+    /// Groups left, and how many of them are merged at once.
     groups: Range<u16>,
+    stride: u16,
     /// Blocks that were asked for: stream and place in it.
     asked: BTreeMap<RequestId, (usize, usize)>,
     streams: Vec<Stream>,
@@ -146,18 +182,22 @@ pub(super) enum Merged {
 }
 
 impl Merging {
-    /// Merges neighbours, given newest first; `below`: older runs lie below them.
+    /// Merges neighbours, given newest first. `keeps_tombstones`: what they say is gone may be in an older run, or in
+    /// a copy that does not know of it yet.
     pub(super) fn new(
         runs: Vec<Rc<ColdRun>>,
-        below: bool,
+        keeps_tombstones: bool,
         groups: Range<u16>,
         descriptor: &StateDescriptor,
         queue: &IoQueue,
     ) -> Result<Merging, StateError> {
         let writer = writer_of(descriptor)?;
+        let bytes = runs.iter().map(|run| run.bytes).sum::<u64>().max(1);
+        let stride = STRETCH_BYTES * groups.len() as u64 / bytes;
         Ok(Merging {
             runs,
-            below,
+            keeps_tombstones,
+            stride: u16::try_from(stride).unwrap_or(u16::MAX).max(1),
             groups,
             asked: BTreeMap::new(),
             streams: Vec::new(),
@@ -216,8 +256,11 @@ impl Merging {
             self.write_rows(queue)?;
             return Ok(Merged::More);
         }
-        if let Some(group) = self.groups.next() {
-            let asked = self.ask_for(group, queue);
+        if !self.groups.is_empty() {
+            let start = self.groups.start;
+            let end = self.groups.end.min(start.saturating_add(self.stride));
+            self.groups.start = end;
+            let asked = self.ask_for(start..end, queue);
             return Ok(Merged::Asked(asked));
         }
         self.seal(queue)?;
@@ -230,32 +273,26 @@ impl Merging {
         }
     }
 
-    /// Asks for the blocks of one key group.
-    fn ask_for(&mut self, group: u16, queue: &mut IoQueue) -> u64 {
+    /// Asks for the blocks of some key groups.
+    fn ask_for(&mut self, groups: Range<u16>, queue: &mut IoQueue) -> u64 {
         let mut bytes = 0;
         for (age, run) in self.runs.iter().enumerate() {
-            if !run.counts_for(group) {
-                continue;
-            }
-            let sections = run.index.blocks_of(run.state, group);
-            for (section, places) in sections.into_iter().enumerate() {
-                let number = self.streams.len();
-                for (at, place) in places.iter().enumerate() {
-                    let request = queue.read(&run.file, place.offset, place.length as usize);
-                    self.asked.insert(request, (number, at));
-                    bytes += u64::from(place.length);
+            let shared = run
+                .groups
+                .iter()
+                .map(|counting| counting.start.max(groups.start)..counting.end.min(groups.end));
+            for groups in shared.filter(|shared| !shared.is_empty()) {
+                let sections = run.index.blocks_of(run.state, groups.clone());
+                for (section, places) in sections.into_iter().enumerate() {
+                    let number = self.streams.len();
+                    for (at, place) in places.iter().enumerate() {
+                        let request = queue.read(&run.file, place.offset, place.length as usize);
+                        self.asked.insert(request, (number, at));
+                        bytes += u64::from(place.length);
+                    }
+                    self.streams
+                        .push(Stream::new((age, section), run, groups.clone(), places));
                 }
-                self.streams.push(Stream {
-                    age,
-                    section,
-                    state: run.state.0,
-                    states: run.index.states(),
-                    group,
-                    blocks: vec![Vec::new(); places.len()],
-                    places,
-                    at: 0,
-                    cursor: RowCursor::new(run.index.states()),
-                });
             }
         }
         self.begun = false;
@@ -311,7 +348,7 @@ impl Merging {
         key.extend_from_slice(row.key);
         namespace.clear();
         namespace.extend_from_slice(row.namespace);
-        if row.is_tombstone() && !self.below {
+        if row.is_tombstone() && !self.keeps_tombstones {
             return Ok(());
         }
         writer.rows_of(StateNumber(0))?.row(row);

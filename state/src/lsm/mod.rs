@@ -1,9 +1,10 @@
 //! State larger than memory: a table whose entries overflow into runs on disk.
 //!
-//! Entered by a keyed operator whose table has an [`Overflow`] beside it. The table is the hot layer, bounded
+//! Entered through a [`LayeredTable`] that has an [`Overflow`]. Its table is the hot layer, bounded
 //! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
-//! reads entries back, `flush` moves entries out, `merge` makes few runs of many, `cut` is the part of a
-//! checkpoint that lies in runs, `index` tells from memory where in a run an entry may be.
+//! reads entries back, `flush` moves entries out, `graves` remembers what was removed, `merge` makes few runs
+//! of many, `cut` is the part of a checkpoint that lies in runs, `index` tells from memory where in a run an
+//! entry may be.
 //!
 //! # The way of a batch
 //! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in
@@ -16,7 +17,8 @@
 //! It is changed in memory; when the table is nearly full a *round* over a stretch of its buckets writes
 //! what was not used lately to a run and drops it once the run is on the disk. An entry that was only read
 //! since it came back is dropped without being written. Each entry carries a bit that says that a cold run
-//! holds it as it is, which every change clears.
+//! holds it as it is, which every change clears. An entry that is removed leaves a grave, and that a tombstone
+//! in the next run; it may come again meanwhile, but not leave memory before that run.
 //!
 //! Invariants: an entry that is not in memory is, as it was last, in the newest run that knows its key; what
 //! runs hold in memory (indexes, filters) counts as the table's; nothing here waits. A cold run is a run
@@ -25,7 +27,9 @@
 
 mod cut;
 mod flush;
+mod graves;
 mod index;
+mod layered;
 mod lookup;
 mod merge;
 mod overflow;
@@ -33,5 +37,6 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use cut::{AdoptedRun, CarriedRun, OverflowingTable};
-pub use overflow::{Overflow, Pressure};
+pub use cut::{AdoptedRun, CarriedRun};
+pub use layered::LayeredTable;
+pub use overflow::{DUE, Overflow, Pressure};

@@ -8,12 +8,13 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use thalweg_core::KeyHash;
 use thalweg_core::shard::step::TurnContext;
+use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::spill::{IoDone, IoQueue};
 use thalweg_memory::{Key, Record, Share, SpillError};
 
 use super::flush::{Kept, Progress, Round};
+use super::graves::Graves;
 use super::lookup::{Known, Lookups, Runs, Sought};
 use super::merge::{Held, Merged, Merging, plan};
 use super::run::ColdRun;
@@ -30,6 +31,11 @@ const FRUITLESS: usize = 64;
 const SPARE: usize = 16;
 /// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
 const BESIDE: u64 = 4;
+
+/// Entries of timers that are due which may be sought at once.
+pub const DUE: usize = 64;
+/// Places of what is ahead: those of records, then those of timers.
+const PLACES: usize = WINDOW + DUE;
 
 /// What the end of a turn has left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +60,13 @@ pub struct Overflow {
     lookups: Lookups,
     rows: OverflowRows,
     kept: Kept,
-    /// Hashes of the records ahead, by their places in the window.
-    ahead: Box<[KeyHash; WINDOW]>,
+    /// Hashes of the records ahead, by their places in the window, and of timers that are due.
+    ahead: Box<[KeyHash; PLACES]>,
+    pub(super) graves: Graves,
+    /// Something has left memory, or was never there.
+    spilled: bool,
+    /// There is a copy, or was one.
+    pub(super) was_copied: bool,
     hand: usize,
     pub(super) round: Option<Round>,
     dropped: usize,
@@ -99,7 +110,10 @@ impl Overflow {
             lookups: Lookups::default(),
             rows: OverflowRows::new(),
             kept: Kept::new(),
-            ahead: Box::new([KeyHash(0); WINDOW]),
+            ahead: Box::new([KeyHash(0); PLACES]),
+            graves: Graves::default(),
+            spilled: false,
+            was_copied: false,
             hand: 0,
             round: None,
             dropped: 0,
@@ -112,11 +126,7 @@ impl Overflow {
             made_of_carried: Vec::new(),
             beside: false,
             failed: None,
-            sought: Sought {
-                group: 0,
-                key: Vec::new(),
-                namespace: Vec::new(),
-            },
+            sought: Sought::default(),
         }
     }
 
@@ -190,18 +200,18 @@ impl Overflow {
         self.has_room(table, spare) && fits
     }
 
-    /// Seeks the entry of a record at a place of the window; whether the record may be applied, as far as
-    /// this entry goes: it is in memory, or nowhere. Otherwise it is read.
+    /// Seeks the entry of what is ahead at a place: a record's in the window, or a timer's behind it. Whether it
+    /// may be worked on, as far as this entry goes: it is in memory, or nowhere. Otherwise it is read.
     #[inline]
     pub fn seek<K: Key, V: Record, N: Namespace>(
         &mut self,
         table: &mut KeyedTable<K, V, N>,
-        place: u8,
+        place: usize,
         hash: KeyHash,
         key: &K::Of<'_>,
         namespace: &N,
     ) -> bool {
-        self.ahead[usize::from(place)] = hash;
+        self.ahead[place] = hash;
         if let Some(slot) = table.slot_of(hash, key, namespace) {
             let slots = table.bucket_count() * thalweg_memory::hash::SLOTS;
             self.kept.used(slot, slots);
@@ -210,13 +220,41 @@ impl Overflow {
         if self.runs.list.is_empty() {
             return true;
         }
-        self.sought.key.clear();
-        self.sought.namespace.clear();
-        K::encode(key, &mut self.sought.key);
-        namespace.encode(&mut self.sought.namespace);
-        self.sought.group = table.group_of(hash).0;
+        self.sought
+            .set::<K, N>(table.group_of(hash).0, key, namespace);
+        if self.graves.hold(&self.sought) {
+            return true;
+        }
         let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue);
         known == Known::Absent
+    }
+
+    /// An entry was removed that runs or copies may hold.
+    pub(super) fn bury<K: Key, N: Namespace>(
+        &mut self,
+        (hash, group): (KeyHash, KeyGroup),
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) {
+        let mut sought = Sought::default();
+        sought.set::<K, N>(group.0, key, namespace);
+        self.graves.dig(sought, hash);
+    }
+
+    /// Whether entries may be elsewhere than in memory.
+    pub(super) fn has_spilled(&self) -> bool {
+        self.spilled
+    }
+
+    /// From now on entries may be elsewhere than in memory.
+    pub(super) fn spill_from_now_on<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+    ) {
+        if !self.spilled {
+            self.spilled = true;
+            table.bury_elsewhere();
+        }
     }
 
     /// Records wait for their entries, or for room: the end of the turn sees to it.
@@ -247,7 +285,8 @@ impl Overflow {
     /// Whether nothing is on its way and nothing waits.
     fn is_idle(&self) -> bool {
         let disk = self.queue.pending() == 0 && !self.lookups.has_found();
-        disk && !self.stalled && self.round.is_none() && self.merging.is_none()
+        let burial = self.graves.is_burying() || self.graves.are_many(self.share.limit());
+        disk && !self.stalled && self.round.is_none() && self.merging.is_none() && !burial
     }
 
     fn answered(
@@ -258,6 +297,9 @@ impl Overflow {
         if let Some(round) = &mut self.round
             && round.answered(request, &answer)?
         {
+            return Ok(());
+        }
+        if self.graves.answered(request, &answer)? {
             return Ok(());
         }
         let answer = match &mut self.merging {
@@ -304,6 +346,12 @@ impl Overflow {
         }
         let until = context.reactor().now().saturating_add(SHARE_NS);
         let mut more = false;
+        if self.graves.are_many(self.share.limit())
+            && self.round.as_ref().is_none_or(|it| !it.is_unlisted())
+        {
+            self.bury_graves()?;
+        }
+        self.list_buried();
         if self.round.is_some() || tight && !self.has_spare(table) {
             more = self.make_room(table, until, context)?;
         }
@@ -332,6 +380,10 @@ impl Overflow {
             return Ok(true);
         }
         if self.round.is_none() {
+            if self.graves.is_burying() {
+                return Ok(false);
+            }
+            self.spill_from_now_on(table);
             self.kept.set_ahead(&self.ahead[..]);
             let (hand, buckets) = (self.hand, table.bucket_count());
             self.round = Some(Round::new(hand, buckets, &self.descriptor, &self.queue)?);
@@ -343,13 +395,11 @@ impl Overflow {
             };
             let disk = (&mut self.queue, &self.groups);
             let (kept, rows) = (&mut self.kept, &mut self.rows);
-            match round.advance(table, kept, rows, disk, &mut self.dropped)? {
+            match round.advance(table, kept, rows, disk, &self.graves, &mut self.dropped)? {
                 Progress::More => {}
                 Progress::Waiting => return Ok(false),
                 Progress::Written(run) => {
-                    self.lookups.forget_absent();
-                    self.runs.list.insert(0, run);
-                    self.runs.version += 1;
+                    self.list_run(run);
                     // Records that came meanwhile are ahead now.
                     self.kept.set_ahead(&self.ahead[..]);
                 }
@@ -359,6 +409,29 @@ impl Overflow {
                 return Ok(true);
             }
         }
+    }
+
+    /// Writes what was removed to a run of tombstones.
+    pub(super) fn bury_graves(&mut self) -> Result<(), StateError> {
+        (self.graves).bury(&self.descriptor, &self.groups, &mut self.queue)
+    }
+
+    /// Lists the burials that are on the disk. A round that is still to be listed is older than they.
+    fn list_buried(&mut self) {
+        let round = self.round.as_ref();
+        if round.is_some_and(Round::is_unlisted) {
+            return;
+        }
+        while let Some(run) = self.graves.take_buried() {
+            self.list_run(run);
+        }
+    }
+
+    /// A run is on the disk, younger than those that are listed.
+    fn list_run(&mut self, run: Rc<ColdRun>) {
+        self.lookups.forget_absent();
+        self.runs.list.insert(0, run);
+        self.runs.version += 1;
     }
 
     fn end_round<K: Key, V: Record, N: Namespace>(
@@ -395,8 +468,10 @@ impl Overflow {
             };
             let below = planned.end < self.runs.list.len();
             let runs = self.runs.list[planned].to_vec();
+            // A copy may hold entries that were never in a run.
+            let untold = self.was_copied && !runs.iter().all(|run| run.copied.get());
             let (groups, queue) = (self.groups.clone(), &self.queue);
-            let merging = Merging::new(runs, below, groups, &self.descriptor, queue)?;
+            let merging = Merging::new(runs, below || untold, groups, &self.descriptor, queue)?;
             self.merging = Some(merging);
         }
         let mut now = context.reactor().now();
@@ -456,6 +531,7 @@ impl Overflow {
             + round
             + merging
             + self.lookups.memory_bytes()
+            + self.graves.memory_bytes()
             + self.kept.memory_bytes();
         // Refused, it counts all the same.
         let before = self.account.bytes() as usize;

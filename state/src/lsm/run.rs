@@ -5,12 +5,15 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::rc::Rc;
 
 use thalweg_core::KeyHash;
 use thalweg_memory::SpillFile;
+use thalweg_memory::spill::{BulkWriter, IoQueue};
 
 use super::index::{BlockPlace, RunIndex};
 use crate::descriptor::StateDescriptor;
+use crate::error::StateError;
 use crate::run::{Address, RunError, RunOptions, RunWriter, StateHeader, StateNumber};
 
 /// A run whose indexes are in memory.
@@ -74,4 +77,27 @@ pub(super) fn writer_of(descriptor: &StateDescriptor) -> Result<RunWriter, RunEr
         full: false,
     })?;
     Ok(writer)
+}
+
+/// Hands the last bytes of a run of these key groups to the disk.
+pub(super) fn finish(
+    writer: RunWriter,
+    file: &mut BulkWriter,
+    queue: &mut IoQueue,
+    groups: &Range<u16>,
+) -> Result<Rc<ColdRun>, StateError> {
+    let (last, summary, footer, indexes) = writer.finish_searched()?;
+    file.append(queue, &last)?;
+    file.flush(queue)?;
+    Ok(Rc::new(ColdRun {
+        file: file.file().clone(),
+        index: RunIndex::new(footer, indexes),
+        state: StateNumber(0),
+        groups: vec![groups.clone()],
+        bytes: summary.bytes,
+        checksum: summary.checksum,
+        rows: summary.rows(),
+        copied: Cell::new(false),
+        written: Cell::new(false),
+    }))
 }

@@ -1,5 +1,5 @@
-//! Drawn programs over a table far larger than its memory, against a map: batches, cuts that become durable
-//! or fail, merges, restores at the same and at another parallelism, on a simulated disk.
+//! Drawn programs over a table far larger than its memory, against a map: batches that change and remove, cuts
+//! that become durable or fail, merges, restores at the same and at another parallelism, on a simulated disk.
 //!
 //! Invariant: what a batch is answered is what the map says, and what a chain of cuts says is what the map
 //! was at the barrier.
@@ -66,8 +66,9 @@ struct Cutting {
 
 /// One task: a table, its overflow, a map that is right, and dice.
 struct Program {
-    table: KeyedTable<u64, (u64, u64)>,
-    overflow: Overflow,
+    table: LayeredTable<u64, (u64, u64)>,
+    /// One record in so many removes its entry.
+    removes: u64,
     budget: Budget,
     /// For the rows of cuts.
     queue: IoQueue,
@@ -78,6 +79,7 @@ struct Program {
     batches: usize,
     batch: Vec<u64>,
     number: usize,
+    waiting: bool,
     epoch: u64,
     cutting: Option<Cutting>,
     chain: Vec<Link>,
@@ -103,9 +105,10 @@ impl Program {
         let table = KeyedTable::new(groups.clone(), MaxParallelism::default(), budget.clone());
         let queue = manager.queue(8);
         let share = budget.share();
+        let overflow = Overflow::new(descriptor(), groups.clone(), share, queue, 1 << 40);
         Program {
-            table: table.unwrap(),
-            overflow: Overflow::new(descriptor(), groups.clone(), share, queue, 1 << 40),
+            table: LayeredTable::new(table.unwrap(), Some(Box::new(overflow))),
+            removes: [5, 2, u64::MAX][seed as usize % 3],
             budget,
             queue: manager.queue(4),
             model: Values::new(),
@@ -115,6 +118,7 @@ impl Program {
             batches,
             batch: Vec::new(),
             number: 0,
+            waiting: false,
             epoch: 0,
             cutting: None,
             chain: Vec::new(),
@@ -127,7 +131,7 @@ impl Program {
         loop {
             let most = if self.draws.once_in(3) { 50 } else { self.keys };
             let key = self.draws.below(most);
-            let group = self.table.group_of(hash(key)).0;
+            let group = self.table.hot().group_of(hash(key)).0;
             if self.groups.contains(&group) {
                 return key;
             }
@@ -144,13 +148,13 @@ impl Program {
                 self.batch = (0..BATCH).map(|_| self.draw_key()).collect();
                 let from = self.number * BATCH % WINDOW;
                 let hashes: Vec<_> = self.batch.iter().map(|key| hash(*key)).collect();
-                self.table.approach(from as u8, &hashes);
+                self.table.hot_mut().approach(from as u8, &hashes);
                 for at in 0..BATCH {
                     self.seek(at);
                 }
             }
             if !self.apply()? {
-                self.overflow.stall();
+                self.waiting = true;
                 return Ok(());
             }
             self.number += 1;
@@ -160,14 +164,14 @@ impl Program {
     }
 
     fn seek(&mut self, at: usize) -> bool {
-        let place = (self.number * BATCH % WINDOW + at) as u8;
+        let place = self.number * BATCH % WINDOW + at;
         let key = self.batch[at];
-        (self.overflow).seek(&mut self.table, place, hash(key), &key, &())
+        self.table.seek(place, hash(key), &key, &())
     }
 
     fn apply(&mut self) -> Result<bool, StateError> {
-        if self.overflow.is_active(&self.table) {
-            if !self.overflow.has_room(&self.table, BATCH) {
+        if self.table.is_active() {
+            if !self.table.has_room(BATCH) {
                 return Ok(false);
             }
             // All of them are sought before the first is missed.
@@ -179,6 +183,11 @@ impl Program {
         for at in 0..BATCH {
             let key = self.batch[at];
             let number = self.draws.below(1_000);
+            if self.draws.once_in(self.removes) {
+                let gone = self.table.remove_in(hash(key), &key, &());
+                assert_eq!(gone, self.model.remove(&key), "key {key} is removed");
+                continue;
+            }
             let add = |(sum, count): &mut (u64, u64), number: u64| {
                 *sum += number;
                 *count += 1;
@@ -186,7 +195,10 @@ impl Program {
             let expected = self.model.entry(key).or_default();
             add(expected, number);
             let first = |number| (number, 1);
-            let now = self.table.fold(hash(key), &key, number, first, add)?;
+            let now = self
+                .table
+                .hot_mut()
+                .fold(hash(key), &key, number, first, add)?;
             assert_eq!(now, expected, "key {key} in batch {}", self.number);
         }
         Ok(true)
@@ -200,7 +212,7 @@ impl Program {
             }
             return Ok(());
         };
-        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        let state = &mut self.table;
         if !cutting.done {
             let mut rows = cutting.writer.rows_of(StateNumber(0))?;
             cutting.done = state.emit(64, &mut rows)? == Scan::Done;
@@ -227,7 +239,7 @@ impl Program {
             true => CutKind::Everything,
             false => CutKind::Changes,
         };
-        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        let state = &mut self.table;
         let full = state.freeze(Epoch(self.epoch), kind).is_full();
         let carried = state.carried();
         let mut writer = RunWriter::new(RunOptions::default().with_section_bytes(4_096));
@@ -284,7 +296,7 @@ impl Program {
             let about = (link.file.path().to_owned(), link.bytes, link.checksum);
             AdoptedRun::new(about, &reader, StateNumber(0), vec![range]).unwrap()
         });
-        let mut state = OverflowingTable::new(&mut self.table, &mut self.overflow);
+        let state = &mut self.table;
         state.adopt(adopted.collect()).unwrap();
         state.restored().unwrap();
         if keeps {
@@ -293,7 +305,7 @@ impl Program {
             state.forget_copies();
         }
         let groups = self.groups.clone();
-        let mine = |key: &u64| groups.contains(&self.table.group_of(hash(*key)).0);
+        let mine = |key: &u64| groups.contains(&self.table.hot().group_of(hash(*key)).0);
         let was = copy.was.iter().filter(|(key, _)| mine(key));
         self.model = was.map(|(key, value)| (*key, *value)).collect();
         self.epoch = 1_000;
@@ -306,22 +318,24 @@ impl Step for Program {
     }
 
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
-        self.overflow.begin_turn(&mut self.table, context)?;
+        self.table.begin_turn(context)?;
+        self.waiting = false;
         while let Some((_, answer)) = self.queue.next_done() {
             answer?;
         }
         self.work()?;
         self.cut()?;
         self.queue.poll(context);
-        let pressure = self.overflow.end_turn(&mut self.table, context)?;
+        let pressure = self.table.end_turn(context, self.waiting)?;
         let mut left = self.left.borrow_mut();
-        let held = self.overflow.memory_bytes(&self.table);
+        let held = self.table.memory_bytes();
         left.most_held = left.most_held.max(held).max(self.budget.used());
         let done =
             self.number == self.batches && self.cutting.is_none() && self.queue.pending() == 0;
         if done {
             left.ended = true;
-            (left.reads, left.runs) = (self.overflow.reads(), self.overflow.runs());
+            let overflow = self.table.overflow().unwrap();
+            (left.reads, left.runs) = (overflow.reads(), overflow.runs());
         }
         let made = !done && pressure != Pressure::Disk || self.cutting.is_some();
         Ok(Progress { made, done })
@@ -481,7 +495,7 @@ fn rows_that_are_taken_in_twice_do_not_hide_newer_ones() {
     let (_, manager) = simulation(1, DiskFaults::NONE);
     let left = Rc::new(RefCell::new(Left::default()));
     let mut program = Program::new((1, 300, 1), 0..128, &manager, left);
-    let table = &mut program.table;
+    let table = program.table.hot_mut();
     table.upsert(hash(5), &5, || (9, 9), |_| {}).unwrap();
     let mut saved = thalweg_memory::SavedRecord::new();
     let old = saved.archive(&(1_u64, 1_u64)).to_vec();

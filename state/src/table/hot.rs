@@ -296,14 +296,27 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
 
     /// Takes out the value of `key` in `namespace`.
     pub fn remove_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
+        let (value, _) = self.remove_told(hash, key, namespace)?;
+        Some(value)
+    }
+
+    /// The same; answers too whether a copy or a cold run may hold the entry.
+    pub(crate) fn remove_told(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> Option<(V, bool)> {
         let seat = self.find_mut(hash, key, namespace)?;
         if self.cut.is_some() {
             self.bury(seat);
         }
+        // A cut that was about to write it has its row now.
+        let held = !self.buckets.stamp(seat).is_new();
         let (place, _) = self.spot(hash, namespace);
         let value = self.take_from(place, seat);
         self.clear_if_empty();
-        Some(value)
+        Some((value, held))
     }
 
     /// Takes out the entry at a taken seat.

@@ -53,6 +53,8 @@ pub(super) struct Cut<E> {
     /// What was removed since the last cut, and whether some of it was forgotten.
     graves: RowLog,
     graves_lost: bool,
+    /// What is removed is remembered beside the cold runs, whose rows may be newer than those of a cut.
+    buried_elsewhere: bool,
     /// What was removed before the last cut.
     buried: RowLog,
     buried_lost: bool,
@@ -99,6 +101,7 @@ impl<E> Cut<E> {
             walk: Walk::default(),
             graves: RowLog::default(),
             graves_lost: false,
+            buried_elsewhere: false,
             buried: RowLog::default(),
             buried_lost: false,
             aside: RowLog::default(),
@@ -180,9 +183,14 @@ impl<E> Cut<E> {
             return;
         };
         self.since = before;
+        self.graves_lost |= std::mem::take(&mut self.buried_lost);
+        if self.buried_elsewhere {
+            self.graves_lost |= self.buried.bytes() > 0;
+            self.buried.clear(&mut self.account);
+            return;
+        }
         self.buried.append(&mut self.graves);
         self.graves = std::mem::take(&mut self.buried);
-        self.graves_lost |= std::mem::take(&mut self.buried_lost);
     }
 
     /// Gives back what only the writing of the cut needed.
@@ -327,7 +335,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         if planted::is_in(Bug::TombstonesLost) {
             return;
         }
-        if cut.since.is_none() || cut.graves_lost || stamp.is_new() {
+        if cut.since.is_none() || cut.graves_lost || stamp.is_new() || cut.buried_elsewhere {
             return;
         }
         let row = cut
@@ -335,6 +343,17 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             .tombstone::<K, V, N>(&self.groups, self.buckets.at(seat));
         let most = (self.account.bytes() / 2).max(FEW_GRAVES);
         if cut.graves.bytes() as u64 > most || cut.graves.push(row, &mut cut.account).is_err() {
+            cut.lose_graves();
+        }
+    }
+
+    /// From now on what is removed is remembered beside the cold runs: an entry that was removed may come again
+    /// and leave memory before the next cut, whose tombstone would hide it. The next cut writes everything if
+    /// it had tombstones to write.
+    pub(crate) fn bury_elsewhere(&mut self) {
+        let cut = self.cut_mut();
+        cut.buried_elsewhere = true;
+        if cut.graves.bytes() > 0 {
             cut.lose_graves();
         }
     }

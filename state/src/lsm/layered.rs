@@ -1,0 +1,141 @@
+//! A table with what lies below it: the hot layer in memory, and runs on disk where it may overflow.
+//!
+//! Entered by who owns it as a [`KeyedTable`] is, once what is asked for is there: it *seeks* the entries of
+//! records ahead and of timers that are due, and works on none before. Invariants: without an overflow it is
+//! a table and no more; what is removed here is removed in the runs below too. Lives on one shard's thread.
+
+use thalweg_core::KeyHash;
+use thalweg_core::shard::step::TurnContext;
+use thalweg_memory::{Key, Record};
+
+use super::overflow::{Overflow, Pressure};
+use crate::error::StateError;
+use crate::table::{KeyedTable, Namespace};
+
+/// A keyed table that may be larger than its memory.
+///
+/// The names of its calls are those of [`Overflow`], which says what they are for.
+pub struct LayeredTable<K: Key, V: Record, N: Namespace = ()> {
+    pub(super) table: KeyedTable<K, V, N>,
+    pub(super) overflow: Option<Box<Overflow>>,
+    /// Something was sought in vain in this turn, or there was no room.
+    wanting: bool,
+}
+
+impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
+    /// A table that overflows there, or that is all in memory.
+    #[must_use]
+    pub fn new(table: KeyedTable<K, V, N>, overflow: Option<Box<Overflow>>) -> Self {
+        LayeredTable {
+            table,
+            overflow,
+            wanting: false,
+        }
+    }
+
+    /// What is in memory. A walk over it does not see what is on disk.
+    #[inline(always)]
+    pub fn hot(&self) -> &KeyedTable<K, V, N> {
+        &self.table
+    }
+
+    /// The same, to work on entries that are there. To remove some there is [`LayeredTable::remove_in`].
+    #[inline(always)]
+    pub fn hot_mut(&mut self) -> &mut KeyedTable<K, V, N> {
+        &mut self.table
+    }
+
+    /// What takes what memory does not hold.
+    #[must_use]
+    pub fn overflow(&self) -> Option<&Overflow> {
+        self.overflow.as_deref()
+    }
+
+    /// Whether entries may be on disk, so that a walk would miss some.
+    pub(crate) fn has_spilled(&self) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_some_and(|overflow| overflow.has_spilled())
+    }
+
+    /// Bytes of memory, with those of what stands beside the table.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.overflow {
+            Some(overflow) => overflow.memory_bytes(&self.table),
+            None => self.table.memory_bytes(),
+        }
+    }
+
+    /// Takes out the value of `key` in `namespace`, which is in memory or nowhere.
+    pub fn remove_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
+        let (value, held) = self.table.remove_told(hash, key, namespace)?;
+        if held
+            && let Some(overflow) = &mut self.overflow
+            && overflow.has_spilled()
+        {
+            let group = self.table.group_of(hash);
+            overflow.bury::<K, N>((hash, group), key, namespace);
+        }
+        Some(value)
+    }
+
+    /// Whether entries have to be sought before they are worked on. Cheap.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        let overflow = self.overflow.as_ref();
+        overflow.is_some_and(|overflow| overflow.is_active(&self.table))
+    }
+
+    /// Whether there is room for so many more entries. Without an overflow that shows when they come.
+    pub fn has_room(&mut self, records: usize) -> bool {
+        let Some(overflow) = &self.overflow else {
+            return true;
+        };
+        let room = overflow.has_room(&self.table, records);
+        self.wanting |= !room;
+        room
+    }
+
+    /// Seeks an entry for what is ahead at a place: a record's in the window, or that of one of
+    /// [`DUE`](super::DUE) timers behind it. Whether it is there, or nowhere.
+    #[inline]
+    pub fn seek(&mut self, place: usize, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        let Some(overflow) = &mut self.overflow else {
+            return true;
+        };
+        let found = overflow.seek(&mut self.table, place, hash, key, namespace);
+        self.wanting |= !found;
+        found
+    }
+
+    /// A turn begins.
+    ///
+    /// # Errors
+    /// As [`Overflow::begin_turn`].
+    pub fn begin_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        self.wanting = false;
+        match &mut self.overflow {
+            Some(overflow) => overflow.begin_turn(&mut self.table, context),
+            None => Ok(()),
+        }
+    }
+
+    /// A turn ends; `waiting`: something waits for what was sought, or for room.
+    ///
+    /// # Errors
+    /// As [`Overflow::end_turn`].
+    pub fn end_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError> {
+        let Some(overflow) = &mut self.overflow else {
+            return Ok(Pressure::None);
+        };
+        if waiting && self.wanting {
+            overflow.stall();
+        }
+        overflow.end_turn(&mut self.table, context)
+    }
+}
