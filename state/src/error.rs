@@ -99,6 +99,11 @@ pub enum StateError {
         "a state was given whole runs that takes back rows only; this is a defect of the engine"
     )]
     AdoptsNoRuns,
+    /// The keys of a state were to be visited, and some are not in memory.
+    #[error(
+        "the keys of a state were to be visited of which some are on disk; this is a defect of the engine"
+    )]
+    WalkedOnDisk,
     /// Not even what a few records need fits.
     #[error("keyed state on disk needs memory for the entries in work: {0}")]
     TooLittleToSpill(BudgetExceeded),
@@ -143,7 +148,9 @@ impl StateError {
             | StateError::ForeignRow { .. }
             | StateError::Changed { .. } => ErrorKind::Invalid,
             StateError::DamagedKey(_) | StateError::DamagedValue(_) => ErrorKind::Data,
-            StateError::ScanOvertaken | StateError::AdoptsNoRuns => ErrorKind::Internal,
+            StateError::ScanOvertaken | StateError::AdoptsNoRuns | StateError::WalkedOnDisk => {
+                ErrorKind::Internal
+            }
         }
     }
 }

@@ -24,7 +24,9 @@ pub mod table;
 pub mod timer;
 pub mod ttl;
 
-pub use backend::{Backend, HashMapBackend, KeyedBackend, Residency, SnapshotWork, StateTable};
+pub use backend::{
+    Backend, HashMapBackend, KeyedBackend, MakeOverflow, Residency, SnapshotWork, StateTable,
+};
 pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;

@@ -12,9 +12,12 @@ use thalweg_memory::{Budget, Key, Record};
 
 use super::contract::{Backend, Residency, StateTable};
 use super::hashmap::HashMapBackend;
+use super::layered::MakeOverflow;
 use crate::descriptor::{StateDescriptor, StateKind};
 use crate::error::StateError;
-use crate::keyed::{KeyedContext, ProcessingClock, ReducingState, SharedTable, ValueState, Values};
+use crate::keyed::{
+    KeyedContext, ProcessingClock, ReducingState, SharedTable, SoughtState, ValueState, Values,
+};
 use crate::snapshot::StateVisitor;
 use crate::table::{KeyedTable, Namespace};
 
@@ -44,6 +47,10 @@ pub struct KeyedBackend<K: Key> {
     clock: ProcessingClock,
     /// Whether any state has a time to live.
     expires: bool,
+    /// Makes what states overflow to.
+    pub(super) make_overflow: Option<MakeOverflow>,
+    /// States that may be larger than their memory.
+    pub(super) sought: Vec<Rc<dyn SoughtState<K>>>,
 }
 
 impl<K: Key> KeyedBackend<K> {
@@ -64,6 +71,8 @@ impl<K: Key> KeyedBackend<K> {
             budget,
             clock: Rc::new(Cell::new(Timestamp(0))),
             expires: false,
+            make_overflow: None,
+            sought: Vec::new(),
         }
     }
 
@@ -134,13 +143,16 @@ impl<K: Key> KeyedBackend<K> {
         if let Some(ttl) = descriptor.ttl() {
             return Ok(Values::Expiring(self.expiring_cells(descriptor, ttl)?));
         }
-        let table = self.new_table()?;
-        let shared = Rc::new(SharedTable {
-            descriptor: descriptor.of_keys::<K, ()>(),
-            table: RefCell::new(table),
-        });
+        let descriptor = descriptor.of_keys::<K, ()>();
+        let table = RefCell::new(self.new_layered(&descriptor)?);
+        let shared = Rc::new(SharedTable { descriptor, table });
         self.register(Rc::clone(&shared) as _)?;
+        self.seek_in(Rc::clone(&shared) as _);
         Ok(Values::Lasting(shared))
+    }
+
+    pub(super) fn groups(&self) -> Range<u16> {
+        self.groups.clone()
     }
 
     /// An empty table for the key groups of this backend.

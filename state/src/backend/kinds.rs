@@ -116,10 +116,7 @@ impl<K: Key> KeyedBackend<K> {
         functions: Aggregation<IN, ACC, OUT>,
     ) -> Result<AggregatingState<K, IN, ACC, OUT, N>, StateError> {
         let tables = match descriptor.ttl() {
-            None => {
-                let cells = self.cells(Lasting)?;
-                Kept::Lasting(self.hold::<N, _>(descriptor, cells)?)
-            }
+            None => Kept::Lasting(self.hold_cells(descriptor, Lasting)?),
             Some(ttl) => Kept::Expiring(self.expiring_cells(descriptor, ttl)?),
         };
         Ok(AggregatingState::new(
@@ -135,15 +132,20 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
         ttl: StateTtl,
     ) -> Result<ExpiringCells<K, V, N>, StateError> {
-        let cells = self.cells(self.expiring(ttl))?;
-        self.hold::<N, _>(descriptor, cells)
+        let aging = self.expiring(ttl);
+        self.hold_cells(descriptor, aging)
     }
 
-    fn cells<V: Record, N: Namespace, A: Aging<V>>(
-        &self,
+    fn hold_cells<V: Record, N: Namespace, A: Aging<V>>(
+        &mut self,
+        descriptor: StateDescriptor,
         aging: A,
-    ) -> Result<Cells<K, V, N, A>, StateError> {
-        Ok(Cells::new(self.new_table()?, aging))
+    ) -> Result<Rc<Held<Cells<K, V, N, A>>>, StateError> {
+        let named = descriptor.clone().of_keys::<K, N>();
+        let cells = Cells::new(self.new_layered(&named)?, aging);
+        let held = self.hold::<N, _>(descriptor, cells)?;
+        self.seek_in(Rc::clone(&held) as _);
+        Ok(held)
     }
 
     fn expiring(&self, ttl: StateTtl) -> Expiring {

@@ -8,7 +8,9 @@ mod contract;
 mod facade;
 mod hashmap;
 mod kinds;
+mod layered;
 
 pub use contract::{Backend, Residency, SnapshotWork, StateTable};
 pub use facade::KeyedBackend;
 pub use hashmap::HashMapBackend;
+pub use layered::MakeOverflow;

@@ -11,18 +11,19 @@ use thalweg_memory::{Key, Record};
 use super::aging::Aging;
 use super::held::Tables;
 use crate::error::StateError;
+use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable};
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// A table of values.
 pub(crate) struct Cells<K: Key, V: Record, N: Namespace, A: Aging<V>> {
-    table: KeyedTable<K, A::Kept, N>,
+    table: LayeredTable<K, A::Kept, N>,
     aging: A,
     cleaning: ScanCursor,
 }
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
-    pub(crate) fn new(table: KeyedTable<K, A::Kept, N>, aging: A) -> Self {
+    pub(crate) fn new(table: LayeredTable<K, A::Kept, N>, aging: A) -> Self {
         Cells {
             table,
             aging,
@@ -30,7 +31,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
         }
     }
 
-    pub(crate) fn table_mut(&mut self) -> &mut KeyedTable<K, A::Kept, N> {
+    pub(crate) fn table_mut(&mut self) -> &mut LayeredTable<K, A::Kept, N> {
         &mut self.table
     }
 
@@ -44,7 +45,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
         read: impl FnOnce(Option<&V>) -> R,
     ) -> Result<R, StateError> {
         if A::AGES
-            && let Some(kept) = self.table.get_in(hash, key, namespace)
+            && let Some(kept) = self.table.hot().get_in(hash, key, namespace)
         {
             if self.aging.is_expired(kept) {
                 let gone = self.table.remove_in(hash, key, namespace);
@@ -54,10 +55,12 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
             if self.aging.refreshes_on_read() {
                 let aging = &self.aging;
                 self.table
+                    .hot_mut()
                     .update_in(hash, key, namespace, |kept| aging.refresh(kept))?;
             }
         }
-        Ok(read(self.table.get_in(hash, key, namespace).map(A::value)))
+        let kept = self.table.hot().get_in(hash, key, namespace);
+        Ok(read(kept.map(A::value)))
     }
 
     /// Makes `item` part of the value: by `insert` where there is none, by `update` where there is one.
@@ -72,7 +75,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
         update: impl FnOnce(&mut V, T),
     ) -> Result<(), StateError> {
         let aging = &self.aging;
-        let folded = self.table.fold_in(
+        let folded = self.table.hot_mut().fold_in(
             hash,
             key,
             namespace,
@@ -102,11 +105,11 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> {
     fn prefetch_batch(&self, hashes: &[KeyHash]) {
-        self.table.prefetch_batch(hashes);
+        self.table.hot().prefetch_batch(hashes);
     }
 
     fn entries(&self) -> usize {
-        self.table.len()
+        self.table.hot().len()
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -118,9 +121,12 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> 
             return Ok(0);
         }
         let aging = &self.aging;
-        let expired = find_in_slice(&mut self.table, &mut self.cleaning, budget, |_, kept| {
-            aging.is_expired(kept)
-        })?;
+        let expired = find_in_slice(
+            self.table.hot_mut(),
+            &mut self.cleaning,
+            budget,
+            |_, kept| aging.is_expired(kept),
+        )?;
         for (key, namespace) in &expired {
             let key = K::lend(key);
             self.table.remove_in(K::hash(&key), &key, namespace);
@@ -155,6 +161,22 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
+    }
+
+    fn cut_durable(&mut self) {
+        self.table.cut_durable();
+    }
+
+    fn carried(&self) -> Vec<CarriedRun> {
+        self.table.carried()
+    }
+
+    fn adopts_runs(&self) -> bool {
+        self.table.adopts_runs()
+    }
+
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        self.table.adopt(runs)
     }
 
     fn forget_copies(&mut self) {

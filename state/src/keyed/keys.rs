@@ -21,6 +21,7 @@ use super::values::Values;
 use super::{AggregatingState, ListState, MapState, ReducingState, ValueState};
 use crate::backend::StateTable;
 use crate::error::StateError;
+use crate::lsm::LayeredTable;
 use crate::table::{Account, KeyedTable, Namespace, Scan, ScanCursor};
 
 /// A key as tables keep it, and its hash.
@@ -134,6 +135,20 @@ pub(super) fn find_in<K: Key, V: Record, N: Namespace>(
     })
 }
 
+/// The same, of a table all of which is in memory.
+fn find_in_layers<K: Key, V: Record, N: Namespace>(
+    table: &mut LayeredTable<K, V, N>,
+    cursor: &mut ScanCursor,
+    budget: usize,
+    found: &mut Vec<FoundKey<K>>,
+    wanted: impl Fn(&N) -> bool,
+) -> Result<Scan, StateError> {
+    match table.has_spilled() {
+        true => Err(StateError::WalkedOnDisk),
+        false => find_in(table.hot_mut(), cursor, budget, found, wanted),
+    }
+}
+
 /// Tables behind one handle that can find their keys.
 pub(super) trait FindKeys<K: Key> {
     /// As [`KeyWalk::find`].
@@ -153,7 +168,7 @@ impl<K: Key, V: Record> KeyWalk<K> for SharedTable<K, V> {
         found: &mut Vec<FoundKey<K>>,
     ) -> Result<Scan, StateError> {
         let mut table = self.table.borrow_mut();
-        find_in(&mut table, cursor, budget, found, |()| true)
+        find_in_layers(&mut table, cursor, budget, found, |()| true)
     }
 }
 
@@ -227,7 +242,7 @@ impl<K: Key, V: Record, A: Aging<V>> FindKeys<K> for Cells<K, V, (), A> {
         budget: usize,
         found: &mut Vec<FoundKey<K>>,
     ) -> Result<Scan, StateError> {
-        find_in(self.table_mut(), cursor, budget, found, |()| true)
+        find_in_layers(self.table_mut(), cursor, budget, found, |()| true)
     }
 }
 

@@ -15,6 +15,7 @@ mod list;
 mod map;
 mod reducing;
 mod shared;
+mod sought;
 mod value;
 mod values;
 
@@ -32,4 +33,5 @@ pub(crate) use held::{Held, Kept, Tables};
 pub(crate) use list::{ListChunks, elements_of_part};
 pub(crate) use map::MapEntries;
 pub(crate) use shared::SharedTable;
+pub(crate) use sought::SoughtState;
 pub(crate) use values::Values;

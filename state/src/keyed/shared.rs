@@ -12,12 +12,12 @@ use super::context::KeyedContext;
 use crate::backend::{SnapshotWork, StateTable};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
-use crate::table::KeyedTable;
+use crate::lsm::LayeredTable;
 
 /// A table under a descriptor.
 pub(crate) struct SharedTable<K: Key, V: Record> {
     pub(crate) descriptor: StateDescriptor,
-    pub(crate) table: RefCell<KeyedTable<K, V>>,
+    pub(crate) table: RefCell<LayeredTable<K, V>>,
 }
 
 impl<K: Key, V: Record> SharedTable<K, V> {
@@ -27,7 +27,7 @@ impl<K: Key, V: Record> SharedTable<K, V> {
     pub(crate) fn with<R>(
         &self,
         context: &KeyedContext<K>,
-        work: impl FnOnce(&mut KeyedTable<K, V>, KeyHash, &K::Of<'_>) -> Result<R, StateError>,
+        work: impl FnOnce(&mut LayeredTable<K, V>, KeyHash, &K::Of<'_>) -> Result<R, StateError>,
     ) -> Result<R, StateError> {
         let Ok(mut table) = self.table.try_borrow_mut() else {
             return Err(StateError::Reentered {
@@ -39,7 +39,7 @@ impl<K: Key, V: Record> SharedTable<K, V> {
                 state: self.descriptor.name().to_owned(),
             });
         };
-        table.turn_to(context.turn());
+        table.hot_mut().turn_to(context.turn());
         work(&mut table, current.hash, &K::lend(&current.key))
     }
 }
@@ -50,15 +50,15 @@ impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
     }
 
     fn prefetch_batch(&self, hashes: &[KeyHash]) {
-        self.table.borrow().prefetch_batch(hashes);
+        self.table.borrow().hot().prefetch_batch(hashes);
     }
 
     fn approach(&self, from: u8, hashes: &[KeyHash]) {
-        self.table.borrow_mut().approach(from, hashes);
+        self.table.borrow_mut().hot_mut().approach(from, hashes);
     }
 
     fn locate(&self, from: u8, records: usize) {
-        self.table.borrow_mut().locate(from, records);
+        self.table.borrow_mut().hot_mut().locate(from, records);
     }
 
     fn snapshot(&self, work: &mut SnapshotWork<'_>) -> Result<(), StateError> {
@@ -66,7 +66,7 @@ impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
     }
 
     fn entries(&self) -> usize {
-        self.table.borrow().len()
+        self.table.borrow().hot().len()
     }
 
     fn memory_bytes(&self) -> u64 {

@@ -32,9 +32,9 @@ impl<K: Key, V: Record> Values<K, V> {
         read: impl FnOnce(Option<&V>) -> R,
     ) -> Result<R, StateError> {
         match self {
-            Values::Lasting(shared) => {
-                shared.with(context, |table, hash, key| Ok(read(table.get(hash, key))))
-            }
+            Values::Lasting(shared) => shared.with(context, |table, hash, key| {
+                Ok(read(table.hot().get(hash, key)))
+            }),
             Values::Expiring(held) => {
                 held.with(context, |cells, hash, key| cells.read(hash, key, &(), read))?
             }
@@ -53,6 +53,7 @@ impl<K: Key, V: Record> Values<K, V> {
     ) -> Result<(), StateError> {
         match self {
             Values::Lasting(shared) => shared.with(context, |table, hash, key| {
+                let table = table.hot_mut();
                 table.fold_ahead((hash, key), item, (insert, update))
             }),
             Values::Expiring(held) => held.with(context, |cells, hash, key| {
@@ -66,7 +67,7 @@ impl<K: Key, V: Record> Values<K, V> {
     pub(crate) fn clear(&self, context: &KeyedContext<K>) -> Result<(), StateError> {
         match self {
             Values::Lasting(shared) => shared.with(context, |table, hash, key| {
-                table.remove(hash, key);
+                table.remove_in(hash, key, &());
                 Ok(())
             }),
             Values::Expiring(held) => held.with(context, |cells, hash, key| {

@@ -38,14 +38,14 @@ pub const DUE: usize = 64;
 const PLACES: usize = WINDOW + DUE;
 
 /// What the end of a turn has left undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
     /// Nothing that anybody waits for.
     None,
-    /// More room can be made at once.
-    MakingRoom,
     /// The disk is at work and will wake the task.
     Disk,
+    /// More room can be made at once.
+    MakingRoom,
 }
 
 /// The part of a table that is not in memory.

@@ -9,6 +9,9 @@ use thalweg_memory::record::order;
 
 /// What an entry is kept under besides its key. `()` where there is only the key.
 pub trait Namespace: Copy + Eq + 'static {
+    /// The only one, where there is only the key.
+    const ONLY: Option<Self> = None;
+
     /// Bits by which entries of one key are spread over the table; 0 for `()`.
     fn spread(&self) -> u64;
 
@@ -24,6 +27,8 @@ pub trait Namespace: Copy + Eq + 'static {
 }
 
 impl Namespace for () {
+    const ONLY: Option<()> = Some(());
+
     #[inline(always)]
     fn spread(&self) -> u64 {
         0
