@@ -26,24 +26,36 @@ struct Level {
     used: Cell<u64>,
     high_water: Cell<u64>,
     sharers: Cell<u32>,
+    /// What those who share it said they hold.
+    shared: Cell<u64>,
     parent: Option<Budget>,
 }
 
 /// One of those who share a budget evenly because each takes whatever it can get, and gives back when told.
-/// The others of the budget, who take what they need, keep an eighth of it.
+/// The others of the budget, who take what they need, keep an eighth of it; what they take beyond that lessens
+/// the shares.
 pub struct Share {
     budget: Budget,
     /// The budget at or above it with the least limit: that one is shared.
     shared: Budget,
+    held: Cell<u64>,
 }
 
 impl Share {
-    /// How many bytes it may hold: less when more come to share.
+    /// How many bytes it may hold: less when more come to share, or when others need more.
     #[must_use]
     pub fn limit(&self) -> u64 {
         let level = &self.shared.level;
-        let shared = level.limit - level.limit / 8;
-        shared / u64::from(level.sharers.get().max(1))
+        let others = level.used.get().saturating_sub(level.shared.get());
+        // They go on to take while somebody who shares makes room.
+        let kept = (level.limit / 8).max(others.saturating_add(level.limit / 16));
+        level.limit.saturating_sub(kept) / u64::from(level.sharers.get().max(1))
+    }
+
+    /// Tells how many bytes of the budget it holds, so that they are not taken for those of others.
+    pub fn holds(&self, bytes: u64) {
+        let shared = &self.shared.level.shared;
+        shared.set(shared.get() - self.held.replace(bytes) + bytes);
     }
 
     /// Says that `asked` bytes do not fit beside the `used` ones.
@@ -61,6 +73,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.holds(0);
         let sharers = &self.shared.level.sharers;
         sharers.set(sharers.get() - 1);
     }
@@ -128,6 +141,7 @@ impl Budget {
                 used,
                 high_water,
                 sharers: Cell::new(0),
+                shared: Cell::new(0),
                 parent,
             }),
         }
@@ -177,7 +191,12 @@ impl Budget {
         let sharers = &shared.level.sharers;
         sharers.set(sharers.get() + 1);
         let budget = self.clone();
-        Share { budget, shared }
+        let held = Cell::new(0);
+        Share {
+            budget,
+            shared,
+            held,
+        }
     }
 
     /// Bytes that could be reserved now.
@@ -324,6 +343,19 @@ mod tests {
         assert_eq!(other.limit(), 700);
         slot.reserve(300).unwrap();
         assert_eq!((slot.left(), other.budget().left()), (500, 500));
+    }
+
+    #[test]
+    fn what_others_take_beyond_their_part_lessens_the_shares() {
+        let slot = Budget::new("slot-0", 1_600);
+        let (one, other) = (slot.share(), slot.share());
+        slot.reserve(900).unwrap();
+        (one.holds(500), other.holds(300));
+        assert_eq!(one.limit(), 700, "others hold 100");
+        slot.reserve(300).unwrap();
+        assert_eq!(one.limit(), 550, "others hold 400, and may take 100 more");
+        drop(other);
+        assert_eq!(one.limit(), 800, "whose memory comes back a moment later");
     }
 
     #[test]

@@ -22,17 +22,17 @@ fn key_of(number: u64) -> u64 {
     (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS
 }
 
-pub(super) fn settings<'s>(
-    state: &'s str,
-    spill: &'s str,
-    parallelism: &'s str,
+/// A job on two shards with state on disk: where its checkpoints and its state go, its parallelism, its memory.
+pub(crate) fn settings<'s>(
+    (state, spill, parallelism): (&'s str, &'s str, &'s str),
+    memory: &'s str,
 ) -> Vec<(&'s str, &'s str)> {
     vec![
         ("parallelism.default", parallelism),
         ("thalweg.shard.count", "2"),
         ("thalweg.shard.pin", "false"),
         ("state.backend.type", "lsm"),
-        ("taskmanager.memory.managed.size", "1mb"),
+        ("taskmanager.memory.managed.size", memory),
         ("io.tmp.dirs", spill),
         ("execution.checkpointing.interval", "40ms"),
         ("execution.checkpointing.dir", state),
@@ -89,7 +89,7 @@ fn state_larger_than_memory_survives_failures() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let (state, spill, into) = (place("state"), place("spill"), place("out"));
-        let settings = settings(&state, &spill, parallelism);
+        let settings = settings((&state, &spill, parallelism), "1mb");
         let (environment, token) = stage::shards(&settings);
         let _deadline = stage::cancel_after(&token, stage::PATIENCE);
         let poison = Poison::new(every, 3);
@@ -109,9 +109,9 @@ fn state_larger_than_memory_goes_on_at_another_parallelism() {
     let (state, spill, into) = (place("state"), place("spill"), place("out"));
     let mut stops = 0;
     for parallelism in ["1", "3", "2"].into_iter().cycle() {
-        let settings = settings(&state, &spill, parallelism);
+        let settings = settings((&state, &spill, parallelism), "1mb");
         let (environment, token) = stage::shards(&settings);
-        let patience = Duration::from_millis(400 + 300 * stops);
+        let patience = Duration::from_millis(400 << stops);
         let _deadline = stage::cancel_after(&token, patience);
         let poison = Poison::new(u64::MAX, 0);
         program(&environment, 100_000.0, poison, Path::new(&into));

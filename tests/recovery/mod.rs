@@ -9,6 +9,7 @@ mod broadcast;
 mod changes;
 mod counting;
 mod endings;
+mod functions_on_disk;
 mod larger;
 mod lists;
 mod objects;

@@ -11,8 +11,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Record, Wire};
 use thalweg_state::{
-    KeyedTable, Overflow, OverflowingTable, Pressure, Scan, ScanCursor, StateDescriptor,
-    StateError, StateVisitor,
+    KeyedTable, LayeredTable, Pressure, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor,
 };
 
 use super::frame::Lifecycle;
@@ -94,7 +93,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
         // Final results are given out by a walk over the table, which does not see what is on disk.
         let overflow = match final_only {
             true => None,
-            false => context.overflow(&descriptor, groups),
+            false => context.overflows().map(|make| make(&descriptor, groups)),
         };
         let shown = OverflowCells::default();
         if overflow.is_some() {
@@ -102,8 +101,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
             registered.map_err(|error| context.refused(name, error))?;
         }
         Ok(Aggregate {
-            table,
-            overflow,
+            table: LayeredTable::new(table, overflow),
             shown,
             descriptor,
             final_only,
@@ -114,9 +112,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
 }
 
 struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
-    table: KeyedTable<K, A::Accumulator>,
-    /// What memory does not hold, where state may be on disk.
-    overflow: Option<Box<Overflow>>,
+    table: LayeredTable<K, A::Accumulator>,
     shown: OverflowCells,
     descriptor: StateDescriptor,
     final_only: bool,
@@ -126,40 +122,27 @@ struct Aggregate<K: Key, T: Item, A: KeyedAggregate<K, T>> {
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Remembers for Aggregate<K, T, A> {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        match &mut self.overflow {
-            None => visitor.visit(&self.descriptor, &mut self.table),
-            Some(overflow) => {
-                let mut state = OverflowingTable::new(&mut self.table, overflow);
-                visitor.visit(&self.descriptor, &mut state)
-            }
-        }
+        visitor.visit(&self.descriptor, &mut self.table)
     }
 }
 
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K, T, A> {
     fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.table.approach(from, hashes);
+        self.table.hot_mut().approach(from, hashes);
         Ok(())
     }
 
     fn locate(&mut self, _input: u32, from: u8, records: usize) {
-        self.table.locate(from, records);
+        self.table.hot_mut().locate(from, records);
     }
 
     #[inline(always)]
     fn turn_to(&mut self, _input: u32, at: u8) {
-        self.table.turn_to(at);
-    }
-
-    fn may_overflow(&self) -> bool {
-        self.overflow.is_some()
+        self.table.hot_mut().turn_to(at);
     }
 
     fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
-        match &mut self.overflow {
-            Some(overflow) => Ok(overflow.begin_turn(&mut self.table, context)?),
-            None => Ok(()),
-        }
+        Ok(self.table.begin_turn(context)?)
     }
 
     fn end_state_turn(
@@ -167,14 +150,11 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K
         context: &mut TurnContext<'_>,
         waiting: bool,
     ) -> Result<Pressure, FunctionError> {
-        let Some(overflow) = &mut self.overflow else {
-            return Ok(Pressure::None);
-        };
-        if waiting {
-            overflow.stall();
+        let pressure = self.table.end_turn(context, waiting)?;
+        if let Some(overflow) = self.table.overflow() {
+            self.shown.clear();
+            self.shown.add(overflow);
         }
-        let pressure = overflow.end_turn(&mut self.table, context)?;
-        self.shown.note(overflow);
         Ok(pressure)
     }
 
@@ -190,7 +170,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K
         }
         while next.ready() {
             let aggregate = &self.aggregate;
-            let scanned = self.table.scan(&mut self.scan, SLICE, |entry| {
+            let scanned = self.table.hot_mut().scan(&mut self.scan, SLICE, |entry| {
                 next.push(aggregate.row(entry.key, entry.value), Timestamp::NONE);
                 if next.ready() {
                     ControlFlow::Continue(())
@@ -212,8 +192,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> Lifecycle<A::Row> for Aggregate<K
 impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for Aggregate<K, T, A> {
     #[inline(always)]
     fn overflows(&self) -> bool {
-        let overflow = self.overflow.as_ref();
-        overflow.is_some_and(|overflow| overflow.is_active(&self.table))
+        self.table.is_active()
     }
 
     fn seek(
@@ -223,17 +202,12 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for A
         item: &T::Of<'_>,
         selector: &impl Select<T, K>,
     ) -> bool {
-        let Some(overflow) = &mut self.overflow else {
-            return true;
-        };
-        self.table.turn_to(place);
-        let (table, key) = (&mut self.table, selector.select(item));
-        overflow.seek(table, place, hash, &key, &())
+        self.table.hot_mut().turn_to(place);
+        (self.table).seek(usize::from(place), hash, &selector.select(item), &())
     }
 
-    fn has_room(&self, records: usize) -> bool {
-        let overflow = self.overflow.as_ref();
-        overflow.is_none_or(|overflow| overflow.has_room(&self.table, records))
+    fn has_room(&mut self, records: usize) -> bool {
+        self.table.has_room(records)
     }
 
     #[inline(always)]
@@ -248,6 +222,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for A
         let aggregate = &self.aggregate;
         let entry = self
             .table
+            .hot_mut()
             .open(hash, &selector.select(&item), || aggregate.create())?;
         let (key, accumulator) = entry.change(|accumulator| aggregate.add(accumulator, item))?;
         if !self.final_only {

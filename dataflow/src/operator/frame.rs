@@ -15,7 +15,7 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 use thalweg_memory::{Entry, Mark};
 use thalweg_network::{Barrier, Event};
-use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor};
+use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor, StateKind};
 
 use crate::checkpoint::{Cutting, OperatorCut, Remembers};
 use crate::function::FunctionError;
@@ -35,6 +35,8 @@ pub(crate) enum Firing {
     Done,
     /// More is due: room or the slice ran out.
     More,
+    /// More is due, whose state is on disk, or for whose state room has to be made.
+    Waiting,
 }
 
 /// The life of an operator between its records.
@@ -67,11 +69,6 @@ pub(crate) trait Lifecycle<U: Item>: Remembers {
     #[inline(always)]
     fn turn_to(&mut self, input: u32, at: u8) {
         let _ = (input, at);
-    }
-
-    /// Whether state that does not fit memory goes to disk.
-    fn may_overflow(&self) -> bool {
-        false
     }
 
     /// A turn begins: takes in what was read of state that is on disk.
@@ -199,19 +196,22 @@ fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
     earliest.filter(|at| *at > Timestamp::MIN)
 }
 
-/// Tells once that an operator keeps its state in memory, though its user wants state on disk.
+/// Tells once that an operator keeps states in memory, though its user wants state on disk.
 fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
     let mut states = Vec::new();
-    let shown = operator.visit_states(&mut |state: &StateDescriptor, _: &mut dyn Snapshot| {
-        states.push(state.name().to_owned());
+    let shown = operator.visit_states(&mut |told: &StateDescriptor, state: &mut dyn Snapshot| {
+        if !state.adopts_runs() && told.kind() != StateKind::Timers {
+            states.push(told.name().to_owned());
+        }
         Ok(())
     });
     if shown.is_ok() && !states.is_empty() {
         tracing::warn!(
             operator = name,
             ?states,
-            "this operator keeps its state in memory under state.backend.type lsm too: only streaming \
-             aggregates overflow to disk so far; it fails when taskmanager.memory.managed.size is used up"
+            "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
+             aggregates, and values, reducing and aggregating states of process functions, overflow to disk so \
+             far; it fails when taskmanager.memory.managed.size is used up"
         );
     }
 }
@@ -224,6 +224,8 @@ pub(crate) struct Frame<O, N> {
     failure: Failure,
     /// Something due is being given out; what is held waits for it.
     firing: Option<Cause>,
+    /// What is being given out waits for its state until the next turn.
+    awaits_state: bool,
     held: VecDeque<Held>,
     hashes: Vec<KeyHash>,
     alarm: Option<Alarm>,
@@ -248,7 +250,7 @@ impl<O: Remembers, N> Frame<O, N> {
     where
         O: Lifecycle<U>,
     {
-        if context.may_spill() && !operator.may_overflow() {
+        if context.may_spill() {
             tell_of_memory(&name, &mut operator);
         }
         let cut = OperatorCut::open(&mut operator, HEAD, context)?;
@@ -258,6 +260,7 @@ impl<O: Remembers, N> Frame<O, N> {
             next,
             failure: context.failure(),
             firing: None,
+            awaits_state: false,
             held: VecDeque::new(),
             hashes: Vec::new(),
             alarm: None,
@@ -338,6 +341,7 @@ impl<O, N> Frame<O, N> {
         if let Err(error) = self.operator.begin_state_turn(context) {
             self.fail(&error);
         }
+        self.awaits_state = false;
         if self.firing == Some(Cause::State) {
             // Whether it has come shows when the record is tried again.
             self.firing = None;
@@ -494,7 +498,7 @@ impl<O, N> Frame<O, N> {
         O: Lifecycle<U>,
         N: Push<U>,
     {
-        if !self.is_firing() || !self.next.ready() || self.failure.is_set() {
+        if !self.may_fire() {
             return;
         }
         let scope = OperatorScope::enter(&self.name);
@@ -502,6 +506,7 @@ impl<O, N> Frame<O, N> {
         scope.leave();
         match fired {
             Ok(Firing::More) => {}
+            Ok(Firing::Waiting) => self.awaits_state = true,
             Ok(Firing::Done) => {
                 if self.firing.take() == Some(Cause::Watermark) {
                     self.pass_on_watermark();
@@ -512,21 +517,24 @@ impl<O, N> Frame<O, N> {
         }
     }
 
-    /// The end of a turn: state that is on disk is asked for, then all that is due is given out.
+    /// The end of a turn: all that is due is given out, then state that is on disk is asked for.
     pub(crate) fn end_turn<U: Item>(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage
     where
         O: Lifecycle<U>,
         N: Push<U>,
     {
-        let waiting = self.firing == Some(Cause::State);
+        let stage = self.give_out(turn);
+        let waiting = self.firing == Some(Cause::State) || self.awaits_state;
         let pressure = self.operator.end_state_turn(turn.context(), waiting);
         let pressure = pressure.unwrap_or_else(|error| {
             self.fail(&error);
             Pressure::None
         });
-        let stage = self.give_out(turn);
+        // A task that has done all it had to do makes no room for more.
         match pressure {
-            Pressure::MakingRoom if turn.input() != InputStatus::Ended => Stage::Unfinished,
+            Pressure::MakingRoom if waiting || turn.input() != InputStatus::Ended => {
+                Stage::Unfinished
+            }
             _ => stage,
         }
     }
@@ -541,11 +549,19 @@ impl<O, N> Frame<O, N> {
             true => self.write_cut(turn),
             false => Cutting::Idle,
         };
-        while self.is_firing() && self.next.ready() && !self.failure.is_set() {
+        while self.may_fire() {
             self.fire_slice();
             if self.is_firing() && turn.expired() {
                 break;
             }
+        }
+        if self.awaits_state {
+            // The disk wakes the task, or room is made for it at the end of this turn.
+            let stage = match cutting {
+                Cutting::More => Stage::Unfinished,
+                _ => Stage::Waiting,
+            };
+            return self.again_later(stage, turn);
         }
         if self.is_firing() {
             return self.again_later(Stage::Unfinished, turn);
@@ -569,6 +585,15 @@ impl<O, N> Frame<O, N> {
             }
         }
         self.next.end_turn(turn)
+    }
+
+    /// Whether something may be given out now.
+    fn may_fire<U: Item>(&self) -> bool
+    where
+        N: Push<U>,
+    {
+        let free = !self.awaits_state && !self.failure.is_set();
+        self.is_firing() && free && self.next.ready()
     }
 
     fn is_firing(&self) -> bool {

@@ -45,7 +45,7 @@ pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: Lifecycle<U> {
 
     /// Whether there is memory for what so many records may add.
     #[inline(always)]
-    fn has_room(&self, records: usize) -> bool {
+    fn has_room(&mut self, records: usize) -> bool {
         let _ = records;
         true
     }

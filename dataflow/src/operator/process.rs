@@ -10,12 +10,14 @@ use std::rc::Rc;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::Mark;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_network::Event;
-use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
+use thalweg_state::{KeyedContext, Pressure, StateError, StateVisitor};
 
 use super::frame::Lifecycle;
+use super::process_function::{FunctionBackend, Residence};
 use super::{KeyedOperator, OpenKeyed};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
@@ -105,19 +107,9 @@ where
     type Operator = KeyedProcess<K, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let info = context.info().clone();
-        let groups = info.max_parallelism.range(info.index, info.parallelism);
-        let backend =
-            KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
-        let mut opening = OpenContext::new(name, context, Some(backend));
-        let function = (self.open)(&mut opening);
-        let Some(backend) = opening
-            .finish()
-            .map_err(|refusal| context.refused(name, refusal))?
-        else {
-            unreachable!("the backend was just given to the opening");
-        };
-        let keyed = Rc::clone(backend.context());
+        let (backend, function) =
+            FunctionBackend::open(name, Residence::MemoryAndDisk, context, self.open)?;
+        let keyed = Rc::clone(backend.states.context());
         Ok(KeyedProcess {
             view: ProcessContext::new(name, context, Some(keyed.clone())),
             keyed,
@@ -129,7 +121,7 @@ where
 }
 
 struct KeyedProcess<K: Key, G> {
-    backend: KeyedBackend<K>,
+    backend: FunctionBackend<K>,
     keyed: Rc<KeyedContext<K>>,
     view: ProcessContext<K>,
     function: G,
@@ -138,7 +130,7 @@ struct KeyedProcess<K: Key, G> {
 
 impl<K: Key, G: 'static> Remembers for KeyedProcess<K, G> {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        self.backend.visit_states(visitor)
+        self.backend.states.visit_states(visitor)
     }
 }
 
@@ -148,19 +140,23 @@ impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
     }
 
     fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.backend
-            .set_processing_time(self.view.processing_time());
-        self.backend.clean_expired(2 * hashes.len())?;
-        match self.backend.residency(from, hashes)? {
-            Residency::Ready => Ok(()),
-            Residency::Pending => Err(FunctionError::new(
-                "the state backend answered that state is on its way, but it is all in memory",
-            )),
-        }
+        self.backend.approach(from, hashes, &self.view)
+    }
+
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        self.backend.begin_turn(context)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        self.backend.end_turn(context, waiting)
     }
 
     fn locate(&mut self, _input: u32, from: u8, records: usize) {
-        self.backend.locate(from, records);
+        self.backend.states.locate(from, records);
     }
 
     #[inline(always)]
@@ -181,6 +177,26 @@ where
         ) -> Result<(), FunctionError>
         + 'static,
 {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.backend.states.overflows()
+    }
+
+    fn seek(
+        &mut self,
+        place: u8,
+        hash: KeyHash,
+        item: &T::Of<'_>,
+        selector: &impl Select<T, K>,
+    ) -> bool {
+        let key = selector.select(item);
+        self.backend.states.seek(usize::from(place), hash, &key)
+    }
+
+    fn has_room(&mut self, records: usize) -> bool {
+        self.backend.states.has_room(records)
+    }
+
     #[inline(always)]
     fn apply<N: Push<U>>(
         &mut self,

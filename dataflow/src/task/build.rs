@@ -6,7 +6,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use thalweg_memory::record::Record;
 use thalweg_network::GateRef;
 use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
-use thalweg_state::{OperatorPart, Overflow, StateDescriptor};
+use thalweg_state::{MakeOverflow, OperatorPart, Overflow};
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
@@ -229,17 +228,16 @@ impl BuildContext {
         self.spill.is_some()
     }
 
-    /// What takes the entries of a state that memory does not hold, where that is configured.
-    pub(crate) fn overflow(
-        &self,
-        descriptor: &StateDescriptor,
-        groups: Range<u16>,
-    ) -> Option<Box<Overflow>> {
-        let files = self.spill.as_ref()?;
+    /// What makes that which takes the entries of a state that memory does not hold, where that is configured.
+    pub(crate) fn overflows(&self) -> Option<MakeOverflow> {
+        let files = self.spill.clone()?;
         let rate = self.info.configuration.get(&options::STATE_MERGE_RATE).0;
-        let (share, queue) = (self.budget.share(), files.queue(STATE_QUEUE_DEPTH));
-        let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
-        Some(Box::new(overflow))
+        let budget = self.budget.clone();
+        Some(Box::new(move |descriptor, groups| {
+            let (share, queue) = (budget.share(), files.queue(STATE_QUEUE_DEPTH));
+            let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
+            Box::new(overflow)
+        }))
     }
 
     /// The same, with a runtime for the futures of user functions. Without one they are polled on

@@ -60,10 +60,17 @@ impl OverflowCells {
         operator.count(vocabulary::NUM_STATE_READS, move || reads.reads.get())
     }
 
-    /// Looks at the state.
-    pub(crate) fn note(&self, overflow: &Overflow) {
-        self.0.bytes.set(overflow.disk_bytes());
-        self.0.reads.set(overflow.reads());
+    /// Begins to look at the states of the operator.
+    pub(crate) fn clear(&self) {
+        self.0.bytes.set(0);
+        self.0.reads.set(0);
+    }
+
+    /// Looks at one of the states.
+    pub(crate) fn add(&self, overflow: &Overflow) {
+        let cells = &self.0;
+        cells.bytes.set(cells.bytes.get() + overflow.disk_bytes());
+        cells.reads.set(cells.reads.get() + overflow.reads());
     }
 }
 

@@ -6,6 +6,7 @@
 //! Lives on one shard's thread.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 
 use thalweg_core::KeyHash;
 use thalweg_core::event_time::Timestamp;
@@ -83,6 +84,17 @@ impl<K: Key> TimerTable<K> {
     #[inline]
     pub(crate) fn pop_due(&self, domain: TimeDomain, upto: Timestamp) -> Option<Timer<K>> {
         self.queue(domain).borrow_mut().pop_due(upto)
+    }
+
+    /// Shows `to` timers of a domain that are due at `upto`, from the first on, until it breaks.
+    pub(crate) fn show_due(
+        &self,
+        domain: TimeDomain,
+        upto: Timestamp,
+        to: impl FnMut(&Timer<K>) -> ControlFlow<()>,
+    ) {
+        let mut queue = self.queue(domain).borrow_mut();
+        let _stopped = queue.due_ahead(upto).try_for_each(to);
     }
 
     /// When the first timer of a domain is due.

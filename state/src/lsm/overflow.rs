@@ -21,7 +21,7 @@ use super::run::ColdRun;
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::snapshot::Snapshot;
-use crate::table::{Account, KeyedTable, Namespace, OverflowRows, WINDOW};
+use crate::table::{Account, Filling, KeyedTable, Namespace, OverflowRows, WINDOW};
 
 /// How much of a turn rounds and merges take, in ns.
 const SHARE_NS: u64 = 100_000;
@@ -172,7 +172,7 @@ impl Overflow {
         let filling = table.filling();
         if filling.entries + records <= filling.limit {
             // There are places; but what entries have besides can only be given up with them.
-            return held <= limit || filling.heap_bytes == 0;
+            return held <= limit || self.is_light(filling);
         }
         let grown = held + filling.growth_bytes;
         // However much stands beside it, a small table may grow: records need places.
@@ -196,8 +196,16 @@ impl Overflow {
         let spare = (filling.limit / SPARE).max(WINDOW);
         let heap = self.share.limit() / SPARE as u64;
         let held = self.memory_bytes(table);
-        let fits = held + heap <= self.share.limit() || filling.heap_bytes == 0;
+        let fits = held + heap <= self.share.limit() || self.is_light(filling);
         self.has_room(table, spare) && fits
+    }
+
+    /// Whether little would be won if all entries left: the arrays stay as large as they are. There is memory for
+    /// what they have besides, though others have come to need what was this table's share.
+    fn is_light(&self, filling: Filling) -> bool {
+        let little = self.share.limit() / SPARE as u64;
+        filling.heap_bytes == 0
+            || filling.heap_bytes <= little && self.share.budget().left() >= little
     }
 
     /// Seeks the entry of what is ahead at a place: a record's in the window, or a timer's behind it. Whether it
@@ -340,6 +348,7 @@ impl Overflow {
         table: &mut KeyedTable<K, V, N>,
         context: &mut TurnContext<'_>,
     ) -> Result<Pressure, StateError> {
+        self.share.holds(self.memory_bytes(table));
         let tight = self.stalled || !self.has_spare(table);
         if self.is_idle() && !tight {
             return Ok(Pressure::None);

@@ -33,7 +33,7 @@ mod stamp;
 mod sweep;
 
 pub(crate) use account::Account;
-pub(crate) use evict::OverflowRows;
+pub(crate) use evict::{Filling, OverflowRows};
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
 pub use near::WINDOW;

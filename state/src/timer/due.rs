@@ -41,6 +41,12 @@ impl<K: Key, N: Namespace> Due<K, N> {
         self.timers.iter()
     }
 
+    /// The timers that fire next, as far as they are due at `upto`.
+    pub(super) fn ahead(&self, upto: Timestamp) -> impl Iterator<Item = &Timer<K, N>> {
+        let due = move |timer: &&Timer<K, N>| timer.at <= upto;
+        self.timers.iter().rev().take_while(due)
+    }
+
     /// The time of the first timer.
     pub(super) fn earliest(&self) -> Option<Timestamp> {
         self.timers.last().map(|timer| timer.at)

@@ -205,6 +205,15 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         Some(timer)
     }
 
+    /// Timers that are due at `upto`, in the order in which [`TimerQueue::pop_due`] takes them out: the first of
+    /// them, and some behind it.
+    pub fn due_ahead(&mut self, upto: Timestamp) -> impl Iterator<Item = &Timer<K, N>> {
+        if self.due.is_empty() {
+            self.load(upto);
+        }
+        self.due.ahead(upto)
+    }
+
     /// The timers around one place of the order, and where the next such part begins: all timers between
     /// the two are among them.
     pub(super) fn part(

@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::{StateError, StateVisitor};
+use thalweg_state::{Pressure, StateError, StateVisitor};
 
-use super::KeyedFunctionState;
+use super::{KeyedFunctionState, Residence};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
@@ -170,7 +171,8 @@ where
     type Operator = FunctionOperator<K, T, U, P>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let (state, function) = KeyedFunctionState::open(name, context, self.open)?;
+        let (state, function) =
+            KeyedFunctionState::open(name, Residence::MemoryAndDisk, context, self.open)?;
         Ok(FunctionOperator {
             state,
             function,
@@ -209,6 +211,18 @@ where
     #[inline(always)]
     fn turn_to(&mut self, _input: u32, at: u8) {
         self.state.turn_to(at);
+    }
+
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        self.state.begin_state_turn(context)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        self.state.end_state_turn(context, waiting)
     }
 
     fn wants_processing_time(&self) -> bool {
@@ -256,6 +270,25 @@ where
     U: Item,
     P: KeyedProcessFunction<K, T, U>,
 {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.state.overflows()
+    }
+
+    fn seek(
+        &mut self,
+        place: u8,
+        hash: KeyHash,
+        item: &T::Of<'_>,
+        selector: &impl Select<T, K>,
+    ) -> bool {
+        self.state.seek(place, hash, &selector.select(item))
+    }
+
+    fn has_room(&mut self, records: usize) -> bool {
+        self.state.has_room(records)
+    }
+
     #[inline(always)]
     fn apply<N: Push<U>>(
         &mut self,

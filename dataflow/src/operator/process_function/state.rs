@@ -5,15 +5,18 @@
 //! order of their times, resumably, and before the watermark that made them due goes on. Lives on one
 //! shard's thread.
 
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::vocabulary;
 use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{KeyedBackend, KeyedContext, Residency, StateError, StateVisitor};
+use thalweg_state::{DUE, KeyedContext, Pressure, StateError, StateVisitor, WINDOW};
 
+use super::backend::{FunctionBackend, Residence};
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
 use crate::task::{BuildContext, BuildError, Push, SideOutputs, register_weak};
@@ -22,7 +25,7 @@ use crate::time::{FiredTimer, TimeDomain, TimerTable};
 /// The states, timers and context of one keyed function in one subtask.
 pub(crate) struct KeyedFunctionState<K: Key> {
     name: Rc<str>,
-    backend: KeyedBackend<K>,
+    backend: FunctionBackend<K>,
     keyed: Rc<KeyedContext<K>>,
     timers: Rc<TimerTable<K>>,
     view: ProcessContext<K>,
@@ -35,22 +38,12 @@ impl<K: Key> KeyedFunctionState<K> {
     /// Opens a function by `open`, which declares its states.
     pub(crate) fn open<F>(
         name: &str,
+        residence: Residence,
         context: &mut BuildContext,
         open: impl FnOnce(&mut OpenContext<K>) -> F,
     ) -> Result<(Self, F), BuildError> {
-        let info = context.info().clone();
-        let groups = info.max_parallelism.range(info.index, info.parallelism);
-        let budget = context.budget().clone();
-        let backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
-        let mut opening = OpenContext::new(name, context, Some(backend));
-        let function = open(&mut opening);
-        let backend = opening
-            .finish()
-            .map_err(|refusal| context.refused(name, refusal))?;
-        let Some(backend) = backend else {
-            unreachable!("the backend was just given to the opening");
-        };
-        let keyed = Rc::clone(backend.context());
+        let (backend, function) = FunctionBackend::open(name, residence, context, open)?;
+        let keyed = Rc::clone(backend.states.context());
         let timers = Rc::new(TimerTable::new(context));
         let metrics = context.operator_metrics(name);
         register_weak(&metrics, vocabulary::NUM_TIMERS, &timers, |timers| {
@@ -75,27 +68,52 @@ impl<K: Key> KeyedFunctionState<K> {
         &mut self,
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
-        self.backend.visit_states(visitor)?;
+        self.backend.states.visit_states(visitor)?;
         self.timers.visit_states(visitor)
+    }
+
+    /// A turn begins: takes in what was read of state that is on disk.
+    pub(crate) fn begin_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), FunctionError> {
+        self.backend.begin_turn(context)
+    }
+
+    /// A turn ends: asks for state that is on disk, makes room for it.
+    pub(crate) fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        self.backend.end_turn(context, waiting)
+    }
+
+    /// Whether the states of records have to be sought before the function is called for them.
+    #[inline(always)]
+    pub(crate) fn overflows(&self) -> bool {
+        self.backend.states.overflows()
+    }
+
+    /// Whether there is room for what so many records may add.
+    pub(crate) fn has_room(&self, records: usize) -> bool {
+        self.backend.states.has_room(records)
+    }
+
+    /// Seeks the states of the record at this place of the window; whether all of them are there.
+    pub(crate) fn seek(&mut self, place: u8, hash: KeyHash, key: &K::Of<'_>) -> bool {
+        self.backend.states.seek(usize::from(place), hash, key)
     }
 
     /// Brings near the states of these keys, of records ahead of which the first has the place `from`
     /// in the window.
     pub(crate) fn approach(&mut self, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        self.backend
-            .set_processing_time(self.view.processing_time());
-        self.backend.clean_expired(2 * hashes.len())?;
-        match self.backend.residency(from, hashes)? {
-            Residency::Ready => Ok(()),
-            Residency::Pending => Err(FunctionError::new(
-                "the state backend answered that state is on its way, but it is all in memory",
-            )),
-        }
+        self.backend.approach(from, hashes, &self.view)
     }
 
     /// Finds the states of so many records that were approached.
     pub(crate) fn locate(&mut self, from: u8, records: usize) {
-        self.backend.locate(from, records);
+        self.backend.states.locate(from, records);
     }
 
     /// The record at this place of the window is next.
@@ -183,10 +201,14 @@ impl<K: Key> KeyedFunctionState<K> {
         ) -> Result<(), FunctionError>,
     ) -> Result<Firing, FunctionError> {
         self.backend
+            .states
             .set_processing_time(self.view.processing_time());
         for _ in 0..limit {
             if !next.ready() {
                 return Ok(Firing::More);
+            }
+            if self.backend.states.overflows() && !self.seek_due() {
+                return Ok(Firing::Waiting);
             }
             let Some(timer) = self.next_due_timer() else {
                 return Ok(Firing::Done);
@@ -204,19 +226,45 @@ impl<K: Key> KeyedFunctionState<K> {
         Ok(Firing::More)
     }
 
+    /// Seeks the states of the timer that fires next; if they are not there, those of the timers behind it too.
+    /// Whether it may fire.
+    fn seek_due(&self) -> bool {
+        if !self.backend.states.has_room(1) {
+            return false;
+        }
+        let Some((domain, upto)) = self.due() else {
+            return true;
+        };
+        let (mut first, mut place) = (true, WINDOW);
+        self.timers.show_due(domain, upto, |timer| {
+            let found = (self.backend.states).seek(place, timer.hash, &K::lend(&timer.key));
+            if place == WINDOW {
+                first = found;
+            }
+            place += 1;
+            // Most often the first is there: its like are looked at when their turn comes.
+            match first || place == WINDOW + DUE {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        first
+    }
+
+    /// The domain whose timers are next, if any are due, and up to when they are.
+    fn due(&self) -> Option<(TimeDomain, Timestamp)> {
+        let event = self.timers.next_due(TimeDomain::EventTime);
+        if event.is_some_and(|at| at <= self.view.watermark) {
+            return Some((TimeDomain::EventTime, self.view.watermark));
+        }
+        self.next_processing_time().filter(|at| *at <= self.now)?;
+        Some((TimeDomain::ProcessingTime, self.now))
+    }
+
     /// Takes out the next timer that is due and makes its key current.
     fn next_due_timer(&mut self) -> Option<FiredTimer> {
-        let event = self
-            .timers
-            .pop_due(TimeDomain::EventTime, self.view.watermark);
-        let (timer, domain) = match event {
-            Some(timer) => (timer, TimeDomain::EventTime),
-            None => {
-                self.next_processing_time().filter(|at| *at <= self.now)?;
-                let timer = self.timers.pop_due(TimeDomain::ProcessingTime, self.now)?;
-                (timer, TimeDomain::ProcessingTime)
-            }
-        };
+        let (domain, upto) = self.due()?;
+        let timer = self.timers.pop_due(domain, upto)?;
         self.keyed.set_current(timer.hash, &K::lend(&timer.key));
         self.view.at = timer.at;
         Some(FiredTimer {
