@@ -176,7 +176,7 @@ impl Place {
         let _deadline = stage::cancel_after(&token, stage::PATIENCE);
         program(&environment, version, &place.out());
         let job = environment.execute_async("counting").unwrap();
-        super::savepoints::let_it_run(&job, std::time::Duration::from_millis(60));
+        super::savepoints::let_it_run(&job, std::time::Duration::from_millis(250));
         let savepoint = job.stop_with_savepoint(None, false).unwrap();
         job.wait().unwrap();
         (place, savepoint)

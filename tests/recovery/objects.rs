@@ -72,7 +72,7 @@ fn state_larger_than_memory_goes_on_from_an_object_store() {
     for parallelism in ["2", "3", "1"].into_iter().cycle() {
         let settings = larger::settings((&state, &spill, parallelism), "1mb");
         let (environment, token) = stage::shards(&settings);
-        let patience = Duration::from_millis(600 + 600 * stops);
+        let patience = Duration::from_millis(600 << stops);
         let _deadline = stage::cancel_after(&token, patience);
         let poison = Poison::new(50_021, 1);
         larger::program(&environment, 100_000.0, poison, Path::new(&into));
