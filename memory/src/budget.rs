@@ -350,7 +350,8 @@ mod tests {
         let slot = Budget::new("slot-0", 1_600);
         let (one, other) = (slot.share(), slot.share());
         slot.reserve(900).unwrap();
-        (one.holds(500), other.holds(300));
+        one.holds(500);
+        other.holds(300);
         assert_eq!(one.limit(), 700, "others hold 100");
         slot.reserve(300).unwrap();
         assert_eq!(one.limit(), 550, "others hold 400, and may take 100 more");

@@ -19,7 +19,8 @@ use crate::table::Namespace;
 use crate::ttl::StateTtl;
 
 /// Values with a time to live, with their name.
-type ExpiringCells<K, V, N> = Rc<Held<Cells<K, V, N, Expiring>>>;
+type HeldCells<K, V, N, A> = Rc<Held<Cells<K, V, N, A>>>;
+type ExpiringCells<K, V, N> = HeldCells<K, V, N, Expiring>;
 
 impl<K: Key> KeyedBackend<K> {
     /// Tells the processing time, in milliseconds since 1970: to be called once per turn where a state has
@@ -140,7 +141,7 @@ impl<K: Key> KeyedBackend<K> {
         &mut self,
         descriptor: StateDescriptor,
         aging: A,
-    ) -> Result<Rc<Held<Cells<K, V, N, A>>>, StateError> {
+    ) -> Result<HeldCells<K, V, N, A>, StateError> {
         let named = descriptor.clone().of_keys::<K, N>();
         let cells = Cells::new(self.new_layered(&named)?, aging);
         let held = self.hold::<N, _>(descriptor, cells)?;
