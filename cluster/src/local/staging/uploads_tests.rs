@@ -106,6 +106,7 @@ fn content(file: &str) -> Vec<u8> {
 fn told(answers: &[CheckpointAnswer]) -> Vec<(u32, u64, bool)> {
     let told = answers.iter().map(|answer| match answer {
         CheckpointAnswer::Done(snapshot) => (snapshot.subtask, snapshot.checkpoint.0, true),
+        CheckpointAnswer::Replayed { .. } => unreachable!("nothing was in flight"),
         CheckpointAnswer::Declined {
             subtask,
             checkpoint,
