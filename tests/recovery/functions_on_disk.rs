@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
@@ -14,8 +13,7 @@ use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, Proce
 use thalweg_state::{ReducingState, StateDescriptor, StateTtl, ValueState};
 
 use super::counting::{Poison, lines};
-use super::larger::settings;
-use crate::stage;
+use super::larger::Large;
 
 const RECORDS: u64 = 90_000;
 const KEYS: u64 = 18_000;
@@ -133,43 +131,21 @@ fn check(into: &Path) {
     assert_eq!(there.len(), expected.len());
 }
 
+const SUMS: Large = Large {
+    name: "functions on disk",
+    memory: "2500kb",
+    program,
+    check,
+};
+
 #[test]
 fn what_a_function_keeps_on_disk_survives_failures() {
-    for (parallelism, every) in [("1", 25_013), ("2", 20_011)] {
-        let directory = tempfile::tempdir().unwrap();
-        let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-        let (state, spill, into) = (place("state"), place("spill"), place("out"));
-        let settings = settings((&state, &spill, parallelism), "2500kb");
-        let (environment, token) = stage::shards(&settings);
-        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-        let poison = Poison::new(every, 3);
-        program(&environment, 200_000.0, poison.clone(), Path::new(&into));
-        environment.execute("functions on disk").unwrap();
-        assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
-        check(Path::new(&into));
-        let left = std::fs::read_dir(&spill).unwrap().count();
-        assert_eq!(left, 0, "spill files go with the job");
+    for run in [("1", 25_013), ("2", 20_011)] {
+        SUMS.survives_failures(200_000.0, run);
     }
 }
 
 #[test]
 fn what_a_function_keeps_on_disk_goes_on_at_another_parallelism() {
-    let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (state, spill, into) = (place("state"), place("spill"), place("out"));
-    let mut stops = 0;
-    for parallelism in ["1", "3", "2"].into_iter().cycle() {
-        let settings = settings((&state, &spill, parallelism), "2500kb");
-        let (environment, token) = stage::shards(&settings);
-        let patience = Duration::from_millis(400 << stops);
-        let _deadline = stage::cancel_after(&token, patience);
-        let poison = Poison::new(u64::MAX, 0);
-        program(&environment, 100_000.0, poison, Path::new(&into));
-        if environment.execute("functions on disk").is_ok() {
-            break;
-        }
-        stops += 1;
-    }
-    assert!(stops > 0, "it was cancelled at least once");
-    check(Path::new(&into));
+    SUMS.goes_on_at_another_parallelism();
 }

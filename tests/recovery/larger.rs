@@ -9,6 +9,7 @@ use std::time::Duration;
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::Environment;
+use thalweg_dataflow::executor::JobError;
 
 use super::counting::{Poison, lines};
 use crate::stage;
@@ -83,45 +84,72 @@ pub(super) fn check(into: &Path) {
     assert_eq!(there.len(), expected.len());
 }
 
-#[test]
-fn state_larger_than_memory_survives_failures() {
-    for (parallelism, every) in [("1", 70_001), ("2", 50_021)] {
+/// A program whose state is several times as large as its memory.
+pub(crate) struct Large {
+    pub(crate) name: &'static str,
+    pub(crate) memory: &'static str,
+    pub(crate) program: fn(&Environment, f64, Poison, &Path),
+    pub(crate) check: fn(&Path),
+}
+
+const COUNTS: Large = Large {
+    name: "counts on disk",
+    memory: "1mb",
+    program,
+    check,
+};
+
+impl Large {
+    /// Runs it at a rate, at this parallelism, with a failure every so many records, and looks at its files.
+    pub(crate) fn survives_failures(&self, rate: f64, (parallelism, every): (&str, u64)) {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let (state, spill, into) = (place("state"), place("spill"), place("out"));
-        let settings = settings((&state, &spill, parallelism), "1mb");
+        let settings = settings((&state, &spill, parallelism), self.memory);
         let (environment, token) = stage::shards(&settings);
         let _deadline = stage::cancel_after(&token, stage::PATIENCE);
         let poison = Poison::new(every, 3);
-        program(&environment, 300_000.0, poison.clone(), Path::new(&into));
-        environment.execute("larger than memory").unwrap();
+        (self.program)(&environment, rate, poison.clone(), Path::new(&into));
+        environment.execute(self.name).unwrap();
         assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
-        check(Path::new(&into));
+        (self.check)(Path::new(&into));
         let left = std::fs::read_dir(&spill).unwrap().count();
         assert_eq!(left, 0, "spill files go with the job");
+    }
+
+    /// Cancels it again and again, each time after twice the time, and goes on at another parallelism.
+    pub(crate) fn goes_on_at_another_parallelism(&self) {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+        let (state, spill, into) = (place("state"), place("spill"), place("out"));
+        let mut stops = 0;
+        for parallelism in ["1", "3", "2"].into_iter().cycle() {
+            let settings = settings((&state, &spill, parallelism), self.memory);
+            let (environment, token) = stage::shards(&settings);
+            let _deadline = stage::cancel_after(&token, Duration::from_millis(400 << stops));
+            let poison = Poison::new(u64::MAX, 0);
+            (self.program)(&environment, 100_000.0, poison, Path::new(&into));
+            match environment.execute(self.name) {
+                Ok(_) => break,
+                Err(JobError::Cancelled { .. }) => stops += 1,
+                Err(failed) => panic!("{failed}"),
+            }
+        }
+        assert!(stops > 0, "it was cancelled at least once");
+        (self.check)(Path::new(&into));
+    }
+}
+
+#[test]
+fn state_larger_than_memory_survives_failures() {
+    for run in [("1", 70_001), ("2", 50_021)] {
+        COUNTS.survives_failures(300_000.0, run);
     }
 }
 
 #[test]
 fn state_larger_than_memory_goes_on_at_another_parallelism() {
-    let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (state, spill, into) = (place("state"), place("spill"), place("out"));
-    let mut stops = 0;
-    for parallelism in ["1", "3", "2"].into_iter().cycle() {
-        let settings = settings((&state, &spill, parallelism), "1mb");
-        let (environment, token) = stage::shards(&settings);
-        let patience = Duration::from_millis(400 << stops);
-        let _deadline = stage::cancel_after(&token, patience);
-        let poison = Poison::new(u64::MAX, 0);
-        program(&environment, 100_000.0, poison, Path::new(&into));
-        if environment.execute("larger than memory").is_ok() {
-            break;
-        }
-        stops += 1;
-    }
-    assert!(stops > 0, "it was cancelled at least once");
-    check(Path::new(&into));
+    COUNTS.goes_on_at_another_parallelism();
 }
 
 #[test]

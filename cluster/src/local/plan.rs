@@ -195,11 +195,13 @@ struct Channels {
 
 /// Whether barriers may overtake on an edge: where every producer has a channel to every consumer, of which it
 /// chooses one for each record by itself. What goes to a certain neighbour or to all cannot be dealt out again, and
-/// in a loop barriers take a way of their own.
+/// in a loop barriers take a way of their own. Subtasks that tell from event time what they have given out are cut at
+/// one time, which barriers keep that wait for each other.
 fn is_overtakable(graph: &JobGraph, edge: &EdgeDescription) -> bool {
     let loops = graph.edges.iter().any(|edge| edge.role != EdgeRole::Onward);
     let among = ["hash", "rebalance", "shuffle", "global"];
-    !loops && among.contains(&edge.partitioner.as_str())
+    let one_time = graph.vertices[edge.to as usize].one_time;
+    !loops && !one_time && among.contains(&edge.partitioner.as_str())
 }
 
 impl Channels {

@@ -159,7 +159,7 @@ impl OperatorCut {
         let Some(id) = self.answers.operator(self.place) else {
             return Ok(());
         };
-        let kind = self.kind_of(barrier.kind);
+        let kind = self.kind_with(operator, self.kind_of(barrier.kind))?;
         let copy = kind == CutKind::Copy;
         let mut freezer = Freezer {
             epoch: Epoch(barrier.checkpoint.0),
@@ -211,6 +211,19 @@ impl OperatorCut {
             carries,
         });
         Ok(())
+    }
+
+    /// The same, unless a state has to begin anew that carries runs.
+    fn kind_with(&self, operator: &mut impl Remembers, kind: CutKind) -> Result<CutKind, CutError> {
+        let mut anew = false;
+        operator.visit_states(&mut |_: &StateDescriptor, state: &mut dyn Snapshot| {
+            anew |= state.begins_anew();
+            Ok(())
+        })?;
+        Ok(match kind {
+            CutKind::Changes if anew => CutKind::Everything,
+            kind => kind,
+        })
     }
 
     /// What this cut has to write. A chain whose changes outgrew what they change is begun anew.

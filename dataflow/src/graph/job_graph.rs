@@ -40,6 +40,9 @@ pub struct VertexDescription {
     pub sink: bool,
     /// Whether event times stand beside its records.
     pub timestamps: bool,
+    /// Whether all its subtasks have to be cut at one event time, so that no barrier may overtake on the way in.
+    #[serde(skip)]
+    pub one_time: bool,
 }
 
 impl VertexDescription {
@@ -143,6 +146,7 @@ impl LogicalGraph {
                 source: finished.source.is_some(),
                 sink: finished.sink.is_some(),
                 timestamps: timestamps[index],
+                one_time: vertex.one_time,
             });
             templates.push(finished);
         }

@@ -40,6 +40,8 @@ pub(crate) struct Vertex {
     pub(crate) parallelism: Option<u32>,
     pub(crate) boundedness: Option<Boundedness>,
     pub(crate) timestamps: bool,
+    /// All its subtasks have to be cut at one event time.
+    pub(crate) one_time: bool,
     pub(crate) source: Option<Box<dyn SplitPlan>>,
     pub(crate) sides: Vec<Box<dyn SideTemplate>>,
     /// The alignment groups its subtasks belong to.
@@ -112,6 +114,7 @@ impl LogicalGraph {
             parallelism: None,
             boundedness: None,
             timestamps: false,
+            one_time: false,
             source: None,
             sides: Vec::new(),
             alignments: Vec::new(),

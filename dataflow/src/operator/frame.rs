@@ -298,6 +298,10 @@ impl<O, N> Frame<O, N> {
     /// Whether nothing that comes before a record is under way.
     #[inline(always)]
     pub(crate) fn may_apply(&self) -> bool {
+        debug_assert!(
+            self.firing.is_some() || self.held.is_empty(),
+            "what is in line comes before a record"
+        );
         self.firing.is_none()
     }
 
@@ -337,14 +341,16 @@ impl<O, N> Frame<O, N> {
     pub(crate) fn begin_turn<U: Item>(&mut self, context: &mut TurnContext<'_>)
     where
         O: Lifecycle<U>,
+        N: Push<U>,
     {
         if let Err(error) = self.operator.begin_state_turn(context) {
             self.fail(&error);
         }
         self.awaits_state = false;
         if self.firing == Some(Cause::State) {
-            // Whether it has come shows when the record is tried again.
+            // Whether it has come shows when the record is tried again. A barrier that overtook that record comes first.
             self.firing = None;
+            self.begin_next();
         }
         if !self.operator.wants_processing_time() {
             return;

@@ -69,6 +69,12 @@ impl Draft {
         graph.vertex(self.vertex).timestamps = true;
     }
 
+    /// All subtasks of the chain have to be cut at one event time: what they have given out is told from it.
+    pub(crate) fn cut_at_one_time(&self) {
+        let mut graph = self.graph.borrow_mut();
+        graph.vertex(self.vertex).one_time = true;
+    }
+
     /// Makes the chain's subtasks members of the alignment group of this name.
     pub(crate) fn align(&self, group: &str) -> Arc<AlignmentGroup> {
         let mut graph = self.graph.borrow_mut();

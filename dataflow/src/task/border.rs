@@ -265,7 +265,7 @@ impl ChainEnd {
             self.overtake_in_turn(outputs, turn);
         }
         let stage = match turn.input() {
-            InputStatus::Ended => self.finish(outputs),
+            InputStatus::Ended => self.finish(outputs, turn),
             status => {
                 self.flush(outputs, status == InputStatus::Idle, turn);
                 Stage::Done
@@ -295,12 +295,20 @@ impl ChainEnd {
         }
     }
 
-    fn finish(&mut self, outputs: &mut [&mut dyn EdgeOutput]) -> Stage {
+    fn finish(
+        &mut self,
+        outputs: &mut [&mut dyn EdgeOutput],
+        turn: &mut ChainTurn<'_, '_>,
+    ) -> Stage {
         if !std::mem::replace(&mut self.ended, true) {
             for output in outputs.iter_mut() {
                 output.event(Event::EndOfPartition);
             }
             self.side.event(Event::EndOfPartition);
+        }
+        if self.in_line > 0 {
+            // Credits that the end of one edge gave back may have let a barrier of another leave.
+            self.overtake_in_turn(outputs, turn);
         }
         if outputs.iter().all(|output| output.finished()) && self.side.finished() {
             Stage::Done

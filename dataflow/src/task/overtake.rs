@@ -15,6 +15,10 @@ use super::input_turn::{Consume, Current, InputHead};
 use super::{BuildContext, BuildError};
 use crate::checkpoint::{Defect, Replay};
 
+/// The most bytes of records that are copied for one checkpoint of a task: a barrier that is slow to come lets much
+/// through, and copies are in memory until it has come.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// What a head knows of barriers that overtake.
 pub(super) struct Overtaking {
     /// The channels on which they wait in line.
@@ -141,6 +145,16 @@ impl<C: Consume> InputHead<C> {
     #[inline]
     pub(super) fn tell_overtaken(&mut self, context: &mut TurnContext<'_>) {
         if self.overtaking.is_some() {
+            let too_much = self.gate.borrow().captures_more_than(MOST_BYTES);
+            if let Some(checkpoint) = too_much {
+                self.answers.decline(
+                    checkpoint,
+                    format!(
+                        "more than {MOST_BYTES} bytes came before its barrier had come everywhere"
+                    ),
+                );
+                self.give_up_overtaken(checkpoint);
+            }
             let overtaken = self.gate.borrow_mut().overtaken();
             if let Some((checkpoint, overtaken)) = overtaken {
                 self.answers.add_in_flight(checkpoint, false, overtaken);

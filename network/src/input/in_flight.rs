@@ -3,7 +3,8 @@
 //!
 //! Owned by the gate, from the cut of an unaligned checkpoint until its barrier has come on every channel.
 //! Invariants: of each channel it holds exactly what came between the cut and the channel's barrier, or its end,
-//! in order; it is bounded by the credits of the channels. Lives on the shard's thread.
+//! in order. What was queued is bounded by the credits of the channels; what comes until a barrier that is slow is
+//! not, so whoever owns the gate gives up what becomes too much. Lives on the shard's thread.
 
 use thalweg_core::CheckpointId;
 use thalweg_memory::{Buffer, Cursor, Remainder};
@@ -40,6 +41,8 @@ pub(super) struct Capture {
     channels: Vec<Captured>,
     /// Channels whose barrier has not come.
     open: usize,
+    /// Bytes of records.
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl Capture {
             checkpoint,
             channels: channels.map(closed).collect(),
             open: 0,
+            bytes: 0,
         }
     }
 
@@ -95,6 +99,7 @@ impl Capture {
             return;
         }
         let rest = rest();
+        self.bytes += rest.bytes.len() as u64;
         if !rest.is_empty() {
             channel.buffers.push(rest);
         }
@@ -107,6 +112,11 @@ impl Capture {
             channel.is_open = false;
             self.open -= 1;
         }
+    }
+
+    /// Bytes of records that were copied so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether every channel has brought the barrier or ended.

@@ -98,6 +98,14 @@ impl InputGate {
         before.map(|before| before.checkpoint())
     }
 
+    /// The checkpoint for which more than so many bytes were copied, and some barriers have still to come.
+    #[inline]
+    pub fn captures_more_than(&self, bytes: u64) -> Option<CheckpointId> {
+        let capture = self.overtaking.capture.as_ref();
+        let large = capture.filter(|capture| capture.bytes() > bytes && !capture.is_whole());
+        large.map(Capture::checkpoint)
+    }
+
     /// What a barrier overtook, once it has come on every channel that has not ended.
     pub fn overtaken(&mut self) -> Option<(CheckpointId, Vec<Overtaken>)> {
         let whole = self.overtaking.capture.take_if(|it| it.is_whole())?;

@@ -141,6 +141,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.freeze(epoch, kind)
     }
 
+    fn begins_anew(&self) -> bool {
+        self.table.begins_anew()
+    }
+
     fn is_cutting(&self) -> bool {
         self.table.is_cutting()
     }

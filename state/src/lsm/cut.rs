@@ -195,6 +195,10 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         kind
     }
 
+    fn begins_anew(&self) -> bool {
+        self.has_spilled() && self.table.would_be_everything()
+    }
+
     fn is_cutting(&self) -> bool {
         self.table.is_cutting()
     }

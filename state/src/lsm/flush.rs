@@ -164,7 +164,12 @@ impl Round {
         request: RequestId,
         answer: &Result<IoDone, SpillError>,
     ) -> Result<bool, StateError> {
-        Ok(self.file.answered(request, answer)?)
+        let own = self.file.answered(request, answer)?;
+        if let Step::Writing(Some(run)) = &self.step {
+            // A cut that carries it looks before it is listed.
+            run.written.set(self.file.is_written());
+        }
+        Ok(own)
     }
 
     /// Does a slice.
@@ -198,7 +203,6 @@ impl Round {
                 let run = run.take();
                 (self.step, self.at) = (Step::Dropping, self.stretch.start);
                 if let Some(run) = run {
-                    run.written.set(true);
                     return Ok(Progress::Written(run));
                 }
             }

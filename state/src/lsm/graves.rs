@@ -23,6 +23,8 @@ use crate::snapshot::{Row, RowSink};
 
 /// The part of its memory that a table gives to graves before they are buried: one in so many.
 const SHARE: u64 = 16;
+/// Bytes that any table may give to them.
+const FEW_BYTES: u64 = 32 << 10;
 /// Bytes written at once.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -67,9 +69,19 @@ impl Graves {
         self.hashes.contains(&hash)
     }
 
+    /// Whether there are some that no burial holds.
+    pub(super) fn are_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Whether there are so many for a table of so many bytes that they should be buried.
     pub(super) fn are_many(&self, limit: u64) -> bool {
-        self.fresh_bytes() > limit / SHARE
+        self.fresh_bytes() > (limit / SHARE).max(FEW_BYTES)
+    }
+
+    /// Whether the disk is so far behind that no more should be dug.
+    pub(super) fn are_too_many(&self, limit: u64) -> bool {
+        self.is_burying() && self.memory_bytes() > (limit / 4).max(4 * FEW_BYTES)
     }
 
     fn fresh_bytes(&self) -> u64 {
@@ -132,6 +144,8 @@ impl Graves {
     ) -> Result<bool, StateError> {
         for burial in &mut self.burials {
             if burial.file.answered(request, answer)? {
+                // A cut that carries it looks before it is listed.
+                burial.run.written.set(burial.file.is_written());
                 return Ok(true);
             }
         }
@@ -141,7 +155,6 @@ impl Graves {
     /// The oldest burial, once it is on the disk: to be listed before the next one is taken.
     pub(super) fn take_buried(&mut self) -> Option<Rc<ColdRun>> {
         let burial = (self.burials).pop_front_if(|burial| burial.file.is_written())?;
-        burial.run.written.set(true);
         Some(burial.run)
     }
 

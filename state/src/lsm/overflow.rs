@@ -169,6 +169,9 @@ impl Overflow {
     ) -> bool {
         let held = self.memory_bytes(table);
         let limit = self.share.limit();
+        if self.graves.are_too_many(limit) {
+            return false;
+        }
         let filling = table.filling();
         if filling.entries + records <= filling.limit {
             // There are places; but what entries have besides can only be given up with them.
@@ -451,8 +454,12 @@ impl Overflow {
         if let Some(round) = self.round.take() {
             self.hand = round.end();
         }
-        // What a cut has still to write stays until then.
-        let waits = moved > 0 || table.is_cutting();
+        // What a cut has still to write stays until then, and what came again until its grave is buried.
+        let pinned = moved == 0 && self.graves.are_fresh();
+        if pinned {
+            self.bury_graves()?;
+        }
+        let waits = moved > 0 || pinned || table.is_cutting();
         self.fruitless = if waits { 0 } else { self.fruitless + 1 };
         if self.fruitless > FRUITLESS && self.stalled {
             let asked = table.filling().growth_bytes;

@@ -54,6 +54,12 @@ pub trait Snapshot {
     /// `epoch` is the number of the checkpoint, higher than every one before.
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind;
 
+    /// Whether a cut of changes would have to be everything where runs are carried with it. Those do not say that
+    /// nothing older counts, so the cuts of all states of the operator have to be everything then.
+    fn begins_anew(&self) -> bool {
+        false
+    }
+
     /// Whether rows of the last cut are still to be emitted.
     fn is_cutting(&self) -> bool;
 

@@ -229,12 +229,12 @@ impl<K: Key> KeyedFunctionState<K> {
     /// Seeks the states of the timer that fires next; if they are not there, those of the timers behind it too.
     /// Whether it may fire.
     fn seek_due(&self) -> bool {
-        if !self.backend.states.has_room(1) {
-            return false;
-        }
         let Some((domain, upto)) = self.due() else {
             return true;
         };
+        if !self.backend.states.has_room(1) {
+            return false;
+        }
         let (mut first, mut place) = (true, WINDOW);
         self.timers.show_due(domain, upto, |timer| {
             let found = (self.backend.states).seek(place, timer.hash, &K::lend(&timer.key));

@@ -66,6 +66,7 @@ where
         draft.set_parallelism(parallelism);
     }
     draft.add("window", "window");
+    draft.cut_at_one_time();
     let pipe = SlicePipe {
         selector,
         open,

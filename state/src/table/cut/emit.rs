@@ -75,7 +75,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             cut.walk.go_to_start(Some(self.shape));
         }
         let groups = &self.groups;
-        let full = cut.is_full();
+        let full = cut.is_alone();
         let ended = cut.walk_over(&mut self.buckets, &mut left, |rows, entry, stamp| {
             emit_one::<K, V, N>(rows, groups, entry, &keep, full || stamp.is_new(), out)
         });
@@ -98,7 +98,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             return false;
         };
         cut.emit_rows(left, out);
-        let (groups, full) = (&self.groups, cut.is_full());
+        let (groups, full) = (&self.groups, cut.is_alone());
         while !left.is_over()
             && let Some(mut cleared) = cut.cleared.pop()
         {

@@ -136,6 +136,11 @@ impl<E> Cut<E> {
         self.kind.is_full()
     }
 
+    /// Whether no older row counts beside those of the cut: none of its own, and none that is carried.
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_full() && !self.buried_elsewhere
+    }
+
     /// Counts from what is restored.
     pub(super) fn build_on_restored(&mut self) {
         self.since = Some(Generation::FIRST);
@@ -235,6 +240,12 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         self.stamp = cut.stamp();
         self.cutting = true;
         kind
+    }
+
+    /// Whether a cut of changes would be everything.
+    pub(crate) fn would_be_everything(&self) -> bool {
+        let cut = self.cut.as_ref();
+        cut.is_none_or(|cut| cut.kind_of(CutKind::Changes) != CutKind::Changes)
     }
 
     /// See [`Snapshot::cut_failed`](crate::Snapshot::cut_failed).
