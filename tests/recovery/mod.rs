@@ -17,3 +17,4 @@ mod pressure;
 mod restarts;
 mod restores;
 mod savepoints;
+mod watched;
