@@ -26,6 +26,7 @@ enum Ask {
 struct Watching {
     ask: fn(u64) -> Ask,
     held: ValueState<u64, (u64, String)>,
+    asked: ValueState<u64, u64>,
 }
 
 impl KeyedProcessFunction<u64, u64, u64> for Watching {
@@ -35,6 +36,8 @@ impl KeyedProcessFunction<u64, u64, u64> for Watching {
         context: &ProcessContext<u64>,
         _out: &mut Collector<'_, u64>,
     ) -> Result<(), FunctionError> {
+        // A state beside the other, of which nothing is removed.
+        self.asked.update(|asked| *asked += 1)?;
         let held = self.held.with(|held| held.map_or(0, |(count, _)| *count))?;
         let wanted = match (self.ask)(number) {
             Ask::Clear => return Ok(self.held.clear()?),
@@ -67,7 +70,7 @@ fn watch(
         ("parallelism.default", "2"),
         ("thalweg.shard.count", "2"),
         ("state.backend.type", "lsm"),
-        ("taskmanager.memory.managed.size", "2mb"),
+        ("taskmanager.memory.managed.size", "4mb"),
         ("execution.checkpointing.interval", "20ms"),
         ("execution.checkpointing.dir", "/checkpoints"),
         ("restart-strategy.type", "fixed-delay"),
@@ -104,12 +107,13 @@ fn program(
         .process_function(move |open: &mut OpenContext<u64>| Watching {
             ask,
             held: open.value_state("held"),
+            asked: open.value_state("asked"),
         })
         .uid("watching")
         .sink(Discard);
 }
 
-const KEYS: u64 = 12_000;
+const KEYS: u64 = 20_000;
 
 #[test]
 fn what_is_on_disk_is_counted_once_though_barriers_overtake() {
@@ -118,7 +122,7 @@ fn what_is_on_disk_is_counted_once_though_barriers_overtake() {
     let unaligned = ("execution.checkpointing.unaligned.enabled", "true");
     for seed in 0..2 {
         for settings in [&[][..], &[unaligned]] {
-            watch(seed, 5 * KEYS, (13_007, 4), (key, ask), settings);
+            watch(seed, 4 * KEYS, (17_011, 4), (key, ask), settings);
         }
     }
 }
@@ -145,7 +149,7 @@ fn what_was_cleared_before_anything_went_to_disk_does_not_come_back() {
     for seed in 0..3 {
         // The second checkpoint is that of a state that has just begun to overflow.
         let rarely = ("execution.checkpointing.interval", "50ms");
-        let settings = [rarely, ("taskmanager.memory.managed.size", "1mb")];
+        let settings = [rarely, ("taskmanager.memory.managed.size", "3mb")];
         watch(seed, MANY + CLEARED, (25_001, 1), (key, ask), &settings);
     }
 }
