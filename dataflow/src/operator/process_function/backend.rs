@@ -27,7 +27,8 @@ impl<K: Key> FunctionBackend<K> {
         let info = context.info().clone();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let budget = context.budget().clone();
-        // All of it in memory: what is removed from states on disk is not yet sure to stay away after a restore.
+        // All of it in memory. Files of a copy that states on disk take over hold rows of all states of the operator, and
+        // a full cut would carry them in the order of each state: an old row of one would stand above newer ones.
         let backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
         let mut opening = OpenContext::new(name, context, Some(backend));
         let function = open(&mut opening);
