@@ -204,6 +204,15 @@ impl<E> Bucket<E> {
         self.overflow = 0;
     }
 
+    /// Writes to a bucket that was never used, so that it has memory of its own.
+    ///
+    /// A write and nothing before it: a read would be answered with the page of zeros that all share, and taking
+    /// that away again at the write interrupts every other core of the process.
+    #[inline]
+    pub fn touch(&mut self) {
+        self.overflow = 0;
+    }
+
     /// Brings the end of a bucket of several cache lines near.
     #[inline(always)]
     pub fn prefetch_end(&self) {

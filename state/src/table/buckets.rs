@@ -249,8 +249,8 @@ impl<E> Buckets<E> {
     /// Writes to a vacant bucket, if there is such a one, so that it has memory.
     pub(crate) fn touch(&mut self, bucket: usize) {
         if let Some(bucket) = self.array.buckets_mut().get_mut(bucket) {
+            bucket.touch();
             debug_assert!(bucket.is_vacant());
-            bucket.clear();
         }
     }
 
