@@ -35,8 +35,10 @@ const STEP: usize = 16;
 const FAR: usize = 64;
 /// How many entries ahead it is found.
 const NEAR: usize = 32;
-/// Entries applied between two looks at the clock.
-const LOOK: usize = 64;
+/// Entries applied between two looks at the clock, at least and at most: a look costs as much as a record.
+const LOOK: (usize, usize) = (64, 512);
+/// Looks at the clock in a turn that uses up its time.
+const LOOKS: usize = 32;
 /// The promise that nothing more will come.
 const LAST: Mark = Mark::Watermark(Watermark::MAX);
 const _: () = assert!(
@@ -122,6 +124,8 @@ pub(crate) struct InputHead<C> {
     pub(super) applied: usize,
     /// How many of those applied are counted.
     counted: usize,
+    /// Entries applied between two looks at the clock, by what the turns before came to.
+    look: usize,
     watermarks: WatermarkCombiner,
     pub(super) alignment: Alignment,
     /// What is known of barriers that overtake; none where they never do.
@@ -209,6 +213,7 @@ impl<C: Consume> InputHead<C> {
             located: 0,
             applied: 0,
             counted: 0,
+            look: LOOK.0,
             alignment: Alignment::new(promising, exactly_once),
             triggered: VecDeque::new(),
             lingers: false,
@@ -227,7 +232,7 @@ impl<C: Consume> InputHead<C> {
 
     /// Applies buffers until input, room or time is used up.
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(Pause, bool), StepError> {
-        let mut made = false;
+        let (mut made, mut records) = (false, 0);
         self.idle_since = context.now();
         self.outflow.begin_turn();
         loop {
@@ -236,8 +241,9 @@ impl<C: Consume> InputHead<C> {
             }
             loop {
                 let before = self.applied;
-                let stop = self.apply_until(before + LOOK);
+                let stop = self.apply_until(before + self.look);
                 made |= self.applied > before;
+                records += self.applied - before;
                 self.failure.check()?;
                 match stop {
                     Stop::Room => return Ok((Pause::NoRoom, made)),
@@ -249,7 +255,11 @@ impl<C: Consume> InputHead<C> {
                     }
                     Stop::Look => {}
                 }
-                if context.expired() || self.outflow.is_turns_worth() {
+                if context.expired() {
+                    self.look = (records / LOOKS).clamp(LOOK.0, LOOK.1);
+                    return Ok((Pause::Expired, true));
+                }
+                if self.outflow.is_turns_worth() {
                     return Ok((Pause::Expired, true));
                 }
             }

@@ -44,6 +44,47 @@ impl<K: Key, V: Record> SharedTable<K, V> {
     }
 }
 
+impl<K: Key, V: Record> SharedTable<K, V> {
+    /// Makes `item` part of the value of the current key: by `insert` where there is none, by `update` where there is
+    /// one.
+    #[inline(always)]
+    pub(crate) fn fold<T>(
+        &self,
+        context: &KeyedContext<K>,
+        item: T,
+        insert: impl FnOnce(T) -> V,
+        update: impl FnOnce(&mut V, T),
+    ) -> Result<(), StateError> {
+        if let Ok(mut table) = self.table.try_borrow_mut()
+            && let Some(entry) = context.with_current(|_, key| {
+                let table = table.hot_mut();
+                table.open_ahead(context.turn(), key)
+            })
+            && let Some(entry) = entry
+        {
+            entry.change(|value| update(value, item))?;
+            return Ok(());
+        }
+        self.fold_sought(context, item, insert, update)
+    }
+
+    /// The same where the entry was not found ahead. Out of line, so that the way that is nearly always taken is
+    /// short.
+    #[inline(never)]
+    fn fold_sought<T>(
+        &self,
+        context: &KeyedContext<K>,
+        item: T,
+        insert: impl FnOnce(T) -> V,
+        update: impl FnOnce(&mut V, T),
+    ) -> Result<(), StateError> {
+        self.with(context, |table, hash, key| {
+            let folded = table.hot_mut().fold(hash, key, item, insert, update);
+            folded.map(drop)
+        })
+    }
+}
+
 impl<K: Key, V: Record> StateTable for SharedTable<K, V> {
     fn descriptor(&self) -> &StateDescriptor {
         &self.descriptor

@@ -52,10 +52,7 @@ impl<K: Key, V: Record> Values<K, V> {
         update: impl FnOnce(&mut V, T),
     ) -> Result<(), StateError> {
         match self {
-            Values::Lasting(shared) => shared.with(context, |table, hash, key| {
-                let table = table.hot_mut();
-                table.fold_ahead((hash, key), item, (insert, update))
-            }),
+            Values::Lasting(shared) => shared.fold(context, item, insert, update),
             Values::Expiring(held) => held.with(context, |cells, hash, key| {
                 cells.fold(hash, key, &(), item, insert, update)
             })?,

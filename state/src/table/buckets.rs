@@ -97,8 +97,14 @@ impl<E> Buckets<E> {
 
     /// Looks for what has no slot after `find_slots` one bucket on.
     #[inline]
-    pub(crate) fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
-        self.array.find_beside(tags, seats, astray);
+    pub(crate) fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) -> u16 {
+        self.array.find_beside(tags, seats, astray)
+    }
+
+    /// Looks for what was not beside either in the pair of buckets behind.
+    #[inline]
+    pub(crate) fn find_in_next_pair(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
+        self.array.find_in_next_pair(tags, seats, astray);
     }
 
     /// The bucket where a place belongs.
@@ -113,7 +119,9 @@ impl<E> Buckets<E> {
         if steps < 2 {
             return home ^ steps;
         }
-        let pair = (home / 2 + steps / 2) % (self.len() / 2);
+        // Fewer steps than buckets, so once around at most: no division on the way of a lookup.
+        let (pair, pairs) = (home / 2 + steps / 2, self.len() / 2);
+        let pair = if pair < pairs { pair } else { pair - pairs };
         pair * 2 + steps % 2
     }
 

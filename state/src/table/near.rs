@@ -1,9 +1,11 @@
 //! Entries found some records before they are asked for.
 //!
 //! A keyed operator knows the hashes of the records ahead. It walks up to the entry of each in three
-//! steps, some records apart, so that no step waits for memory: [`KeyedTable::approach`] asks for the
-//! bucket where the key belongs; [`KeyedTable::locate`], when the bucket has come, finds the slot by its
-//! tag, or asks for the next bucket and looks there one step later; at last [`KeyedTable::turn_to`] says
+//! steps, some records apart, so that no step waits for memory: [`KeyedTable::approach`] names the bucket
+//! where the key belongs, which is asked for when a lookup comes or many stand in line (a processor waits
+//! with more than a few misses at once); [`KeyedTable::locate`], when the bucket has come, finds the slot by its
+//! tag, or asks for the next bucket and looks there one step later, and for the two behind and looks there
+//! another step later; at last [`KeyedTable::turn_to`] says
 //! whose turn it is, and the next lookup begins at the slot that was found.
 //!
 //! Invariant: what was found is only where a lookup *begins*. It compares the key there and searches as
@@ -19,7 +21,7 @@ use thalweg_memory::{Key, Record};
 
 use super::buckets::{Entry, Seat};
 use super::hot::KeyedTable;
-use crate::error::StateError;
+use super::open::OpenEntry;
 
 /// Records a table remembers at once; the place of a record is its number modulo this.
 pub const WINDOW: usize = 1 << u8::BITS;
@@ -30,6 +32,12 @@ pub(super) const PREFETCH_FROM_BYTES: u64 = 256 << 10;
 /// Records of a block: those looked for at once.
 const BLOCK: usize = LANES;
 
+/// The block of records before this one, around the window.
+#[inline(always)]
+const fn block_before(block: usize) -> usize {
+    (block + WINDOW / BLOCK - 1) % (WINDOW / BLOCK)
+}
+
 /// What was found for each record of the window, and whose turn it is.
 pub(super) struct Seats {
     /// After `approach` the bucket where the key belongs, after `locate` four times that and the slot.
@@ -37,7 +45,13 @@ pub(super) struct Seats {
     tags: [Tag; WINDOW],
     /// Of each block the bits of those that were not found in their first bucket.
     astray: [u16; WINDOW / BLOCK],
+    /// Of each block the bits of those that were not found in their second bucket either.
+    lost: [u16; WINDOW / BLOCK],
     turn: u8,
+    /// The buckets of places before this one have been asked for.
+    asked: u8,
+    /// Those from there up to this one stand in line for it.
+    approached: u8,
 }
 
 impl Seats {
@@ -46,14 +60,49 @@ impl Seats {
             found: [u32::MAX; WINDOW],
             tags: [Tag::of(0); WINDOW],
             astray: [0; WINDOW / BLOCK],
+            lost: [0; WINDOW / BLOCK],
             turn: 0,
+            asked: 0,
+            approached: 0,
         }
+    }
+
+    /// The places from `from` up to `until` were approached. Answers those whose buckets are to be asked for at once:
+    /// all but a block, which stands in line.
+    fn line_up(&mut self, from: u8, until: u8) -> (Range<usize>, Range<usize>) {
+        if self.approached != from {
+            // Other records than those before: what stood in line is not wanted any more.
+            self.asked = from;
+        }
+        self.approached = until;
+        let surplus = usize::from(until.wrapping_sub(self.asked)).saturating_sub(BLOCK);
+        let first = usize::from(self.asked);
+        self.asked = self.asked.wrapping_add(surplus as u8);
+        let end = first + surplus;
+        (first..end.min(WINDOW), 0..end.saturating_sub(WINDOW))
+    }
+
+    /// The bucket that is first in line.
+    #[inline(always)]
+    fn next_in_line(&mut self) -> Option<u32> {
+        if self.asked == self.approached {
+            return None;
+        }
+        let next = self.found[usize::from(self.asked)];
+        self.asked = self.asked.wrapping_add(1);
+        Some(next)
     }
 
     /// Where the entry whose turn it is was found; no seat of the table where it was not.
     #[inline(always)]
     pub(super) fn expected(&self) -> Seat {
-        let found = self.found[usize::from(self.turn)];
+        self.of(self.turn)
+    }
+
+    /// Where the entry of the record at this place was found.
+    #[inline(always)]
+    fn of(&self, at: u8) -> Seat {
+        let found = self.found[usize::from(at)];
         Seat {
             bucket: (found >> 2) as usize,
             slot: (found & 3) as usize,
@@ -82,8 +131,19 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
                 }
             },
         );
+        let until = from.wrapping_add(hashes.len() as u8);
         if self.account.bytes() >= PREFETCH_FROM_BYTES {
-            self.buckets.prefetch(homes);
+            let (now, around) = self.seats.line_up(from, until);
+            self.buckets.prefetch(&self.seats.found[now]);
+            self.buckets.prefetch(&self.seats.found[around]);
+        }
+    }
+
+    /// Asks for one of the buckets that stand in line: a lookup each, so that they do not wait for each other.
+    #[inline(always)]
+    fn ask_for_next(&mut self) {
+        if let Some(bucket) = self.seats.next_in_line() {
+            self.buckets.prefetch(&[bucket]);
         }
     }
 
@@ -110,51 +170,56 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
     #[inline]
     fn locate_in_block(&mut self, block: usize, places: Range<usize>) {
         let first = places.start % BLOCK;
+        if first == 0 {
+            // What is left of records that had these places before.
+            (self.seats.astray[block], self.seats.lost[block]) = (0, 0);
+        }
         let seats = &mut self.seats.found[places.clone()];
         let astray = self.buckets.find_slots(&self.seats.tags[places], seats);
         self.seats.astray[block] |= astray << first;
-        let before = block.checked_sub(1).unwrap_or(WINDOW / BLOCK - 1);
-        let astray = std::mem::take(&mut self.seats.astray[before]);
-        let places = before * BLOCK..(before + 1) * BLOCK;
+        self.look_beside(block_before(block));
+        self.look_in_next_pair(block_before(block_before(block)));
+    }
+
+    /// Looks in their second bucket for those of a block that were not in their first.
+    #[inline(always)]
+    fn look_beside(&mut self, block: usize) {
+        let astray = std::mem::take(&mut self.seats.astray[block]);
+        let places = block * BLOCK..(block + 1) * BLOCK;
         let seats = &mut self.seats.found[places.clone()];
-        self.buckets
-            .find_beside(&self.seats.tags[places], seats, astray);
+        self.seats.lost[block] |=
+            (self.buckets).find_beside(&self.seats.tags[places], seats, astray);
+    }
+
+    /// Looks in the two buckets behind for those of a block that were not in their second either.
+    #[inline(always)]
+    fn look_in_next_pair(&mut self, block: usize) {
+        let lost = std::mem::take(&mut self.seats.lost[block]);
+        let places = block * BLOCK..(block + 1) * BLOCK;
+        let seats = &mut self.seats.found[places.clone()];
+        (self.buckets).find_in_next_pair(&self.seats.tags[places], seats, lost);
     }
 
     /// The next lookups are for the record at this place of the window.
     #[inline(always)]
     pub fn turn_to(&mut self, at: u8) {
         self.seats.turn = at;
+        self.ask_for_next();
     }
 
-    /// Makes `item` part of the value of `key`, which was most likely found ahead.
-    ///
-    /// # Errors
-    /// As [`KeyedTable::fold_in`].
+    /// Opens the entry that was found for the record at this place of the window, if it is that of `key` and
+    /// may be changed at once.
     #[inline(always)]
-    pub(crate) fn fold_ahead<A>(
-        &mut self,
-        (hash, key): (KeyHash, &K::Of<'_>),
-        item: A,
-        (insert, update): (impl FnOnce(A) -> V, impl FnOnce(&mut V, A)),
-    ) -> Result<(), StateError> {
-        let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
-        let seat = self.seats.expected();
-        if !self.cutting
-            && let Some((entry, stamp)) = self.buckets.confirm_stamped(seat, same)
-        {
-            *stamp = self.stamp.over(*stamp);
-            let before = entry.value.heap_bytes();
-            update(&mut entry.value, item);
-            return Ok(self.account.follow(before, entry.value.heap_bytes())?);
+    pub(crate) fn open_ahead(&mut self, at: u8, key: &K::Of<'_>) -> Option<OpenEntry<'_, K, V>> {
+        self.ask_for_next();
+        if self.cutting {
+            return None;
         }
-        // Out of line, so that the way that is nearly always taken is short.
-        self.out_of_line(|table| table.fold(hash, key, item, insert, update).map(drop))
-    }
-
-    #[inline(never)]
-    fn out_of_line<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        work(self)
+        let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
+        let seat = self.seats.of(at);
+        let (entry, stamp) = self.buckets.confirm_stamped(seat, same)?;
+        *stamp = self.stamp.over(*stamp);
+        Some(OpenEntry::new(entry, &mut self.account))
     }
 }
 
@@ -215,6 +280,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_bucket_approached_is_asked_for_once_and_before_it_is_a_block_late() {
+        // Lookups for every record, for every third, and for none, as of a state that is seldom used.
+        for step in [1, 3, usize::MAX] {
+            let (mut seats, mut asked) = (Seats::new(), Vec::new());
+            let mut places = Vec::new();
+            for block in 0..40_usize {
+                let from = (block * BLOCK) as u8;
+                for at in 0..BLOCK {
+                    seats.found[usize::from(from) + at] = (block * BLOCK + at) as u32;
+                }
+                let (now, around) = seats.line_up(from, from.wrapping_add(BLOCK as u8));
+                places.extend(now.chain(around));
+                asked.extend(places.drain(..).map(|place| seats.found[place]));
+                assert!(
+                    asked.len() >= block * BLOCK,
+                    "at most a block stands in line"
+                );
+                for _ in (0..BLOCK).step_by(step) {
+                    asked.extend(seats.next_in_line());
+                }
+            }
+            let all: Vec<u32> = (0..asked.len() as u32).collect();
+            assert_eq!(asked, all);
+        }
+    }
+
+    #[test]
+    fn what_stood_in_line_of_other_records_is_not_asked_for() {
+        let mut seats = Seats::new();
+        assert_eq!(seats.line_up(32, 48), (32..32, 0..0));
+        seats.found[0] = 7;
+        assert_eq!(seats.line_up(0, 8), (0..0, 0..0));
+        assert_eq!(seats.next_in_line(), Some(7));
     }
 
     #[test]

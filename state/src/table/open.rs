@@ -20,6 +20,12 @@ pub struct OpenEntry<'a, K: Key, V: Record> {
 }
 
 impl<'a, K: Key, V: Record> OpenEntry<'a, K, V> {
+    /// An entry that is stamped as changed.
+    #[inline(always)]
+    pub(super) fn new(entry: &'a mut Entry<K::Stored, (), V>, account: &'a mut Account) -> Self {
+        OpenEntry { entry, account }
+    }
+
     /// Changes the value; answers the key as the table lends it, and the value now.
     ///
     /// # Errors

@@ -24,6 +24,10 @@ pub const LANES: usize = 16;
 const fn neighbour(bucket: u32) -> u32 {
     bucket ^ 1
 }
+/// The first of the two buckets where what did not fit into this one's pair lies first.
+const fn next_pair(bucket: u32) -> u32 {
+    (bucket | 1).wrapping_add(1)
+}
 const _: () = assert!(
     neighbour(neighbour(4)) == 4 && neighbour(4) == 5,
     "as in the vectors"
@@ -144,13 +148,13 @@ impl<E> BucketArray<E> {
 
     /// Looks in the neighbour of its bucket for each of the entries whose bit is set in `astray`: those that
     /// [`BucketArray::find_slots`] did not find. Where an entry may lie further on, what comes next is asked
-    /// for.
+    /// for; answers the bits of those.
     ///
     /// # Panics
     /// When a bit is set beyond the tags or seats.
     #[inline]
-    pub fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
-        let mut astray = astray;
+    pub fn find_beside(&self, tags: &[Tag], seats: &mut [u32], astray: u16) -> u16 {
+        let (mut astray, mut further) = (astray, 0);
         while astray != 0 {
             let at = astray.trailing_zeros() as usize;
             astray &= astray - 1;
@@ -163,8 +167,36 @@ impl<E> BucketArray<E> {
             if slot != NO_SLOT {
                 self.prefetch_entry(seats[at]);
             } else if there.overflows() {
-                let next = (bucket | 1).wrapping_add(1);
+                further |= 1 << at;
+                let next = next_pair(bucket);
                 self.prefetch(&[next, neighbour(next)]);
+            }
+        }
+        further
+    }
+
+    /// Looks in the pair of buckets behind for each of the entries whose bit is set in `astray`: those that
+    /// [`BucketArray::find_beside`] did not find.
+    ///
+    /// # Panics
+    /// When a bit is set beyond the tags or seats.
+    #[inline]
+    pub fn find_in_next_pair(&self, tags: &[Tag], seats: &mut [u32], astray: u16) {
+        let mut astray = astray;
+        while astray != 0 {
+            let at = astray.trailing_zeros() as usize;
+            astray &= astray - 1;
+            let next = next_pair(seats[at] >> 2);
+            for bucket in [next, neighbour(next)] {
+                let Some(there) = self.buckets().get(bucket as usize) else {
+                    continue;
+                };
+                let slot = there.candidate(tags[at]);
+                if slot != NO_SLOT {
+                    seats[at] = bucket << 2 | slot;
+                    self.prefetch_entry(seats[at]);
+                    break;
+                }
             }
         }
     }
@@ -266,7 +298,32 @@ mod tests {
         let (tags, mut seats) = ([Tag::of(7); 16], [4; 16]);
         assert_eq!(array.find_slots(&tags, &mut seats), u16::MAX);
         assert_eq!(seats, [4 << 2 | NO_SLOT; 16]);
-        array.find_beside(&tags, &mut seats, u16::MAX);
+        assert_eq!(array.find_beside(&tags, &mut seats, u16::MAX), 0);
         assert_eq!(seats, [5 << 2; 16]);
+    }
+
+    #[test]
+    fn an_entry_in_the_pair_behind_is_found_there() {
+        let tags = [Tag::of(7); 4];
+        // Of the last pair nothing lies behind; where it goes on from the first is not looked at ahead.
+        for (home, held_in, found) in [(2, 4, 4 << 2), (3, 5, 5 << 2), (4, 0, 5 << 2 | NO_SLOT)] {
+            let mut array = BucketArray::<u64>::new(6).unwrap();
+            let buckets = array.buckets_mut();
+            assert!(buckets[held_in].put(Tag::of(7), 0, 1).is_ok());
+            let mut seats = [home; 4];
+            assert_eq!(array.find_slots(&tags, &mut seats), 0b1111);
+            assert_eq!(
+                array.find_beside(&tags, &mut seats, 0b1111),
+                0,
+                "nothing went further"
+            );
+            array.buckets_mut()[neighbour(home) as usize].count_overflow();
+            let mut seats = [home << 2 | NO_SLOT; 4];
+            let further = array.find_beside(&tags, &mut seats, 0b1111);
+            assert_eq!(further, 0b1111);
+            array.find_in_next_pair(&tags, &mut seats, further & 0b0111);
+            assert_eq!(seats[..3], [found; 3]);
+            assert_eq!(seats[3], neighbour(home) << 2 | NO_SLOT, "not asked for");
+        }
     }
 }
