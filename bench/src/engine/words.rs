@@ -49,7 +49,7 @@ fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
         let mut ends = match rest.first_chunk::<64>() {
             Some(block) => spaces(block),
             // The line's end ends its last word.
-            None => spaces(rest) | 1 << rest.len(),
+            None => spaces(rest) | last_spaces(bytes, rest.len()) | 1 << rest.len(),
         };
         while ends != 0 {
             let end = base + ends.trailing_zeros() as usize;
@@ -62,17 +62,31 @@ fn split<'a>(line: &'a str, mut word: impl FnMut(&'a str)) {
     }
 }
 
-/// A bit for each space among at most 64 bytes.
+/// A bit for each space among the whole words of at most 64 bytes.
 #[inline(always)]
 fn spaces(block: &[u8]) -> u64 {
-    let (words, rest) = block.as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let found = words.iter().chain([&last]).enumerate();
-    found.fold(0, |all, (at, word)| match at {
-        0..8 => all | spaces_of_word(u64::from_le_bytes(*word)) << (8 * at),
-        _ => all,
+    let (words, _) = block.as_chunks::<8>();
+    let found = words.iter().enumerate();
+    found.fold(0, |all, (at, word)| {
+        all | spaces_of_word(u64::from_le_bytes(*word)) << (8 * at)
     })
+}
+
+/// A bit for each space among the bytes behind the last whole word of the last `count` bytes of a line.
+///
+/// Read as the end of the word that ends where the line does: bytes copied one by one into a word are not there yet
+/// when the word is read.
+#[inline(always)]
+fn last_spaces(line: &[u8], count: usize) -> u64 {
+    let (rest, whole) = (count % 8, count / 8 * 8);
+    if rest == 0 {
+        return 0;
+    }
+    let word = match line.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest),
+        None => (line.iter().rev()).fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    spaces_of_word(word) << whole
 }
 
 /// A bit for each space among eight bytes.
@@ -90,4 +104,26 @@ fn spaces_of_word(word: u64) -> u64 {
 pub(super) fn words_in(result: &JobResult) -> Option<u64> {
     let counting = result.summary.vertices.get(1)?;
     Some(counting.records_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_at_every_run_of_spaces_whatever_their_length() {
+        let mut dice = 9_u64;
+        for length in (0..200).chain(0..200).chain(0..200) {
+            let line: String = (0..length)
+                .map(|_| {
+                    dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    ["a", " ", "bc", "\u{e9}", "\0", "!"][(dice >> 60) as usize % 6]
+                })
+                .collect();
+            let mut words = Vec::new();
+            split(&line, |word| words.push(word));
+            let expected: Vec<_> = line.split(' ').filter(|word| !word.is_empty()).collect();
+            assert_eq!(words, expected, "{line:?}");
+        }
+    }
 }
