@@ -124,6 +124,7 @@ impl Subtask {
             .map(|(run, groups)| CountingRun {
                 run,
                 groups: groups.clone(),
+                only: None,
             })
             .collect();
         self.visit(|_, declared, state| {

@@ -11,12 +11,14 @@ use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
 use thalweg_dataflow::checkpoint::{check_file, read_section};
 use thalweg_memory::{Buffer, Cursor, Entry, EntryLayout, Mark};
+use thalweg_state::run::StateNumber;
 use thalweg_state::snapshot::{
     ChannelPath, InFlightFile, InFlightSection, OperatorPart, Redistribution, RunHandle,
 };
 
 const METADATA_1: &[u8] = include_bytes!("fixtures/checkpoint-metadata-1.bin");
 const METADATA_2: &[u8] = include_bytes!("fixtures/checkpoint-metadata-2.bin");
+const METADATA_3: &[u8] = include_bytes!("fixtures/checkpoint-metadata-3.bin");
 const IN_FLIGHT_1: &[u8] = include_bytes!("fixtures/records-in-flight-1.bin");
 const POINTER_1: &[u8] = include_bytes!("fixtures/checkpoint-pointer-1.bin");
 
@@ -28,6 +30,7 @@ fn run(file: &str, bytes: u64, checksum: u32, rows: u64, first: u16, full: bool)
         rows,
         groups: first..first + 64,
         full,
+        only: None,
     }
 }
 
@@ -146,6 +149,37 @@ const SECOND: usize = 104;
 fn metadata_of_version_2_is_read_and_written_as_ever() {
     assert_eq!(decode(METADATA_2).unwrap(), moving_content());
     assert_eq!(encode(&moving_content()).unwrap(), METADATA_2);
+}
+
+/// The same with a file that counts for two states of five, at two places.
+fn parted_content() -> CheckpointMetadata {
+    let mut content = moving_content();
+    let runs = &mut content.vertices[1].operators[0].subtasks[0].runs;
+    let [rows, taken] = &mut runs[..] else {
+        unreachable!("there are two");
+    };
+    taken.full = false;
+    taken.only = Some(StateNumber(4));
+    let other = RunHandle {
+        rows: 7,
+        only: Some(StateNumber(0)),
+        ..taken.clone()
+    };
+    let rows = rows.clone();
+    runs.splice(0..1, [rows, other]);
+    content
+}
+
+#[test]
+fn metadata_of_version_3_is_read_and_written_as_ever() {
+    assert_eq!(decode(METADATA_3).unwrap(), parted_content());
+    assert_eq!(encode(&parted_content()).unwrap(), METADATA_3);
+    // With nothing in flight the list is there, and empty.
+    let still = CheckpointMetadata {
+        in_flight: Vec::new(),
+        ..parted_content()
+    };
+    assert_eq!(decode(&encode(&still).unwrap()).unwrap(), still);
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn write_run(shared: &Path) -> RunHandle {
         rows: summary.rows(),
         groups: 0..128,
         full: true,
+        only: None,
     }
 }
 

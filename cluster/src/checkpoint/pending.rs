@@ -180,6 +180,7 @@ mod tests {
             rows: 0,
             groups: 0..1,
             full: true,
+            only: None,
         });
         hostile.operators.push(operator);
         assert!(matches!(

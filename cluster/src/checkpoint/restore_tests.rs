@@ -14,6 +14,7 @@ fn run(file: String, groups: std::ops::Range<u16>, full: bool) -> RunHandle {
         rows: 3,
         groups,
         full,
+        only: None,
     }
 }
 

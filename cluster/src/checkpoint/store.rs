@@ -106,6 +106,7 @@ mod tests {
             rows: 1,
             groups: 0..128,
             full: true,
+            only: None,
         });
         let state = SubtaskState {
             subtask: 0,

@@ -1,10 +1,11 @@
 //! Runs that belong to a cut as they are: their files copied into the checkpoint.
 //!
 //! Entered between turns once the rows of the cut are durable. Invariants: a run is copied only when all of
-//! it is in its file; one file is copied at a time, so that records have the disk; its handle is given out
-//! when the copy is durable. Lives on one shard's thread.
+//! it is in its file; one file is copied at a time, so that records have the disk, and once, however many states
+//! and ranges of key groups it counts for; its handle is given out when the copy is durable. Lives on one shard's
+//! thread.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,8 @@ pub(crate) struct Carry {
     /// What the names of files begin with and end with.
     name: (String, String),
     work: Option<Copying>,
+    /// Where each file was copied to.
+    copies: BTreeMap<PathBuf, String>,
     /// Newest first.
     done: Vec<RunHandle>,
 }
@@ -60,6 +63,7 @@ impl Carry {
             directory: directory.to_owned(),
             name,
             work: None,
+            copies: BTreeMap::new(),
             done: Vec::new(),
         }
     }
@@ -81,21 +85,21 @@ impl Carry {
                     // Its writes wake the task.
                     return Ok(None);
                 }
-                self.work = self.begin(context);
+                match self.copies.get(next.file().path()) {
+                    Some(file) => {
+                        self.done.push(handle_of(next, file.clone()));
+                        self.left.pop_front();
+                    }
+                    None => self.work = self.begin(context),
+                }
                 continue;
             };
             if !work.advance(context)? {
                 return Ok(None);
             }
             if let Some(Copying { run, file, .. }) = self.work.take() {
-                self.done.push(RunHandle {
-                    file,
-                    bytes: run.bytes(),
-                    checksum: run.checksum(),
-                    rows: run.rows(),
-                    groups: run.groups(),
-                    full: false,
-                });
+                self.done.push(handle_of(&run, file.clone()));
+                self.copies.insert(run.file().path().to_owned(), file);
             }
         }
     }
@@ -103,7 +107,7 @@ impl Carry {
     fn begin(&mut self, context: &mut TurnContext<'_>) -> Option<Copying> {
         let run = self.left.pop_front()?;
         let (begin, end) = &self.name;
-        let file = format!("{begin}.{}-{end}.run", self.done.len());
+        let file = format!("{begin}.{}-{end}.run", self.copies.len());
         let source = context.submit(Op::Open {
             path: run.file().path().to_owned(),
             options: OpenOptions::READ,
@@ -114,6 +118,18 @@ impl Carry {
             file,
             source: Source::Opening(source),
         })
+    }
+}
+
+fn handle_of(run: &CarriedRun, file: String) -> RunHandle {
+    RunHandle {
+        file,
+        bytes: run.bytes(),
+        checksum: run.checksum(),
+        rows: run.rows(),
+        groups: run.groups(),
+        full: false,
+        only: run.only(),
     }
 }
 

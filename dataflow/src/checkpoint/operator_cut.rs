@@ -5,6 +5,7 @@
 //! durable; a run belongs to the operator, not to its checkpoint, so one that was written for a checkpoint
 //! that failed elsewhere is part of the next; only the run of a savepoint belongs to it alone. Lives on one shard's thread.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
@@ -300,9 +301,12 @@ impl OperatorCut {
             rows: summary.rows(),
             groups: self.groups.clone(),
             full: work.full && !work.carries,
+            only: None,
         });
         let new: Vec<RunHandle> = run.into_iter().chain(carried).collect();
-        let bytes = new.iter().map(|run| run.bytes).sum();
+        // A file that counts for several states was written once.
+        let files: BTreeMap<_, _> = new.iter().map(|run| (&run.file, run.bytes)).collect();
+        let bytes = files.into_values().sum();
         let runs = match work.copy {
             true => new,
             false => self.chain_with(new, work.full),

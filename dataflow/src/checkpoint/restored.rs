@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thalweg_core::ids::OperatorId;
-use thalweg_state::run::{Clip, CountingRun, Part, ReadAt, RunReader, counting};
+use thalweg_state::run::{Clip, CountingRun, Part, ReadAt, RunReader, StateNumber, counting};
 use thalweg_state::{
     AdoptedRun, Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor, StateError,
     StateVisitor,
@@ -103,9 +103,11 @@ impl RestoredState {
         for (handle, source) in runs.iter().zip(&sources) {
             let reader = RunReader::open(&*handle.file, &**source);
             let reader = reader.map_err(|error| error.to_string())?;
+            check_only(handle, reader.states().len())?;
             readers.push(GivenRun {
                 reader,
                 groups: handle.groups.clone(),
+                only: handle.only,
                 path: self.files.path(handle),
                 checksum: handle.checksum,
             });
@@ -124,9 +126,9 @@ impl RestoredState {
     }
 
     fn check_unclaimed(&self, giver: &Giver<'_>) -> Result<(), String> {
-        let states = giver.runs.iter().flat_map(|run| run.reader.states());
-        let unclaimed = states
-            .map(|state| &state.name)
+        let runs = giver.counting();
+        let unclaimed = (runs.iter().flat_map(CountingRun::states))
+            .map(|(_, state)| &state.name)
             .find(|name| !giver.given.contains(name));
         match unclaimed {
             Some(name) if !self.allow_unclaimed => Err(format!(
@@ -143,6 +145,7 @@ impl RestoredState {
 struct GivenRun<'r> {
     reader: RunReader<&'r dyn ReadAt>,
     groups: Range<u16>,
+    only: Option<StateNumber>,
     path: Option<PathBuf>,
     checksum: u32,
 }
@@ -171,16 +174,21 @@ impl StateVisitor for Giver<'_> {
     }
 }
 
-impl Giver<'_> {
+impl<'r> Giver<'r> {
+    /// The runs with that for which they count.
+    fn counting(&self) -> Vec<CountingRun<'_, &'r dyn ReadAt>> {
+        let runs = self.runs.iter();
+        runs.map(|given| CountingRun {
+            run: &given.reader,
+            groups: given.groups.clone(),
+            only: given.only,
+        })
+        .collect()
+    }
+
     /// Oldest first, and in each run what is gone before what is there.
     fn give(&self, descriptor: &StateDescriptor, state: &mut dyn Snapshot) -> Result<(), String> {
-        let runs: Vec<_> = (self.runs.iter())
-            .map(|given| CountingRun {
-                run: &given.reader,
-                groups: given.groups.clone(),
-            })
-            .collect();
-        let (parts, _) = counting(&runs, descriptor.name());
+        let (parts, _) = counting(&self.counting(), descriptor.name());
         let migration = self.migration_of(&parts, descriptor)?;
         let in_place = parts.iter().all(|part| self.runs[part.run].path.is_some());
         match migration {
@@ -289,6 +297,18 @@ impl Giver<'_> {
             adopted.push(run.map_err(|error| error.to_string())?);
         }
         state.adopt(adopted).map_err(|error| error.to_string())
+    }
+}
+
+/// A run that counts for one state only holds that state.
+fn check_only(handle: &RunHandle, states: usize) -> Result<(), String> {
+    match handle.only {
+        Some(StateNumber(number)) if usize::from(number) >= states => Err(format!(
+            "the state file {} is to count for its state number {number}, and holds {states}: it is not the file \
+             the copy was made with; restore from another copy",
+            handle.file
+        )),
+        _ => Ok(()),
     }
 }
 

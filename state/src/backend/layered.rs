@@ -111,3 +111,7 @@ impl<K: Key> KeyedBackend<K> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "layered_tests.rs"]
+mod tests;

@@ -54,10 +54,17 @@ impl CarriedRun {
         self.run.checksum
     }
 
-    /// Rows in it.
+    /// Rows of its state in it.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.run.rows
+    }
+
+    /// The state for which it counts, where its file holds rows of others too: a run of a copy that was taken over.
+    /// Those are older than what others carry of their own, and must not be read in their place.
+    #[must_use]
+    pub fn only(&self) -> Option<StateNumber> {
+        (self.run.index.states() > 1).then_some(self.run.state)
     }
 
     /// The key groups for which it counts.
@@ -97,7 +104,7 @@ impl AdoptedRun {
             bytes,
             checksum,
             index: RunIndex::of(reader, &groups)?,
-            rows: reader.rows(),
+            rows: reader.rows_of(state),
             state,
             groups,
         })

@@ -26,6 +26,7 @@ pub(crate) struct ColdRun {
     pub(super) groups: Vec<Range<u16>>,
     pub(super) bytes: u64,
     pub(super) checksum: u32,
+    /// Rows of the table's state.
     pub(super) rows: u64,
     /// Whether the copy on which cuts build holds all of it.
     pub(super) copied: Cell<bool>,

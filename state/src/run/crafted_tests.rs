@@ -162,6 +162,7 @@ fn survive(file: &[u8]) {
     let runs = vec![CountingRun {
         run: &reader,
         groups: 0..100,
+        only: None,
     }];
     if let Ok(mut merge) = Merge::new(runs, Below::Nothing, RunOptions::default()) {
         while merge.advance(100, &mut |_, _| false) == Ok(Scan::More) {}

@@ -59,8 +59,8 @@ impl<'r, R: ReadAt> Merge<'r, R> {
         let mut writer = RunWriter::new(options);
         let mut states: Vec<MergedState> = Vec::new();
         let all = extent_of(&runs);
-        for (at, CountingRun { run, .. }) in runs.iter().enumerate() {
-            for header in run.states() {
+        for (at, run) in runs.iter().enumerate() {
+            for (_, header) in run.states() {
                 if let Some(newer) = states.iter().find(|it| it.header.name == header.name) {
                     check_same(&newer.header, header, &runs, at)?;
                     continue;
@@ -173,7 +173,7 @@ fn check_same<R: ReadAt>(
     if newer.descriptor == older.descriptor {
         return Ok(());
     }
-    let newest = runs.iter().find(|run| run.run.state(&newer.name).is_some());
+    let newest = runs.iter().find(|run| run.state(&newer.name).is_some());
     let file = |run: Option<&CountingRun<'_, R>>| run.map_or("", |run| run.run.file()).to_owned();
     let (state, newer, older) = (newer.name.clone(), file(newest), file(runs.get(at)));
     Err(RunError::DescriptorsDiffer {

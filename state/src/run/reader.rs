@@ -126,6 +126,14 @@ impl<R: ReadAt> RunReader<R> {
         extents.map(|extent| extent.rows()).sum()
     }
 
+    /// Rows of one state, tombstones included.
+    #[must_use]
+    pub fn rows_of(&self, state: StateNumber) -> u64 {
+        let sections = self.footer.sections.iter();
+        let extents = sections.filter_map(|section| section.extent(state.0));
+        extents.map(|extent| extent.rows()).sum()
+    }
+
     /// Adds the rows with a value that a state has in each of some key groups to `counts`, whose place is the
     /// group's number; roughly: what a section holds of several groups is taken to lie evenly in them.
     ///

@@ -1,23 +1,41 @@
 //! The reading rule: which rows of which runs count.
 //!
-//! Entered by restores and merges, which are given the runs of one operator with the key groups for which
-//! each counts. Invariant: for each state and each key group, runs count from the newest to the oldest, down
+//! Entered by restores and merges, which are given the runs of one operator with the key groups, and where that
+//! is so the state, for which each counts. Invariant: for each state and each key group, runs count from the newest to the oldest, down
 //! to and including the first that is full for the state and counts for the group. Runs that came from
 //! different subtasks count for different groups, so a full run of one does not hide those of another.
 //! Plain data, lives on any thread.
 
 use std::ops::Range;
 
+use super::format::footer::StateHeader;
 use super::order::StateNumber;
 use super::reader::RunReader;
 use super::source::ReadAt;
 
-/// A run with the key groups for which it counts.
+/// A run with that for which it counts.
 pub struct CountingRun<'r, R> {
     /// The run.
     pub run: &'r RunReader<R>,
-    /// The groups.
+    /// The key groups.
     pub groups: Range<u16>,
+    /// The only state for which it counts; none where it counts for all of its states.
+    pub only: Option<StateNumber>,
+}
+
+impl<R: ReadAt> CountingRun<'_, R> {
+    /// The states for which it counts, with their numbers in it.
+    pub fn states(&self) -> impl Iterator<Item = (StateNumber, &StateHeader)> {
+        let states = self.run.states().iter().enumerate();
+        let states = states.map(|(number, header)| (StateNumber(number as u16), header));
+        states.filter(|(number, _)| self.only.is_none_or(|only| only == *number))
+    }
+
+    /// The state of a name, if it counts for it.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<(StateNumber, &StateHeader)> {
+        self.states().find(|(_, header)| header.name == name)
+    }
 }
 
 impl<R> Clone for CountingRun<'_, R> {
@@ -25,6 +43,7 @@ impl<R> Clone for CountingRun<'_, R> {
         CountingRun {
             run: self.run,
             groups: self.groups.clone(),
+            only: self.only,
         }
     }
 }
@@ -53,9 +72,9 @@ pub struct Part {
 /// };
 /// let (changes, all, older) = (run(false)?, run(true)?, run(true)?);
 /// let runs = [
-///     CountingRun { run: &changes, groups: 0..64 },
-///     CountingRun { run: &all, groups: 0..32 },
-///     CountingRun { run: &older, groups: 0..64 },
+///     CountingRun { run: &changes, groups: 0..64, only: None },
+///     CountingRun { run: &all, groups: 0..32, only: None },
+///     CountingRun { run: &older, groups: 0..64, only: None },
 /// ];
 /// let (parts, known) = counting(&runs, "clicks");
 /// let ranges: Vec<_> = parts.iter().map(|part| (part.run, part.groups.clone())).collect();
@@ -71,25 +90,18 @@ pub fn counting<R: ReadAt>(
 ) -> (Vec<Part>, Vec<Range<u16>>) {
     let mut parts = Vec::new();
     let mut known = Vec::new();
-    for (
-        run,
-        CountingRun {
-            run: reader,
-            groups,
-        },
-    ) in runs.iter().enumerate()
-    {
-        let Some(number) = reader.state(state) else {
+    for (run, counts) in runs.iter().enumerate() {
+        let Some((number, header)) = counts.state(state) else {
             continue;
         };
-        let left = without(groups.clone(), &known);
+        let left = without(counts.groups.clone(), &known);
         parts.extend(left.into_iter().map(|groups| Part {
             run,
             state: number,
             groups,
         }));
-        if reader.states()[usize::from(number.0)].full {
-            add(&mut known, groups.clone());
+        if header.full {
+            add(&mut known, counts.groups.clone());
         }
     }
     (parts, known)

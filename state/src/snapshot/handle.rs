@@ -9,6 +9,7 @@ use std::ops::Range;
 use thalweg_core::ids::{CheckpointId, OperatorId, VertexId};
 
 use super::in_flight::InFlightFile;
+use crate::run::StateNumber;
 
 /// The receipt for one run: a file of rows that one operator of one subtask wrote at one cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +20,15 @@ pub struct RunHandle {
     pub bytes: u64,
     /// CRC-32C over all its bytes.
     pub checksum: u32,
-    /// How many rows it holds, tombstones included.
+    /// How many rows it holds, tombstones included, of the states that count.
     pub rows: u64,
     /// The key groups whose rows count: those of the subtask that wrote it, or a part of them after a rescale.
     pub groups: Range<u16>,
     /// Whether it holds all states of its operator in full, so that no older run is needed below it.
     pub full: bool,
+    /// The only state whose rows count, by its number in the file; none where those of all count. So a file that
+    /// several states took over from a copy stands in the chain once for each, at the place it has for that state.
+    pub only: Option<StateNumber>,
 }
 
 /// How the items of a part find their subtasks when a job is restored.

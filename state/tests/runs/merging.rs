@@ -85,7 +85,11 @@ fn read(runs: &[(&Run, Range<u16>)]) -> Result<Meaning, RunError> {
     let runs: Vec<_> = runs
         .iter()
         .cloned()
-        .map(|(run, groups)| CountingRun { run, groups })
+        .map(|(run, groups)| CountingRun {
+            run,
+            groups,
+            only: None,
+        })
         .collect();
     let mut all = Meaning::new();
     for state in 0..STATES {
@@ -199,7 +203,7 @@ proptest! {
         let runs: Result<Vec<Run>, _> = drawn.iter().enumerate().map(|(at, one)| one.run(at)).collect();
         let runs = runs?;
         let counting: Vec<_> =
-            runs.iter().map(|run| CountingRun { run, groups: groups.clone() }).collect();
+            runs.iter().map(|run| CountingRun { run, groups: groups.clone(), only: None }).collect();
         let lies_below = if below.is_some() { Below::OlderRuns } else { Below::Nothing };
         let expired = |entry: &Entry| expiring && odd(entry);
         let merged = merge(counting, lies_below, budget, expired)?;
@@ -252,7 +256,11 @@ fn one_state(descriptor: u8, full: bool) -> Result<Run, RunError> {
 #[test]
 fn what_cannot_be_merged_is_refused_by_name() -> Result<(), RunError> {
     let (old, new) = (one_state(1, true)?, one_state(2, false)?);
-    let all = |run| CountingRun { run, groups: 0..8 };
+    let all = |run| CountingRun {
+        run,
+        groups: 0..8,
+        only: None,
+    };
     let refused = Merge::new(
         vec![all(&new), all(&old)],
         Below::Nothing,
@@ -267,10 +275,12 @@ fn what_cannot_be_merged_is_refused_by_name() -> Result<(), RunError> {
             CountingRun {
                 run: &same,
                 groups: 0..8,
+                only: None,
             },
             CountingRun {
                 run: &old,
                 groups: 0..4,
+                only: None,
             },
         ]
     };
@@ -292,6 +302,7 @@ fn a_merge_that_is_not_done_cannot_be_finished() -> Result<(), RunError> {
         vec![CountingRun {
             run: &run,
             groups: 0..8,
+            only: None,
         }],
         Below::Nothing,
         RunOptions::default(),
@@ -324,6 +335,7 @@ fn a_search_reads_one_block_or_none() -> Result<(), RunError> {
     let runs = vec![CountingRun {
         run: &run,
         groups: 0..128,
+        only: None,
     }];
     let bytes = merge(runs, Below::Nothing, 1_000, |_| false)?;
     let reads = std::cell::Cell::new(0_usize);

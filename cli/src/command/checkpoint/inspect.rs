@@ -9,7 +9,7 @@ use thalweg_cluster::checkpoint::home::Found;
 use thalweg_cluster::checkpoint::home::keys::{StateKeys, keys};
 use thalweg_cluster::checkpoint::home::verify::{RunContent, content};
 use thalweg_cluster::checkpoint::metadata::{
-    InFlightFile, OperatorState, SubtaskState, VertexState,
+    InFlightFile, OperatorState, RunHandle, SubtaskState, VertexState,
 };
 use thalweg_cluster::checkpoint::storage::AnyStorage;
 use thalweg_core::ids::OperatorId;
@@ -144,7 +144,11 @@ fn operator_text(operator: &OperatorState, contents: &Contents, counts: &Counts)
     }
     for subtask in &operator.subtasks {
         let rows: u64 = subtask.runs.iter().map(|run| run.rows).sum();
-        let bytes: u64 = subtask.runs.iter().map(|run| run.bytes).sum();
+        // A file that counts for several states is there once.
+        let files: BTreeMap<_, _> = (subtask.runs.iter())
+            .map(|run| (&run.file, run.bytes))
+            .collect();
+        let bytes: u64 = files.into_values().sum();
         text.push_str(&format!(
             "    subtask {}: {} runs, {}, {rows} rows{}\n",
             subtask.subtask,
@@ -154,13 +158,15 @@ fn operator_text(operator: &OperatorState, contents: &Contents, counts: &Counts)
         ));
         for run in &subtask.runs {
             let full = if run.full { "everything" } else { "changes" };
+            let only = only(run, contents).map(|name| format!(", of {name} alone"));
             text.push_str(&format!(
-                "      {}  {}, {} rows, key groups {} to {}, {full}\n",
+                "      {}  {}, {} rows, key groups {} to {}, {full}{}\n",
                 run.file,
                 size(run.bytes),
                 run.rows,
                 run.groups.start,
                 run.groups.end.saturating_sub(1),
+                only.unwrap_or_default(),
             ));
             if let Some(Err(problem)) = contents.get(&run.file) {
                 text.push_str(&format!("        {problem}\n"));
@@ -168,6 +174,14 @@ fn operator_text(operator: &OperatorState, contents: &Contents, counts: &Counts)
         }
     }
     text
+}
+
+/// The only state a run counts for, if there is but one.
+fn only(run: &RunHandle, contents: &Contents) -> Option<String> {
+    let number = run.only?.0;
+    let content = contents.get(&run.file).and_then(|said| said.as_ref().ok());
+    let state = content.and_then(|content| content.states.get(usize::from(number)));
+    Some(state.map_or_else(|| format!("state {number}"), |state| state.name.clone()))
 }
 
 /// How many keys a state has, or why nobody knows.
@@ -197,12 +211,17 @@ fn parts_text(subtask: &SubtaskState) -> String {
     parts.collect()
 }
 
-/// The states of an operator by name, as its runs describe them.
+/// The states of an operator by name, as the runs that count for them describe them.
 fn states(operator: &OperatorState, contents: &Contents) -> BTreeMap<String, String> {
     let runs = operator.subtasks.iter().flat_map(|subtask| &subtask.runs);
-    let said = runs.filter_map(|run| contents.get(&run.file)?.as_ref().ok());
-    let states = said.flat_map(|content| &content.states);
+    let said = runs.filter_map(|run| Some((run.only, contents.get(&run.file)?.as_ref().ok()?)));
+    let states = said.flat_map(|(only, content)| {
+        let states = content.states.iter().enumerate();
+        let counts = move |at: usize| only.is_none_or(|only| usize::from(only.0) == at);
+        states.filter(move |(at, _)| counts(*at))
+    });
     states
+        .map(|(_, state)| state)
         .map(|state| (state.name.clone(), state.description.clone()))
         .collect()
 }
@@ -246,6 +265,7 @@ fn operator_page(operator: &OperatorState, contents: &Contents, counts: &Counts)
                 "firstKeyGroup": run.groups.start,
                 "keyGroupAfterLast": run.groups.end,
                 "full": run.full,
+                "only": only(run, contents),
                 "problem": contents.get(&run.file).and_then(|said| said.as_ref().err()),
             })
         });

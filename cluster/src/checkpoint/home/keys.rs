@@ -3,9 +3,8 @@
 //! Entered by the command that looks at checkpoints; blocking: all rows are read. Invariant: what is counted is what
 //! a job that is restored would hold: of rows of one entry the newest, and no tombstones.
 
-use std::ops::Range;
-
 use thalweg_state::run::{CountingRun, ReadAt, RunError, RunReader, SortedWalk, counting};
+use thalweg_state::snapshot::RunHandle;
 
 use super::find::Found;
 use super::verify::RunProblem;
@@ -23,8 +22,19 @@ pub struct StateKeys {
     pub entries: u64,
 }
 
-/// A run and the key groups for which it counts.
-type Chain = Vec<(RunReader<Box<dyn ReadAt>>, Range<u16>)>;
+/// Runs, each with its handle, which says for what it counts.
+type Chain<'h> = Vec<(RunReader<Box<dyn ReadAt>>, &'h RunHandle)>;
+
+/// A run with that for which it counts.
+fn counting_run<'r>(
+    (run, handle): &'r (RunReader<Box<dyn ReadAt>>, &RunHandle),
+) -> CountingRun<'r, Box<dyn ReadAt>> {
+    CountingRun {
+        run,
+        groups: handle.groups.clone(),
+        only: handle.only,
+    }
+}
 
 /// The keys of every state of an operator, by name.
 ///
@@ -37,20 +47,17 @@ pub fn keys(
 ) -> Result<Vec<StateKeys>, RunProblem> {
     let mut chains = Vec::new();
     for subtask in &operator.subtasks {
-        let mut chain: Chain = Vec::new();
+        let mut chain: Chain<'_> = Vec::new();
         for run in &subtask.runs {
             let file = found.runs.child(&run.file);
             let source = storage.open(&file)?;
-            chain.push((
-                RunReader::open(file.to_string(), source)?,
-                run.groups.clone(),
-            ));
+            chain.push((RunReader::open(file.to_string(), source)?, run));
         }
         chains.push(chain);
     }
-    let runs = chains.iter().flatten();
-    let mut names: Vec<&str> = runs
-        .flat_map(|(run, _)| run.states().iter().map(|state| state.name.as_str()))
+    let runs: Vec<_> = chains.iter().flatten().map(counting_run).collect();
+    let mut names: Vec<&str> = (runs.iter().flat_map(CountingRun::states))
+        .map(|(_, state)| state.name.as_str())
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -70,13 +77,8 @@ pub fn keys(
 }
 
 /// Adds what one subtask holds. No key is in two subtasks.
-fn count(chain: &Chain, into: &mut StateKeys) -> Result<(), RunError> {
-    let runs: Vec<_> = (chain.iter())
-        .map(|(run, groups)| CountingRun {
-            run,
-            groups: groups.clone(),
-        })
-        .collect();
+fn count(chain: &Chain<'_>, into: &mut StateKeys) -> Result<(), RunError> {
+    let runs: Vec<_> = chain.iter().map(counting_run).collect();
     let (parts, _) = counting(&runs, &into.name);
     let mut walk = SortedWalk::over(&runs, &parts);
     let mut last: Option<Vec<u8>> = None;

@@ -1,4 +1,4 @@
-//! The bytes of a metadata file, versions 1 and 2.
+//! The bytes of a metadata file, versions 1 to 3.
 //!
 //! All numbers are little-endian; a *text* is UTF-8 of at most 64 KiB behind its length in 32 bits; a *list*
 //! is its count in 32 bits and its entries.
@@ -27,8 +27,9 @@
 //! | part | name text, redistribution 8 (0 split, 1 union, 2 broadcast), list of items: each a length in 32 bits and bytes |
 //! | committables | list of: checkpoint 64, operator 64, subtask 32, length 32 and bytes |
 //!
-//! Version 2 is the same with the records in flight at its end (`in_flight`); without any, version 1 is written,
-//! which older releases read.
+//! Version 2 is the same with the records in flight at its end (`in_flight`). Version 3 is version 2, with or without
+//! any of those, and behind each run 8 bits more: 1 where it counts for one state only, whose number in the file
+//! follows in 16 bits, else 0. The lowest version that says all is written, so that older releases read it.
 //!
 //! Where the runs lie follows from the kind: those of a checkpoint in the directory `shared` beside its own,
 //! those of a savepoint beside the metadata.
@@ -39,6 +40,7 @@
 use crc32c::crc32c;
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
 use thalweg_core::key_group::{KEY_HASH_VERSION, MaxParallelism};
+use thalweg_state::run::StateNumber;
 use thalweg_state::snapshot::{OperatorPart, Redistribution, RunHandle};
 
 use super::bytes::{Reader, Refusal, Writer};
@@ -49,10 +51,21 @@ use super::model::{
 };
 use crate::checkpoint::storage::is_plain_name;
 
-/// The newest version: with records in flight. Without any the one before is written.
-pub const FORMAT_VERSION: u32 = 2;
-/// The version without records in flight.
+/// The newest version: with runs that count for one state only.
+pub const FORMAT_VERSION: u32 = 3;
+/// The version with records in flight.
+const MOVING_VERSION: u32 = 2;
+/// The version without.
 const STILL_VERSION: u32 = 1;
+
+/// The lowest version that says all.
+fn version_of(metadata: &CheckpointMetadata) -> u32 {
+    match metadata.in_flight.is_empty() {
+        _ if metadata.runs().any(|run| run.only.is_some()) => FORMAT_VERSION,
+        true => STILL_VERSION,
+        false => MOVING_VERSION,
+    }
+}
 
 /// The longest metadata that is written or read: 256 MiB.
 pub const MAX_BYTES: u64 = 256 << 20;
@@ -127,7 +140,8 @@ pub enum MetadataError {
 /// # Errors
 /// [`MetadataError::TooLarge`] when a name, a list or the whole is beyond what the format holds.
 pub fn encode(metadata: &CheckpointMetadata) -> Result<Vec<u8>, MetadataError> {
-    let body = body(metadata).map_err(MetadataError::TooLarge)?;
+    let version = version_of(metadata);
+    let body = body(metadata, version).map_err(MetadataError::TooLarge)?;
     if body.len() as u64 > MAX_BYTES {
         let what = format!("{} bytes, {MAX_BYTES} may be", body.len());
         return Err(MetadataError::TooLarge(what));
@@ -136,10 +150,7 @@ pub fn encode(metadata: &CheckpointMetadata) -> Result<Vec<u8>, MetadataError> {
         bytes: Vec::with_capacity(HEADER + body.len() + 4),
     };
     file.bytes.extend_from_slice(MAGIC);
-    file.u32(match metadata.in_flight.is_empty() {
-        true => STILL_VERSION,
-        false => FORMAT_VERSION,
-    });
+    file.u32(version);
     file.u64(body.len() as u64);
     file.u32(crc32c(&file.bytes));
     file.bytes.extend_from_slice(&body);
@@ -147,7 +158,7 @@ pub fn encode(metadata: &CheckpointMetadata) -> Result<Vec<u8>, MetadataError> {
     Ok(file.bytes)
 }
 
-fn body(metadata: &CheckpointMetadata) -> Result<Vec<u8>, String> {
+fn body(metadata: &CheckpointMetadata, version: u32) -> Result<Vec<u8>, String> {
     let mut to = Writer::default();
     to.u128(metadata.job.0);
     to.text(&metadata.job_name)?;
@@ -160,7 +171,7 @@ fn body(metadata: &CheckpointMetadata) -> Result<Vec<u8>, String> {
     to.u16(KEY_HASH_VERSION);
     to.count(metadata.vertices.len())?;
     for vertex in &metadata.vertices {
-        write_vertex(&mut to, vertex)?;
+        write_vertex(&mut to, vertex, version)?;
     }
     to.count(metadata.committables.len())?;
     for committable in &metadata.committables {
@@ -169,13 +180,13 @@ fn body(metadata: &CheckpointMetadata) -> Result<Vec<u8>, String> {
         to.u32(committable.subtask);
         to.blob(&committable.bytes)?;
     }
-    if !metadata.in_flight.is_empty() {
+    if version >= MOVING_VERSION {
         in_flight::write(&mut to, &metadata.in_flight)?;
     }
     Ok(to.bytes)
 }
 
-fn write_vertex(to: &mut Writer, vertex: &VertexState) -> Result<(), String> {
+fn write_vertex(to: &mut Writer, vertex: &VertexState, version: u32) -> Result<(), String> {
     to.u32(vertex.vertex.0);
     to.text(&vertex.name)?;
     to.u32(vertex.parallelism);
@@ -188,13 +199,13 @@ fn write_vertex(to: &mut Writer, vertex: &VertexState) -> Result<(), String> {
         to.text(&operator.name)?;
         to.count(operator.subtasks.len())?;
         for subtask in &operator.subtasks {
-            write_subtask(to, subtask)?;
+            write_subtask(to, subtask, version)?;
         }
     }
     Ok(())
 }
 
-fn write_subtask(to: &mut Writer, subtask: &SubtaskState) -> Result<(), String> {
+fn write_subtask(to: &mut Writer, subtask: &SubtaskState, version: u32) -> Result<(), String> {
     to.u32(subtask.subtask);
     to.count(subtask.runs.len())?;
     for run in &subtask.runs {
@@ -205,6 +216,10 @@ fn write_subtask(to: &mut Writer, subtask: &SubtaskState) -> Result<(), String> 
         to.u16(run.groups.start);
         to.u16(run.groups.end);
         to.u8(u8::from(run.full));
+        if version >= FORMAT_VERSION {
+            to.u8(u8::from(run.only.is_some()));
+            run.only.into_iter().for_each(|state| to.u16(state.0));
+        }
     }
     to.count(subtask.parts.len())?;
     for part in &subtask.parts {
@@ -286,7 +301,7 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
             "keys were hashed by version {hash}, this release hashes by {KEY_HASH_VERSION}"
         ));
     }
-    let vertices = from.list(20, read_vertex)?;
+    let vertices = from.list(20, |from| read_vertex(from, version))?;
     let committables = from.list(24, |from| {
         Ok(PendingCommittable {
             checkpoint: CheckpointId(from.u64()?),
@@ -296,8 +311,8 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
         })
     })?;
     let in_flight = match version {
-        FORMAT_VERSION => in_flight::read(&mut from)?,
-        _ => Vec::new(),
+        STILL_VERSION => Vec::new(),
+        _ => in_flight::read(&mut from)?,
     };
     from.end()?;
     if !ascending(vertices.iter().map(|vertex| vertex.vertex)) {
@@ -310,7 +325,7 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
     if let Some(pair) = operators.windows(2).find(|pair| pair[0] == pair[1]) {
         return from.refuse(format!("operator {} is there twice", pair[0]));
     }
-    Ok(CheckpointMetadata {
+    let metadata = CheckpointMetadata {
         job,
         job_name,
         checkpoint,
@@ -319,14 +334,20 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
         vertices,
         committables,
         in_flight,
-    })
+    };
+    match version_of(&metadata) {
+        lowest if lowest == version => Ok(metadata),
+        lowest => from.refuse(format!(
+            "version {version} says no more than version {lowest}"
+        )),
+    }
 }
 
 fn ascending<T: PartialOrd>(values: impl Iterator<Item = T> + Clone) -> bool {
     values.clone().zip(values.skip(1)).all(|(a, b)| a < b)
 }
 
-fn read_vertex(from: &mut Reader<'_>) -> Result<VertexState, Refusal> {
+fn read_vertex(from: &mut Reader<'_>, version: u32) -> Result<VertexState, Refusal> {
     let vertex = VertexId(from.u32()?);
     let name = from.text()?;
     let parallelism = from.u32()?;
@@ -343,7 +364,9 @@ fn read_vertex(from: &mut Reader<'_>) -> Result<VertexState, Refusal> {
     if !within || !ascending(finished.iter()) {
         return from.refuse("finished subtasks are not in order or beyond the parallelism");
     }
-    let operators = from.list(16, |from| read_operator(from, parallelism, max_parallelism))?;
+    let operators = from.list(16, |from| {
+        read_operator(from, version, (parallelism, max_parallelism))
+    })?;
     Ok(VertexState {
         vertex,
         name,
@@ -356,15 +379,15 @@ fn read_vertex(from: &mut Reader<'_>) -> Result<VertexState, Refusal> {
 
 fn read_operator(
     from: &mut Reader<'_>,
-    parallelism: u32,
-    groups: u32,
+    version: u32,
+    (parallelism, groups): (u32, u32),
 ) -> Result<OperatorState, Refusal> {
     let operator = OperatorId(from.u64()?);
     let name = from.text()?;
     let subtasks = from.list(12, |from| {
         Ok(SubtaskState {
             subtask: from.u32()?,
-            runs: from.list(29, |from| read_run(from, groups))?,
+            runs: from.list(29, |from| read_run(from, version, groups))?,
             parts: from.list(9, read_part)?,
         })
     })?;
@@ -381,7 +404,7 @@ fn read_operator(
     })
 }
 
-fn read_run(from: &mut Reader<'_>, groups: u32) -> Result<RunHandle, Refusal> {
+fn read_run(from: &mut Reader<'_>, version: u32, groups: u32) -> Result<RunHandle, Refusal> {
     let file = from.text()?;
     if !is_plain_name(&file) {
         return from.refuse(format!("{file:?} is no plain file name"));
@@ -393,6 +416,10 @@ fn read_run(from: &mut Reader<'_>, groups: u32) -> Result<RunHandle, Refusal> {
         rows: from.u64()?,
         groups: from.u16()?..from.u16()?,
         full: from.flag()?,
+        only: match version >= FORMAT_VERSION && from.flag()? {
+            true => Some(StateNumber(from.u16()?)),
+            false => None,
+        },
     };
     if run.groups.start > run.groups.end || u32::from(run.groups.end) > groups {
         return from.refuse(format!("key groups {:?} of {groups} cannot be", run.groups));

@@ -14,6 +14,7 @@ pub(crate) fn example() -> CheckpointMetadata {
         rows: 678,
         groups,
         full: name.starts_with('a'),
+        only: None,
     };
     let positions = OperatorPart {
         name: "positions".to_owned(),
@@ -152,9 +153,45 @@ fn records_in_flight_read_back_and_are_files_like_others() {
     assert!(path.to_string().contains("no plain file name"));
 }
 
+/// The same with a run that counts for one state only, with records in flight or without.
+fn parted_example(moving: bool) -> CheckpointMetadata {
+    let mut metadata = if moving { moving_example() } else { example() };
+    first_run(&mut metadata).only = Some(StateNumber(3));
+    metadata
+}
+
+#[test]
+fn runs_that_count_for_one_state_read_back_in_a_version_of_their_own() {
+    for moving in [true, false] {
+        let bytes = encode(&parted_example(moving)).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), parted_example(moving));
+        assert_eq!(bytes[8], 3);
+    }
+    // A version that says no more than an older one is not what this engine writes.
+    let mut whole = encode(&moving_example()).unwrap();
+    let parted = encode(&parted_example(true)).unwrap();
+    assert_eq!(parted.len() - whole.len(), 3 + 2, "three runs, one number");
+    whole[8] = 3;
+    assert!(matches!(
+        decode(&sealed(whole)),
+        Err(MetadataError::Malformed { .. })
+    ));
+    let mut empty = encode(&example()).unwrap();
+    empty[8] = 2;
+    let end = empty.len() - 4;
+    empty.splice(end..end, [0; 4]);
+    let body = (empty.len() - HEADER - 4) as u64;
+    empty[12..20].copy_from_slice(&body.to_le_bytes());
+    let refused = decode(&sealed(empty)).unwrap_err().to_string();
+    assert!(
+        refused.contains("version 2 says no more than version 1"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn every_flipped_bit_is_noticed() {
-    let bytes = encode(&moving_example()).unwrap();
+    let bytes = encode(&parted_example(true)).unwrap();
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
@@ -170,7 +207,7 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn every_truncation_and_addition_is_noticed() {
-    let bytes = encode(&moving_example()).unwrap();
+    let bytes = encode(&parted_example(true)).unwrap();
     for length in 0..bytes.len() {
         let refused = decode(&bytes[..length]).expect_err("a truncation");
         let expected = match length {
@@ -261,18 +298,19 @@ fn committables() -> impl Strategy<Value = Vec<PendingCommittable>> {
 fn subtask() -> impl Strategy<Value = SubtaskState> {
     let run = (
         "[a-z0-9][a-z0-9._-]{0,20}",
-        any::<(u64, u32, u64, bool)>(),
+        any::<(u64, u32, u64, bool, Option<u16>)>(),
         0..=64_u16,
         64..=128_u16,
     );
     let run = run.prop_map(
-        |(file, (bytes, checksum, rows, full), start, end)| RunHandle {
+        |(file, (bytes, checksum, rows, full, only), start, end)| RunHandle {
             file,
             bytes,
             checksum,
             rows,
             groups: start..end,
             full,
+            only: only.map(StateNumber),
         },
     );
     let part = (".{0,8}", 0..3_usize, any::<Vec<Vec<u8>>>());

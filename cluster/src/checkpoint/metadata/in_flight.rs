@@ -1,8 +1,8 @@
-//! The bytes of what metadata says about records in flight: a part of version 2.
+//! The bytes of what metadata says about records in flight: a part of versions 2 and 3.
 //!
 //! | what | how |
 //! |---|---|
-//! | files | list, not empty, of: file text, length 64, CRC-32C 32, list of sections |
+//! | files | list, in version 2 not empty, of: file text, length 64, CRC-32C 32, list of sections |
 //! | section | reader: operator 64, input 32, subtask 32; writer: operator 64, edge 32, subtask 32; keyed 8; not yet sent 8; offset 64, length 64, CRC-32C 32 |
 //!
 //! Pure functions, callable from any thread. Invariant: as for the format as a whole.
@@ -42,11 +42,7 @@ pub(super) fn write(to: &mut Writer, files: &[InFlightFile]) -> Result<(), Strin
 }
 
 pub(super) fn read(from: &mut Reader<'_>) -> Result<Vec<InFlightFile>, Refusal> {
-    let files = from.list(20, read_file)?;
-    match files.is_empty() {
-        true => from.refuse("version 2 without records in flight: that is version 1"),
-        false => Ok(files),
-    }
+    from.list(20, read_file)
 }
 
 fn read_file(from: &mut Reader<'_>) -> Result<InFlightFile, Refusal> {

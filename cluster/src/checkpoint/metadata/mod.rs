@@ -3,7 +3,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`model`] | the content |
-//! | [`mod@format`] | its bytes, versions 1 and 2, and what is checked when they are read |
+//! | [`mod@format`] | its bytes, versions 1 to 3, and what is checked when they are read |
 //! | `in_flight` | the bytes of what it says about records in flight |
 //! | `bytes` | numbers, texts and lists as bytes |
 //!
@@ -16,7 +16,7 @@ mod in_flight;
 pub mod model;
 
 pub use format::{FORMAT_VERSION, MetadataError, decode, encode};
-pub use thalweg_state::snapshot::InFlightFile;
+pub use thalweg_state::snapshot::{InFlightFile, RunHandle};
 
 pub use model::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,

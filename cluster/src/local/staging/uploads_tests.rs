@@ -70,6 +70,7 @@ impl Stage {
             rows: 1,
             groups: 0..8,
             full: false,
+            only: None,
         }
     }
 

@@ -194,6 +194,7 @@ impl Rig {
             rows: 1,
             groups,
             full: kind.is_full(),
+            only: None,
         };
         let place = self.layout.shared().child(&file);
         self.storage.write_new(&place, &content)?;
