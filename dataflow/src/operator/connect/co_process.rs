@@ -16,7 +16,7 @@ use thalweg_state::{StateError, StateVisitor};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
-use crate::operator::process_function::KeyedFunctionState;
+use crate::operator::process_function::{KeyedFunctionState, Residence};
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{ConnectedStreams, DataStream, KeyedBoth, Pipe, Unkeyed};
@@ -191,7 +191,8 @@ where
     type Operator = KeyedCoProcess<K, A, B, S, R, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let (state, function) = KeyedFunctionState::open(name, context, self.open)?;
+        let (state, function) =
+            KeyedFunctionState::open(name, Residence::Memory, context, self.open)?;
         Ok(KeyedCoProcess {
             state,
             keys: self.keys,

@@ -1,4 +1,4 @@
-//! The states of a keyed user function.
+//! The states of a keyed user function, in memory or partly on disk.
 //!
 //! Entered when the operator opens, for records ahead, and once per turn. Invariant: the function is called only
 //! once all that its key has is in memory, or nowhere. Lives on one shard's thread.
@@ -11,6 +11,15 @@ use thalweg_state::{KeyedBackend, Pressure, Residency};
 use crate::function::{FunctionError, OpenContext, ProcessContext};
 use crate::task::{BuildContext, BuildError, OverflowCells};
 
+/// Where the states of a function may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Residence {
+    /// In memory, as the function visits all keys of a state or has two inputs.
+    Memory,
+    /// On disk too, where that is configured.
+    MemoryAndDisk,
+}
+
 /// The backend of a function's states, with what it shows of them.
 pub(crate) struct FunctionBackend<K: Key> {
     pub(crate) states: KeyedBackend<K>,
@@ -21,15 +30,19 @@ impl<K: Key> FunctionBackend<K> {
     /// Opens a function by `open`, which declares its states.
     pub(crate) fn open<F>(
         name: &str,
+        residence: Residence,
         context: &mut BuildContext,
         open: impl FnOnce(&mut OpenContext<K>) -> F,
     ) -> Result<(Self, F), BuildError> {
         let info = context.info().clone();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let budget = context.budget().clone();
-        // All of it in memory. Files of a copy that states on disk take over hold rows of all states of the operator, and
-        // a full cut would carry them in the order of each state: an old row of one would stand above newer ones.
-        let backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
+        let mut backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
+        if residence == Residence::MemoryAndDisk
+            && let Some(make) = context.overflows()
+        {
+            backend = backend.overflowing(make);
+        }
         let mut opening = OpenContext::new(name, context, Some(backend));
         let function = open(&mut opening);
         let backend = opening

@@ -16,7 +16,7 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{DUE, KeyedContext, Pressure, StateError, StateVisitor, WINDOW};
 
-use super::backend::FunctionBackend;
+use super::backend::{FunctionBackend, Residence};
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
 use crate::task::{BuildContext, BuildError, Push, SideOutputs, register_weak};
@@ -38,10 +38,11 @@ impl<K: Key> KeyedFunctionState<K> {
     /// Opens a function by `open`, which declares its states.
     pub(crate) fn open<F>(
         name: &str,
+        residence: Residence,
         context: &mut BuildContext,
         open: impl FnOnce(&mut OpenContext<K>) -> F,
     ) -> Result<(Self, F), BuildError> {
-        let (backend, function) = FunctionBackend::open(name, context, open)?;
+        let (backend, function) = FunctionBackend::open(name, residence, context, open)?;
         let keyed = Rc::clone(backend.states.context());
         let timers = Rc::new(TimerTable::new(context));
         let metrics = context.operator_metrics(name);

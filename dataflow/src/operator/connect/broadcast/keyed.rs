@@ -14,7 +14,7 @@ use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFir
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
-use crate::operator::process_function::KeyedFunctionState;
+use crate::operator::process_function::{KeyedFunctionState, Residence};
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{DataStream, Pipe};
@@ -209,9 +209,10 @@ where
         let ground = BroadcastOpenContext::<K>::ground_of(context);
         let visits = Visits::new(ground.budget.clone());
         let states = ground.states.clone();
-        let (state, function) = KeyedFunctionState::open(name, context, |open| {
-            (self.open)(&mut BroadcastOpenContext::new(open, ground))
-        })?;
+        let (state, function) =
+            KeyedFunctionState::open(name, Residence::Memory, context, |open| {
+                (self.open)(&mut BroadcastOpenContext::new(open, ground))
+            })?;
         Ok(KeyedBroadcast {
             state,
             states,
