@@ -12,6 +12,7 @@ use thalweg_dataflow::Environment;
 use thalweg_dataflow::executor::JobError;
 
 use super::counting::{Poison, lines};
+use super::savepoints::let_it_run;
 use crate::stage;
 
 const RECORDS: u64 = 240_000;
@@ -150,6 +151,42 @@ fn state_larger_than_memory_survives_failures() {
 #[test]
 fn state_larger_than_memory_goes_on_at_another_parallelism() {
     COUNTS.goes_on_at_another_parallelism();
+}
+
+#[test]
+fn files_that_were_taken_over_are_copied_though_their_owner_has_removed_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (spill, into) = (place("spill"), place("out"));
+    let start = |state: &str, more: &[(&str, &str)]| {
+        let mut settings = settings((state, &spill, "2"), "1mb");
+        settings.retain(|(key, _)| *key != "execution.state-recovery.path");
+        settings.retain(|(key, _)| more.iter().all(|(other, _)| key != other));
+        settings.extend(more);
+        let (environment, _) = stage::shards(&settings);
+        let poison = Poison::new(u64::MAX, 0);
+        program(&environment, 60_000.0, poison, Path::new(&into));
+        environment.execute_async("counts on disk").unwrap()
+    };
+    // One file for each subtask, which nothing is merged with for a while.
+    let in_memory = [
+        ("state.backend.type", "hashmap"),
+        ("taskmanager.memory.managed.size", "64mb"),
+    ];
+    let job = start(&place("state"), &in_memory);
+    let_it_run(&job, Duration::from_millis(700));
+    let first = job.stop_with_savepoint(Some(&place("copies")), false);
+    let first = first.unwrap();
+    let slowly = ("thalweg.state.merge-rate", "1mb");
+    let from = ("execution.state-recovery.path", first.as_str());
+    let job = start(&place("other"), &[from, slowly]);
+    let_it_run(&job, Duration::from_millis(100));
+    job.trigger_savepoint(Some(&place("second"))).unwrap();
+    // What the job began with has done its duty.
+    std::fs::remove_dir_all(place("copies")).unwrap();
+    job.trigger_savepoint(Some(&place("third"))).unwrap();
+    job.wait().unwrap();
+    check(Path::new(&into));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Runs that belong to a cut as they are: their files copied into the checkpoint.
 //!
 //! Entered between turns once the rows of the cut are durable. Invariants: a run is copied only when all of
-//! it is in its file; one file is copied at a time, so that records have the disk, and once, however many states
+//! it is in its file; it is read through the file that is open, as the owner of one that was taken over may have
+//! removed it; one file is copied at a time, so that records have the disk, and once, however many states
 //! and ranges of key groups it counts for; its handle is given out when the copy is durable. Lives on one shard's
 //! thread.
 
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use thalweg_core::seam::reactor::{FileId, IoBuffer, Op, OpId, OpenOptions, Outcome};
+use thalweg_core::seam::reactor::{FileId, IoBuffer, Op, OpId, Outcome};
 use thalweg_core::shard::step::TurnContext;
 use thalweg_state::{CarriedRun, RunHandle};
 
@@ -35,21 +36,19 @@ pub(crate) struct Carry {
 /// One file on its way.
 struct Copying {
     run: CarriedRun,
+    from: FileId,
     file: String,
     upload: Upload,
     source: Source,
 }
 
 enum Source {
-    Opening(OpId),
     Reading {
-        file: FileId,
         op: OpId,
         offset: u64,
     },
     /// The next piece may be read.
     Idle {
-        file: FileId,
         offset: u64,
     },
     Read,
@@ -81,16 +80,17 @@ impl Carry {
                 let Some(next) = self.left.front() else {
                     return Ok(Some(std::mem::take(&mut self.done)));
                 };
-                if !next.is_written() {
-                    // Its writes wake the task.
+                let open = next.file().opened();
+                let Some(open) = open.filter(|_| next.is_written()) else {
+                    // Its writes wake the task, and so does its being opened.
                     return Ok(None);
-                }
+                };
                 match self.copies.get(next.file().path()) {
                     Some(file) => {
                         self.done.push(handle_of(next, file.clone()));
                         self.left.pop_front();
                     }
-                    None => self.work = self.begin(context),
+                    None => self.work = self.begin(open),
                 }
                 continue;
             };
@@ -104,19 +104,16 @@ impl Carry {
         }
     }
 
-    fn begin(&mut self, context: &mut TurnContext<'_>) -> Option<Copying> {
+    fn begin(&mut self, from: FileId) -> Option<Copying> {
         let run = self.left.pop_front()?;
         let (begin, end) = &self.name;
         let file = format!("{begin}.{}-{end}.run", self.copies.len());
-        let source = context.submit(Op::Open {
-            path: run.file().path().to_owned(),
-            options: OpenOptions::READ,
-        });
         Some(Copying {
             upload: Upload::new(self.directory.join(&file)),
             run,
+            from,
             file,
-            source: Source::Opening(source),
+            source: Source::Idle { offset: 0 },
         })
     }
 }
@@ -143,32 +140,22 @@ impl Copying {
     /// Moves the reading on; whether it can be moved on once more.
     fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<bool> {
         match self.source {
-            Source::Opening(op) => match taken(context, op)? {
-                Some(Outcome::Opened { file, .. }) => {
-                    self.source = Source::Idle { file, offset: 0 };
-                }
-                Some(other) => return Err(unexpected(&other)),
-                None => return Ok(false),
-            },
-            Source::Idle { file, offset } if offset == self.run.bytes() => {
-                let close = context.submit(Op::Close { file });
-                // It was only read; closing frees the descriptor.
-                context.reactor().cancel(close);
+            Source::Idle { offset } if offset == self.run.bytes() => {
                 self.upload.complete();
                 self.source = Source::Read;
             }
             Source::Idle { .. } if self.upload.is_full() => return Ok(false),
-            Source::Idle { file, offset } => {
+            Source::Idle { offset } => {
                 let left = self.run.bytes() - offset;
                 let buffer = IoBuffer::zeroed(left.min(CHUNK_BYTES as u64) as usize);
                 let op = context.submit(Op::Read {
-                    file,
+                    file: self.from,
                     buffer,
                     offset,
                 });
-                self.source = Source::Reading { file, op, offset };
+                self.source = Source::Reading { op, offset };
             }
-            Source::Reading { file, op, offset } => match taken(context, op)? {
+            Source::Reading { op, offset } => match taken(context, op)? {
                 Some(Outcome::Bytes { buffer, count }) => {
                     if count == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -177,7 +164,7 @@ impl Copying {
                     piece.truncate(count);
                     self.upload.push(piece);
                     let offset = offset + count as u64;
-                    self.source = Source::Idle { file, offset };
+                    self.source = Source::Idle { offset };
                 }
                 Some(other) => return Err(unexpected(&other)),
                 None => return Ok(false),

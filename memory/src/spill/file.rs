@@ -41,6 +41,16 @@ impl SpillFile {
         &self.0.path
     }
 
+    /// Its number at the reactor of its shard, once it is open: whoever has it can read the file though its owner
+    /// has removed it since. It is closed when the last handle goes.
+    #[must_use]
+    pub fn opened(&self) -> Option<FileId> {
+        match self.0.state.get() {
+            FileState::Open(file) => Some(file),
+            FileState::Fresh | FileState::Opening(_) | FileState::Broken => None,
+        }
+    }
+
     /// Bytes written, those on their way included.
     #[must_use]
     pub fn len(&self) -> u64 {
