@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
-use thalweg_dataflow::operator::KeyedProcessFunction;
+use thalweg_dataflow::operator::{CoProcessFunction, KeyedProcessFunction};
 use thalweg_dataflow::time::FiredTimer;
 use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, ProcessContext};
-use thalweg_state::{ReducingState, StateDescriptor, StateTtl, ValueState};
+use thalweg_state::{
+    AggregatingState, Aggregation, ReducingState, StateDescriptor, StateTtl, ValueState,
+};
 
 use super::counting::{Poison, lines};
 use super::larger::Large;
@@ -46,6 +48,23 @@ impl Summing {
         }
     }
 
+    fn take(&mut self, number: u64, out: &mut Collector<'_, String>) -> Result<(), FunctionError> {
+        let key = key_of(number);
+        let mut count = 0;
+        let first = || (1, format!("{key:0>90}"));
+        self.seen.upsert(first, |(seen, _)| {
+            *seen += 1;
+            count = *seen;
+        })?;
+        self.sum.add(number)?;
+        if count == TOLD {
+            let line = self.tell("often", key)?;
+            self.last.set(number)?;
+            out.emit(line);
+        }
+        Ok(())
+    }
+
     fn tell(&mut self, what: &str, key: u64) -> Result<String, FunctionError> {
         let seen = self.seen.get()?.map_or(0, |(seen, _)| seen);
         let (sum, last) = (self.sum.get()?.unwrap_or(0), self.last.get()?.unwrap_or(0));
@@ -62,19 +81,7 @@ impl KeyedProcessFunction<u64, u64, String> for Summing {
         context: &ProcessContext<u64>,
         out: &mut Collector<'_, String>,
     ) -> Result<(), FunctionError> {
-        let key = key_of(number);
-        let mut count = 0;
-        let first = || (1, format!("{key:0>90}"));
-        self.seen.upsert(first, |(seen, _)| {
-            *seen += 1;
-            count = *seen;
-        })?;
-        self.sum.add(number)?;
-        if count == TOLD {
-            let line = self.tell("often", key)?;
-            self.last.set(number)?;
-            out.emit(line);
-        }
+        self.take(number, out)?;
         context.timers().register_event_time(END)
     }
 
@@ -88,6 +95,66 @@ impl KeyedProcessFunction<u64, u64, String> for Summing {
         let line = self.tell("end", key)?;
         out.emit(line);
         Ok(())
+    }
+}
+
+/// The same for one stream, and for another one what its numbers of a key come to.
+struct Both {
+    summing: Summing,
+    /// How many there were of the other stream, and their sum.
+    other: AggregatingState<u64, u64, (u64, u64), (u64, u64)>,
+}
+
+impl Both {
+    fn open(open: &mut OpenContext<u64>) -> Self {
+        let gathered = Aggregation::new(
+            || (0, 0),
+            |(count, sum): &mut (u64, u64), number| (*count, *sum) = (*count + 1, *sum + number),
+            |gathered| *gathered,
+        );
+        Self {
+            summing: Summing::open(open),
+            other: open.aggregating_state("other", gathered),
+        }
+    }
+}
+
+impl CoProcessFunction<u64, u64, u64, String> for Both {
+    fn process_first(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        self.summing.take(number, out)?;
+        context.timers().register_event_time(END)
+    }
+
+    fn process_second(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        self.other.add(number)?;
+        if let Some((TOLD, sum)) = self.other.get()? {
+            out.emit(format!("other {} {sum}", key_of(number)));
+            self.other.clear()?;
+        }
+        context.timers().register_event_time(END)
+    }
+
+    fn on_timer(
+        &mut self,
+        timer: &FiredTimer,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        if let Some((count, sum)) = self.other.get()? {
+            let key = context.key().unwrap_or_default();
+            out.emit(format!("other end {key} {count} {sum}"));
+        }
+        self.summing.on_timer(timer, context, out)
     }
 }
 
@@ -108,7 +175,53 @@ fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
         .uid("told");
 }
 
+/// Numbers of the second stream.
+const OTHERS: u64 = RECORDS / 2;
+
+fn program_of_two(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    let numbers = |records: u64, name: &str, rate: f64| {
+        let made = move |number: u64| (number, Timestamp(number as i64));
+        let source = Generator::timed(records, made).rate(rate);
+        environment.source(source).uid(name).parallelism(1)
+    };
+    let first = numbers(RECORDS, "numbers", rate).map(move |number: u64| {
+        poison.taste(number);
+        number
+    });
+    let second = numbers(OTHERS, "others", rate / 2.0);
+    first
+        .key_by(|number: &u64| key_of(*number))
+        .connect(second.key_by(|number: &u64| key_of(*number)))
+        .process(Both::open)
+        .uid("both")
+        .sink(FileSink::new(into))
+        .uid("told");
+}
+
+fn check_of_two(into: &Path) {
+    let mut expected = expected();
+    let mut others: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for number in 0..OTHERS {
+        let key = key_of(number);
+        let (count, sum) = others.entry(key).or_default();
+        (*count, *sum) = (*count + 1, *sum + number);
+        if *count == TOLD {
+            expected.insert(format!("other {key} {sum}"), 1);
+            others.remove(&key);
+        }
+    }
+    for (key, (count, sum)) in others {
+        expected.insert(format!("other end {key} {count} {sum}"), 1);
+    }
+    compare(&expected, into);
+}
+
 fn check(into: &Path) {
+    compare(&expected(), into);
+}
+
+/// The lines of the first stream.
+fn expected() -> BTreeMap<String, u32> {
     let mut expected = BTreeMap::new();
     let mut sums: BTreeMap<u64, (u64, u64, u64)> = BTreeMap::new();
     for number in 0..RECORDS {
@@ -123,6 +236,10 @@ fn check(into: &Path) {
     for (key, (seen, sum, last)) in sums {
         expected.insert(format!("end {key} {seen} {sum} {last}"), 1);
     }
+    expected
+}
+
+fn compare(expected: &BTreeMap<String, u32>, into: &Path) {
     let there = lines(into);
     let wrong = expected
         .iter()
@@ -137,6 +254,23 @@ const SUMS: Large = Large {
     program,
     check,
 };
+
+const BOTH: Large = Large {
+    name: "functions of two streams on disk",
+    memory: "6mb",
+    program: program_of_two,
+    check: check_of_two,
+};
+
+#[test]
+fn what_a_function_of_two_streams_keeps_on_disk_survives_failures() {
+    BOTH.survives_failures(200_000.0, ("2", 20_011));
+}
+
+#[test]
+fn what_a_function_of_two_streams_keeps_on_disk_goes_on_at_another_parallelism() {
+    BOTH.goes_on_at_another_parallelism();
+}
 
 #[test]
 fn what_a_function_keeps_on_disk_survives_failures() {

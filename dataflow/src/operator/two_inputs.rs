@@ -22,6 +22,34 @@ use crate::task::{BuildContext, BuildError, ChainTurn, Consume, Head, InputHead,
 ///
 /// `hash` is that of the record's key, zero on an input that is not keyed.
 pub(crate) trait TwoInputOperator<A: Item, B: Item, U: Item>: Lifecycle<U> {
+    /// Whether state may be on disk now, so that it has to be sought before records are applied. Asked once
+    /// for some records.
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        false
+    }
+
+    /// Whether there is memory for what so many records may add.
+    #[inline(always)]
+    fn has_room(&mut self, records: usize) -> bool {
+        let _ = records;
+        true
+    }
+
+    /// Seeks the state of a record of the first input at this place of the window; whether all of it is there.
+    #[inline(always)]
+    fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
+        let _ = (place, hash, item);
+        true
+    }
+
+    /// The same for the second input. Only one of them has records in the window at a time.
+    #[inline(always)]
+    fn seek_second(&mut self, place: u8, hash: KeyHash, item: &B::Of<'_>) -> bool {
+        let _ = (place, hash, item);
+        true
+    }
+
     /// Applies one record of the first input.
     ///
     /// # Errors
@@ -149,6 +177,40 @@ where
     }
 }
 
+impl<A, B, U, O, N> TwoInputConsume<A, B, U, O, N>
+where
+    A: Wire,
+    B: Wire,
+    U: Item,
+    O: TwoInputOperator<A, B, U>,
+    N: Push<U>,
+{
+    /// Seeks the state of some records; answers how many of them, from the first on, have all of it.
+    fn seek_each(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let operator = &mut self.frame.operator;
+        let mut there = entries.len();
+        for (index, entry) in entries.iter().enumerate() {
+            let place = from.wrapping_add(index as u8);
+            let found = match input {
+                0 => operator.seek_first(place, entry.hash, &buffer.item::<A>(entry)),
+                _ => operator.seek_second(place, entry.hash, &buffer.item::<B>(entry)),
+            };
+            // Those behind one that is missed are asked for all the same.
+            there = if found { there } else { there.min(index) };
+        }
+        there
+    }
+
+    /// How many records may be applied now.
+    #[cold]
+    fn resident(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        match self.frame.operator.has_room(entries.len()) {
+            true => self.seek_each(input, from, buffer, entries),
+            false => 0,
+        }
+    }
+}
+
 impl<A, B, U, O, N> Consume for TwoInputConsume<A, B, U, O, N>
 where
     A: Wire,
@@ -172,13 +234,23 @@ where
         self.frame.approach(input, from, entries);
     }
 
+    fn seek_ahead(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) {
+        if self.frame.operator.overflows() {
+            self.seek_each(input, from, buffer, entries);
+        }
+    }
+
     fn locate(&mut self, input: u32, from: u8, entries: usize) {
         self.frame.operator.locate(input, from, entries);
     }
 
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let (all, mut entries) = (entries.len(), entries);
+        if self.frame.operator.overflows() {
+            entries = &entries[..self.resident(input, from, buffer, entries)];
+        }
         let frame = &mut self.frame;
-        if input == 0 {
+        let applied = if input == 0 {
             Self::apply_each(frame, from, entries, |operator, next, at, entry| {
                 operator.turn_to(input, at);
                 operator.first(entry.hash, buffer.item::<A>(entry), entry.at, next)
@@ -188,7 +260,12 @@ where
                 operator.turn_to(input, at);
                 operator.second(entry.hash, buffer.item::<B>(entry), entry.at, next)
             })
+        };
+        if applied == entries.len() && applied < all {
+            // The end of the turn sees to the rest.
+            frame.wait_for_state();
         }
+        applied
     }
 
     fn revive(

@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::{StateError, StateVisitor};
+use thalweg_state::{Pressure, StateError, StateVisitor};
 
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
@@ -192,7 +193,7 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let (state, function) =
-            KeyedFunctionState::open(name, Residence::Memory, context, self.open)?;
+            KeyedFunctionState::open(name, Residence::MemoryAndDisk, context, self.open)?;
         Ok(KeyedCoProcess {
             state,
             keys: self.keys,
@@ -260,6 +261,18 @@ where
         })
     }
 
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        self.state.begin_state_turn(context)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        self.state.end_state_turn(context, waiting)
+    }
+
     fn locate(&mut self, _input: u32, from: u8, records: usize) {
         self.state.locate(from, records);
     }
@@ -294,6 +307,25 @@ where
     R: Select<B, K>,
     G: CoProcessFunction<K, A, B, U>,
 {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.state.overflows()
+    }
+
+    fn has_room(&mut self, records: usize) -> bool {
+        self.state.has_room(records)
+    }
+
+    fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
+        let key = self.keys.first.select(item);
+        self.state.seek(place, hash, &key)
+    }
+
+    fn seek_second(&mut self, place: u8, hash: KeyHash, item: &B::Of<'_>) -> bool {
+        let key = self.keys.second.select(item);
+        self.state.seek(place, hash, &key)
+    }
+
     #[inline(always)]
     fn first<N: Push<U>>(
         &mut self,

@@ -14,7 +14,7 @@ use crate::task::{BuildContext, BuildError, OverflowCells};
 /// Where the states of a function may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residence {
-    /// In memory, as the function visits all keys of a state or has two inputs.
+    /// In memory, as the function visits all keys of a state.
     Memory,
     /// On disk too, where that is configured.
     MemoryAndDisk,
