@@ -15,12 +15,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crc32c::crc32c;
 use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
 use thalweg_state::snapshot::TaskSnapshot;
 
 use super::home::layout::{JobLayout, METADATA};
 use super::home::pointer::Pointer;
+use super::metadata::facts::MetadataFacts;
 use super::metadata::model::FileFacts;
 use super::metadata::{
     CheckpointKind, CheckpointMetadata, MetadataError, OperatorState, PendingCommittable,
@@ -182,10 +182,7 @@ impl Completion {
             metadata: Arc::new(metadata),
             directory,
             layout: layout.clone(),
-            facts: FileFacts {
-                bytes: bytes.len() as u64,
-                checksum: crc32c(&bytes),
-            },
+            facts: MetadataFacts::of(&bytes).facts(),
             bytes,
             stage,
         })

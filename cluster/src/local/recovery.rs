@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use thalweg_core::ErrorKind;
 use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
 use thalweg_core::ids::JobId;
 use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
@@ -14,7 +15,7 @@ use thalweg_dataflow::graph::Job;
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
-use crate::checkpoint::home::find::{Found, find, settle};
+use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::takeover::take_over;
 use crate::checkpoint::protocol::Input;
@@ -44,18 +45,25 @@ impl<'j> Coordination<'j> {
                      directory of all checkpoints",
                 ));
             }
-            (_, Some(at), _) => Some(find(&mut *storage, at).map_err(refused)?),
+            (_, Some(at), _) => Some(find(&mut *storage, at).map_err(unusable)?),
             (_, None, _) => None,
         };
         if let Some(found) = &restored {
-            settle(&mut *storage, found).map_err(refused)?;
+            check_lengths(&mut *storage, found).map_err(unusable)?;
+            settle(&mut *storage, found).map_err(unusable)?;
         }
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
         let made = storage.make_directory(&layout.shared());
-        made.map_err(|error| unusable(&error))?;
-        let takeover = take_over(&mut *storage, &layout, settings.retained).map_err(refused)?;
+        made.map_err(|error| no_place(&error))?;
+        let takeover = take_over(&mut *storage, &layout, settings.retained).map_err(unusable)?;
+        for aside in &takeover.aside {
+            tracing::warn!(
+                checkpoint = %aside.checkpoint, damage = %aside.damage,
+                "an older checkpoint is damaged: it is kept aside as it is"
+            );
+        }
         let named = (id, job.graph.name.clone());
         let coordinator =
             CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
@@ -200,8 +208,9 @@ fn latest(
         }
         let found = match find(storage, &directory.child(&entry.name)) {
             Ok(found) => found,
-            Err(crate::checkpoint::home::find::FindError::Nothing(_)) => continue,
-            Err(error) => return Err(refused(error)),
+            // Never begun, or over: where something is damaged that is said.
+            Err(FindError::Nothing(_)) => continue,
+            Err(error) => return Err(unusable(error)),
         };
         let age = |found: &Found| (found.metadata.started_ms, found.metadata.checkpoint);
         if newest
@@ -214,8 +223,18 @@ fn latest(
     Ok(newest)
 }
 
+/// What the job was to begin with cannot be used: as it began before, or at all.
+fn unusable(error: FindError) -> JobError {
+    let kind = match &error {
+        FindError::Nothing(_) => ErrorKind::Invalid,
+        FindError::Storage(error) => error.error_kind(),
+        FindError::Damaged(_) => ErrorKind::Data,
+    };
+    JobError::rejected(kind, error.to_string())
+}
+
 /// The directory for checkpoints is of no use.
-fn unusable(error: &StorageError) -> JobError {
+fn no_place(error: &StorageError) -> JobError {
     JobError::rejected(
         error.error_kind(),
         format!("{error}, or set execution.checkpointing.dir to another place"),

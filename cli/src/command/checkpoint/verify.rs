@@ -44,7 +44,7 @@ fn text(found: &Found, checked: &[(String, u64, Option<String>)], damaged: usize
     let mut text = format!(
         "ok    {}/_metadata  {}\n",
         found.directory,
-        size(found.facts.bytes)
+        size(found.facts.facts().bytes)
     );
     for (file, bytes, problem) in checked {
         match problem {

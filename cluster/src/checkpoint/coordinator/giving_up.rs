@@ -172,8 +172,12 @@ impl CheckpointCoordinator {
             .map(|kept| self.layout.checkpoint(kept.checkpoint))
             .chain(unfinished.map(|completion| completion.directory))
             .collect();
-        directories.extend([self.layout.shared(), self.layout.home().clone()]);
-        let commands = directories.into_iter().map(StorageCommand::DeleteDirectory);
+        directories.extend(
+            self.aside
+                .iter()
+                .map(|aside| self.layout.checkpoint(*aside)),
+        );
+        directories.push(self.layout.shared());
         self.leadership.sequence += 1;
         let last = Pointer {
             sequence: self.leadership.sequence,
@@ -185,6 +189,12 @@ impl CheckpointCoordinator {
             home: self.layout.home().clone(),
             pointer: last,
         };
-        self.store(Errand::Farewell(commands.collect()), leads, out);
+        let home = StorageCommand::DeleteHome {
+            home: self.layout.home().clone(),
+            last: self.layout.pointer(self.leadership.sequence),
+        };
+        let commands = directories.into_iter().map(StorageCommand::DeleteDirectory);
+        let commands = commands.chain([home]).collect();
+        self.store(Errand::Farewell(commands), leads, out);
     }
 }

@@ -93,6 +93,8 @@ pub struct CheckpointCoordinator {
     late: BTreeMap<CheckpointId, BTreeSet<SubtaskId>>,
     ledger: CommitLedger,
     store: CheckpointStore,
+    /// Damaged checkpoints of former leaders, which stay as long as the job.
+    aside: Vec<CheckpointId>,
     /// What the job started from, until its own first checkpoint is true; or the savepoint it was stopped by.
     foreign: Option<RestorePoint>,
     /// The newest savepoint: what it lists is not discarded.
@@ -122,6 +124,8 @@ impl CheckpointCoordinator {
             .as_ref()
             .map(|found| found.metadata.checkpoint.0 + 1);
         let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
+        let aside = takeover.aside.iter().map(|aside| aside.checkpoint);
+        let aside = aside.collect();
         let listed = takeover.kept.last().map(|kept| kept.committables.clone());
         CheckpointCoordinator {
             job,
@@ -146,6 +150,7 @@ impl CheckpointCoordinator {
                 None => listed.unwrap_or_default(),
             }),
             store: CheckpointStore::new(settings.retained, takeover.kept),
+            aside,
             foreign: restored.map(|found| RestorePoint {
                 metadata: Arc::new(found.metadata),
                 runs: found.runs,

@@ -4,17 +4,17 @@
 //! Invariant: what is answered has been read whole and its checksums hold; what is there but damaged is an
 //! error and not passed over in silence.
 
-use crc32c::crc32c;
-use thalweg_core::ids::CheckpointId;
-
+use super::damage::Damage;
 use super::layout::{JobLayout, METADATA, runs_of};
-use super::pointer::{POINTER_BYTES, Pointer};
+use super::newest::pointers;
+use super::pointer::Pointer;
+use crate::checkpoint::metadata::facts::MetadataFacts;
 use crate::checkpoint::metadata::format::MAX_BYTES;
-use crate::checkpoint::metadata::model::FileFacts;
-use crate::checkpoint::metadata::{CheckpointMetadata, MetadataError, decode};
-use crate::checkpoint::storage::{
-    CheckpointStorage, Entry, Location, StorageError, StorageErrorKind,
-};
+use crate::checkpoint::metadata::{CheckpointKind, CheckpointMetadata, decode};
+use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError, StorageErrorKind};
+
+/// How often a job may complete a checkpoint while its newest one is looked for.
+const LOOKS: u32 = 8;
 
 /// A checkpoint or savepoint that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Found {
     /// Where its run files lie.
     pub runs: Location,
     /// Length and checksum of the metadata itself.
-    pub facts: FileFacts,
+    pub facts: MetadataFacts,
     /// The pointer that says it is the newest, if it was found by one.
     pub pointer: Option<Location>,
 }
@@ -34,7 +34,7 @@ pub struct Found {
 /// Why no checkpoint was found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// Nothing there is a checkpoint.
+    /// Nothing there is a checkpoint, nor was before something was damaged.
     #[error(
         "{0} holds no completed checkpoint and no savepoint: give its directory, its `_metadata` file, or the \
          directory of a job's checkpoints"
@@ -43,37 +43,9 @@ pub enum FindError {
     /// Storage cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// It is there but cannot be used.
-    #[error("{at}: {source}")]
-    Unusable {
-        /// The metadata file.
-        at: Location,
-        /// What is wrong with it.
-        source: MetadataError,
-    },
-    /// The pointer to it says it should be something else.
-    #[error(
-        "{at} is not the metadata that was written when the checkpoint completed; take an older checkpoint"
-    )]
-    Replaced {
-        /// The metadata file.
-        at: Location,
-    },
-    /// A run file is missing or of another length.
-    #[error(
-        "{checkpoint} needs the run file {file} of {expected} bytes, and there {}; take an older checkpoint",
-        found.map_or("is none".to_owned(), |bytes| format!("are {bytes}"))
-    )]
-    Incomplete {
-        /// The checkpoint.
-        checkpoint: CheckpointId,
-        /// The file.
-        file: Location,
-        /// Its length as it should be.
-        expected: u64,
-        /// Its length as it is.
-        found: Option<u64>,
-    },
+    /// It is there and not what it should be.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
 }
 
 /// Reads the checkpoint at a place: its directory, its `_metadata` file, or the directory of a job's
@@ -85,26 +57,85 @@ pub fn find(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Found,
     if at.name() == METADATA
         && let Some(directory) = at.parent()
     {
-        return read(storage, &directory);
+        return named(storage, &directory);
     }
     let entries = storage.list(at)?;
     if entries.iter().any(|entry| entry.name == METADATA) {
-        return read(storage, at);
+        return named(storage, at);
     }
-    let (_, pointer) = highest_pointer(storage, at, &entries)?;
-    let newest = pointer.and_then(|pointer| Some((pointer.sequence, pointer.newest?)));
-    let Some((sequence, (checkpoint, facts))) = newest else {
-        return Err(FindError::Nothing(at.clone()));
+    let mut looks = 1;
+    loop {
+        let found = newest(storage, at);
+        // A running job may have completed another meanwhile, or ended.
+        match found {
+            Err(FindError::Damaged(Damage::Lost { .. })) if looks < LOOKS => looks += 1,
+            other => return other,
+        }
+    }
+}
+
+/// The newest of a job's checkpoints.
+fn newest(storage: &mut dyn CheckpointStorage, home: &Location) -> Result<Found, FindError> {
+    let pointers = pointers(storage, home)?;
+    pointers.tell_unfinished();
+    match pointers.counts {
+        Some(pointer) if pointer.newest.is_some() => pointed_to(storage, home, &pointer),
+        _ => Err(FindError::Nothing(home.clone())),
+    }
+}
+
+/// The checkpoint a pointer says is the newest.
+///
+/// # Errors
+/// When it is not there or not what the pointer says; [`FindError::Nothing`] when the pointer says that there is none.
+pub(super) fn pointed_to(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    pointer: &Pointer,
+) -> Result<Found, FindError> {
+    let layout = JobLayout::at(home.clone());
+    let Some((checkpoint, facts)) = pointer.newest else {
+        return Err(FindError::Nothing(home.clone()));
     };
-    let layout = JobLayout::at(at.clone());
-    let mut found = read(storage, &layout.checkpoint(checkpoint))?;
-    found.pointer = Some(layout.pointer(sequence));
-    if found.facts != facts {
-        return Err(FindError::Replaced {
-            at: found.directory.child(METADATA),
-        });
+    let (directory, pointer) = (
+        layout.checkpoint(checkpoint),
+        layout.pointer(pointer.sequence),
+    );
+    let at = directory.child(METADATA);
+    let mut found = match read(storage, &directory) {
+        Err(FindError::Nothing(_)) => return Err(Damage::Lost { at, pointer }.into()),
+        other => other?,
+    };
+    if !found.facts.are(facts) {
+        return Err(Damage::Replaced { at }.into());
     }
+    found.pointer = Some(pointer);
     Ok(found)
+}
+
+/// The checkpoint or savepoint in a directory that somebody named.
+fn named(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result<Found, FindError> {
+    let found = read(storage, directory)?;
+    let home = directory.parent();
+    let Some(home) = home.filter(|_| found.metadata.kind == CheckpointKind::Checkpoint) else {
+        return Ok(found);
+    };
+    let pointer = match pointers(storage, &home) {
+        Ok(pointers) => pointers.counts,
+        // That may be why it was named.
+        Err(FindError::Damaged(_)) => None,
+        Err(error) => return Err(error),
+    };
+    match pointer.and_then(|pointer| pointer.newest) {
+        Some((newest, facts))
+            if JobLayout::checkpoint_of(directory.name()) == Some(newest)
+                && !found.facts.are(facts) =>
+        {
+            let at = directory.child(METADATA);
+            Err(Damage::Replaced { at }.into())
+        }
+        _ => Ok(found),
+    }
 }
 
 /// Reads the checkpoint or savepoint in this directory.
@@ -121,22 +152,41 @@ pub fn read(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result
     };
     let metadata = match decode(&bytes) {
         Ok(metadata) => metadata,
-        Err(source) => return Err(FindError::Unusable { at, source }),
+        Err(source) => return Err(Damage::Metadata { at, source }.into()),
     };
     let Some(runs) = runs_of(metadata.kind, directory) else {
         return Err(FindError::Nothing(directory.clone()));
     };
-    let facts = FileFacts {
-        bytes: bytes.len() as u64,
-        checksum: crc32c(&bytes),
-    };
+    if !belongs(&metadata, directory) {
+        let CheckpointMetadata {
+            checkpoint, job, ..
+        } = metadata;
+        let foreign = Damage::Foreign {
+            at,
+            checkpoint,
+            job,
+        };
+        return Err(foreign.into());
+    }
     Ok(Found {
         metadata,
         directory: directory.clone(),
         runs,
-        facts,
+        facts: MetadataFacts::of(&bytes),
         pointer: None,
     })
+}
+
+/// Whether metadata is of the checkpoint and the job after which its directory is named, where it is.
+fn belongs(metadata: &CheckpointMetadata, directory: &Location) -> bool {
+    if metadata.kind == CheckpointKind::Savepoint {
+        return true;
+    }
+    let checkpoint = JobLayout::checkpoint_of(directory.name());
+    let home = directory.parent();
+    let job = home.and_then(|home| JobLayout::job_of(home.name()));
+    checkpoint.is_none_or(|checkpoint| checkpoint == metadata.checkpoint)
+        && job.is_none_or(|job| job == metadata.job)
 }
 
 /// Sees to it that a checkpoint is found again whatever happens: who completed it may have died before it would
@@ -152,34 +202,6 @@ pub fn settle(storage: &mut dyn CheckpointStorage, found: &Found) -> Result<(), 
     Ok(())
 }
 
-/// The highest number any pointer has, and the highest pointer that was written to its end.
-pub(super) fn highest_pointer(
-    storage: &mut dyn CheckpointStorage,
-    home: &Location,
-    entries: &[Entry],
-) -> Result<(u64, Option<Pointer>), FindError> {
-    let mut sequences: Vec<u64> = (entries.iter())
-        .filter_map(|entry| JobLayout::pointer_of(&entry.name))
-        .collect();
-    sequences.sort_unstable();
-    let layout = JobLayout::at(home.clone());
-    let highest = sequences.last().copied().unwrap_or(0);
-    for sequence in sequences.into_iter().rev() {
-        let bytes = match storage.read(&layout.pointer(sequence), POINTER_BYTES as u64 + 1) {
-            // Overtaken and deleted since it was listed.
-            Err(error) if error.kind == StorageErrorKind::Missing => continue,
-            // Longer than a pointer can be.
-            Err(error) if error.kind == StorageErrorKind::Damaged => continue,
-            other => other?,
-        };
-        let pointer = Pointer::decode(&bytes).filter(|pointer| pointer.sequence == sequence);
-        if pointer.is_some() {
-            return Ok((highest, pointer));
-        }
-    }
-    Ok((highest, None))
-}
-
 /// Checks that every run file is there and has its length.
 ///
 /// # Errors
@@ -190,12 +212,13 @@ pub fn check_lengths(storage: &mut dyn CheckpointStorage, found: &Found) -> Resu
         let entry = there.iter().find(|entry| entry.name == file);
         let bytes = entry.map(|entry| entry.bytes);
         if bytes != Some(facts.bytes) {
-            return Err(FindError::Incomplete {
+            let incomplete = Damage::Incomplete {
                 checkpoint: found.metadata.checkpoint,
                 file: found.runs.child(file),
                 expected: facts.bytes,
                 found: bytes,
-            });
+            };
+            return Err(incomplete.into());
         }
     }
     Ok(())

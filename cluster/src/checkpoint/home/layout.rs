@@ -77,6 +77,13 @@ impl JobLayout {
         (name == format!("chk-{number}")).then_some(CheckpointId(number))
     }
 
+    /// The job whose checkpoints a directory of this name holds.
+    #[must_use]
+    pub fn job_of(name: &str) -> Option<JobId> {
+        let job = name.parse::<JobId>().ok()?;
+        (name == job.to_string()).then_some(job)
+    }
+
     /// The sequence number of a pointer of this name.
     #[must_use]
     pub fn pointer_of(name: &str) -> Option<u64> {

@@ -101,6 +101,36 @@ impl Pointer {
     }
 }
 
+/// What a file with the name of a pointer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PointerBytes {
+    /// A pointer.
+    Whole(Pointer),
+    /// The begin of one whose writer died, or the zeros a loss of power leaves of it.
+    Unfinished,
+    /// Nothing a writer of pointers leaves.
+    Damaged,
+}
+
+impl PointerBytes {
+    /// Tells the bytes of a file with this number.
+    pub(super) fn of(bytes: &[u8], sequence: u64) -> PointerBytes {
+        if let Some(pointer) = Pointer::decode(bytes) {
+            return match pointer.sequence == sequence {
+                true => PointerBytes::Whole(pointer),
+                false => PointerBytes::Damaged,
+            };
+        }
+        let (version, sequence) = (VERSION.to_le_bytes(), sequence.to_le_bytes());
+        let begin = MAGIC.iter().chain(&version).chain(&sequence);
+        let begun = bytes.len() < POINTER_BYTES && bytes.iter().zip(begin).all(|(a, b)| a == b);
+        match begun || bytes.iter().all(|byte| *byte == 0) {
+            true => PointerBytes::Unfinished,
+            false => PointerBytes::Damaged,
+        }
+    }
+}
+
 /// Creates a pointer, if it is the highest. Blocks.
 ///
 /// A number that is free may still be one that was overtaken and deleted since; but then a higher one is there,

@@ -4,19 +4,20 @@
 //! Entered once when a job starts, on the control thread. Blocking. Invariant: nothing is deleted before the
 //! pointer of the new leader is durable, so a former leader can make nothing true any more; the newest
 //! checkpoint and its files are never deleted; what is deleted was there before the pointer, so that nothing of
-//! a later leader can be hit.
+//! a later leader can be hit; nothing is deleted because it is damaged.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use thalweg_core::ids::CheckpointId;
 
-use super::find::{FindError, Found, check_lengths, highest_pointer, read};
-use super::layout::{JobLayout, METADATA};
+use super::damage::Damage;
+use super::find::{FindError, check_lengths, pointed_to, read};
+use super::layout::JobLayout;
+use super::newest::pointers;
 use super::pointer::{self, Pointer};
 use crate::checkpoint::complete::Leadership;
 use crate::checkpoint::metadata::CheckpointMetadata;
-use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{
     CheckpointStorage, Entry, StorageCommand, StorageError, StorageErrorKind, is_plain_name,
     perform,
@@ -34,46 +35,51 @@ pub struct Takeover {
     pub next: CheckpointId,
     /// The checkpoints that are kept, oldest first.
     pub kept: Vec<Arc<CheckpointMetadata>>,
+    /// Older checkpoints that would be kept if they were not damaged. They stay as they are, with their files.
+    pub aside: Vec<Aside>,
     /// What could not be deleted; it does no harm.
     pub leftovers: Vec<StorageError>,
+}
+
+/// A checkpoint that is damaged.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    /// Its number.
+    pub checkpoint: CheckpointId,
+    /// What is wrong with it.
+    pub damage: Arc<Damage>,
+    /// What it is made of, if its metadata can be read.
+    metadata: Option<Arc<CheckpointMetadata>>,
 }
 
 /// Takes over the checkpoints of a job, or begins them if there are none.
 ///
 /// # Errors
-/// When storage fails, or the newest checkpoint is there and cannot be used.
+/// When storage fails, or the newest checkpoint is not what it was. Nothing was deleted then.
 pub fn take_over(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
     retained: usize,
 ) -> Result<Takeover, FindError> {
-    let Overtaken {
-        leadership,
-        next,
-        newest,
-        entries,
-        runs,
-    } = overtake(storage, layout)?;
-    let kept = load(storage, layout, newest, &entries, retained)?;
+    let overtaken = overtake(storage, layout)?;
+    let Kept { kept, aside } = load(storage, layout, &overtaken, retained)?;
     // Tasks write into it and make no directories.
     storage.make_directory(&layout.shared())?;
-    let leftovers = clean(storage, layout, leadership, &kept, &entries, &runs);
+    let leftovers = clean(storage, layout, &overtaken, (&kept, &aside));
     Ok(Takeover {
-        leadership,
-        next,
+        leadership: overtaken.leadership,
+        next: overtaken.pointer.next,
         kept,
+        aside,
         leftovers,
     })
 }
-
-type Newest = Option<(CheckpointId, FileFacts)>;
 
 /// What was found before the own pointer was made: older than all that a later leader makes, so that to remove
 /// of it what is needless does no harm, however late.
 struct Overtaken {
     leadership: Leadership,
-    next: CheckpointId,
-    newest: Newest,
+    pointer: Pointer,
     entries: Vec<Entry>,
     runs: Vec<Entry>,
 }
@@ -87,9 +93,10 @@ fn overtake(
     // A pointer that may not last is followed by another; one that somebody else has made is read.
     let mut at_least = 0;
     loop {
-        let entries = storage.list(layout.home())?;
+        let pointers = pointers(storage, layout.home())?;
+        pointers.tell_unfinished();
+        let (highest, pointer, entries) = (pointers.highest, pointers.counts, pointers.entries);
         let runs = storage.list(&layout.shared())?;
-        let (highest, pointer) = highest_pointer(storage, layout.home(), &entries)?;
         let own = Pointer {
             sequence: highest.max(at_least) + 1,
             term: pointer.map_or(0, |pointer| pointer.term) + 1,
@@ -105,8 +112,7 @@ fn overtake(
                 };
                 return Ok(Overtaken {
                     leadership,
-                    next: own.next,
-                    newest: own.newest,
+                    pointer: own,
                     entries,
                     runs,
                 });
@@ -130,56 +136,77 @@ fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
     CheckpointId(found.max(pointer.map_or(1, |pointer| pointer.next.0)))
 }
 
-/// The newest checkpoint and older whole ones, oldest first.
+/// What is there of checkpoints that count.
+struct Kept {
+    /// The newest checkpoint and older whole ones, oldest first.
+    kept: Vec<Arc<CheckpointMetadata>>,
+    aside: Vec<Aside>,
+}
+
 fn load(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
-    newest: Newest,
-    entries: &[Entry],
+    overtaken: &Overtaken,
     retained: usize,
-) -> Result<Vec<Arc<CheckpointMetadata>>, FindError> {
-    let Some((checkpoint, facts)) = newest else {
-        return Ok(Vec::new());
+) -> Result<Kept, FindError> {
+    let (mut kept, mut aside) = (Vec::new(), Vec::new());
+    let Some((newest, _)) = overtaken.pointer.newest else {
+        return Ok(Kept { kept, aside });
     };
-    let found = read(storage, &layout.checkpoint(checkpoint))?;
-    if found.facts != facts {
-        return Err(FindError::Replaced {
-            at: found.directory.child(METADATA),
-        });
-    }
+    let found = pointed_to(storage, layout.home(), &overtaken.pointer)?;
     check_lengths(storage, &found)?;
-    let mut kept = vec![Arc::new(found.metadata)];
-    let mut older: Vec<CheckpointId> = (entries.iter())
+    kept.push(Arc::new(found.metadata));
+    let mut older: Vec<CheckpointId> = (overtaken.entries.iter())
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
-        .filter(|older| *older < checkpoint)
+        .filter(|older| *older < newest)
         .collect();
     older.sort_unstable();
     for checkpoint in older.into_iter().rev() {
         if kept.len() >= retained {
             break;
         }
-        // One that was being deleted, or never completed, is no longer one.
-        if let Some(found) = whole(storage, layout, checkpoint)? {
-            kept.insert(0, Arc::new(found.metadata));
+        match look_at(storage, layout, checkpoint)? {
+            Older::Whole(metadata) => kept.insert(0, metadata),
+            Older::Damaged(damaged) => aside.push(damaged),
+            Older::None => {}
         }
     }
-    Ok(kept)
+    Ok(Kept { kept, aside })
 }
 
-fn whole(
+/// A checkpoint that is not the newest.
+enum Older {
+    Whole(Arc<CheckpointMetadata>),
+    Damaged(Aside),
+    /// It was being deleted, or never completed.
+    None,
+}
+
+fn look_at(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
     checkpoint: CheckpointId,
-) -> Result<Option<Found>, FindError> {
+) -> Result<Older, FindError> {
+    let aside = |damage, metadata| {
+        let damage = Arc::new(damage);
+        Older::Damaged(Aside {
+            checkpoint,
+            damage,
+            metadata,
+        })
+    };
     let found = match read(storage, &layout.checkpoint(checkpoint)) {
         Ok(found) => found,
-        Err(FindError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Ok(None),
+        Err(FindError::Nothing(_)) => return Ok(Older::None),
+        Err(FindError::Damaged(damage)) => return Ok(aside(damage, None)),
+        Err(error @ FindError::Storage(_)) => return Err(error),
     };
-    match check_lengths(storage, &found) {
-        Ok(()) => Ok(Some(found)),
-        Err(FindError::Storage(error)) => Err(error.into()),
-        Err(_) => Ok(None),
+    let lengths = check_lengths(storage, &found);
+    let metadata = Arc::new(found.metadata);
+    match lengths {
+        Ok(()) => Ok(Older::Whole(metadata)),
+        Err(FindError::Damaged(damage)) => Ok(aside(damage, Some(metadata))),
+        Err(error) => Err(error),
     }
 }
 
@@ -187,33 +214,38 @@ fn whole(
 fn clean(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
-    leadership: Leadership,
-    kept: &[Arc<CheckpointMetadata>],
-    entries: &[Entry],
-    runs: &[Entry],
+    overtaken: &Overtaken,
+    (kept, aside): (&[Arc<CheckpointMetadata>], &[Aside]),
 ) -> Vec<StorageError> {
     let mut commands = Vec::new();
-    for entry in entries {
+    let stay: BTreeSet<CheckpointId> = (kept.iter().map(|kept| kept.checkpoint))
+        .chain(aside.iter().map(|aside| aside.checkpoint))
+        .collect();
+    for entry in &overtaken.entries {
         if let Some(sequence) = JobLayout::pointer_of(&entry.name)
-            && sequence < leadership.sequence
+            && sequence < overtaken.leadership.sequence
         {
             commands.push(StorageCommand::Delete(vec![layout.pointer(sequence)]));
         }
         if let Some(checkpoint) = JobLayout::checkpoint_of(&entry.name)
-            && kept.iter().all(|kept| kept.checkpoint != checkpoint)
+            && !stay.contains(&checkpoint)
         {
             let directory = layout.checkpoint(checkpoint);
             commands.push(StorageCommand::DeleteDirectory(directory));
         }
     }
-    let keep: BTreeSet<&str> = (kept.iter())
-        .flat_map(|metadata| metadata.files().into_keys())
-        .collect();
-    let needless = (runs.iter())
-        .map(|entry| entry.name.as_str())
-        .filter(|name| is_plain_name(name) && !keep.contains(name));
-    let needless = needless.map(|name| layout.shared().child(name)).collect();
-    commands.push(StorageCommand::Delete(needless));
+    // Which files one needs whose metadata cannot be read, nobody knows.
+    if aside.iter().all(|aside| aside.metadata.is_some()) {
+        let aside = aside.iter().filter_map(|aside| aside.metadata.as_ref());
+        let keep: BTreeSet<&str> = (kept.iter().chain(aside))
+            .flat_map(|metadata| metadata.files().into_keys())
+            .collect();
+        let needless = (overtaken.runs.iter())
+            .map(|entry| entry.name.as_str())
+            .filter(|name| is_plain_name(name) && !keep.contains(name));
+        let needless = needless.map(|name| layout.shared().child(name)).collect();
+        commands.push(StorageCommand::Delete(needless));
+    }
     let outcomes = commands.iter().map(|command| perform(storage, command));
     outcomes.filter_map(Result::err).collect()
 }

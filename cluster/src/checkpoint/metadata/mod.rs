@@ -11,6 +11,7 @@
 //! [`decode`] accepts, [`encode`] writes as the same bytes; what was damaged is refused by name.
 
 mod bytes;
+pub mod facts;
 pub mod format;
 mod in_flight;
 pub mod model;

@@ -7,10 +7,12 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::AttemptId;
 
-use super::contract::{CheckpointStorage, StorageError};
+use super::contract::{CheckpointStorage, StorageError, StorageErrorKind};
 use super::location::Location;
+use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::pointer::{self, Pointer};
 use crate::checkpoint::metadata::model::FileFacts;
 
@@ -46,6 +48,14 @@ pub enum StorageCommand {
     DeleteDirectory(Location),
     /// Delete a directory if there is nothing in it.
     DeleteIfEmpty(Location),
+    /// Delete the directory of a job's checkpoints, of which nothing but pointers is left. The last of them, which
+    /// says that there is no checkpoint, goes when all else is gone for good.
+    DeleteHome {
+        /// The directory.
+        home: Location,
+        /// The last pointer.
+        last: Location,
+    },
     /// Make a directory that is not there yet.
     NewDirectory(Location),
     /// Delete the files that certain attempts of the job left in a directory. Of which attempt a file is says its
@@ -76,6 +86,7 @@ pub fn perform(
         StorageCommand::Delete(files) => delete_all(storage, files.iter().cloned()),
         StorageCommand::DeleteDirectory(directory) => storage.delete_directory(directory),
         StorageCommand::DeleteIfEmpty(directory) => storage.delete_if_empty(directory),
+        StorageCommand::DeleteHome { home, last } => delete_home(storage, home, last),
         StorageCommand::NewDirectory(at) => storage.make_new_directory(at),
         StorageCommand::Sweep {
             directory,
@@ -92,6 +103,28 @@ pub fn perform(
             delete_all(storage, files.into_iter())
         }
     }
+}
+
+fn delete_home(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    last: &Location,
+) -> Result<(), StorageError> {
+    let entries = storage.list(home)?;
+    if let Some(inner) = entries.iter().find(|entry| entry.directory) {
+        return Err(StorageError {
+            kind: StorageErrorKind::Failed(ErrorKind::Invalid),
+            message: format!(
+                "cannot delete {home}: there is the directory {} in it; delete that first",
+                inner.name
+            ),
+        });
+    }
+    let pointers = (entries.iter()).filter(|entry| JobLayout::pointer_of(&entry.name).is_some());
+    let pointers = pointers.map(|entry| home.child(&entry.name));
+    delete_all(storage, pointers.filter(|pointer| pointer != last))?;
+    storage.settle(last)?;
+    storage.delete_directory(home)
 }
 
 /// The attempt a file of this name is of.

@@ -1,6 +1,7 @@
 //! The coordinator driven as a job drives it, over a simulated disk.
 
 mod crashes;
+mod damaged;
 mod drawn;
 mod scenarios;
 

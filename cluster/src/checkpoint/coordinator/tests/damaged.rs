@@ -1,0 +1,285 @@
+//! Files that say which checkpoint is the newest and what it is made of, damaged in every way: whoever begins with
+//! them is refused by name, nothing is deleted, and no job begins empty for it.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::checkpoint::home::damage::Damage;
+use crate::checkpoint::home::find::{FindError, find};
+use crate::checkpoint::home::pointer::Pointer;
+use crate::checkpoint::protocol::JobEnd;
+use crate::checkpoint::storage::Disk;
+use crate::checkpoint::storage::simulated::Survival;
+
+/// A job with these checkpoints, the last of them the newest, whose leader has died.
+fn job(retained: usize, checkpoints: usize) -> Rig {
+    let disk = DirectoryStorage::on(SimulatedDisk::new());
+    let mut rig = Rig::start(&settings(|s| s.retained = retained), 2, disk);
+    for _ in 0..checkpoints {
+        rig.checkpoint();
+    }
+    rig
+}
+
+fn path_of(at: &Location) -> PathBuf {
+    at.path().unwrap().to_owned()
+}
+
+fn put(rig: &mut Rig, at: &Path, bytes: &[u8]) {
+    let disk = rig.storage.disk();
+    Disk::remove_file(disk, at).unwrap();
+    let mut file = disk.create_new(at).unwrap();
+    Disk::write(disk, &mut file, bytes).unwrap();
+}
+
+/// Every file below a directory.
+fn below(disk: &SimulatedDisk, directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for name in disk.names_in(directory) {
+        let path = directory.join(name);
+        match disk.content(&path) {
+            Some(content) => drop(files.insert(path, content)),
+            None => files.extend(below(disk, &path)),
+        }
+    }
+    files
+}
+
+/// The highest pointer, as a path.
+fn pointer(rig: &mut Rig) -> PathBuf {
+    let names = rig.home_names().into_iter();
+    let newest = names
+        .filter(|name| JobLayout::pointer_of(name).is_some())
+        .max();
+    path_of(&rig.layout.home().child(&newest.unwrap()))
+}
+
+fn metadata(rig: &Rig, checkpoint: u64) -> PathBuf {
+    path_of(&rig.layout.metadata(CheckpointId(checkpoint)))
+}
+
+/// Who looks for the newest checkpoint and who takes the job over is refused, by the name of the file, and leaves
+/// all of it as it is.
+fn refused(rig: &mut Rig, file: &Path, when: &str) -> FindError {
+    let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+    let before = below(rig.storage.disk(), &path_of(&home));
+    let mut errors = Vec::new();
+    match find(&mut rig.storage, &home) {
+        Ok(found) => panic!("{when}: found {}", found.metadata.checkpoint),
+        Err(error) => errors.push(error),
+    }
+    match take_over(&mut rig.storage, &layout, 3) {
+        Ok(takeover) => panic!("{when}: taken over with {} kept", takeover.kept.len()),
+        Err(error) => errors.push(error),
+    }
+    let mut after = below(rig.storage.disk(), &path_of(&home));
+    after.retain(|path, _| before.contains_key(path));
+    assert_eq!(after, before, "{when}");
+    for error in &errors {
+        assert!(matches!(error, FindError::Damaged(_)), "{when}: {error:?}");
+        let said = error.to_string();
+        assert!(said.contains(&file.display().to_string()), "{when}: {said}");
+        let mends = [
+            "from a copy",
+            "older checkpoint",
+            "check the path",
+            "the release",
+        ];
+        assert!(
+            mends.iter().any(|mend| said.contains(mend)),
+            "{when}: {said}"
+        );
+    }
+    errors.remove(0)
+}
+
+#[test]
+fn no_job_begins_empty_because_its_pointer_is_damaged() {
+    let mut rig = job(1, 2);
+    let at = pointer(&mut rig);
+    let whole = rig.storage.disk().content(&at).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        put(&mut rig, &at, &damaged);
+        refused(&mut rig, &at, &format!("bit {bit}"));
+    }
+    for cut in 0..whole.len() {
+        put(&mut rig, &at, &whole[..cut]);
+        refused(&mut rig, &at, &format!("cut at {cut}"));
+    }
+    let longer = [&whole[..], b"!"].concat();
+    for (other, when) in [(&longer[..], "longer"), (&[0; 60], "zeros")] {
+        put(&mut rig, &at, other);
+        refused(&mut rig, &at, when);
+    }
+    // One of another number.
+    let mut other = Pointer::decode(&whole).unwrap();
+    other.sequence += 1;
+    put(&mut rig, &at, &other.encode());
+    refused(&mut rig, &at, "another number");
+    Disk::remove_file(rig.storage.disk(), &at).unwrap();
+    let home = path_of(rig.layout.home());
+    let error = refused(&mut rig, &home, "no pointer");
+    assert!(error.to_string().contains("newest-"), "{error}");
+    // Put back from a copy.
+    let mut file = rig.storage.disk().create_new(&at).unwrap();
+    Disk::write(rig.storage.disk(), &mut file, &whole).unwrap();
+    let layout = rig.layout.clone();
+    let takeover = take_over(&mut rig.storage, &layout, 1).unwrap();
+    assert_eq!(takeover.kept[0].checkpoint, CheckpointId(2));
+}
+
+#[test]
+fn no_job_begins_empty_because_its_metadata_is_damaged() {
+    let mut rig = job(1, 2);
+    let at = metadata(&rig, 2);
+    let whole = rig.storage.disk().content(&at).unwrap();
+    for bit in (0..whole.len() * 8).step_by(7) {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        put(&mut rig, &at, &damaged);
+        refused(&mut rig, &at, &format!("bit {bit}"));
+    }
+    for cut in 0..whole.len() {
+        put(&mut rig, &at, &whole[..cut]);
+        refused(&mut rig, &at, &format!("cut at {cut}"));
+    }
+    Disk::remove_file(rig.storage.disk(), &at).unwrap();
+    let error = refused(&mut rig, &at, "missing");
+    assert!(
+        matches!(error, FindError::Damaged(Damage::Lost { .. })),
+        "{error:?}"
+    );
+}
+
+/// A metadata file that is whole, but of another job or checkpoint.
+#[test]
+fn metadata_of_another_checkpoint_is_refused_however_it_was_named() {
+    let mut rig = job(2, 3);
+    let at = metadata(&rig, 3);
+    let older = metadata(&rig, 2);
+    let older = rig.storage.disk().content(&older).unwrap();
+    let own = rig.storage.disk().content(&at).unwrap();
+    let mut foreign = crate::checkpoint::metadata::decode(&own).unwrap();
+    foreign.job = JobId(0xF0E);
+    let foreign = crate::checkpoint::metadata::encode(&foreign).unwrap();
+    let mut later = crate::checkpoint::metadata::decode(&own).unwrap();
+    later.started_ms += 1;
+    let later = crate::checkpoint::metadata::encode(&later).unwrap();
+    for (other, when) in [(older, "older"), (foreign, "foreign"), (later, "later")] {
+        put(&mut rig, &at, &other);
+        refused(&mut rig, &at, when);
+        let directory = rig.layout.checkpoint(CheckpointId(3));
+        for named in [directory.child("_metadata"), directory] {
+            let error = find(&mut rig.storage, &named).unwrap_err();
+            assert!(matches!(error, FindError::Damaged(_)), "{when}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn older_checkpoints_that_are_damaged_stay_as_they_are() {
+    let mut rig = job(3, 3);
+    let (at, home) = (metadata(&rig, 2), path_of(rig.layout.home()));
+    let whole = rig.storage.disk().content(&at).unwrap();
+    put(&mut rig, &at, &whole[..whole.len() - 1]);
+    let runs = rig.shared_names();
+    let layout = rig.layout.clone();
+    // For all it is worth: nobody knows which files it needs.
+    rig.storage
+        .disk()
+        .create_new(&home.join("shared/other.run"))
+        .unwrap();
+    let takeover = take_over(&mut rig.storage, &layout, 3).unwrap();
+    let kept: Vec<u64> = takeover.kept.iter().map(|kept| kept.checkpoint.0).collect();
+    assert_eq!(kept, [1, 3]);
+    let [aside] = &takeover.aside[..] else {
+        panic!("{:?}", takeover.aside);
+    };
+    assert_eq!(aside.checkpoint, CheckpointId(2));
+    assert!(aside.damage.to_string().contains("chk-2/_metadata"));
+    assert!(rig.storage.disk().content(&at).is_some(), "it stays");
+    assert!(rig.shared_names().is_superset(&runs), "so do all runs");
+    // With a lost run its files are known.
+    put(&mut rig, &at, &whole);
+    let lost = rig
+        .shared_names()
+        .into_iter()
+        .find(|name| name.ends_with("-2.run"));
+    let lost = path_of(&rig.layout.shared().child(&lost.unwrap()));
+    // The newest needs the run too: it is refused, by the name of the run.
+    Disk::remove_file(rig.storage.disk(), &lost).unwrap();
+    let error = take_over(&mut rig.storage, &layout, 3).unwrap_err();
+    assert!(
+        error.to_string().contains(&lost.display().to_string()),
+        "{error}"
+    );
+    assert!(
+        rig.storage.disk().content(&at).is_some(),
+        "nothing is deleted"
+    );
+}
+
+#[test]
+fn a_pointer_whose_writer_died_is_no_damage() {
+    for bytes in [&b""[..], &[0; 60], &b"THALWEGP\x01\0\0"[..], &[0; 30]] {
+        let mut rig = job(1, 2);
+        let last = JobLayout::pointer_of(pointer(&mut rig).file_name().unwrap().to_str().unwrap());
+        let next = path_of(&rig.layout.pointer(last.unwrap() + 1));
+        let mut file = rig.storage.disk().create_new(&next).unwrap();
+        Disk::write(rig.storage.disk(), &mut file, bytes).unwrap();
+        let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+        let found = find(&mut rig.storage, &home).unwrap();
+        assert_eq!(found.metadata.checkpoint, CheckpointId(2));
+        let takeover = take_over(&mut rig.storage, &layout, 1).unwrap();
+        assert_eq!(takeover.kept[0].checkpoint, CheckpointId(2));
+    }
+    // Of the first leader of all.
+    for bytes in [&b""[..], b"THAL", &[0; 60]] {
+        let mut storage = DirectoryStorage::on(SimulatedDisk::new());
+        let layout = JobLayout::new(&root(), JOB);
+        storage.create_exclusive(&layout.pointer(1), bytes).unwrap();
+        let nothing = find(&mut storage, layout.home());
+        assert!(matches!(nothing, Err(FindError::Nothing(_))));
+        assert!(take_over(&mut storage, &layout, 1).unwrap().kept.is_empty());
+    }
+}
+
+/// Wherever the end of a job is cut, what is left of it is none of its checkpoints or one that is whole, and never
+/// looks damaged.
+#[test]
+fn a_job_that_has_ended_is_told_from_one_that_is_damaged() {
+    let survivals = [
+        Survival::Nothing,
+        Survival::Everything,
+        Survival::Names,
+        Survival::Content,
+    ];
+    let drawn = (0..12).map(Survival::Drawn);
+    for survival in survivals.into_iter().chain(drawn) {
+        for after in 0.. {
+            let mut rig = job(2, 3);
+            let operations = rig.storage.disk().operations();
+            rig.storage.disk().cut_before(operations + after);
+            rig.step(Input::Ended(JobEnd::Finished));
+            let cut = rig.storage.disk().is_off();
+            rig.storage.disk().crash(survival);
+            let home = rig.layout.home().clone();
+            match find(&mut rig.storage, &home) {
+                Ok(found) => assert_whole(
+                    &mut rig.storage,
+                    &found.metadata,
+                    &found.runs,
+                    "before it ended",
+                ),
+                Err(FindError::Nothing(_)) => {}
+                Err(error) => panic!("{survival:?}, cut after {after}: {error}"),
+            }
+            if !cut {
+                assert!(after > 10, "the end did something");
+                break;
+            }
+        }
+    }
+}

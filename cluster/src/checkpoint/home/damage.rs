@@ -1,0 +1,92 @@
+//! What can be wrong with a checkpoint that is there.
+//!
+//! Plain data, made by whoever reads a job's checkpoints. Invariant: it names the file, says what is wrong and
+//! how to mend it; nothing is deleted because of it.
+
+use thalweg_core::ids::{CheckpointId, JobId};
+
+use crate::checkpoint::metadata::MetadataError;
+use crate::checkpoint::storage::Location;
+
+/// Damage of a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The file that says which is the newest is no such file.
+    #[error(
+        "{at} says which checkpoint of its job is the newest, and it is damaged; put it back from a copy, or name \
+         one of the checkpoints beside it by execution.state-recovery.path"
+    )]
+    Pointer {
+        /// The pointer.
+        at: Location,
+    },
+    /// No file says which is the newest.
+    #[error(
+        "{home} holds checkpoints, such as {checkpoint}, but no file newest-… that says which is the newest; put \
+         it back from a copy, name one of the checkpoints by execution.state-recovery.path, or move the directory \
+         away"
+    )]
+    NoPointer {
+        /// The directory of a job's checkpoints.
+        home: Location,
+        /// One of them.
+        checkpoint: Location,
+    },
+    /// The newest checkpoint is not there.
+    #[error(
+        "{at} is not there, and {pointer} says that it is the newest checkpoint; put it back from a copy, or name \
+         an older checkpoint by execution.state-recovery.path"
+    )]
+    Lost {
+        /// The metadata file.
+        at: Location,
+        /// What says that it should be there.
+        pointer: Location,
+    },
+    /// Its metadata cannot be used.
+    #[error("{at}: {source}")]
+    Metadata {
+        /// The metadata file.
+        at: Location,
+        /// What is wrong with it.
+        source: MetadataError,
+    },
+    /// The pointer to it says it should be something else.
+    #[error(
+        "{at} is not the metadata that was written when the checkpoint completed; put it back from a copy, or take \
+         an older checkpoint"
+    )]
+    Replaced {
+        /// The metadata file.
+        at: Location,
+    },
+    /// It is the metadata of another checkpoint.
+    #[error(
+        "{at} is of {checkpoint} of job {job}, which does not belong there; put it back from a copy, or take \
+         an older checkpoint"
+    )]
+    Foreign {
+        /// The metadata file.
+        at: Location,
+        /// Which checkpoint it is of.
+        checkpoint: CheckpointId,
+        /// Which job it is of.
+        job: JobId,
+    },
+    /// A run file is missing or of another length.
+    #[error(
+        "{checkpoint} needs the file {file} of {expected} bytes, and there {}; put it back from a copy, or take an \
+         older checkpoint",
+        found.map_or("is none".to_owned(), |bytes| format!("are {bytes}"))
+    )]
+    Incomplete {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The file.
+        file: Location,
+        /// Its length as it should be.
+        expected: u64,
+        /// Its length as it is.
+        found: Option<u64>,
+    },
+}
