@@ -2,7 +2,8 @@
 //!
 //! Entered while a chain is built, before its first turn: reading may wait. Invariants: every state that is
 //! declared gets the rows of its name and types or the job is refused by name; every state in the copy that
-//! nobody declares is refused too, unless its user allowed that. Lives on one shard's thread.
+//! nobody declares is refused too, unless its user allowed that; a run that is not the one its receipt is of is
+//! refused before any row of it is taken. Lives on one shard's thread.
 
 use std::io;
 use std::ops::Range;
@@ -104,6 +105,9 @@ impl RestoredState {
             let reader = RunReader::open(&*handle.file, &**source);
             let reader = reader.map_err(|error| error.to_string())?;
             check_only(handle, reader.states().len())?;
+            // Another run of this name is as whole as this one, and holds other state.
+            let meant = reader.check_receipt(handle.bytes, handle.checksum);
+            meant.map_err(|error| error.to_string())?;
             readers.push(GivenRun {
                 reader,
                 groups: handle.groups.clone(),

@@ -40,6 +40,20 @@ pub enum RunError {
         /// What is wrong there.
         what: &'static str,
     },
+    /// The run is whole, but not the one that is meant.
+    #[error(
+        "'{file}' is another run than was written under this name: it has {} bytes with checksum {:08x}, and \
+         should have {} with {:08x}; put back the file from a copy, or restore another checkpoint",
+        found.0, found.1, expected.0, expected.1
+    )]
+    Other {
+        /// The file.
+        file: String,
+        /// Its length and checksum.
+        found: (u64, u32),
+        /// Those that were written down when it was made.
+        expected: (u64, u32),
+    },
     /// The bytes could not be read.
     #[error("'{file}' cannot be read at byte {offset}, {bytes} bytes: {cause}")]
     Read {
@@ -149,7 +163,7 @@ impl RunError {
             | RunError::DeclaredTwice { .. }
             | RunError::DescriptorsDiffer { .. }
             | RunError::PartlyFull { .. } => ErrorKind::Invalid,
-            RunError::Damaged { .. } => ErrorKind::Data,
+            RunError::Damaged { .. } | RunError::Other { .. } => ErrorKind::Data,
             RunError::Read { kind, .. } => *kind,
             RunError::NoSuchState { .. }
             | RunError::NoSuchGroup { .. }

@@ -3,7 +3,7 @@
 //!
 //! Entered by whoever writes a cut out ([`RunWriter`]), takes it back in ([`RunReader::walk`]), looks for one
 //! entry ([`RunSearch`]), makes one run of several ([`Merge`]), or looks whether a run is whole
-//! ([`RunReader::verify`]). It is bytes only: no file is opened here and no clock read;
+//! ([`RunReader::verify`]) or the one that is meant ([`RunReader::check_receipt`]). It is bytes only: no file is opened here and no clock read;
 //! the bytes that come out of a writer are put somewhere by others, and a reader reads from a [`ReadAt`].
 //!
 //! Reading rule: for each state and key group, runs count from the newest to the oldest, down to and

@@ -1,20 +1,22 @@
-//! Every byte of a run looked at.
+//! Every byte of a run looked at; and, in `receipt`, whether it is the run that is meant, without its rows.
 //!
 //! Entered before a run is trusted that was copied, lay long, or is restored lazily. Invariant: what passes
 //! is byte for byte a run as a writer writes it: each checksum, each count, the order of the rows, and a
 //! filter that denies none of them. Goes section by section, so that it can be spread over turns. Lives
 //! where its reader lives.
 
-use super::error::RunError;
-use super::format::block::RowCursor;
-use super::format::checksum::{checksum, checksum_onward};
-use super::format::envelope::{HEADER_BYTES, Trailer, header};
-use super::format::filter::filter_hash;
-use super::format::footer::{Extent, SectionEntry};
-use super::format::index::SectionIndex;
-use super::order::Address;
-use super::reader::RunReader;
-use super::source::ReadAt;
+mod receipt;
+
+use crate::run::error::RunError;
+use crate::run::format::block::RowCursor;
+use crate::run::format::checksum::{checksum, checksum_onward};
+use crate::run::format::envelope::{HEADER_BYTES, Trailer, header};
+use crate::run::format::filter::filter_hash;
+use crate::run::format::footer::{Extent, SectionEntry};
+use crate::run::format::index::SectionIndex;
+use crate::run::order::Address;
+use crate::run::reader::RunReader;
+use crate::run::source::ReadAt;
 
 /// A verification that can stop between sections and go on later.
 pub struct Verification<'r, R> {
