@@ -8,6 +8,7 @@
 mod broadcast;
 mod changes;
 mod counting;
+mod damaged;
 mod endings;
 mod functions_on_disk;
 mod larger;
