@@ -119,6 +119,22 @@ pub fn read_section(bytes: &[u8]) -> Result<SectionContent, SectionDamage> {
     }
 }
 
+/// Sees whether a file begins as one of this version does.
+///
+/// # Errors
+/// When it does not, or cannot be read.
+pub(super) fn check_begin(file: &impl ReadAt) -> Result<(), FileDamage> {
+    let mut begin = [0; HEADER];
+    if file.length() < HEADER as u64 {
+        return Err(FileDamage::Foreign);
+    }
+    file.read_at(0, &mut begin)?;
+    match begin[..] == header()[..] {
+        true => Ok(()),
+        false => Err(FileDamage::Foreign),
+    }
+}
+
 /// Reads every byte of a file; answers their number and the CRC-32C over them.
 ///
 /// # Errors

@@ -4,6 +4,8 @@
 //! a section holds the rest of one channel's buffers in order, and is read as that or not at all. Lives on one
 //! shard's thread.
 
+#[cfg(test)]
+mod damage_tests;
 mod format;
 mod record;
 mod replay;

@@ -14,7 +14,7 @@ use thalweg_memory::{Buffer, EntryLayout, Mark, Remainder};
 use thalweg_network::ChannelId;
 use thalweg_state::InFlightSection;
 
-use super::format::read_section;
+use super::format::{check_begin, read_section};
 use crate::checkpoint::restored::{RestoredState, RunFiles};
 use crate::checkpoint::setup::CheckpointSetup;
 
@@ -102,9 +102,14 @@ impl Replay {
     }
 }
 
-/// The bytes of a section, after their checksum was found right.
-fn read(files: &dyn RunFiles, file: &str, section: &InFlightSection) -> Result<Vec<u8>, String> {
+/// The bytes of a section, after their checksum was found right, of a file that begins as it should.
+pub(super) fn read(
+    files: &dyn RunFiles,
+    file: &str,
+    section: &InFlightSection,
+) -> Result<Vec<u8>, String> {
     let source = files.open_file(file).map_err(|error| error.to_string())?;
+    check_begin(&source).map_err(|damage| format!("{damage}; take an older checkpoint"))?;
     let (length, end) = (source.length(), section.offset.checked_add(section.bytes));
     let Some(bytes) = usize::try_from(section.bytes)
         .ok()
