@@ -1,10 +1,12 @@
 //! Jobs that are stopped with savepoints, and go on from them elsewhere.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
 use thalweg_dataflow::stream::Environment;
@@ -16,6 +18,8 @@ use crate::stage;
 
 const RECORDS: u64 = 24_000;
 const RATE: f64 = 30_000.0;
+/// Records of which more keys are counted than memory holds.
+const MANY: u64 = 120_000;
 
 /// Where a test keeps what.
 struct Place {
@@ -164,6 +168,75 @@ fn a_job_that_is_stopped_again_and_again_goes_on_from_savepoints_that_were_moved
     check(RECORDS, &place.out());
     let left = fs::read_dir(place.path("savepoints")).unwrap();
     assert_eq!(left.count(), 0, "nothing but savepoints was written there");
+}
+
+/// Beside the program, more keys counted than the memory of `lsm` holds.
+fn count_many(environment: &Environment, into: &Path) {
+    environment
+        .source(Generator::new(MANY, |number| number).rate(RATE * MANY as f64 / RECORDS as f64))
+        .uid("many")
+        .parallelism(1)
+        .key_by(|number: &u64| many_key(*number))
+        .count()
+        .uid("counts of many")
+        .map(|(key, count): (u64, u64)| format!("{key} {count}"))
+        .sink(FileSink::new(into.join("many")))
+        .uid("shown many");
+}
+
+fn many_key(number: u64) -> u64 {
+    (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % (MANY / 4)
+}
+
+#[test]
+fn a_savepoint_of_one_backend_is_gone_on_from_by_the_other_and_back() {
+    let place = Place::new();
+    let (savepoints, spill) = (place.path("savepoints"), place.path("spill"));
+    let (mut from, mut changes) = (None::<String>, Vec::new());
+    let lives = ["hashmap", "lsm"]
+        .into_iter()
+        .cycle()
+        .zip(["2", "2", "3", "1"].into_iter().cycle());
+    for (backend, parallelism) in lives {
+        let mut settings = vec![
+            ("parallelism.default", parallelism),
+            ("thalweg.shard.count", "2"),
+            ("thalweg.shard.pin", "false"),
+            ("state.backend.type", backend),
+            ("io.tmp.dirs", &*spill),
+            ("execution.checkpointing.savepoint-dir", &*savepoints),
+        ];
+        if backend == "lsm" {
+            settings.push(("taskmanager.memory.managed.size", "1mb"));
+        }
+        settings.extend(
+            from.as_deref()
+                .map(|from| ("execution.state-recovery.path", from)),
+        );
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        program(&environment, RECORDS, RATE, nobody(), &place.out());
+        count_many(&environment, &place.out());
+        let job = environment.execute_async("counting").unwrap();
+        let_it_run(&job, Duration::from_millis(150));
+        let stopped = stop(&job);
+        job.wait().unwrap();
+        match stopped {
+            Some(savepoint) => from = Some(savepoint),
+            None => break,
+        }
+        changes.push(backend);
+    }
+    assert!(changes.len() >= 3, "both ways: {changes:?}");
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut expected: BTreeMap<String, u32> = BTreeMap::new();
+    for number in 0..MANY {
+        let count = counts.entry(many_key(number)).or_default();
+        *count += 1;
+        expected.insert(format!("{} {count}", many_key(number)), 1);
+    }
+    assert!(lines(&place.out().join("many")) == expected);
+    check(RECORDS, &place.out());
 }
 
 #[test]
