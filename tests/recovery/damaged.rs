@@ -5,6 +5,7 @@
 //! In simulation, on a disk whose files can be changed.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,10 @@ const KEYS: u64 = 31;
 /// The record at which the first life of a job ends.
 const FATAL: u64 = 3_000;
 const CHECKPOINTS: &str = "/checkpoints";
+const ALLOWED: (&str, &str) = (
+    "execution.state-recovery.fallback-to-older-checkpoint",
+    "true",
+);
 const BACKENDS: [&str; 2] = ["hashmap", "lsm"];
 
 /// What a job has shown: keys with their counts, and their sums beside them.
@@ -305,4 +310,128 @@ fn twin_of<'f>(path: &Path, others: &'f Files) -> Option<&'f Vec<u8>> {
             .find(|(other, _)| end.is_some() && other.extension() == end)
     };
     same.or_else(of_kind).map(|(_, content)| content)
+}
+
+/// What is said to whoever reads the log, while this is done.
+fn heard<T>(done: impl FnOnce() -> T) -> (T, String) {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone())
+        .finish();
+    let result = tracing::subscriber::with_default(subscriber, done);
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    (result, said)
+}
+
+/// A job's files after something was done to them.
+struct Case {
+    files: Files,
+    /// What the warnings name, one each.
+    damaged: Vec<String>,
+    /// The checkpoint that is taken.
+    instead: PathBuf,
+}
+
+/// Directories of checkpoints, the oldest first.
+fn checkpoints(files: &Files) -> Vec<PathBuf> {
+    let metadata = files.keys().filter(|path| path.ends_with("_metadata"));
+    let mut all: Vec<_> = metadata
+        .map(|path| path.parent().unwrap().to_owned())
+        .collect();
+    all.sort_by_key(|directory| of_checkpoint(directory));
+    all
+}
+
+fn cases(files: &Files) -> Vec<Case> {
+    let all = checkpoints(files);
+    let [oldest, older, newest] = &all[..] else {
+        panic!("{all:?}");
+    };
+    let is_run = |path: &&PathBuf| path.extension().is_some_and(|end| end == "run");
+    let mut runs = files.keys().filter(is_run);
+    let run = runs
+        .find(|run| of_checkpoint(run) == of_checkpoint(newest))
+        .unwrap();
+    let pointer = last_of(files, "newest-");
+    let (own, next) = (newest.join("_metadata"), older.join("_metadata"));
+    let case = |lost: Option<&Path>, flipped: Option<(&Path, usize)>, instead: &Path| {
+        let mut files = files.clone();
+        lost.map(|lost| files.remove(lost));
+        if let Some((path, at)) = flipped {
+            files.get_mut(path).unwrap()[at] ^= 1;
+        }
+        let named = lost.into_iter().chain(flipped.map(|(path, _)| path));
+        let named = named.map(|path| path.to_str().unwrap().to_owned());
+        Case {
+            files,
+            damaged: named.collect(),
+            instead: instead.to_owned(),
+        }
+    };
+    vec![
+        case(Some(&own), None, older),
+        case(None, Some((run, files[run].len() / 2)), older),
+        case(Some(&own), Some((&next, 40)), oldest),
+        // Which is the newest nobody knows; the newest of all is whole.
+        case(None, Some((pointer, 50)), newest),
+    ]
+}
+
+#[test]
+fn an_older_checkpoint_is_taken_only_where_that_is_allowed_and_said() {
+    for backend in BACKENDS {
+        let files = first_life(backend, 0);
+        let newest = checkpoints(&files).pop().unwrap();
+        let home = newest.parent().unwrap().to_str().unwrap();
+        for (number, case) in cases(&files).into_iter().enumerate() {
+            let instead = case.instead.to_str().unwrap();
+            let right = next_life(&files, backend, &from(instead)).unwrap();
+            for begin in ["latest", home, newest.to_str().unwrap()] {
+                // A checkpoint that is named needs no pointer.
+                if begin == instead {
+                    continue;
+                }
+                let when = format!("{backend}, case {number}, from {begin}");
+                next_life(&case.files, backend, &from(begin)).expect_err(&when);
+                let settings = [from(begin)[0], ALLOWED];
+                let (shown, said) = heard(|| next_life(&case.files, backend, &settings));
+                assert!(shown.as_ref() == Ok(&right), "{when}: {:?}", shown.err());
+                let is_warning = |line: &&str| line.contains("damage=");
+                let said: Vec<&str> = said.lines().filter(is_warning).collect();
+                assert_eq!(said.len(), case.damaged.len(), "{when}: {said:#?}");
+                for (line, damaged) in said.into_iter().zip(&case.damaged) {
+                    for what in [damaged, instead, "WARN", "appears twice"] {
+                        assert!(line.contains(what), "{when}: {line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn where_no_checkpoint_is_whole_none_is_taken() {
+    let mut files = first_life("hashmap", 0);
+    let (right, said) = heard(|| next_life(&files, "hashmap", &[from("latest")[0], ALLOWED]));
+    assert_eq!(right, next_life(&files, "hashmap", &from("latest")));
+    assert_eq!(said, "", "nothing is damaged");
+    files.retain(|path, _| path.extension().is_none_or(|end| end != "run"));
+    let refused = next_life(&files, "hashmap", &[from("latest")[0], ALLOWED]).unwrap_err();
+    for what in [".run", "none is whole", "2 are damaged"] {
+        assert!(refused.contains(what), "{refused}");
+    }
 }

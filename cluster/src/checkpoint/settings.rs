@@ -41,6 +41,8 @@ pub struct CheckpointSettings {
     pub recovery: Option<Location>,
     /// Whether state nobody claims is dropped.
     pub ignore_unclaimed: bool,
+    /// Whether an older checkpoint may be taken for one that is damaged.
+    pub fall_back: bool,
 }
 
 impl CheckpointSettings {
@@ -68,6 +70,7 @@ impl CheckpointSettings {
             savepoints: place(&options::SAVEPOINT_DIRECTORY)?,
             recovery: place(&options::RECOVERY_PATH)?,
             ignore_unclaimed: configuration.get(&options::IGNORE_UNCLAIMED_STATE),
+            fall_back: configuration.get(&options::FALL_BACK_TO_OLDER),
         })
     }
 }

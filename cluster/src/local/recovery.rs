@@ -17,6 +17,7 @@ use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
+use crate::checkpoint::home::older::{Whole, find_whole};
 use crate::checkpoint::home::takeover::take_over;
 use crate::checkpoint::protocol::Input;
 use crate::checkpoint::restore::{TaskRestore, assign};
@@ -37,21 +38,22 @@ impl<'j> Coordination<'j> {
         let mut settings = settings_of(configuration)?;
         let mut storage = ground.storage();
         let named = configuration.get(&options::RECOVERY_PATH);
-        let restored = match (named.as_deref(), &settings.recovery, &settings.directory) {
-            (Some(LATEST), _, Some(directory)) => latest(&mut *storage, directory)?,
+        let at = match (named.as_deref(), &settings.recovery, &settings.directory) {
+            (Some(LATEST), _, Some(directory)) => {
+                latest(&mut *storage, directory, settings.fall_back)?
+            }
             (Some(LATEST), _, None) => {
                 return Err(refused(
                     "execution.state-recovery.path is latest: set execution.checkpointing.dir to the \
                      directory of all checkpoints",
                 ));
             }
-            (_, Some(at), _) => Some(find(&mut *storage, at).map_err(unusable)?),
-            (_, None, _) => None,
+            (_, at, _) => at.clone(),
         };
-        if let Some(found) = &restored {
-            check_lengths(&mut *storage, found).map_err(unusable)?;
-            settle(&mut *storage, found).map_err(unusable)?;
-        }
+        let restored = match at {
+            Some(at) => Some(found_at(&mut *storage, &at, settings.fall_back)?),
+            None => None,
+        };
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
@@ -196,31 +198,65 @@ fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobE
     Ok(settings)
 }
 
-/// The newest checkpoint of all jobs below a directory; none where there is none.
+/// The directory of the job that has the newest checkpoint of all below a directory; none where there is none.
 fn latest(
     storage: &mut dyn CheckpointStorage,
     directory: &Location,
-) -> Result<Option<Found>, JobError> {
-    let mut newest: Option<Found> = None;
+    fall_back: bool,
+) -> Result<Option<Location>, JobError> {
+    let mut newest = None;
     for entry in storage.list(directory).map_err(refused)? {
         if !entry.directory || entry.name.parse::<JobId>().is_err() {
             continue;
         }
-        let found = match find(storage, &directory.child(&entry.name)) {
-            Ok(found) => found,
+        let home = directory.child(&entry.name);
+        let found = match find(storage, &home) {
+            Err(FindError::Damaged(_)) if fall_back => {
+                find_whole(storage, &home).map(|whole| whole.found)
+            }
+            other => other,
+        };
+        let metadata = match found {
+            Ok(found) => found.metadata,
             // Never begun, or over: where something is damaged that is said.
             Err(FindError::Nothing(_)) => continue,
             Err(error) => return Err(unusable(error)),
         };
-        let age = |found: &Found| (found.metadata.started_ms, found.metadata.checkpoint);
-        if newest
-            .as_ref()
-            .is_none_or(|newest| age(newest) < age(&found))
-        {
-            newest = Some(found);
+        let age = (metadata.started_ms, metadata.checkpoint);
+        if newest.as_ref().is_none_or(|(newest, _)| *newest < age) {
+            newest = Some((age, home));
         }
     }
-    Ok(newest)
+    Ok(newest.map(|(_, home)| home))
+}
+
+/// What a job begins with, for good: its files are there, and stay though power is lost.
+fn found_at(
+    storage: &mut dyn CheckpointStorage,
+    at: &Location,
+    fall_back: bool,
+) -> Result<Found, JobError> {
+    let found = match fall_back {
+        true => {
+            let Whole { found, passed_over } = find_whole(storage, at).map_err(unusable)?;
+            for damage in passed_over {
+                tracing::warn!(
+                    %damage, instead = %found.directory,
+                    "a checkpoint is damaged and stays as it is; the job goes on from an older one, as \
+                     execution.state-recovery.fallback-to-older-checkpoint allows: what it did since then is done \
+                     again, and output that was committed since then appears twice"
+                );
+            }
+            found
+        }
+        false => {
+            let found = find(storage, at).map_err(unusable)?;
+            check_lengths(storage, &found).map_err(unusable)?;
+            found
+        }
+    };
+    settle(storage, &found).map_err(unusable)?;
+    Ok(found)
 }
 
 /// What the job was to begin with cannot be used: as it began before, or at all.
@@ -228,7 +264,7 @@ fn unusable(error: FindError) -> JobError {
     let kind = match &error {
         FindError::Nothing(_) => ErrorKind::Invalid,
         FindError::Storage(error) => error.error_kind(),
-        FindError::Damaged(_) => ErrorKind::Data,
+        FindError::Damaged(_) | FindError::NoneWhole { .. } => ErrorKind::Data,
     };
     JobError::rejected(kind, error.to_string())
 }

@@ -139,6 +139,16 @@ pub const IGNORE_UNCLAIMED_STATE: ConfigOption<bool> = ConfigOption::new(
      by name.",
 );
 
+/// `execution.state-recovery.fallback-to-older-checkpoint`
+pub const FALL_BACK_TO_OLDER: ConfigOption<bool> = ConfigOption::new(
+    "execution.state-recovery.fallback-to-older-checkpoint",
+    || false,
+    "Whether a job whose checkpoint is damaged may start from the next older one of the same job that is whole \
+     (execution.checkpointing.num-retained says how many there are), with a warning. What the job did since the older \
+     one is done again: output that was committed since then appears twice. Every byte of the checkpoint is read and \
+     checked before the job starts. Without, damage refuses the start, by name.",
+);
+
 /// `restart-strategy.type`
 pub const RESTART_STRATEGY: ConfigOption<RestartStrategyKind> = ConfigOption::new(
     "restart-strategy.type",

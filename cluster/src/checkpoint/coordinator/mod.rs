@@ -120,9 +120,7 @@ impl CheckpointCoordinator {
         restored: Option<Found>,
     ) -> CheckpointCoordinator {
         let restored = restored.filter(|_| takeover.kept.is_empty());
-        let base = restored
-            .as_ref()
-            .map(|found| found.metadata.checkpoint.0 + 1);
+        let base = restored.as_ref().map(|found| found.given.0 + 1);
         let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
         let aside = takeover.aside.iter().map(|aside| aside.checkpoint);
         let aside = aside.collect();

@@ -5,6 +5,8 @@
 
 use thalweg_core::ids::{CheckpointId, JobId};
 
+use super::layout::JobLayout;
+use super::verify::RunProblem;
 use crate::checkpoint::metadata::MetadataError;
 use crate::checkpoint::storage::Location;
 
@@ -14,7 +16,8 @@ pub enum Damage {
     /// The file that says which is the newest is no such file.
     #[error(
         "{at} says which checkpoint of its job is the newest, and it is damaged; put it back from a copy, or name \
-         one of the checkpoints beside it by execution.state-recovery.path"
+         one of the checkpoints beside it by execution.state-recovery.path, or let the newest whole one be taken \
+         (execution.state-recovery.fallback-to-older-checkpoint: true)"
     )]
     Pointer {
         /// The pointer.
@@ -23,8 +26,8 @@ pub enum Damage {
     /// No file says which is the newest.
     #[error(
         "{home} holds checkpoints, such as {checkpoint}, but no file newest-… that says which is the newest; put \
-         it back from a copy, name one of the checkpoints by execution.state-recovery.path, or move the directory \
-         away"
+         it back from a copy, name one of the checkpoints by execution.state-recovery.path, let the newest whole one be \
+         taken (execution.state-recovery.fallback-to-older-checkpoint: true), or move the directory away"
     )]
     NoPointer {
         /// The directory of a job's checkpoints.
@@ -35,7 +38,8 @@ pub enum Damage {
     /// The newest checkpoint is not there.
     #[error(
         "{at} is not there, and {pointer} says that it is the newest checkpoint; put it back from a copy, or name \
-         an older checkpoint by execution.state-recovery.path"
+         an older checkpoint by execution.state-recovery.path, or let one be taken \
+         (execution.state-recovery.fallback-to-older-checkpoint: true)"
     )]
     Lost {
         /// The metadata file.
@@ -89,4 +93,30 @@ pub enum Damage {
         /// Its length as it is.
         found: Option<u64>,
     },
+    /// A file of it is not what was written.
+    #[error("{checkpoint} is damaged: {problem}")]
+    File {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// What is wrong with the file.
+        problem: RunProblem,
+    },
+}
+
+impl Damage {
+    /// The checkpoint that is damaged, where that is known.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<CheckpointId> {
+        let of = |at: &Location| JobLayout::checkpoint_of(at.parent()?.name());
+        match self {
+            Damage::Pointer { .. } | Damage::NoPointer { .. } => None,
+            Damage::Lost { at, .. }
+            | Damage::Metadata { at, .. }
+            | Damage::Replaced { at }
+            | Damage::Foreign { at, .. } => of(at),
+            Damage::Incomplete { checkpoint, .. } | Damage::File { checkpoint, .. } => {
+                Some(*checkpoint)
+            }
+        }
+    }
 }

@@ -4,6 +4,8 @@
 //! Invariant: what is answered has been read whole and its checksums hold; what is there but damaged is an
 //! error and not passed over in silence.
 
+use thalweg_core::ids::CheckpointId;
+
 use super::damage::Damage;
 use super::layout::{JobLayout, METADATA, runs_of};
 use super::newest::pointers;
@@ -27,6 +29,9 @@ pub struct Found {
     pub runs: Location,
     /// Length and checksum of the metadata itself.
     pub facts: MetadataFacts,
+    /// No checkpoint of its job has a higher number than this, as far as is known: those that come after it get
+    /// others.
+    pub given: CheckpointId,
     /// The pointer that says it is the newest, if it was found by one.
     pub pointer: Option<Location>,
 }
@@ -45,7 +50,23 @@ pub enum FindError {
     Storage(#[from] StorageError),
     /// It is there and not what it should be.
     #[error(transparent)]
-    Damaged(#[from] Damage),
+    Damaged(Box<Damage>),
+    /// It is damaged, and nothing could be taken for it.
+    #[error("{damage} (of the older checkpoints in {home} none is whole, {others} are damaged)")]
+    NoneWhole {
+        /// What is wrong with it.
+        damage: Box<Damage>,
+        /// The directory of the job's checkpoints.
+        home: Location,
+        /// How many others are damaged.
+        others: usize,
+    },
+}
+
+impl From<Damage> for FindError {
+    fn from(damage: Damage) -> FindError {
+        FindError::Damaged(Box::new(damage))
+    }
 }
 
 /// Reads the checkpoint at a place: its directory, its `_metadata` file, or the directory of a job's
@@ -60,15 +81,19 @@ pub fn find(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Found,
         return named(storage, &directory);
     }
     let entries = storage.list(at)?;
-    if entries.iter().any(|entry| entry.name == METADATA) {
+    let is_checkpoint = JobLayout::checkpoint_of(at.name()).is_some();
+    if is_checkpoint || entries.iter().any(|entry| entry.name == METADATA) {
         return named(storage, at);
     }
     let mut looks = 1;
     loop {
-        let found = newest(storage, at);
-        // A running job may have completed another meanwhile, or ended.
-        match found {
-            Err(FindError::Damaged(Damage::Lost { .. })) if looks < LOOKS => looks += 1,
+        match newest(storage, at) {
+            // A running job may have completed another meanwhile, or ended.
+            Err(FindError::Damaged(damage))
+                if matches!(*damage, Damage::Lost { .. }) && looks < LOOKS =>
+            {
+                looks += 1;
+            }
             other => return other,
         }
     }
@@ -115,10 +140,10 @@ pub(super) fn pointed_to(
 
 /// The checkpoint or savepoint in a directory that somebody named.
 fn named(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result<Found, FindError> {
-    let found = read(storage, directory)?;
-    let home = directory.parent();
-    let Some(home) = home.filter(|_| found.metadata.kind == CheckpointKind::Checkpoint) else {
-        return Ok(found);
+    let found = read(storage, directory);
+    let own = JobLayout::checkpoint_of(directory.name());
+    let (Some(own), Some(home)) = (own, directory.parent()) else {
+        return found;
     };
     let pointer = match pointers(storage, &home) {
         Ok(pointers) => pointers.counts,
@@ -126,15 +151,10 @@ fn named(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result<Fo
         Err(FindError::Damaged(_)) => None,
         Err(error) => return Err(error),
     };
-    match pointer.and_then(|pointer| pointer.newest) {
-        Some((newest, facts))
-            if JobLayout::checkpoint_of(directory.name()) == Some(newest)
-                && !found.facts.are(facts) =>
-        {
-            let at = directory.child(METADATA);
-            Err(Damage::Replaced { at }.into())
-        }
-        _ => Ok(found),
+    let pointer = pointer.filter(|pointer| pointer.newest.is_some_and(|(newest, _)| newest == own));
+    match (pointer, found) {
+        (Some(pointer), Ok(_) | Err(FindError::Nothing(_))) => pointed_to(storage, &home, &pointer),
+        (_, found) => found,
     }
 }
 
@@ -169,6 +189,7 @@ pub fn read(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result
         return Err(foreign.into());
     }
     Ok(Found {
+        given: metadata.checkpoint,
         metadata,
         directory: directory.clone(),
         runs,

@@ -6,6 +6,7 @@
 //! | [`mod@pointer`] | which checkpoint is the newest |
 //! | `newest` | what the pointers say together, and what of them is damage |
 //! | [`mod@find`] | reading a checkpoint |
+//! | [`older`] | the newest that is whole, where that is allowed |
 //! | [`damage`] | what can be wrong with one |
 //! | [`mod@keys`] | how many keys its states hold |
 //! | [`takeover`] | becoming the one who leads the job's checkpoints |
@@ -19,6 +20,7 @@ pub mod find;
 pub mod keys;
 pub mod layout;
 mod newest;
+pub mod older;
 pub mod pointer;
 pub mod takeover;
 pub mod verify;

@@ -188,7 +188,7 @@ fn look_at(
     checkpoint: CheckpointId,
 ) -> Result<Older, FindError> {
     let aside = |damage, metadata| {
-        let damage = Arc::new(damage);
+        let damage = Arc::from(damage);
         Older::Damaged(Aside {
             checkpoint,
             damage,
@@ -199,7 +199,7 @@ fn look_at(
         Ok(found) => found,
         Err(FindError::Nothing(_)) => return Ok(Older::None),
         Err(FindError::Damaged(damage)) => return Ok(aside(damage, None)),
-        Err(error @ FindError::Storage(_)) => return Err(error),
+        Err(error) => return Err(error),
     };
     let lengths = check_lengths(storage, &found);
     let metadata = Arc::new(found.metadata);

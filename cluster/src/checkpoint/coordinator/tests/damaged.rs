@@ -146,11 +146,17 @@ fn no_job_begins_empty_because_its_metadata_is_damaged() {
         refused(&mut rig, &at, &format!("cut at {cut}"));
     }
     Disk::remove_file(rig.storage.disk(), &at).unwrap();
+    let is_lost = |error: &FindError| match error {
+        FindError::Damaged(damage) => matches!(**damage, Damage::Lost { .. }),
+        _ => false,
+    };
     let error = refused(&mut rig, &at, "missing");
-    assert!(
-        matches!(error, FindError::Damaged(Damage::Lost { .. })),
-        "{error:?}"
-    );
+    assert!(is_lost(&error), "{error:?}");
+    let directory = rig.layout.checkpoint(CheckpointId(2));
+    for named in [directory.child("_metadata"), directory] {
+        let error = find(&mut rig.storage, &named).unwrap_err();
+        assert!(is_lost(&error), "{error:?}");
+    }
 }
 
 /// A metadata file that is whole, but of another job or checkpoint.
@@ -171,7 +177,7 @@ fn metadata_of_another_checkpoint_is_refused_however_it_was_named() {
         put(&mut rig, &at, &other);
         refused(&mut rig, &at, when);
         let directory = rig.layout.checkpoint(CheckpointId(3));
-        for named in [directory.child("_metadata"), directory] {
+        for named in [directory.child("_metadata"), directory.clone()] {
             let error = find(&mut rig.storage, &named).unwrap_err();
             assert!(matches!(error, FindError::Damaged(_)), "{when}: {error:?}");
         }
