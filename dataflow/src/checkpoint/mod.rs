@@ -26,6 +26,7 @@ mod defect;
 mod in_flight;
 mod operator_cut;
 mod restored;
+mod row_batch;
 mod setup;
 mod statistics;
 mod upload;

@@ -18,6 +18,7 @@ use thalweg_state::{
 };
 
 use super::in_flight::RestoredSection;
+use super::row_batch::RowBatch;
 
 /// Opens the files of a copy.
 pub trait RunFiles {
@@ -249,6 +250,7 @@ impl<'r> Giver<'r> {
     ) -> Result<(), String> {
         let ages = descriptor.ttl().is_some();
         state.expect_rows(self.rows_about(&parts));
+        let mut batch = RowBatch::default();
         for part in parts.into_iter().rev() {
             let run = &self.runs[part.run].reader;
             let clip = || {
@@ -257,11 +259,19 @@ impl<'r> Giver<'r> {
             };
             for clip in [clip().tombstones(), clip().puts()] {
                 let mut walk = run.walk(clip);
-                while let Some((_, row)) = walk.next_row().map_err(|error| error.to_string())? {
-                    let restored = match migration {
+                loop {
+                    while !batch.is_full()
+                        && let Some((_, row)) = walk.next_row().map_err(|e| e.to_string())?
+                    {
+                        batch.add(row, state);
+                    }
+                    if batch.is_empty() {
+                        break;
+                    }
+                    let restored = batch.take_all(|row| match migration {
                         None => state.restore(row),
                         Some(by) => restore_by(by, ages, row, state),
-                    };
+                    });
                     restored.map_err(|error| in_file(descriptor, run.file(), &error))?;
                 }
             }

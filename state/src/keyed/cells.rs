@@ -163,6 +163,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.expect_rows(rows);
     }
 
+    fn approach_row(&mut self, row: &Row<'_>) {
+        self.table.approach_row(row);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

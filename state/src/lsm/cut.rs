@@ -243,6 +243,10 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         self.table.expect_rows(rows);
     }
 
+    fn approach_row(&mut self, row: &Row<'_>) {
+        self.table.approach_row(row);
+    }
+
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
         self.table.restore(row)
     }

@@ -105,6 +105,11 @@ pub trait Snapshot {
         let _ = rows;
     }
 
+    /// This row comes back soon: what it will touch may be asked for. Changes nothing.
+    fn approach_row(&mut self, row: &Row<'_>) {
+        let _ = row;
+    }
+
     /// Takes one row back, while the operator is being opened: from the oldest cut to the newest, and
     /// those of one cut in the order in which they were emitted, or sorted with tombstones before values of
     /// the same key. A newer value takes the place of an older one, a tombstone removes it.

@@ -114,6 +114,16 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         left.is_over()
     }
 
+    /// Asks for the place of a row that will be taken back. What is wrong with it shows then.
+    pub(crate) fn ask_for_row(&self, row: &Row<'_>) {
+        if let Ok((key, namespace)) = place_of::<K, N>(row) {
+            let hash = K::hash(&K::lend(&key));
+            if self.groups.range().contains(&self.groups.group_of(hash).0) {
+                self.prefetch_in(hash, &namespace);
+            }
+        }
+    }
+
     /// See [`Snapshot::restore`].
     pub(crate) fn take_back_row(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         let (key, namespace) = place_of::<K, N>(row)?;
@@ -254,6 +264,10 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for KeyedTable<K, V, N> {
 
     fn expect_rows(&mut self, rows: u64) {
         self.make_room_for(rows);
+    }
+
+    fn approach_row(&mut self, row: &Row<'_>) {
+        self.ask_for_row(row);
     }
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
