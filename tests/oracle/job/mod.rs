@@ -1,0 +1,126 @@
+//! The job's side: a process that runs the program, and does what it is told on its input.
+//!
+//! `job RECORDS RATE DIRECTORY KEY=VALUE…`: reads so many records at so many a second (0 as fast as they are taken),
+//! writes below the directory. A line `stop` on its input stops it with a savepoint; when its input is closed,
+//! whoever started it is gone, and so is it. It says `running`, and in the end `finished`, or `stopped` with the
+//! savepoint.
+
+mod functions;
+mod leak;
+mod program;
+
+use std::io::{self, BufRead as _};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thalweg_cluster::{CancelToken, LocalExecutor};
+use thalweg_core::config::Configuration;
+use thalweg_dataflow::executor::{JobClient, JobControl, JobStatus};
+use thalweg_dataflow::stream::Environment;
+
+pub(super) use program::{LEAKED, OUTPUTS};
+use program::{Work, program};
+
+/// The line that stops the job.
+pub(super) const STOP: &str = "stop";
+/// What the process says; some of it before a reason or a place.
+pub(super) const RUNNING: &str = "running";
+pub(super) const FINISHED: &str = "finished";
+pub(super) const STOPPED: &str = "stopped ";
+pub(super) const REFUSED: &str = "refused ";
+
+/// Runs the job these arguments ask for.
+#[must_use]
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is a command"
+)]
+pub fn job(arguments: &[String]) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    match run(arguments) {
+        Ok(said) => {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<String, String> {
+    let [records, rate, directory, settings @ ..] = arguments else {
+        return Err("job RECORDS RATE DIRECTORY KEY=VALUE…".to_owned());
+    };
+    let number = |text: &String| {
+        let parsed = text.parse::<u64>();
+        parsed.map_err(|error| format!("{text}: {error}"))
+    };
+    let rate = number(rate)?;
+    let work = Work {
+        records: number(records)?,
+        rate: (rate > 0).then_some(rate as f64),
+    };
+    let mut configuration = Configuration::new();
+    for setting in settings {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or(format!("{setting}: no value"))?;
+        let set = configuration.set_str(key, value);
+        set.map_err(|error| format!("{setting}: {error}"))?;
+    }
+    let executor = Arc::new(LocalExecutor::new(CancelToken::new()));
+    let environment = Environment::with_executor(executor, configuration);
+    program(&environment, &work, Path::new(directory));
+    let job = environment.execute_async("oracle");
+    let job = job.map_err(|error| error.to_string())?;
+    obey(job.control().clone()).map_err(|error| error.to_string())?;
+    tell_when_it_runs(&job);
+    let result = job.wait().map_err(|error| error.to_string())?;
+    tracing::info!(summary = %result.summary, "over");
+    Ok(match result.savepoint {
+        Some(savepoint) => format!("{STOPPED}{savepoint}"),
+        None => FINISHED.to_owned(),
+    })
+}
+
+/// Waits until the tasks of the job have started, or it is over.
+#[allow(clippy::print_stdout, reason = "this is a command")]
+fn tell_when_it_runs(job: &JobClient) {
+    while job.status() != JobStatus::Running {
+        if job.status().is_terminal() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    println!("{RUNNING}");
+}
+
+/// Does what comes on the input, on a thread that ends with the process.
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "who listens to another process runs no task"
+)]
+fn obey(control: JobControl) -> io::Result<()> {
+    let listen = move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if line == STOP
+                && let Err(refused) = control.stop(None, false)
+            {
+                println!("{REFUSED}{refused}");
+            }
+        }
+        // Closed, or not to be read: nobody is there any more.
+        std::process::exit(3)
+    };
+    std::thread::Builder::new().spawn(listen).map(|_| ())
+}

@@ -1,0 +1,92 @@
+//! A job with every kind of state, killed with SIGKILL 60 times: no line lost, none doubled; and controls that show
+//! that the oracle would have seen it.
+//!
+//! `THALWEG_KILLS=n` kills so often, `THALWEG_SEED=s` draws otherwise.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a test may say what it saw")]
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use thalweg_tests::oracle::{Report, Trial, replay, run};
+
+/// Trials of the control within which lines must be doubled.
+const CONTROLS: u64 = 6;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn judged(trial: &Trial) -> Report {
+    println!("{}", replay(trial));
+    match run(trial) {
+        Ok(report) => {
+            println!("{report}");
+            report
+        }
+        Err(wrong) => panic!("{wrong}"),
+    }
+}
+
+fn trial(kills: u64) -> Trial {
+    Trial {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_oracle")),
+        seed: number("THALWEG_SEED").unwrap_or(1),
+        kills,
+        at_most: None,
+        rate: 2_000,
+        at_least_once: false,
+        power_cuts: false,
+    }
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_writes_what_one_that_never_was_does() {
+    let kills = number("THALWEG_KILLS").unwrap_or(60);
+    let report = judged(&trial(kills));
+    assert_eq!((report.lost, report.doubled), (0, 0));
+    assert!(
+        report.kills > kills / 2,
+        "it came to its end before: {report}"
+    );
+    assert!(report.from_checkpoint > 0, "{report}");
+    assert!(report.leaked_twice > 0, "the kills miss every window");
+}
+
+#[test]
+fn barriers_that_are_not_waited_for_double_lines() {
+    let doubled = (1..=CONTROLS).any(|seed| {
+        let control = Trial {
+            seed,
+            at_least_once: true,
+            rate: 10_000,
+            ..trial(8)
+        };
+        judged(&control).doubled > 0
+    });
+    assert!(doubled, "the kills miss every window");
+}
+
+#[test]
+fn no_checkpoint_that_was_reported_is_lost_with_the_power() {
+    let cuts = number("THALWEG_POWER_CUTS").unwrap_or(12);
+    let seed = number("THALWEG_SEED").unwrap_or(1);
+    // In a mount namespace of its own, which a process gets when it starts.
+    let output = Command::new(env!("CARGO_BIN_EXE_oracle"))
+        .args(["--power-cuts", "--kills", &cuts.to_string()])
+        .args(["--seed", &seed.to_string()])
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("{error}"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    match output.status.code() {
+        Some(0) => assert!(said.contains(&format!("{cuts} killed")), "{said}"),
+        Some(4) => {
+            assert!(said.starts_with("SKIPPED"), "{said}");
+            // Past the test harness, which keeps what a test prints that passes.
+            write!(std::io::stderr(), "{said}").unwrap_or_default();
+        }
+        _ => panic!("{said}{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
