@@ -1,5 +1,6 @@
 //! Lists that belong to a subtask outlive failures and stops, and are dealt out anew.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use thalweg_connectors::{FileSink, Generator};
@@ -18,15 +19,31 @@ const GATHERED: usize = 97;
 /// Gathers numbers and tells how many there were and their sum.
 struct Gathering {
     waiting: SubtaskList<u64>,
-    /// Everything that was ever told, in every subtask.
+    /// The first number and the sum of all that was ever told, until the next restore by this subtask alone.
     told: SubtaskList<(u64, u64)>,
+}
+
+/// Every subtask was given what all of them had told. One goes on with it: kept by all, the union of the next
+/// restore would hold it as often as there are subtasks.
+fn keep_in_one(told: &SubtaskList<(u64, u64)>, subtask: u32) {
+    let firsts: BTreeSet<u64> = told.with(|told| told.iter().map(|(first, _)| *first).collect());
+    assert_eq!(
+        firsts.len(),
+        told.len(),
+        "the union holds each element once"
+    );
+    if subtask != 0 {
+        told.set(Vec::new());
+    }
 }
 
 impl Gathering {
     fn tell(&self, out: &mut Collector<'_, String>) {
         let numbers = self.waiting.take();
         let (count, sum) = (numbers.len() as u64, numbers.iter().sum::<u64>());
-        self.told.add((count, sum));
+        if let Some(first) = numbers.first() {
+            self.told.add((*first, sum));
+        }
         out.emit(format!("{count} {sum}"));
     }
 }
@@ -61,9 +78,13 @@ fn program(environment: &Environment, poison: Poison, into: &Path) {
             number
         })
         .rebalance()
-        .process_function(|open: &mut OpenContext| Gathering {
-            waiting: open.list_of_subtask("waiting"),
-            told: open.union_of_subtasks("told"),
+        .process_function(|open: &mut OpenContext| {
+            let told = open.union_of_subtasks("told");
+            keep_in_one(&told, open.subtask().index);
+            Gathering {
+                waiting: open.list_of_subtask("waiting"),
+                told,
+            }
         })
         .uid("gathering")
         .sink(FileSink::new(into))
