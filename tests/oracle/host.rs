@@ -322,6 +322,9 @@ impl<'t> Host<'t> {
         }
         told(doubled, "doubled")?;
         told(leak_lost, "lost where writing is not transactional")?;
+        if report.power_cuts > 0 && report.reported == 0 {
+            return Err("no checkpoint was reported: the power cuts prove nothing".to_owned());
+        }
         if report.power_cuts > 0 && report.forgotten == 0 {
             return Err("the disk forgot nothing: the power cuts prove nothing".to_owned());
         }
