@@ -19,6 +19,7 @@ use thalweg_network::GateRef;
 use thalweg_network::{Barrier, Event, Outflow};
 use thalweg_state::WINDOW;
 
+use super::looks::Looks;
 use super::overtake::{Overtaking, replay_of};
 use super::{
     BuildContext, BuildError, ChainTurn, Failure, Head, InputStatus, Push, Stage, TaskCounters,
@@ -35,10 +36,6 @@ const STEP: usize = 16;
 const FAR: usize = 64;
 /// How many entries ahead it is found.
 const NEAR: usize = 32;
-/// Entries applied between two looks at the clock, at least and at most: a look costs as much as a record.
-const LOOK: (usize, usize) = (64, 512);
-/// Looks at the clock in a turn that uses up its time.
-const LOOKS: usize = 32;
 /// The promise that nothing more will come.
 const LAST: Mark = Mark::Watermark(Watermark::MAX);
 const _: () = assert!(
@@ -124,8 +121,7 @@ pub(crate) struct InputHead<C> {
     pub(super) applied: usize,
     /// How many of those applied are counted.
     counted: usize,
-    /// Entries applied between two looks at the clock, by what the turns before came to.
-    look: usize,
+    looks: Looks,
     watermarks: WatermarkCombiner,
     pub(super) alignment: Alignment,
     /// What is known of barriers that overtake; none where they never do.
@@ -213,7 +209,7 @@ impl<C: Consume> InputHead<C> {
             located: 0,
             applied: 0,
             counted: 0,
-            look: LOOK.0,
+            looks: Looks::new(),
             alignment: Alignment::new(promising, exactly_once),
             triggered: VecDeque::new(),
             lingers: false,
@@ -232,36 +228,33 @@ impl<C: Consume> InputHead<C> {
 
     /// Applies buffers until input, room or time is used up.
     fn read(&mut self, context: &mut TurnContext<'_>) -> Result<(Pause, bool), StepError> {
-        let (mut made, mut records) = (false, 0);
+        let mut made = false;
         self.idle_since = context.now();
+        self.looks.begin_turn(context.now());
         self.outflow.begin_turn();
         loop {
             if self.current.is_none() && !self.next_buffer()? {
                 return Ok((Pause::NoInput, made));
             }
-            loop {
-                let before = self.applied;
-                let stop = self.apply_until(before + self.look);
-                made |= self.applied > before;
-                records += self.applied - before;
-                self.failure.check()?;
-                match stop {
-                    Stop::Room => return Ok((Pause::NoRoom, made)),
-                    Stop::Mark if self.take_marks() => {}
-                    Stop::Mark => {
-                        self.finish_buffer(context);
-                        made = true;
-                        break;
+            let before = self.applied;
+            let stop = self.apply_until(before + self.looks.left());
+            self.looks.applied(self.applied - before);
+            made |= self.applied > before;
+            self.failure.check()?;
+            match stop {
+                Stop::Room => return Ok((Pause::NoRoom, made)),
+                Stop::Mark if self.take_marks() => {}
+                Stop::Mark => {
+                    self.finish_buffer(context);
+                    made = true;
+                    if !self.looks.are_due() {
+                        continue;
                     }
-                    Stop::Look => {}
                 }
-                if context.expired() {
-                    self.look = (records / LOOKS).clamp(LOOK.0, LOOK.1);
-                    return Ok((Pause::Expired, true));
-                }
-                if self.outflow.is_turns_worth() {
-                    return Ok((Pause::Expired, true));
-                }
+                Stop::Look => {}
+            }
+            if self.looks.look(context) || self.outflow.is_turns_worth() {
+                return Ok((Pause::Expired, true));
             }
         }
     }

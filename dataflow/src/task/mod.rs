@@ -10,6 +10,7 @@ mod build;
 mod chain;
 mod failure;
 mod input_turn;
+mod looks;
 mod metrics;
 mod overtake;
 mod side;
