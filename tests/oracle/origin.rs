@@ -75,8 +75,10 @@ impl Origin {
 
     /// A process was killed: if it had a savepoint whole to be stopped by, it was.
     pub(super) fn killed(&mut self) -> Result<(), String> {
+        // The one before goes when another takes its place.
+        let former = self.stopped_by.clone();
         for savepoint in directories_in(&self.savepoints)? {
-            if Some(&savepoint) == self.stopped_by.as_ref() {
+            if Some(&savepoint) == former.as_ref() {
                 continue;
             }
             match found(&savepoint)?.is_some() {
