@@ -57,6 +57,10 @@ pub(super) fn pointers(
             // Overtaken and deleted since it was listed.
             Err(FindError::Storage(error))
                 if error.kind == StorageErrorKind::Missing && looks < LOOKS => {}
+            // Overtaken and deleted before it was listed, by one that was made too late to be.
+            Err(FindError::Damaged(damage))
+                if matches!(*damage, Damage::NoPointer { .. } | Damage::Pointer { .. })
+                    && looks < LOOKS => {}
             other => return other,
         }
     }

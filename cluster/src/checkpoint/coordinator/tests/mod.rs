@@ -3,6 +3,7 @@
 mod crashes;
 mod damaged;
 mod drawn;
+mod listing;
 mod scenarios;
 
 use std::collections::BTreeMap;
