@@ -23,6 +23,17 @@ pub enum Damage {
         /// The pointer.
         at: Location,
     },
+    /// A file of it was written by another release: nothing is wrong with it, so nothing is taken instead of it.
+    #[error(
+        "{at} is not damaged: it was written by a newer release, of which nothing is passed over; use that release, \
+         or name a checkpoint or savepoint of this one by execution.state-recovery.path ({what})"
+    )]
+    OtherRelease {
+        /// The file.
+        at: Location,
+        /// Which version it has, and which can be read.
+        what: String,
+    },
     /// No file says which is the newest.
     #[error(
         "{home} holds checkpoints, such as {checkpoint}, but no file newest-… that says which is the newest; put \
@@ -110,7 +121,8 @@ impl Damage {
         let of = |at: &Location| JobLayout::checkpoint_of(at.parent()?.name());
         match self {
             Damage::Pointer { .. } | Damage::NoPointer { .. } => None,
-            Damage::Lost { at, .. }
+            Damage::OtherRelease { at, .. }
+            | Damage::Lost { at, .. }
             | Damage::Metadata { at, .. }
             | Damage::Replaced { at }
             | Damage::Foreign { at, .. } => of(at),
@@ -118,5 +130,12 @@ impl Damage {
                 Some(*checkpoint)
             }
         }
+    }
+
+    /// Whether an older checkpoint may be taken for what is damaged so. Not for what another release wrote: it is
+    /// whole, and what was committed since the older one would be committed again.
+    #[must_use]
+    pub fn may_be_passed_over(&self) -> bool {
+        !matches!(self, Damage::OtherRelease { .. })
     }
 }

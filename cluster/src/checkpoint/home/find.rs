@@ -172,6 +172,10 @@ pub fn read(storage: &mut dyn CheckpointStorage, directory: &Location) -> Result
     };
     let metadata = match decode(&bytes) {
         Ok(metadata) => metadata,
+        Err(source) if source.is_of_other_release() => {
+            let what = source.to_string();
+            return Err(Damage::OtherRelease { at, what }.into());
+        }
         Err(source) => return Err(Damage::Metadata { at, source }.into()),
     };
     let Some(runs) = runs_of(metadata.kind, directory) else {

@@ -10,8 +10,10 @@
 use super::damage::Damage;
 use super::find::FindError;
 use super::layout::JobLayout;
-use super::pointer::{POINTER_BYTES, Pointer, PointerBytes};
-use crate::checkpoint::storage::{CheckpointStorage, Entry, Location, StorageErrorKind};
+use super::pointer::{MOST_BYTES, Pointer, PointerBytes, of_version};
+use crate::checkpoint::storage::{
+    CheckpointStorage, Entry, Location, StorageError, StorageErrorKind,
+};
 
 /// How often others may change the directory while it is looked at.
 const LOOKS: u32 = 8;
@@ -80,11 +82,7 @@ fn among(
     let mut unfinished = Vec::new();
     for sequence in sequences.into_iter().rev() {
         let at = layout.pointer(sequence);
-        let bytes = match storage.read(&at, POINTER_BYTES as u64) {
-            Err(error) if error.kind == StorageErrorKind::Damaged => PointerBytes::Damaged,
-            other => PointerBytes::of(&other?, sequence),
-        };
-        match bytes {
+        match bytes_of(storage, &at, sequence)? {
             PointerBytes::Whole(pointer) => {
                 return Ok(Pointers {
                     entries,
@@ -94,6 +92,10 @@ fn among(
                 });
             }
             PointerBytes::Unfinished => unfinished.push(at),
+            PointerBytes::OtherVersion(version) => {
+                let what = of_version(version);
+                return Err(Damage::OtherRelease { at, what }.into());
+            }
             PointerBytes::Damaged => return Err(Damage::Pointer { at }.into()),
         }
     }
@@ -115,4 +117,38 @@ fn among(
         counts: None,
         unfinished,
     })
+}
+
+fn bytes_of(
+    storage: &mut dyn CheckpointStorage,
+    at: &Location,
+    sequence: u64,
+) -> Result<PointerBytes, StorageError> {
+    match storage.read(at, MOST_BYTES) {
+        Err(error) if error.kind == StorageErrorKind::Damaged => Ok(PointerBytes::Damaged),
+        other => Ok(PointerBytes::of(&other?, sequence)),
+    }
+}
+
+/// What the pointers in a directory say that can be read, the highest first, whatever the others are.
+///
+/// # Errors
+/// When storage fails.
+pub(super) fn readable(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    entries: &[Entry],
+) -> Result<Vec<Pointer>, StorageError> {
+    let layout = JobLayout::at(home.clone());
+    let mut readable = Vec::new();
+    for sequence in (entries.iter()).filter_map(|entry| JobLayout::pointer_of(&entry.name)) {
+        match bytes_of(storage, &layout.pointer(sequence), sequence) {
+            Ok(PointerBytes::Whole(pointer)) => readable.push(pointer),
+            Ok(_) => {}
+            Err(error) if error.kind == StorageErrorKind::Missing => {}
+            Err(error) => return Err(error),
+        }
+    }
+    readable.sort_unstable_by_key(|pointer| std::cmp::Reverse(pointer.sequence));
+    Ok(readable)
 }

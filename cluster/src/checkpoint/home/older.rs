@@ -5,12 +5,14 @@
 //! as it is.
 
 use thalweg_core::ids::CheckpointId;
+use thalweg_state::run::RunError;
 
 use super::damage::Damage;
 use super::find::{FindError, Found, check_lengths, find, read};
 use super::layout::{JobLayout, METADATA};
+use super::newest::readable;
 use super::verify::{RunProblem, files, verify};
-use crate::checkpoint::storage::{CheckpointStorage, Location, StorageErrorKind};
+use crate::checkpoint::storage::{CheckpointStorage, Entry, Location, StorageErrorKind};
 
 /// A checkpoint that is whole, and what was passed over for it.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub struct Whole {
 /// When there is none, none is whole, or storage fails.
 pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Whole, FindError> {
     let first = match find(storage, at).and_then(|found| whole(storage, found)) {
-        Err(FindError::Damaged(damage)) => *damage,
+        Err(FindError::Damaged(damage)) if damage.may_be_passed_over() => *damage,
         other => {
             return other.map(|found| Whole {
                 found,
@@ -45,7 +47,7 @@ pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
         .collect();
     all.sort_unstable();
-    let given = all.last().copied();
+    let given = given(storage, &home, &entries)?;
     let (layout, mut passed_over) = (JobLayout::at(home.clone()), vec![first]);
     for checkpoint in all.into_iter().rev() {
         if newest.is_some_and(|newest| checkpoint >= newest) {
@@ -54,12 +56,14 @@ pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<
         let read = read(storage, &layout.checkpoint(checkpoint));
         match read.and_then(|found| whole(storage, found)) {
             Ok(mut found) => {
-                found.given = found.given.max(given.unwrap_or(found.given));
+                found.given = found.given.max(given);
                 return Ok(Whole { found, passed_over });
             }
             // It never completed, or was being deleted.
             Err(FindError::Nothing(_)) => {}
-            Err(FindError::Damaged(damage)) => passed_over.push(*damage),
+            Err(FindError::Damaged(damage)) if damage.may_be_passed_over() => {
+                passed_over.push(*damage);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -69,6 +73,24 @@ pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<
         home,
         others,
     })
+}
+
+/// The highest number a checkpoint of a job was given, as far as its directories and pointers tell.
+fn given(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    entries: &[Entry],
+) -> Result<CheckpointId, FindError> {
+    let begun = (entries.iter()).filter_map(|entry| JobLayout::checkpoint_of(&entry.name));
+    let pointers = readable(storage, home, entries)?.into_iter();
+    let said = pointers.flat_map(|pointer| {
+        let newest = pointer.newest.map_or(0, |(newest, _)| newest.0);
+        [
+            CheckpointId(pointer.next.0.saturating_sub(1)),
+            CheckpointId(newest),
+        ]
+    });
+    Ok(begun.chain(said).max().unwrap_or(CheckpointId(0)))
 }
 
 /// The directory of the job's checkpoints, and which of them is named, if one is. None for a savepoint, which is
@@ -93,6 +115,10 @@ fn whole(storage: &mut dyn CheckpointStorage, found: Found) -> Result<Found, Fin
             Ok(()) => {}
             Err(RunProblem::Storage(error)) if error.kind != StorageErrorKind::Damaged => {
                 return Err(error.into());
+            }
+            Err(RunProblem::Run(newer @ RunError::Newer { .. })) => {
+                let (at, what) = (file, newer.to_string());
+                return Err(Damage::OtherRelease { at, what }.into());
             }
             Err(problem) => {
                 return Err(Damage::File {

@@ -31,6 +31,9 @@ const MAGIC: &[u8; 8] = b"THALWEGP";
 const VERSION: u32 = 1;
 /// Bytes of a pointer.
 pub const POINTER_BYTES: usize = 60;
+/// More than a pointer of any version has: each begins with the eight bytes and its version, and ends with the CRC-32C
+/// of all bytes before.
+pub(super) const MOST_BYTES: u64 = 4_096;
 
 /// What a pointer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,8 @@ pub(super) enum PointerBytes {
     Whole(Pointer),
     /// The begin of one whose writer died, or the zeros a loss of power leaves of it.
     Unfinished,
+    /// A whole pointer of this version, which another release wrote.
+    OtherVersion(u32),
     /// Nothing a writer of pointers leaves.
     Damaged,
 }
@@ -121,6 +126,9 @@ impl PointerBytes {
                 false => PointerBytes::Damaged,
             };
         }
+        if let Some(version) = other_version(bytes) {
+            return PointerBytes::OtherVersion(version);
+        }
         let (version, sequence) = (VERSION.to_le_bytes(), sequence.to_le_bytes());
         let begin = MAGIC.iter().chain(&version).chain(&sequence);
         let begun = bytes.len() < POINTER_BYTES && bytes.iter().zip(begin).all(|(a, b)| a == b);
@@ -129,6 +137,19 @@ impl PointerBytes {
             false => PointerBytes::Damaged,
         }
     }
+}
+
+/// The version of a whole pointer that is not of this one.
+fn other_version(bytes: &[u8]) -> Option<u32> {
+    let (content, checksum) = bytes.split_last_chunk()?;
+    let (version, _) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
+    let version = u32::from_le_bytes(*version);
+    (version != VERSION && crc32c(content) == u32::from_le_bytes(*checksum)).then_some(version)
+}
+
+/// What to say of a pointer of another version.
+pub(super) fn of_version(found: u32) -> String {
+    format!("it is a pointer of format version {found}, this release reads version {VERSION}")
 }
 
 /// Creates a pointer, if it is the highest. Blocks.

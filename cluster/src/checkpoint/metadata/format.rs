@@ -102,6 +102,15 @@ pub enum MetadataError {
         /// The version in the file.
         found: u32,
     },
+    /// Another release wrote it, which deals keys to key groups in another way.
+    #[error(
+        "keys were hashed by version {found}, this release hashes by {KEY_HASH_VERSION}: use the release that \
+         wrote it"
+    )]
+    OtherHash {
+        /// The version in the file.
+        found: u16,
+    },
     /// The file is shorter or longer than it says.
     #[error("the metadata should have {expected} bytes and has {found}; take an older checkpoint")]
     Length {
@@ -133,6 +142,17 @@ pub enum MetadataError {
     /// There is too much to write.
     #[error("the checkpoint cannot be written down: {0}")]
     TooLarge(String),
+}
+
+impl MetadataError {
+    /// Whether nothing is wrong with the bytes but that another release wrote them.
+    #[must_use]
+    pub fn is_of_other_release(&self) -> bool {
+        matches!(
+            self,
+            MetadataError::OtherVersion { .. } | MetadataError::OtherHash { .. }
+        )
+    }
 }
 
 /// Writes metadata as bytes.
@@ -243,8 +263,18 @@ fn write_subtask(to: &mut Writer, subtask: &SubtaskState, version: u32) -> Resul
 /// What is wrong with the bytes; see [`MetadataError`].
 pub fn decode(file: &[u8]) -> Result<CheckpointMetadata, MetadataError> {
     let (version, body) = checked_body(file)?;
-    read_body(version, body)
-        .map_err(|Refusal { offset, what }| MetadataError::Malformed { offset, what })
+    match read_body(version, body) {
+        Ok(Body::Read(metadata)) => Ok(metadata),
+        Ok(Body::OtherHash(found)) => Err(MetadataError::OtherHash { found }),
+        Err(Refusal { offset, what }) => Err(MetadataError::Malformed { offset, what }),
+    }
+}
+
+/// What is in a body that is whole.
+enum Body {
+    Read(CheckpointMetadata),
+    /// Keys were hashed by this version, not by that of this release.
+    OtherHash(u16),
 }
 
 /// Version and body, once header, version, length and checksums are what they should be.
@@ -284,7 +314,7 @@ fn checked_body(file: &[u8]) -> Result<(u32, &[u8]), MetadataError> {
     Ok((version, body))
 }
 
-fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
+fn read_body(version: u32, body: &[u8]) -> Result<Body, Refusal> {
     let mut from = Reader::new(body, HEADER);
     let job = JobId(from.u128()?);
     let job_name = from.text()?;
@@ -297,9 +327,7 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
     let started_ms = from.u64()?.cast_signed();
     let hash = from.u16()?;
     if hash != KEY_HASH_VERSION {
-        return from.refuse(format!(
-            "keys were hashed by version {hash}, this release hashes by {KEY_HASH_VERSION}"
-        ));
+        return Ok(Body::OtherHash(hash));
     }
     let vertices = from.list(20, |from| read_vertex(from, version))?;
     let committables = from.list(24, |from| {
@@ -336,7 +364,7 @@ fn read_body(version: u32, body: &[u8]) -> Result<CheckpointMetadata, Refusal> {
         in_flight,
     };
     match version_of(&metadata) {
-        lowest if lowest == version => Ok(metadata),
+        lowest if lowest == version => Ok(Body::Read(metadata)),
         lowest => from.refuse(format!(
             "version {version} says no more than version {lowest}"
         )),

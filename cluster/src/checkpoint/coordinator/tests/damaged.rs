@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::checkpoint::home::damage::Damage;
 use crate::checkpoint::home::find::{FindError, find};
+use crate::checkpoint::home::older::find_whole;
 use crate::checkpoint::home::pointer::Pointer;
 use crate::checkpoint::protocol::JobEnd;
 use crate::checkpoint::storage::Disk;
@@ -288,4 +289,87 @@ fn a_job_that_has_ended_is_told_from_one_that_is_damaged() {
             }
         }
     }
+}
+
+/// Takes the runs out of a checkpoint, whose bytes are no runs in these tests: it is whole then.
+fn without_runs(rig: &mut Rig, checkpoint: u64) {
+    let at = metadata(rig, checkpoint);
+    let bytes = rig.storage.disk().content(&at).unwrap();
+    let mut content = crate::checkpoint::metadata::decode(&bytes).unwrap();
+    let vertices = content.vertices.iter_mut();
+    for operator in vertices.flat_map(|vertex| &mut vertex.operators) {
+        for subtask in &mut operator.subtasks {
+            subtask.runs.clear();
+        }
+    }
+    let bytes = crate::checkpoint::metadata::encode(&content).unwrap();
+    put(rig, &at, &bytes);
+}
+
+/// With a new checksum behind it.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let at = bytes.len() - 4;
+    let checksum = crc32c::crc32c(&bytes[..at]).to_le_bytes();
+    bytes[at..].copy_from_slice(&checksum);
+    bytes
+}
+
+#[test]
+fn what_a_newer_release_wrote_is_no_damage_and_not_passed_over() {
+    // A pointer, of whatever length.
+    for longer in [0, 24] {
+        let mut rig = job(2, 2);
+        let at = pointer(&mut rig);
+        let mut newer = rig.storage.disk().content(&at).unwrap();
+        newer[8] = 2;
+        newer.splice(56..56, vec![7; longer]);
+        put(&mut rig, &at, &sealed(newer));
+        is_of_a_newer_release(&mut rig, &at);
+    }
+    // Metadata, of the newest checkpoint or of one that would be taken instead.
+    let mut rig = job(2, 2);
+    let (own, older) = (metadata(&rig, 2), metadata(&rig, 1));
+    let mut newer = rig.storage.disk().content(&older).unwrap();
+    newer[8] = 9;
+    let head = sealed(newer[..24].to_vec());
+    newer[..24].copy_from_slice(&head);
+    put(&mut rig, &own, &newer);
+    is_of_a_newer_release(&mut rig, &own);
+    put(&mut rig, &older, &newer);
+    put(&mut rig, &own, b"");
+    let home = rig.layout.home().clone();
+    let error = find_whole(&mut rig.storage, &home).unwrap_err().to_string();
+    assert!(error.contains(&older.display().to_string()), "{error}");
+    assert!(error.contains("a newer release"), "{error}");
+}
+
+fn is_of_a_newer_release(rig: &mut Rig, file: &Path) {
+    let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+    let errors = [
+        find(&mut rig.storage, &home).unwrap_err().to_string(),
+        find_whole(&mut rig.storage, &home).unwrap_err().to_string(),
+        take_over(&mut rig.storage, &layout, 2)
+            .unwrap_err()
+            .to_string(),
+    ];
+    for said in errors {
+        assert!(said.contains(&file.display().to_string()), "{said}");
+        assert!(said.contains("a newer release"), "{said}");
+    }
+}
+
+#[test]
+fn who_takes_an_older_checkpoint_gives_numbers_above_those_the_pointer_knows_of() {
+    let mut rig = job(2, 2);
+    let (at, own) = (pointer(&mut rig), metadata(&rig, 2));
+    let mut said = Pointer::decode(&rig.storage.disk().content(&at).unwrap()).unwrap();
+    // Seven more were begun and left no directory.
+    said.next = CheckpointId(10);
+    put(&mut rig, &at, &said.encode());
+    without_runs(&mut rig, 1);
+    Disk::remove_file(rig.storage.disk(), &own).unwrap();
+    let home = rig.layout.home().clone();
+    let whole = find_whole(&mut rig.storage, &home).unwrap();
+    assert_eq!(whole.found.metadata.checkpoint, CheckpointId(1));
+    assert_eq!(whole.found.given, CheckpointId(9));
 }
