@@ -141,6 +141,10 @@ fn run(
 
 /// The files of a job that failed when it had some checkpoints.
 fn first_life(backend: &str, other: u64) -> Files {
+    life(backend, other, 11)
+}
+
+fn life(backend: &str, other: u64, seed: u64) -> Files {
     let disk = SimDisk::new();
     let settings = [
         ("state.backend.type", backend),
@@ -152,7 +156,7 @@ fn first_life(backend: &str, other: u64) -> Files {
             "RETAIN_ON_CANCELLATION",
         ),
     ];
-    let failed = run((&disk, 11), &settings, (other, FATAL)).unwrap_err();
+    let failed = run((&disk, seed), &settings, (other, FATAL)).unwrap_err();
     assert!(failed.contains("is fatal"), "{failed}");
     let mut files = Files::new();
     below(&disk, Path::new(CHECKPOINTS), &mut files);
@@ -434,4 +438,35 @@ fn where_no_checkpoint_is_whole_none_is_taken() {
     for what in [".run", "none is whole", "2 are damaged"] {
         assert!(refused.contains(what), "{refused}");
     }
+}
+
+#[test]
+fn no_other_jobs_checkpoint_is_taken_for_one_that_is_damaged() {
+    let (mut files, later) = (first_life("hashmap", 0), life("hashmap", 7, 13));
+    let home = |files: &Files| {
+        let checkpoint = checkpoints(files).pop().unwrap();
+        checkpoint.parent().unwrap().to_str().unwrap().to_owned()
+    };
+    let (own, other) = (home(&files), home(&later));
+    assert_ne!(own, other, "they are two jobs");
+    let newest = checkpoints(&files).pop().unwrap().join("_metadata");
+    let whole = checkpoints(&later).pop().unwrap();
+    files.get_mut(&newest).unwrap()[40] ^= 1;
+    files.extend(later.clone());
+    for settings in [&from("latest")[..], &[from("latest")[0], ALLOWED]] {
+        let refused = next_life(&files, "hashmap", settings).unwrap_err();
+        for what in [
+            newest.to_str().unwrap(),
+            &format!("move {own} away"),
+            whole.to_str().unwrap(),
+            &format!("execution.state-recovery.path: {other} "),
+        ] {
+            assert!(refused.contains(what), "{what}: {refused}");
+        }
+    }
+    // Either mend does it.
+    let right = next_life(&later, "hashmap", &from(&other));
+    assert_eq!(next_life(&files, "hashmap", &from(&other)), right);
+    files.retain(|path, _| !path.starts_with(&own));
+    assert_eq!(next_life(&files, "hashmap", &from("latest")), right);
 }

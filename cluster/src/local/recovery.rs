@@ -15,6 +15,7 @@ use thalweg_dataflow::graph::Job;
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
+use super::latest::latest;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
@@ -198,38 +199,6 @@ fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobE
     Ok(settings)
 }
 
-/// The directory of the job that has the newest checkpoint of all below a directory; none where there is none.
-fn latest(
-    storage: &mut dyn CheckpointStorage,
-    directory: &Location,
-    fall_back: bool,
-) -> Result<Option<Location>, JobError> {
-    let mut newest = None;
-    for entry in storage.list(directory).map_err(refused)? {
-        if !entry.directory || entry.name.parse::<JobId>().is_err() {
-            continue;
-        }
-        let home = directory.child(&entry.name);
-        let found = match find(storage, &home) {
-            Err(FindError::Damaged(_)) if fall_back => {
-                find_whole(storage, &home).map(|whole| whole.found)
-            }
-            other => other,
-        };
-        let metadata = match found {
-            Ok(found) => found.metadata,
-            // Never begun, or over: where something is damaged that is said.
-            Err(FindError::Nothing(_)) => continue,
-            Err(error) => return Err(unusable(error)),
-        };
-        let age = (metadata.started_ms, metadata.checkpoint);
-        if newest.as_ref().is_none_or(|(newest, _)| *newest < age) {
-            newest = Some((age, home));
-        }
-    }
-    Ok(newest.map(|(_, home)| home))
-}
-
 /// What a job begins with, for good: its files are there, and stay though power is lost.
 fn found_at(
     storage: &mut dyn CheckpointStorage,
@@ -260,7 +229,7 @@ fn found_at(
 }
 
 /// What the job was to begin with cannot be used: as it began before, or at all.
-fn unusable(error: FindError) -> JobError {
+pub(super) fn unusable(error: FindError) -> JobError {
     let kind = match &error {
         FindError::Nothing(_) => ErrorKind::Invalid,
         FindError::Storage(error) => error.error_kind(),
