@@ -147,6 +147,7 @@ impl<'t> Host<'t> {
         match end {
             Some(End::Finished) => {
                 self.is_over = true;
+                self.origin.is_cleared()?;
                 self.power_after(&log)?;
                 return Ok(true);
             }
@@ -156,6 +157,7 @@ impl<'t> Host<'t> {
             }
             Some(End::Stopped(savepoint)) => {
                 self.report.stops += 1;
+                self.origin.is_cleared()?;
                 self.power_after(&log)?;
                 self.origin.stopped_by(PathBuf::from(savepoint))?;
             }

@@ -90,6 +90,19 @@ impl Origin {
         Ok(())
     }
 
+    /// A job that has ended well has left no checkpoint to go on from.
+    pub(super) fn is_cleared(&self) -> Result<(), String> {
+        for home in directories_in(&self.state)? {
+            if found(&home)?.is_some() {
+                let home = home.display();
+                return Err(format!(
+                    "the job has ended, and left a checkpoint in {home}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The highest number of a checkpoint or savepoint that is there. Every byte of it is read and checked.
     pub(super) fn newest(&self) -> Result<u64, String> {
         let mut newest: Option<Found> = None;

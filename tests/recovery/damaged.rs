@@ -170,13 +170,24 @@ fn next_life(
     settings: stage::Settings<'_>,
 ) -> Result<Vec<(u64, u64)>, String> {
     let disk = disk_of(files);
-    let mut all = vec![("state.backend.type", backend)];
+    let retained = ("execution.checkpointing.num-retained", "3");
+    let mut all = vec![("state.backend.type", backend), retained];
     all.extend(settings);
     let ended = run((&disk, 12), &all, (0, u64::MAX));
     let mut left = Files::new();
     below(&disk, Path::new(CHECKPOINTS), &mut left);
     left.retain(|path, _| files.contains_key(path));
-    assert_eq!(&left, files, "what a job begins with stays as it is");
+    // A job that begins with the latest checkpoint goes on as the one that wrote it: its end clears all of it, and of a
+    // begin nothing goes but what said that another one leads it.
+    let goes_on = settings.contains(&from("latest")[0]);
+    if goes_on && ended.is_ok() {
+        assert_eq!(left, Files::new(), "a job that has ended leaves nothing");
+        return ended;
+    }
+    let is_pointer = |path: &Path| path.to_str().unwrap().contains("/newest-");
+    let mut there = files.clone();
+    there.retain(|path, _| !goes_on || left.contains_key(path) || !is_pointer(path));
+    assert_eq!(left, there, "what a job begins with stays as it is");
     ended
 }
 

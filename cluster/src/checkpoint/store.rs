@@ -43,6 +43,24 @@ impl CheckpointStore {
         }
     }
 
+    /// Damaged checkpoints of former leaders stay, and with them their files. Which files one needs whose metadata
+    /// cannot be read nobody knows: then all that were there stay.
+    pub fn keep_aside<'a>(
+        &mut self,
+        aside: impl Iterator<Item = (CheckpointId, Option<&'a CheckpointMetadata>)>,
+    ) {
+        for (checkpoint, metadata) in aside {
+            match metadata {
+                Some(metadata) => self.files.hold(metadata.files().into_keys(), checkpoint),
+                None => {
+                    for kept in &self.kept {
+                        (self.files).hold(kept.files().into_keys(), kept.checkpoint);
+                    }
+                }
+            }
+        }
+    }
+
     /// The newest.
     #[must_use]
     pub fn newest(&self) -> Option<&Arc<CheckpointMetadata>> {

@@ -11,43 +11,50 @@ use thalweg_dataflow::executor::JobError;
 
 use super::coordination::refused;
 use super::recovery::unusable;
-use crate::checkpoint::home::damage::Damage;
-use crate::checkpoint::home::find::{FindError, Found, find};
+use crate::checkpoint::home::find::{FindError, find};
+use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
 use crate::checkpoint::storage::{CheckpointStorage, Location};
 
+/// The job that has the newest checkpoint of all.
+pub(super) struct Latest {
+    /// Which one.
+    pub(super) job: JobId,
+    /// What it goes on from, if its newest checkpoint is damaged.
+    pub(super) instead: Option<Whole>,
+}
+
 /// The directory of a job's checkpoints, and what of it would be begun with.
 struct Home {
+    job: JobId,
     at: Location,
-    found: Found,
-    /// What is wrong with its newest checkpoint, if an older one would be taken.
-    damage: Option<Damage>,
+    whole: Whole,
 }
 
 impl Home {
     /// Which checkpoint is newer than which of another job.
     fn age(&self) -> (i64, CheckpointId) {
         (
-            self.found.metadata.started_ms,
-            self.found.metadata.checkpoint,
+            self.whole.found.metadata.started_ms,
+            self.whole.found.metadata.checkpoint,
         )
     }
 }
 
-/// The directory of the job that has the newest checkpoint of all below a directory; none where there is none.
+/// The job that has the newest checkpoint of all below a directory; none where there is none.
 pub(super) fn latest(
     storage: &mut dyn CheckpointStorage,
     directory: &Location,
     fall_back: bool,
-) -> Result<Option<Location>, JobError> {
+) -> Result<Option<Latest>, JobError> {
     let (mut homes, mut lost) = (Vec::new(), None);
     for entry in storage.list(directory).map_err(refused)? {
-        if !entry.directory || entry.name.parse::<JobId>().is_err() {
+        let Some(job) = JobLayout::job_of(&entry.name).filter(|_| entry.directory) else {
             continue;
-        }
+        };
         let at = directory.child(&entry.name);
         match look_into(storage, &at, fall_back) {
-            Ok((found, damage)) => homes.push(Home { at, found, damage }),
+            Ok(whole) => homes.push(Home { job, at, whole }),
             // Never begun, or over: where something is damaged that is said.
             Err(FindError::Nothing(_)) => {}
             Err(error @ FindError::Storage(_)) => return Err(unusable(error)),
@@ -55,34 +62,38 @@ pub(super) fn latest(
         }
     }
     homes.sort_by_key(Home::age);
-    let whole = (homes.iter().rev()).find(|home| home.damage.is_none());
+    let whole = (homes.iter().rev()).find(|home| home.whole.passed_over.is_empty());
     if let Some((at, error)) = lost {
         return Err(lies_beside(&error, &at, whole));
     }
-    let Some(newest) = homes.last() else {
+    let Some(newest) = homes.pop() else {
         return Ok(None);
     };
     // The newest of a job that is damaged may have been newer than that of the one that is not: nobody knows which of
     // the two is to go on.
     let mut damaged =
-        (homes.iter().rev().skip(1)).filter_map(|home| Some((home, home.damage.as_ref()?)));
-    match damaged.next() {
-        Some((home, damage)) => Err(lies_beside(damage, &home.at, Some(newest))),
-        None => Ok(Some(newest.at.clone())),
+        (homes.iter().rev()).filter_map(|home| Some((home, home.whole.passed_over.first()?)));
+    if let Some((home, damage)) = damaged.next() {
+        return Err(lies_beside(damage, &home.at, Some(&newest)));
     }
+    let Home { job, at, whole } = newest;
+    let whole = match fall_back && whole.passed_over.is_empty() {
+        true => find_whole(storage, &at).map_err(unusable)?,
+        false => whole,
+    };
+    let instead = Some(whole).filter(|whole| !whole.passed_over.is_empty());
+    Ok(Some(Latest { job, instead }))
 }
 
 fn look_into(
     storage: &mut dyn CheckpointStorage,
     home: &Location,
     fall_back: bool,
-) -> Result<(Found, Option<Damage>), FindError> {
+) -> Result<Whole, FindError> {
     match find(storage, home) {
-        Err(FindError::Damaged(_)) if fall_back => {
-            let Whole { found, passed_over } = find_whole(storage, home)?;
-            Ok((found, passed_over.into_iter().next()))
-        }
-        other => other.map(|found| (found, None)),
+        Err(FindError::Damaged(_)) if fall_back => find_whole(storage, home),
+        // A run of it may be damaged; that is looked for only if it is needed.
+        other => other.map(Whole::of),
     }
 }
 
@@ -90,11 +101,11 @@ fn look_into(
 fn lies_beside(wrong: &dyn Display, at: &Location, other: Option<&Home>) -> JobError {
     let what = match other {
         Some(Home {
-            at: other, found, ..
+            at: other, whole, ..
         }) => format!(
             "{wrong}; or, if a later job has gone on from it, move {at} away: the newest whole checkpoint elsewhere is \
              {} (execution.state-recovery.path: {other} begins with it)",
-            found.directory
+            whole.found.directory
         ),
         None => wrong.to_string(),
     };

@@ -15,11 +15,11 @@ use thalweg_dataflow::graph::Job;
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
-use super::latest::latest;
+use super::latest::{Latest, latest};
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
-use crate::checkpoint::home::takeover::take_over;
+use crate::checkpoint::home::takeover::{Takeover, take_over, take_over_from};
 use crate::checkpoint::protocol::Input;
 use crate::checkpoint::restore::{TaskRestore, assign};
 use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
@@ -28,8 +28,21 @@ use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint}
 /// Names the newest checkpoint of whatever job wrote last below the directory of all checkpoints.
 const LATEST: &str = "latest";
 
+/// What a job begins with.
+enum Begins {
+    /// Nothing but what it has itself.
+    Empty,
+    /// What its user named.
+    With(Box<Found>),
+    /// All that this job has, as itself.
+    As(Latest),
+}
+
 impl<'j> Coordination<'j> {
     /// The coordination of a job, if it takes checkpoints or begins with one.
+    ///
+    /// A job that goes on from the latest checkpoint is the job that wrote it: it takes over its checkpoints, under
+    /// its id, so that whoever led it before can complete none any more, and nothing of it is left when it ends.
     pub(crate) fn of(
         job: &'j Job,
         id: JobId,
@@ -39,9 +52,12 @@ impl<'j> Coordination<'j> {
         let mut settings = settings_of(configuration)?;
         let mut storage = ground.storage();
         let named = configuration.get(&options::RECOVERY_PATH);
-        let at = match (named.as_deref(), &settings.recovery, &settings.directory) {
+        let begins = match (named.as_deref(), &settings.recovery, &settings.directory) {
             (Some(LATEST), _, Some(directory)) => {
-                latest(&mut *storage, directory, settings.fall_back)?
+                match latest(&mut *storage, directory, settings.fall_back)? {
+                    Some(job) => Begins::As(job),
+                    None => Begins::Empty,
+                }
             }
             (Some(LATEST), _, None) => {
                 return Err(refused(
@@ -49,23 +65,27 @@ impl<'j> Coordination<'j> {
                      directory of all checkpoints",
                 ));
             }
-            (_, at, _) => at.clone(),
+            (_, Some(at), _) => {
+                let found = found_at(&mut *storage, at, settings.fall_back)?;
+                Begins::With(Box::new(found))
+            }
+            (_, None, _) => Begins::Empty,
         };
-        let restored = match at {
-            Some(at) => Some(found_at(&mut *storage, &at, settings.fall_back)?),
-            None => None,
+        let (id, restored, instead) = match begins {
+            Begins::Empty => (id, None, None),
+            Begins::With(found) => (id, Some(*found), None),
+            Begins::As(Latest { job, instead }) => (job, None, instead),
         };
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
         let made = storage.make_directory(&layout.shared());
         made.map_err(|error| no_place(&error))?;
-        let takeover = take_over(&mut *storage, &layout, settings.retained).map_err(unusable)?;
-        for aside in &takeover.aside {
-            tracing::warn!(
-                checkpoint = %aside.checkpoint, damage = %aside.damage,
-                "an older checkpoint is damaged: it is kept aside as it is"
-            );
+        let takeover = taken_over(&mut *storage, &layout, settings.retained, instead)?;
+        // A former process that still runs may have completed others until now, and can complete none from here on.
+        if let Some(newest) = takeover.kept.last() {
+            let settled = storage.settle(&layout.metadata(newest.checkpoint));
+            settled.map_err(|error| unusable(error.into()))?;
         }
         let named = (id, job.graph.name.clone());
         let coordinator =
@@ -195,6 +215,11 @@ fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobE
     let mut settings = CheckpointSettings::of(configuration).map_err(refused)?;
     if configuration.get(&options::RECOVERY_PATH).as_deref() == Some(LATEST) {
         settings.recovery = None;
+        // Whoever goes on with what is there wants to find it there the next time, however this start ends.
+        let said = configuration.origin(&options::CHECKPOINT_RETENTION);
+        if said.is_none() {
+            settings.retention = CheckpointRetention::RetainOnCancellation;
+        }
     }
     Ok(settings)
 }
@@ -207,16 +232,9 @@ fn found_at(
 ) -> Result<Found, JobError> {
     let found = match fall_back {
         true => {
-            let Whole { found, passed_over } = find_whole(storage, at).map_err(unusable)?;
-            for damage in passed_over {
-                tracing::warn!(
-                    %damage, instead = %found.directory,
-                    "a checkpoint is damaged and stays as it is; the job goes on from an older one, as \
-                     execution.state-recovery.fallback-to-older-checkpoint allows: what it did since then is done \
-                     again, and output that was committed since then appears twice"
-                );
-            }
-            found
+            let whole = find_whole(storage, at).map_err(unusable)?;
+            tell_passed_over(&whole);
+            whole.found
         }
         false => {
             let found = find(storage, at).map_err(unusable)?;
@@ -226,6 +244,40 @@ fn found_at(
     };
     settle(storage, &found).map_err(unusable)?;
     Ok(found)
+}
+
+fn tell_passed_over(whole: &Whole) {
+    for damage in &whole.passed_over {
+        tracing::warn!(
+            %damage, instead = %whole.found.directory,
+            "a checkpoint is damaged and stays as it is; the job goes on from an older one, as \
+             execution.state-recovery.fallback-to-older-checkpoint allows: what it did since then is done \
+             again, and output that was committed since then appears twice"
+        );
+    }
+}
+
+/// Takes over the checkpoints of a job; with an older one where its newest is damaged and that is allowed.
+fn taken_over(
+    storage: &mut dyn CheckpointStorage,
+    layout: &JobLayout,
+    retained: usize,
+    instead: Option<Whole>,
+) -> Result<Takeover, JobError> {
+    let takeover = match instead {
+        Some(whole) => {
+            tell_passed_over(&whole);
+            return take_over_from(storage, layout, retained, whole).map_err(unusable);
+        }
+        None => take_over(storage, layout, retained).map_err(unusable)?,
+    };
+    for aside in &takeover.aside {
+        tracing::warn!(
+            checkpoint = %aside.checkpoint, damage = %aside.damage,
+            "another checkpoint is damaged: it is kept aside as it is"
+        );
+    }
+    Ok(takeover)
 }
 
 /// What the job was to begin with cannot be used: as it began before, or at all.

@@ -96,7 +96,8 @@ pub const CHECKPOINT_RETENTION: ConfigOption<CheckpointRetention> = ConfigOption
     || CheckpointRetention::NoExternalizedCheckpoints,
     "What becomes of the checkpoints of a job that ends. All are deleted when it finishes. \
      RETAIN_ON_CANCELLATION keeps them when it is cancelled or fails, DELETE_ON_CANCELLATION when it fails, \
-     NO_EXTERNALIZED_CHECKPOINTS never. A process that is killed deletes nothing.",
+     NO_EXTERNALIZED_CHECKPOINTS never. A process that is killed deletes nothing. With \
+     execution.state-recovery.path: latest and nothing said here, they are kept as with RETAIN_ON_CANCELLATION.",
 );
 
 /// `execution.checkpointing.unaligned.enabled`
@@ -128,7 +129,10 @@ pub const RECOVERY_PATH: ConfigOption<Option<String>> = ConfigOption::new(
     || None,
     "The savepoint or checkpoint a job starts from: its directory, its `_metadata` file, or the directory \
      of a job's checkpoints, of which the newest is taken. What is restored from is never deleted, and not \
-     needed any more once the first checkpoint has completed.",
+     needed any more once the first checkpoint has completed. Or `latest`: the newest checkpoint in \
+     execution.checkpointing.dir, if there is one, with which its job goes on as itself: it takes over the directory \
+     of its checkpoints, a former process of it that still runs can complete none any more, and nothing is left when \
+     it finishes.",
 );
 
 /// `execution.state-recovery.ignore-unclaimed-state`

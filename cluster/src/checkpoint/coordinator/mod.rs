@@ -120,11 +120,14 @@ impl CheckpointCoordinator {
         restored: Option<Found>,
     ) -> CheckpointCoordinator {
         let restored = restored.filter(|_| takeover.kept.is_empty());
+        let listed = takeover.kept.last().map(|kept| kept.committables.clone());
         let base = restored.as_ref().map(|found| found.given.0 + 1);
         let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
-        let aside = takeover.aside.iter().map(|aside| aside.checkpoint);
-        let aside = aside.collect();
-        let listed = takeover.kept.last().map(|kept| kept.committables.clone());
+        let aside = takeover.aside.iter();
+        let aside = aside.map(|aside| (aside.checkpoint, aside.metadata.as_deref()));
+        let mut store = CheckpointStore::new(settings.retained, takeover.kept);
+        store.keep_aside(aside.clone());
+        let aside = aside.map(|(checkpoint, _)| checkpoint).collect();
         CheckpointCoordinator {
             job,
             layout,
@@ -147,7 +150,7 @@ impl CheckpointCoordinator {
                 Some(found) => found.metadata.committables.clone(),
                 None => listed.unwrap_or_default(),
             }),
-            store: CheckpointStore::new(settings.retained, takeover.kept),
+            store,
             aside,
             foreign: restored.map(|found| RestorePoint {
                 metadata: Arc::new(found.metadata),

@@ -21,6 +21,19 @@ pub struct Whole {
     pub found: Found,
     /// What is wrong with those that were asked for, the newest first; none if what was asked for is whole.
     pub passed_over: Vec<Damage>,
+    /// The highest number a pointer of the job had before it was looked for.
+    pub(super) highest: u64,
+}
+
+impl Whole {
+    /// One for which nothing was passed over.
+    pub(crate) fn of(found: Found) -> Whole {
+        Whole {
+            found,
+            passed_over: Vec::new(),
+            highest: 0,
+        }
+    }
 }
 
 /// Reads the checkpoint at a place, as [`find()`] does, and every byte of its files; if it is damaged, the next older
@@ -29,20 +42,22 @@ pub struct Whole {
 /// # Errors
 /// When there is none, none is whole, or storage fails.
 pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Whole, FindError> {
+    let job = job_of(at);
+    // Whoever makes a pointer after this is noticed by its number.
+    let entries = match &job {
+        Some((home, _)) => storage.list(home)?,
+        None => Vec::new(),
+    };
     let first = match find(storage, at).and_then(|found| whole(storage, found)) {
         Err(FindError::Damaged(damage)) if damage.may_be_passed_over() => *damage,
-        other => {
-            return other.map(|found| Whole {
-                found,
-                passed_over: Vec::new(),
-            });
-        }
+        other => return other.map(Whole::of),
     };
-    let Some((home, named)) = job_of(at) else {
+    let Some((home, named)) = job else {
         return Err(first.into());
     };
     let newest = named.or(first.checkpoint());
-    let entries = storage.list(&home)?;
+    let pointers = (entries.iter()).filter_map(|entry| JobLayout::pointer_of(&entry.name));
+    let highest = pointers.max().unwrap_or(0);
     let mut all: Vec<CheckpointId> = (entries.iter())
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
         .collect();
@@ -57,7 +72,11 @@ pub fn find_whole(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<
         match read.and_then(|found| whole(storage, found)) {
             Ok(mut found) => {
                 found.given = found.given.max(given);
-                return Ok(Whole { found, passed_over });
+                return Ok(Whole {
+                    found,
+                    passed_over,
+                    highest,
+                });
             }
             // It never completed, or was being deleted.
             Err(FindError::Nothing(_)) => {}

@@ -14,10 +14,12 @@ use thalweg_core::ids::CheckpointId;
 use super::damage::Damage;
 use super::find::{FindError, check_lengths, pointed_to, read};
 use super::layout::JobLayout;
-use super::newest::pointers;
+use super::newest::{pointers, readable};
+use super::older::Whole;
 use super::pointer::{self, Pointer};
 use crate::checkpoint::complete::Leadership;
 use crate::checkpoint::metadata::CheckpointMetadata;
+use crate::checkpoint::storage::command::attempt_of;
 use crate::checkpoint::storage::{
     CheckpointStorage, Entry, StorageCommand, StorageError, StorageErrorKind, is_plain_name,
     perform,
@@ -49,7 +51,7 @@ pub struct Aside {
     /// What is wrong with it.
     pub damage: Arc<Damage>,
     /// What it is made of, if its metadata can be read.
-    metadata: Option<Arc<CheckpointMetadata>>,
+    pub metadata: Option<Arc<CheckpointMetadata>>,
 }
 
 /// Takes over the checkpoints of a job, or begins them if there are none.
@@ -62,10 +64,44 @@ pub fn take_over(
     retained: usize,
 ) -> Result<Takeover, FindError> {
     let overtaken = overtake(storage, layout)?;
-    let Kept { kept, aside } = load(storage, layout, &overtaken, retained)?;
+    taken(storage, layout, &overtaken, retained, Vec::new())
+}
+
+/// The same for a job whose newest checkpoint is damaged: it goes on from an older one. What was passed over stays,
+/// with its files, and no run that was there is deleted.
+///
+/// # Errors
+/// When storage fails, or another leader has come between.
+pub fn take_over_from(
+    storage: &mut dyn CheckpointStorage,
+    layout: &JobLayout,
+    retained: usize,
+    whole: Whole,
+) -> Result<Takeover, FindError> {
+    let overtaken = overtake_damaged(storage, layout, &whole)?;
+    let passed_over = whole.passed_over.into_iter().filter_map(|damage| {
+        Some(Aside {
+            checkpoint: damage.checkpoint()?,
+            damage: Arc::new(damage),
+            metadata: None,
+        })
+    });
+    taken(storage, layout, &overtaken, retained, passed_over.collect())
+}
+
+fn taken(
+    storage: &mut dyn CheckpointStorage,
+    layout: &JobLayout,
+    overtaken: &Overtaken,
+    retained: usize,
+    passed_over: Vec<Aside>,
+) -> Result<Takeover, FindError> {
+    let Kept { kept, mut aside } = load(storage, layout, overtaken, retained)?;
+    aside.retain(|aside| (passed_over.iter()).all(|passed| passed.checkpoint != aside.checkpoint));
+    aside.extend(passed_over);
     // Tasks write into it and make no directories.
     storage.make_directory(&layout.shared())?;
-    let leftovers = clean(storage, layout, &overtaken, (&kept, &aside));
+    let leftovers = clean(storage, layout, overtaken, (&kept, &aside));
     Ok(Takeover {
         leadership: overtaken.leadership,
         next: overtaken.pointer.next,
@@ -129,6 +165,42 @@ fn overtake(
     }
 }
 
+/// Creates the pointer that overtakes all others, damaged ones too, and names an older checkpoint. It has the number
+/// after the highest there was before that was looked for: whoever has made one since is not overtaken.
+fn overtake_damaged(
+    storage: &mut dyn CheckpointStorage,
+    layout: &JobLayout,
+    whole: &Whole,
+) -> Result<Overtaken, FindError> {
+    let entries = storage.list(layout.home())?;
+    let runs = storage.list(&layout.shared())?;
+    let pointers = readable(storage, layout.home(), &entries)?;
+    // Every leader has made a pointer, and attempts of it may have left runs.
+    let attempts = (runs.iter()).filter_map(|run| attempt_of(&run.name));
+    let terms = (pointers.iter().map(|pointer| pointer.term))
+        .chain(attempts.map(|attempt| u64::from(attempt.0 >> 16)));
+    let term = terms.max().unwrap_or(0).max(whole.highest) + 1;
+    let found = &whole.found;
+    let next = next_after(&entries, pointers.first());
+    let own = Pointer {
+        sequence: whole.highest + 1,
+        term,
+        next: CheckpointId(next.0.max(found.given.0 + 1)),
+        newest: Some((found.metadata.checkpoint, found.facts.facts())),
+    };
+    pointer::create(storage, layout.home(), &own)?;
+    Ok(Overtaken {
+        leadership: Leadership {
+            sequence: own.sequence,
+            term,
+            next: own.next,
+        },
+        pointer: own,
+        entries,
+        runs,
+    })
+}
+
 /// The first number that was never given to a checkpoint.
 fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
     let begun = (entries.iter()).filter_map(|entry| JobLayout::checkpoint_of(&entry.name));
@@ -161,6 +233,15 @@ fn load(
         .filter(|older| *older < newest)
         .collect();
     older.sort_unstable();
+    // One above it was passed over by a former leader, or never completed.
+    let above = (overtaken.entries.iter())
+        .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
+        .filter(|above| *above > newest);
+    for checkpoint in above {
+        if let Older::Damaged(damaged) = look_at(storage, layout, checkpoint)? {
+            aside.push(damaged);
+        }
+    }
     for checkpoint in older.into_iter().rev() {
         if kept.len() >= retained {
             break;

@@ -128,7 +128,7 @@ fn delete_home(
 }
 
 /// The attempt a file of this name is of.
-fn attempt_of(name: &str) -> Option<AttemptId> {
+pub(crate) fn attempt_of(name: &str) -> Option<AttemptId> {
     if !super::is_plain_name(name) {
         return None;
     }

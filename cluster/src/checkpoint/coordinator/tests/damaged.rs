@@ -8,6 +8,7 @@ use crate::checkpoint::home::damage::Damage;
 use crate::checkpoint::home::find::{FindError, find};
 use crate::checkpoint::home::older::find_whole;
 use crate::checkpoint::home::pointer::Pointer;
+use crate::checkpoint::home::takeover::take_over_from;
 use crate::checkpoint::protocol::JobEnd;
 use crate::checkpoint::storage::Disk;
 use crate::checkpoint::storage::simulated::Survival;
@@ -372,4 +373,105 @@ fn who_takes_an_older_checkpoint_gives_numbers_above_those_the_pointer_knows_of(
     let whole = find_whole(&mut rig.storage, &home).unwrap();
     assert_eq!(whole.found.metadata.checkpoint, CheckpointId(1));
     assert_eq!(whole.found.given, CheckpointId(9));
+}
+
+/// A leader whose tasks write everything anew needs none of what it took over; what is kept aside does.
+#[test]
+fn files_of_a_damaged_checkpoint_stay_while_others_are_subsumed() {
+    for is_readable in [false, true] {
+        let mut rig = job(3, 3);
+        let files = rig.shared_names();
+        let at = metadata(&rig, 2);
+        let whole = rig.storage.disk().content(&at).unwrap();
+        match is_readable {
+            false => put(&mut rig, &at, &whole[..whole.len() - 1]),
+            // Of the runs it names one has been lost: one that the others do not need.
+            true => {
+                let mut names = crate::checkpoint::metadata::decode(&whole).unwrap();
+                let operator = &mut names.vertices[0].operators[0];
+                operator.subtasks[0].runs[0].file = "lost.run".to_owned();
+                let named = crate::checkpoint::metadata::encode(&names).unwrap();
+                put(&mut rig, &at, &named);
+            }
+        }
+        let mut next = Rig::start(&settings(|s| s.retained = 2), 2, rig.storage);
+        for _ in 0..4 {
+            next.chains.clear();
+            next.checkpoint();
+        }
+        assert_eq!(next.coordinator.kept().count(), 2);
+        assert!(next.storage.disk().content(&at).is_some(), "{is_readable}");
+        let left = next.shared_names();
+        let needed: BTreeSet<String> = match is_readable {
+            false => files.clone(),
+            true => {
+                let named = crate::checkpoint::metadata::decode(&whole).unwrap();
+                let lost = &named.vertices[0].operators[0].subtasks[0].runs[0].file;
+                (named.files().into_keys().map(str::to_owned))
+                    .filter(|file| file != lost)
+                    .collect()
+            }
+        };
+        assert!(left.is_superset(&needed), "{is_readable}: {left:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_taken_over_goes_on_from_an_older_checkpoint() {
+    // The newest lost, damaged, or unknown.
+    for case in 0..3 {
+        let mut rig = job(3, 3);
+        let (own, at) = (metadata(&rig, 3), pointer(&mut rig));
+        match case {
+            0 => Disk::remove_file(rig.storage.disk(), &own).unwrap(),
+            1 => put(&mut rig, &own, b"no metadata"),
+            _ => {
+                put(&mut rig, &own, b"no metadata");
+                put(&mut rig, &at, b"no pointer");
+            }
+        }
+        without_runs(&mut rig, 2);
+        let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+        let files = rig.shared_names();
+        let whole = find_whole(&mut rig.storage, &home).unwrap();
+        let takeover = take_over_from(&mut rig.storage, &layout, 3, whole).unwrap();
+        let kept: Vec<u64> = takeover.kept.iter().map(|kept| kept.checkpoint.0).collect();
+        assert_eq!(kept, [1, 2], "case {case}");
+        assert_eq!(takeover.next, CheckpointId(4), "case {case}");
+        assert!(takeover.leadership.term > 1, "case {case}");
+        // The former leader can complete nothing more.
+        rig.checkpoint();
+        assert_eq!(rig.completed().len(), 3, "case {case}");
+        let mut storage = rig.storage;
+        let mut next = Rig::start(&settings(|s| s.retained = 3), 2, storage);
+        // It had begun one in vain, whose number is not given again.
+        assert_eq!(next.checkpoint(), CheckpointId(5), "case {case}");
+        storage = next.storage;
+        let found = find(&mut storage, &home).unwrap();
+        assert_eq!(found.metadata.checkpoint, CheckpointId(5), "case {case}");
+        assert_whole(&mut storage, &found.metadata, &found.runs, "taken over");
+        if case > 0 {
+            assert_eq!(storage.disk().content(&own).unwrap(), b"no metadata");
+            let there = storage.list(&layout.shared()).unwrap().into_iter();
+            let there: BTreeSet<String> = there.map(|entry| entry.name).collect();
+            assert!(there.is_superset(&files), "case {case}");
+        }
+    }
+}
+
+#[test]
+fn who_goes_on_from_an_older_checkpoint_overtakes_nobody_who_came_between() {
+    let mut rig = job(3, 3);
+    let own = metadata(&rig, 3);
+    let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+    let bytes = rig.storage.disk().content(&own).unwrap();
+    put(&mut rig, &own, b"no metadata");
+    without_runs(&mut rig, 2);
+    let whole = find_whole(&mut rig.storage, &home).unwrap();
+    put(&mut rig, &own, &bytes);
+    assert_eq!(rig.checkpoint(), CheckpointId(4));
+    let error = take_over_from(&mut rig.storage, &layout, 3, whole).unwrap_err();
+    assert!(matches!(error, FindError::Storage(_)), "{error:?}");
+    let found = find(&mut rig.storage, &home).unwrap();
+    assert_eq!(found.metadata.checkpoint, CheckpointId(4));
 }
