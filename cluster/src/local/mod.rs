@@ -12,7 +12,6 @@ mod connector_runtime;
 mod coordination;
 mod deploy;
 mod ground;
-mod latest;
 mod layout;
 mod memory;
 mod metrics;

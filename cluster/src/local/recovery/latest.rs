@@ -9,12 +9,12 @@ use thalweg_core::ErrorKind;
 use thalweg_core::ids::{CheckpointId, JobId};
 use thalweg_dataflow::executor::JobError;
 
-use super::coordination::refused;
-use super::recovery::unusable;
+use super::unusable;
 use crate::checkpoint::home::find::{FindError, find};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
 use crate::checkpoint::storage::{CheckpointStorage, Location};
+use crate::local::coordination::refused;
 
 /// The job that has the newest checkpoint of all.
 pub(super) struct Latest {

@@ -3,6 +3,8 @@
 //! Entered by the control thread before the tasks are laid out. Blocking. Invariant: what a checkpoint lists is
 //! committed before any task that was restored from it runs.
 
+mod latest;
+
 use std::collections::BTreeMap;
 
 use thalweg_core::ErrorKind;
@@ -12,10 +14,10 @@ use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
 
+use self::latest::{Latest, latest};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
-use super::latest::{Latest, latest};
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
@@ -27,16 +29,6 @@ use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint}
 
 /// Names the newest checkpoint of whatever job wrote last below the directory of all checkpoints.
 const LATEST: &str = "latest";
-
-/// What a job begins with.
-enum Begins {
-    /// Nothing but what it has itself.
-    Empty,
-    /// What its user named.
-    With(Box<Found>),
-    /// All that this job has, as itself.
-    As(Latest),
-}
 
 impl<'j> Coordination<'j> {
     /// The coordination of a job, if it takes checkpoints or begins with one.
@@ -52,12 +44,9 @@ impl<'j> Coordination<'j> {
         let mut settings = settings_of(configuration)?;
         let mut storage = ground.storage();
         let named = configuration.get(&options::RECOVERY_PATH);
-        let begins = match (named.as_deref(), &settings.recovery, &settings.directory) {
+        let (restored, latest) = match (named.as_deref(), &settings.recovery, &settings.directory) {
             (Some(LATEST), _, Some(directory)) => {
-                match latest(&mut *storage, directory, settings.fall_back)? {
-                    Some(job) => Begins::As(job),
-                    None => Begins::Empty,
-                }
+                (None, latest(&mut *storage, directory, settings.fall_back)?)
             }
             (Some(LATEST), _, None) => {
                 return Err(refused(
@@ -67,14 +56,13 @@ impl<'j> Coordination<'j> {
             }
             (_, Some(at), _) => {
                 let found = found_at(&mut *storage, at, settings.fall_back)?;
-                Begins::With(Box::new(found))
+                (Some(found), None)
             }
-            (_, None, _) => Begins::Empty,
+            (_, None, _) => (None, None),
         };
-        let (id, restored, instead) = match begins {
-            Begins::Empty => (id, None, None),
-            Begins::With(found) => (id, Some(*found), None),
-            Begins::As(Latest { job, instead }) => (job, None, instead),
+        let (id, instead) = match latest {
+            Some(Latest { job, instead }) => (job, instead),
+            None => (id, None),
         };
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
@@ -281,7 +269,7 @@ fn taken_over(
 }
 
 /// What the job was to begin with cannot be used: as it began before, or at all.
-pub(super) fn unusable(error: FindError) -> JobError {
+fn unusable(error: FindError) -> JobError {
     let kind = match &error {
         FindError::Nothing(_) => ErrorKind::Invalid,
         FindError::Storage(error) => error.error_kind(),
