@@ -35,7 +35,7 @@ impl<K: Key> KeyedContext<K> {
     /// than every one before it.
     ///
     /// # Panics
-    /// When called from inside a closure given to a state handle.
+    /// When called from inside a closure that a state handle calls while it holds the key, as most do.
     #[inline]
     pub fn set_current(&self, hash: KeyHash, key: &K::Of<'_>) {
         debug_assert_eq!(
@@ -61,7 +61,7 @@ impl<K: Key> KeyedContext<K> {
     /// Leaves the current key: from now on there is none.
     ///
     /// # Panics
-    /// When called from inside a closure given to a state handle.
+    /// When called from inside a closure that a state handle calls while it holds the key, as most do.
     pub fn leave_current(&self) {
         self.current.replace(None);
     }

@@ -42,9 +42,7 @@ impl<K: Key, V: Record> SharedTable<K, V> {
         table.hot_mut().turn_to(context.turn());
         work(&mut table, current.hash, &K::lend(&current.key))
     }
-}
 
-impl<K: Key, V: Record> SharedTable<K, V> {
     /// Makes `item` part of the value of the current key: by `insert` where there is none, by `update` where there is
     /// one.
     #[inline(always)]
@@ -56,11 +54,10 @@ impl<K: Key, V: Record> SharedTable<K, V> {
         update: impl FnOnce(&mut V, T),
     ) -> Result<(), StateError> {
         if let Ok(mut table) = self.table.try_borrow_mut()
-            && let Some(entry) = context.with_current(|_, key| {
+            && let Some(Some(entry)) = context.with_current(|_, key| {
                 let table = table.hot_mut();
                 table.open_ahead(context.turn(), key)
             })
-            && let Some(entry) = entry
         {
             entry.change(|value| update(value, item))?;
             return Ok(());

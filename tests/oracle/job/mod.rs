@@ -31,13 +31,14 @@ pub(super) const FINISHED: &str = "finished";
 pub(super) const STOPPED: &str = "stopped ";
 pub(super) const REFUSED: &str = "refused ";
 
+/// Says a word to whoever started this process, who waits for it on its output.
+#[allow(clippy::print_stdout, reason = "this is how the two processes talk")]
+fn say(word: &str) {
+    println!("{word}");
+}
+
 /// Runs the job these arguments ask for.
 #[must_use]
-#[allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is a command"
-)]
 pub fn job(arguments: &[String]) -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
@@ -46,11 +47,11 @@ pub fn job(arguments: &[String]) -> ExitCode {
         .init();
     match run(arguments) {
         Ok(said) => {
-            println!("{said}");
+            say(&said);
             ExitCode::SUCCESS
         }
         Err(wrong) => {
-            eprintln!("{wrong}");
+            tracing::error!("{wrong}");
             ExitCode::FAILURE
         }
     }
@@ -93,7 +94,6 @@ fn run(arguments: &[String]) -> Result<String, String> {
 }
 
 /// Waits until the tasks of the job have started, or it is over.
-#[allow(clippy::print_stdout, reason = "this is a command")]
 fn tell_when_it_runs(job: &JobClient) {
     while job.status() != JobStatus::Running {
         if job.status().is_terminal() {
@@ -101,13 +101,12 @@ fn tell_when_it_runs(job: &JobClient) {
         }
         std::thread::park_timeout(Duration::from_millis(1));
     }
-    println!("{RUNNING}");
+    say(RUNNING);
 }
 
 /// Does what comes on the input, on a thread that ends with the process.
 #[allow(
     clippy::disallowed_methods,
-    clippy::print_stdout,
     reason = "who listens to another process runs no task"
 )]
 fn obey(control: JobControl) -> io::Result<()> {
@@ -116,7 +115,7 @@ fn obey(control: JobControl) -> io::Result<()> {
             if line == STOP
                 && let Err(refused) = control.stop(None, false)
             {
-                println!("{REFUSED}{refused}");
+                say(&format!("{REFUSED}{refused}"));
             }
         }
         // Closed, or not to be read: nobody is there any more.

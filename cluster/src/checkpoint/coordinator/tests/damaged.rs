@@ -95,21 +95,26 @@ fn refused(rig: &mut Rig, file: &Path, when: &str) -> FindError {
     errors.remove(0)
 }
 
+/// Refused with every `step`th bit of a file flipped, and with every part of it.
+fn flipped_and_cut(rig: &mut Rig, at: &Path, whole: &[u8], step: usize) {
+    for bit in (0..whole.len() * 8).step_by(step) {
+        let mut damaged = whole.to_vec();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        put(rig, at, &damaged);
+        refused(rig, at, &format!("bit {bit}"));
+    }
+    for cut in 0..whole.len() {
+        put(rig, at, &whole[..cut]);
+        refused(rig, at, &format!("cut at {cut}"));
+    }
+}
+
 #[test]
 fn no_job_begins_empty_because_its_pointer_is_damaged() {
     let mut rig = job(1, 2);
     let at = pointer(&mut rig);
     let whole = rig.storage.disk().content(&at).unwrap();
-    for bit in 0..whole.len() * 8 {
-        let mut damaged = whole.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        put(&mut rig, &at, &damaged);
-        refused(&mut rig, &at, &format!("bit {bit}"));
-    }
-    for cut in 0..whole.len() {
-        put(&mut rig, &at, &whole[..cut]);
-        refused(&mut rig, &at, &format!("cut at {cut}"));
-    }
+    flipped_and_cut(&mut rig, &at, &whole, 1);
     let longer = [&whole[..], b"!"].concat();
     for (other, when) in [(&longer[..], "longer"), (&[0; 60], "zeros")] {
         put(&mut rig, &at, other);
@@ -137,16 +142,7 @@ fn no_job_begins_empty_because_its_metadata_is_damaged() {
     let mut rig = job(1, 2);
     let at = metadata(&rig, 2);
     let whole = rig.storage.disk().content(&at).unwrap();
-    for bit in (0..whole.len() * 8).step_by(7) {
-        let mut damaged = whole.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        put(&mut rig, &at, &damaged);
-        refused(&mut rig, &at, &format!("bit {bit}"));
-    }
-    for cut in 0..whole.len() {
-        put(&mut rig, &at, &whole[..cut]);
-        refused(&mut rig, &at, &format!("cut at {cut}"));
-    }
+    flipped_and_cut(&mut rig, &at, &whole, 7);
     Disk::remove_file(rig.storage.disk(), &at).unwrap();
     let is_lost = |error: &FindError| match error {
         FindError::Damaged(damage) => matches!(**damage, Damage::Lost { .. }),
