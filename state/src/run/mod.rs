@@ -20,6 +20,7 @@ mod error;
 mod format;
 mod merge;
 mod order;
+mod radix;
 mod reader;
 mod rule;
 mod search;

@@ -6,6 +6,7 @@
 //! writer holds one section, what was not taken out, and a line for each section. Lives on one shard's
 //! thread.
 
+use thalweg_core::simd::on_this_cpu;
 use thalweg_core::{KeyGroup, MaxParallelism};
 
 use super::error::RunError;
@@ -271,15 +272,7 @@ impl RunWriter {
             let size = (block.len() as u32, checksum(block), taken as u32);
             put_block(&mut self.index, size, first.address(bytes));
             if self.options.filter_bits > 0 {
-                for row in &rest[..taken] {
-                    let Address {
-                        state,
-                        key,
-                        namespace,
-                        ..
-                    } = row.address(bytes);
-                    filter.insert(filter_hash(state, key, namespace));
-                }
+                fill(&mut filter, &rest[..taken], bytes);
             }
             rest = &rest[taken..];
             blocks += 1;
@@ -369,6 +362,24 @@ impl RunWriter {
 
 /// The last bytes of a run, what it is, and what a search needs of it.
 pub(crate) type Searched = (Vec<u8>, RunSummary, Footer, Vec<SectionIndex>);
+
+/// Puts rows into the filter of their section. The eight words of each are one vector where the CPU has them.
+fn fill(filter: &mut Filter, rows: &[Gathered], bytes: &[u8]) {
+    on_this_cpu(
+        #[inline(always)]
+        || {
+            for row in rows {
+                let Address {
+                    state,
+                    key,
+                    namespace,
+                    ..
+                } = row.address(bytes);
+                filter.insert(filter_hash(state, key, namespace));
+            }
+        },
+    );
+}
 
 /// Appends one block with the first of `rows`; answers how many went in, one at least.
 fn write_block(out: &mut Vec<u8>, rows: &[Gathered], bytes: &[u8], block_bytes: usize) -> usize {

@@ -87,12 +87,19 @@ impl RowLog {
         let Some(last) = self.chunks.back_mut() else {
             unreachable!("a chunk was just made where there was none");
         };
-        last.extend_from_slice(&row.group.0.to_le_bytes());
         let value = row.value.map_or(TOMBSTONE, |value| value.len() as u32);
-        for length in [row.key.len() as u32, row.namespace.len() as u32, value] {
-            last.extend_from_slice(&length.to_le_bytes());
-        }
-        for part in [row.key, row.namespace, row.value.unwrap_or_default()] {
+        let mut header = [0; HEADER];
+        header[..2].copy_from_slice(&row.group.0.to_le_bytes());
+        header[2..6].copy_from_slice(&(row.key.len() as u32).to_le_bytes());
+        header[6..10].copy_from_slice(&(row.namespace.len() as u32).to_le_bytes());
+        header[10..].copy_from_slice(&value.to_le_bytes());
+        // There is room for the row: nothing is moved.
+        for part in [
+            &header,
+            row.key,
+            row.namespace,
+            row.value.unwrap_or_default(),
+        ] {
             last.extend_from_slice(part);
         }
     }

@@ -207,16 +207,27 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         self.ask_for_next();
     }
 
-    /// Opens the entry that was found for the record at this place of the window, if it is that of `key` and
-    /// may be changed at once.
+    /// What an entry found ahead is before it changes is written aside, if the cut still needs it.
+    #[cold]
+    #[inline(never)]
+    fn before_change_ahead(&mut self, seat: Seat, key: &K::Of<'_>) {
+        if (self.buckets)
+            .confirm(seat, |entry| K::same(&entry.key, key))
+            .is_some()
+        {
+            self.write_aside(seat);
+        }
+    }
+
+    /// Opens the entry that was found for the record at this place of the window, if it is that of `key`.
     #[inline(always)]
     pub(crate) fn open_ahead(&mut self, at: u8, key: &K::Of<'_>) -> Option<OpenEntry<'_, K, V>> {
         self.ask_for_next();
+        let seat = self.seats.of(at);
         if self.cutting {
-            return None;
+            self.before_change_ahead(seat, key);
         }
         let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
-        let seat = self.seats.of(at);
         let (entry, stamp) = self.buckets.confirm_stamped(seat, same)?;
         *stamp = self.stamp.over(*stamp);
         Some(OpenEntry::new(entry, &mut self.account))

@@ -54,8 +54,11 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
         // Twice the same, so that where it was found ahead nothing is looked at twice.
         let entry = match self.buckets.confirm(self.seats.expected(), same) {
-            Some(seat) if !self.cutting => self.buckets.at_mut(seat, self.stamp),
-            _ => {
+            Some(seat) => {
+                self.before_change(seat);
+                self.buckets.at_mut(seat, self.stamp)
+            }
+            None => {
                 let seat = self.open_sought(hash, key, create)?;
                 self.buckets.at_mut(seat, self.stamp)
             }
@@ -64,7 +67,7 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
         Ok(OpenEntry { entry, account })
     }
 
-    /// The seat of an entry that was not found ahead, or is looked at before it is changed.
+    /// The seat of an entry that was not found ahead.
     #[inline(never)]
     fn open_sought(
         &mut self,

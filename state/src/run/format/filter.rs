@@ -60,7 +60,7 @@ impl Filter {
     }
 
     /// Puts an entry in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, hash: KeyHash) {
         let place = self.place(hash);
         if let Some(block) = self.blocks.get_mut(place) {
