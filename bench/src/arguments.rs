@@ -199,6 +199,9 @@ pub(crate) struct Checkpointed {
     /// Distinct keys.
     #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..=0xFFFF_FFFF))]
     pub(crate) keys: u64,
+    /// Keys that go on changing once all have been there; all where nothing is said.
+    #[arg(long, value_parser = value_parser!(u64).range(1..))]
+    pub(crate) changing: Option<u64>,
     /// Between two checkpoints, such as 1s.
     #[arg(long, default_value = "1s")]
     pub(crate) checkpoint_interval: String,

@@ -263,6 +263,7 @@ fn ckpt(what: Checkpointed) -> Result<(), Failure> {
     let work = Ckpt {
         records: what.amount.records,
         keys: what.keys,
+        changing: what.changing.unwrap_or(what.keys).min(what.keys),
     };
     let Single {
         parallelism,

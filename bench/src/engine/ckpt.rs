@@ -21,6 +21,8 @@ pub struct Ckpt {
     pub records: u64,
     /// Distinct keys.
     pub keys: u64,
+    /// The keys that go on changing once all have been there.
+    pub changing: u64,
 }
 
 /// What a run did, and its checkpoints.
@@ -31,6 +33,8 @@ pub struct CkptReport {
     pub report: Report,
     /// Distinct keys.
     pub keys: u64,
+    /// The keys that went on changing.
+    pub changing: u64,
     /// Checkpoints that were completed.
     pub checkpoints: u64,
     /// Those that were given up.
@@ -43,6 +47,10 @@ pub struct CkptReport {
     pub median_ms: f64,
     /// The longest of them, ms.
     pub max_ms: f64,
+    /// MiB written for the largest of them: the first that has all keys.
+    pub largest_mb: f64,
+    /// How long that one took, ms.
+    pub largest_ms: f64,
     /// The longest turn of any task, ms.
     pub longest_turn_ms: f64,
     /// How long a segment is in work in the keyed operator, µs: 999 of 1,000 took no longer in any subtask.
@@ -64,16 +72,20 @@ pub fn ckpt(work: Ckpt, settings: &Settings) -> Result<CkptReport, EngineError> 
         MetricValue::Histogram(spread) => spread.p999 as f64,
         _ => 0.0,
     });
+    let largest = (checkpoints.recent.iter()).max_by_key(|completed| completed.bytes_written);
     let ms = |duration: Option<Duration>| duration.unwrap_or_default().as_secs_f64() * 1e3;
     Ok(CkptReport {
         report,
         keys: work.keys,
+        changing: work.changing,
         checkpoints: checkpoints.completed,
         given_up: checkpoints.given_up,
         written_mb: checkpoints.bytes_written as f64 / MIB,
         median_mb: checkpoints.median_bytes().unwrap_or(0) as f64 / MIB,
         median_ms: ms(checkpoints.median_duration()),
         max_ms: ms(checkpoints.longest()),
+        largest_mb: largest.map_or(0, |completed| completed.bytes_written) as f64 / MIB,
+        largest_ms: ms(largest.map(|completed| completed.duration)),
         longest_turn_ms: longest_turn,
         segment_p999_us: segment / 1e3,
     })
@@ -86,12 +98,23 @@ fn greatest(result: &JobResult, name: &str, read: impl Fn(&MetricSnapshot) -> f6
     shown.fold(0.0, f64::max)
 }
 
-fn program(environment: &Environment, Ckpt { records, keys }: Ckpt) -> Total {
+fn program(environment: &Environment, work: Ckpt) -> Total {
+    let Ckpt {
+        records,
+        keys,
+        changing,
+    } = work;
     let total = Total::default();
+    // Where only some go on changing, each key comes once before.
+    let once = if changing < keys { keys } else { 0 };
     environment
         .source(Generator::new(records, move |number| {
             let value = sm(number);
-            (pick(value, keys), value)
+            let key = match number < once {
+                true => number,
+                false => pick(value, changing),
+            };
+            (key, value)
         }))
         .uid("numbers")
         .key_by(|record: &(u64, u64)| record.0)
