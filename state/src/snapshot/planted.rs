@@ -11,6 +11,8 @@ pub(crate) enum Bug {
     NothingWrittenAside,
     /// A removed entry leaves no tombstone.
     TombstonesLost,
+    /// What changed before a cut that failed has no mark.
+    MarksLost,
     /// A timer registered during a cut is written.
     NewTimersWritten,
 }

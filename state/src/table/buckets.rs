@@ -9,6 +9,7 @@ use std::io;
 
 use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
 
+use super::marks::Marks;
 use super::place::{Place, Scale};
 use super::stamp::Stamp;
 
@@ -34,6 +35,10 @@ pub(crate) struct Buckets<E> {
     array: BucketArray<E>,
     scale: Scale,
     entries: usize,
+    /// Where entries changed or were put since the last barrier.
+    changed: Marks,
+    /// Where they had before it.
+    pending: Marks,
 }
 
 /// How many entries so many buckets may hold.
@@ -49,11 +54,13 @@ impl<E> Buckets<E> {
             array,
             scale,
             entries: 0,
+            changed: Marks::on_all(buckets),
+            pending: Marks::on_all(buckets),
         })
     }
 
     pub(crate) fn bytes_of(buckets: usize) -> u64 {
-        BucketArray::<E>::bytes_of(buckets)
+        BucketArray::<E>::bytes_of(buckets) + Marks::bytes_of_both(buckets)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -164,16 +171,25 @@ impl<E> Buckets<E> {
         same(entry).then_some(seat)
     }
 
-    /// The entry at a seat with the stamp beside it, if there is one for which `same` holds, to change.
+    /// The entry at a seat, to change, with its stamp set, if there is one for which `same` holds.
     #[inline(always)]
-    pub(crate) fn confirm_stamped(
+    pub(crate) fn confirm_mut(
         &mut self,
         seat: Seat,
+        stamp: Stamp,
         same: impl Fn(&E) -> bool,
-    ) -> Option<(&mut E, &mut u32)> {
+    ) -> Option<&mut E> {
         let bucket = self.array.buckets_mut().get_mut(seat.bucket)?;
-        let (entry, stamp) = bucket.get_stamped(seat.slot)?;
-        same(entry).then_some((entry, stamp))
+        let (entry, old) = bucket.get_stamped(seat.slot)?;
+        if !same(entry) {
+            return None;
+        }
+        let over = stamp.over(*old);
+        if *old != over {
+            *old = over;
+            self.changed.set(seat.bucket);
+        }
+        Some(entry)
     }
 
     /// The entry at a seat that was just found.
@@ -190,7 +206,10 @@ impl<E> Buckets<E> {
     pub(crate) fn at_mut(&mut self, seat: Seat, stamp: Stamp) -> &mut E {
         let bucket = &mut self.array.buckets_mut()[seat.bucket];
         let over = stamp.over(bucket.stamp(seat.slot));
-        bucket.set_stamp(seat.slot, over);
+        if bucket.stamp(seat.slot) != over {
+            bucket.set_stamp(seat.slot, over);
+            self.changed.set(seat.bucket);
+        }
         match bucket.get_mut(seat.slot) {
             Some(entry) => entry,
             None => unreachable!("a seat that was just found is taken"),
@@ -203,7 +222,24 @@ impl<E> Buckets<E> {
         Stamp(self.array.buckets()[seat.bucket].stamp(seat.slot))
     }
 
-    /// Puts another stamp beside an entry.
+    /// A barrier comes: what changed before is pending.
+    pub(crate) fn begin_marks(&mut self) {
+        std::mem::swap(&mut self.changed, &mut self.pending);
+        self.changed.clear();
+    }
+
+    /// What was pending at the last barrier counts as changed after it.
+    pub(crate) fn take_marks_back(&mut self) {
+        self.changed.join(&self.pending);
+    }
+
+    /// The first bucket from this one on that may hold what was pending at the last barrier.
+    #[inline]
+    pub(crate) fn next_pending(&self, bucket: usize) -> usize {
+        self.pending.next(bucket)
+    }
+
+    /// Puts another stamp beside an entry, which does not count as changed.
     #[inline(always)]
     pub(crate) fn set_stamp(&mut self, seat: Seat, stamp: Stamp) {
         self.array.buckets_mut()[seat.bucket].set_stamp(seat.slot, stamp.0);
@@ -231,6 +267,7 @@ impl<E> Buckets<E> {
             match here.put(tag, stamp.0, entry) {
                 Ok(slot) => {
                     self.entries += 1;
+                    self.changed.set(bucket);
                     return Seat { bucket, slot };
                 }
                 Err(back) => entry = back,

@@ -4,8 +4,8 @@
 //! one array of buckets and the probing in it, `grow` moves entries to a larger array a few at a time,
 //! `open` holds an entry open, `scan` is the resumable walk, `sweep` one that changes and removes,
 //! `account` the memory. For copies of the table, `stamp` tells when an entry last changed and whether a
-//! cut has written it, and `cut` writes one and takes rows back; `evict` lets entries leave memory and come
-//! back.
+//! cut has written it, `marks` where to look for what changed, and `cut` writes one and takes rows back;
+//! `evict` lets entries leave memory and come back.
 //!
 //! The way of a lookup: the high half of the key hash, scaled by the number of key groups, is one number
 //! whose upper part is the key group and whose lower part places the key *within* the group. That number,
@@ -24,6 +24,7 @@ mod cut;
 mod evict;
 mod grow;
 mod hot;
+mod marks;
 mod namespace;
 mod near;
 mod open;

@@ -228,8 +228,7 @@ impl<K: Key, V: Record> KeyedTable<K, V> {
             self.before_change_ahead(seat, key);
         }
         let same = |entry: &Entry<K::Stored, (), V>| K::same(&entry.key, key);
-        let (entry, stamp) = self.buckets.confirm_stamped(seat, same)?;
-        *stamp = self.stamp.over(*stamp);
+        let entry = self.buckets.confirm_mut(seat, self.stamp, same)?;
         Some(OpenEntry::new(entry, &mut self.account))
     }
 }

@@ -117,6 +117,11 @@ impl Wanted {
         }
     }
 
+    /// Whether it is only what changed.
+    pub(crate) fn are_changes(self) -> bool {
+        matches!(self, Wanted::Changed { .. })
+    }
+
     /// The stamp of an entry that was pending and is written.
     #[inline(always)]
     pub(crate) fn written(self, stamp: Stamp) -> Stamp {

@@ -217,7 +217,13 @@ impl<E> Cut<E> {
         mut write: impl FnMut(&mut RowWriter, &E, Stamp) -> usize,
     ) -> bool {
         let (wanted, walk) = (self.wanted, &mut self.walk);
-        while walk.bucket < buckets.len() {
+        loop {
+            if walk.slot == 0 && wanted.are_changes() {
+                walk.bucket = buckets.next_pending(walk.bucket);
+            }
+            if walk.bucket >= buckets.len() {
+                return true;
+            }
             while walk.slot < SLOTS {
                 let (bucket, slot) = (walk.bucket, walk.slot);
                 walk.slot += 1;
@@ -241,7 +247,6 @@ impl<E> Cut<E> {
                 return false;
             }
         }
-        true
     }
 }
 

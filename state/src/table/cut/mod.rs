@@ -179,23 +179,24 @@ impl<E> Cut<E> {
         self.buried_lost = std::mem::take(&mut self.graves_lost);
     }
 
-    /// Makes the changes of the last cut count again.
-    fn take_back(&mut self) {
+    /// Makes the changes of the last cut count again; whether they did not before.
+    fn take_back(&mut self) -> bool {
         if self.kind == CutKind::Copy {
-            return;
+            return false;
         }
         let Some(before) = self.before.take() else {
-            return;
+            return false;
         };
         self.since = before;
         self.graves_lost |= std::mem::take(&mut self.buried_lost);
         if self.buried_elsewhere {
             self.graves_lost |= self.buried.bytes() > 0;
             self.buried.clear(&mut self.account);
-            return;
+            return true;
         }
         self.buried.append(&mut self.graves);
         self.graves = std::mem::take(&mut self.buried);
+        true
     }
 
     /// Gives back what only the writing of the cut needed.
@@ -238,6 +239,9 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let kind = cut.kind_of(kind);
         cut.begin(epoch, kind);
         self.stamp = cut.stamp();
+        if kind != CutKind::Copy {
+            self.buckets.begin_marks();
+        }
         self.cutting = true;
         kind
     }
@@ -251,8 +255,12 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// See [`Snapshot::cut_failed`](crate::Snapshot::cut_failed).
     pub(super) fn take_back_cut(&mut self) {
         self.give_up_cut();
-        if let Some(cut) = &mut self.cut {
-            cut.take_back();
+        if self.cut.as_mut().is_some_and(|cut| cut.take_back()) {
+            #[cfg(test)]
+            if planted::is_in(Bug::MarksLost) {
+                return;
+            }
+            self.buckets.take_marks_back();
         }
     }
 

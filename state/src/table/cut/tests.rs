@@ -433,7 +433,11 @@ proptest! {
 
 #[test]
 fn mistakes_are_found() {
-    for bug in [Bug::NothingWrittenAside, Bug::TombstonesLost] {
+    for bug in [
+        Bug::NothingWrittenAside,
+        Bug::TombstonesLost,
+        Bug::MarksLost,
+    ] {
         let found = planted::failures(bug, 0..20, |seed| program::<u64>(seed, 3, 250));
         assert!(found >= 10, "{bug:?} was found for {found} of 20 seeds");
     }
@@ -464,6 +468,31 @@ fn a_state_that_is_never_cut_keeps_nothing_for_cuts() {
     table.cut_failed();
     table.forget_copies();
     assert!(table.cut.is_none());
+}
+
+#[test]
+fn a_cut_of_few_changes_passes_over_what_did_not_change() {
+    let budget = Budget::new("slot-0", 1 << 30);
+    let mut table = filled(0..100_000, &budget);
+    // What moved into a larger array meanwhile counts as changed once.
+    for epoch in 1..3 {
+        let mut level = Level::new(table.freeze(Epoch(epoch), CutKind::Changes));
+        finish(&mut table, 10_000, &mut level);
+    }
+    for epoch in 4..8 {
+        for key in [7, 70_000, 7 * epoch] {
+            let changed = table.update(KeyHash::of_u64(key), &key, |value| *value += 1);
+            assert_eq!(changed, Ok(Some(())));
+        }
+        let mut level = Level::new(table.freeze(Epoch(epoch), CutKind::Changes));
+        // Half of the time what it begins with is taken back, and counts in the next.
+        if epoch.is_multiple_of(2) {
+            table.cut_failed();
+            continue;
+        }
+        assert_eq!(table.emit(50, &mut level), Ok(Scan::Done));
+        assert_eq!(level.rows.len(), 4);
+    }
 }
 
 #[test]
