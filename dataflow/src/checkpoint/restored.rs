@@ -249,7 +249,8 @@ impl<'r> Giver<'r> {
         state: &mut dyn Snapshot,
     ) -> Result<(), String> {
         let ages = descriptor.ttl().is_some();
-        state.expect_rows(self.rows_about(&parts));
+        let (about, at_most) = self.rows_about(&parts);
+        state.expect_rows(about, at_most);
         let mut batch = RowBatch::default();
         for part in parts.into_iter().rev() {
             let run = &self.runs[part.run].reader;
@@ -280,10 +281,11 @@ impl<'r> Giver<'r> {
     }
 
     /// How many rows there are, roughly: in each key group as many as in the run that has most of it, because
-    /// what others hold of it is often the same keys.
-    fn rows_about(&self, parts: &[Part]) -> u64 {
+    /// what others hold of it is often the same keys. And how many at most, where they hold others.
+    fn rows_about(&self, parts: &[Part]) -> (u64, u64) {
         let end = parts.iter().map(|part| part.groups.end).max();
         let mut most = vec![0; usize::from(end.unwrap_or(0))];
+        let mut all = 0;
         for parts in parts.chunk_by(|one, next| one.run == next.run) {
             let mut counts = vec![0; most.len()];
             for part in parts {
@@ -292,9 +294,10 @@ impl<'r> Giver<'r> {
             }
             for (most, count) in most.iter_mut().zip(counts) {
                 *most = count.max(*most);
+                all += count;
             }
         }
-        most.into_iter().sum()
+        (most.into_iter().sum(), all)
     }
 
     /// Gives a state the runs that count for it, as they are.

@@ -159,8 +159,8 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.cut_failed();
     }
 
-    fn expect_rows(&mut self, rows: u64) {
-        self.table.expect_rows(rows);
+    fn expect_rows(&mut self, about: u64, at_most: u64) {
+        self.table.expect_rows(about, at_most);
     }
 
     fn approach_row(&mut self, row: &Row<'_>) {

@@ -239,8 +239,8 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         parts.collect()
     }
 
-    fn expect_rows(&mut self, rows: u64) {
-        self.table.expect_rows(rows);
+    fn expect_rows(&mut self, about: u64, at_most: u64) {
+        self.table.expect_rows(about, at_most);
     }
 
     fn approach_row(&mut self, row: &Row<'_>) {

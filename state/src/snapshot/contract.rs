@@ -99,10 +99,10 @@ pub trait Snapshot {
         Err(StateError::AdoptsNoRuns)
     }
 
-    /// About so many rows are going to come back: room for them may be made at once. Said before the first
-    /// [`Snapshot::restore`].
-    fn expect_rows(&mut self, rows: u64) {
-        let _ = rows;
+    /// About so many entries are going to come back, and never more than `at_most`: room for them may be made at
+    /// once. Said before the first [`Snapshot::restore`].
+    fn expect_rows(&mut self, about: u64, at_most: u64) {
+        let _ = (about, at_most);
     }
 
     /// This row comes back soon: what it will touch may be asked for. Changes nothing.

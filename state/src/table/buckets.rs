@@ -16,6 +16,10 @@ use super::stamp::Stamp;
 /// Entries per hundred slots at which an array is full.
 const FULL_PERCENT: usize = 60;
 
+/// Buckets an entry has passed where too many crowd into a part of an array: in one that is full all over, hardly
+/// any passes ten.
+const CROWDED: usize = 64;
+
 /// One entry: key, namespace and value.
 pub(crate) struct Entry<S, N, V> {
     pub(crate) key: S,
@@ -35,6 +39,7 @@ pub(crate) struct Buckets<E> {
     array: BucketArray<E>,
     scale: Scale,
     entries: usize,
+    crowded: bool,
     /// Where entries changed or were put since the last barrier.
     changed: Marks,
     /// Where they had before it.
@@ -54,6 +59,7 @@ impl<E> Buckets<E> {
             array,
             scale,
             entries: 0,
+            crowded: false,
             changed: Marks::on_all(buckets),
             pending: Marks::on_all(buckets),
         })
@@ -77,6 +83,16 @@ impl<E> Buckets<E> {
 
     pub(crate) fn is_full(&self) -> bool {
         self.entries >= limit_of(self.len())
+    }
+
+    /// Whether entries have crowded into a part of the array.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    /// They may have; it is not said again before the next one comes.
+    pub(crate) fn bear_crowding(&mut self) {
+        self.crowded = false;
     }
 
     #[inline(always)]
@@ -267,6 +283,7 @@ impl<E> Buckets<E> {
             match here.put(tag, stamp.0, entry) {
                 Ok(slot) => {
                     self.entries += 1;
+                    self.crowded |= steps >= CROWDED;
                     self.changed.set(bucket);
                     return Seat { bucket, slot };
                 }

@@ -25,6 +25,9 @@ const PAGE: usize = 4096;
 /// Buckets that are touched with each insertion at least: large ones too all before the smaller array is full.
 const TOUCHED_PER_INSERT: usize = 8;
 
+/// An array for which there is no memory is tried with one part in so many less.
+const LESS: usize = 8;
+
 /// The larger array before it takes entries.
 pub(super) struct Coming<E> {
     buckets: Buckets<E>,
@@ -107,20 +110,43 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     /// Makes room for about so many more entries at once.
     ///
     /// Rows come back in the order of key groups, which is that of the array: in one that grew as they come, all
-    /// of them would be crowded into its front, every new one at the end of a longer chain. Where the budget has
-    /// no room the array stays: rows that take the place of others may fit all the same.
+    /// of them would be crowded into its front, every new one at the end of a longer chain. Where the budget has no
+    /// room for all, it becomes as large as there is room for: rows may be fewer than expected, or take the place of
+    /// others.
     pub(super) fn make_room_for(&mut self, rows: u64) {
         self.give_up_growth();
         self.move_some(usize::MAX);
         let entries = self
             .len
             .saturating_add(usize::try_from(rows).unwrap_or(usize::MAX));
-        let Some(wanted) = buckets_for(entries) else {
+        let Some(mut wanted) = buckets_for(entries) else {
             return;
         };
-        if wanted > self.buckets.len()
-            && let Ok(buckets) = self.array_of(wanted)
-        {
+        while wanted > self.buckets.len() {
+            if let Ok(buckets) = self.array_of(wanted) {
+                self.move_into(buckets);
+                self.move_some(usize::MAX);
+                return;
+            }
+            wanted = (wanted - wanted.div_ceil(LESS)) & !1;
+        }
+    }
+
+    /// Rows that come back have crowded into a part of the array: there are more of them than was expected. It becomes
+    /// larger, though never larger than all that may come need. Otherwise those of the first key groups would fill
+    /// the room of all others, each at the end of a longer chain, before the array as a whole is full.
+    #[cold]
+    pub(super) fn spread_out(&mut self) {
+        self.buckets.bear_crowding();
+        let at_most = self.cut.as_ref().map_or(0, |cut| cut.rows_at_most());
+        let most = usize::try_from(at_most).ok().and_then(buckets_for);
+        let wanted = larger(self.buckets.len()).min(most.unwrap_or(usize::MAX));
+        if wanted <= self.buckets.len() {
+            return;
+        }
+        self.give_up_growth();
+        self.move_some(usize::MAX);
+        if let Ok(buckets) = self.array_of(wanted) {
             self.move_into(buckets);
             self.move_some(usize::MAX);
         }
@@ -290,12 +316,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_beyond_the_budget_changes_nothing() {
+    fn what_is_expected_beyond_the_budget_gets_what_there_is() {
         let mut table = table(1 << 16);
         for rows in [1 << 20, u64::MAX] {
             table.make_room_for(rows);
-            assert_eq!(table.buckets.len(), 0);
-            assert_eq!(table.memory_bytes(), 0);
+            assert!(table.memory_bytes() > 1 << 15);
+            assert!(table.memory_bytes() <= 1 << 16);
         }
         table.upsert(KeyHash::of_u64(1), &1, || 1, |_| {}).unwrap();
         assert_eq!(table.len(), 1);

@@ -375,8 +375,8 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
         self.table.cut_failed();
     }
 
-    fn expect_rows(&mut self, rows: u64) {
-        self.table.expect_rows(rows);
+    fn expect_rows(&mut self, about: u64, at_most: u64) {
+        self.table.expect_rows(about, at_most);
     }
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {

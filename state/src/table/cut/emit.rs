@@ -163,6 +163,9 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
                 drop(lent);
                 let seat = self.insert(hash, key, namespace, value)?;
                 self.buckets.set_stamp(seat, stamp);
+                if self.buckets.is_crowded() {
+                    self.spread_out();
+                }
             }
         }
         Ok(())
@@ -267,8 +270,9 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for KeyedTable<K, V, N> {
         self.take_back_cut();
     }
 
-    fn expect_rows(&mut self, rows: u64) {
-        self.make_room_for(rows);
+    fn expect_rows(&mut self, about: u64, at_most: u64) {
+        self.cut_mut().rows_at_most = at_most;
+        self.make_room_for(about);
     }
 
     fn approach_row(&mut self, row: &Row<'_>) {

@@ -62,6 +62,8 @@ pub(super) struct Cut<E> {
     aside: RowLog,
     /// Arrays of entries that were cleared before the walk came to them.
     cleared: Vec<Buckets<E>>,
+    /// No more rows than this come back.
+    rows_at_most: u64,
     /// Memory of what is kept here: what a table owes for its cut does not keep it from growing.
     pub(super) account: Account,
     rows: RowWriter,
@@ -106,6 +108,7 @@ impl<E> Cut<E> {
             buried_lost: false,
             aside: RowLog::default(),
             cleared: Vec::new(),
+            rows_at_most: 0,
             account: Account::new(budget),
             rows: RowWriter::new(),
         }
@@ -139,6 +142,11 @@ impl<E> Cut<E> {
     /// Whether no older row counts beside those of the cut: none of its own, and none that is carried.
     pub(super) fn is_alone(&self) -> bool {
         self.is_full() && !self.buried_elsewhere
+    }
+
+    /// No more rows than this come back.
+    pub(super) fn rows_at_most(&self) -> u64 {
+        self.rows_at_most
     }
 
     /// Counts from what is restored.

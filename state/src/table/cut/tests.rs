@@ -495,6 +495,62 @@ fn a_cut_of_few_changes_passes_over_what_did_not_change() {
     }
 }
 
+/// The most buckets in a row that entries have passed.
+fn longest_chain(table: &KeyedTable<u64, u64>) -> usize {
+    let (mut longest, mut chain) = (0, 0);
+    for bucket in 0..table.buckets.len() {
+        let passed = table.buckets.bucket(bucket).unwrap().overflows();
+        chain = if passed { chain + 1 } else { 0 };
+        longest = longest.max(chain);
+    }
+    longest
+}
+
+fn of_many_groups(bytes: u64) -> KeyedTable<u64, u64> {
+    let budget = Budget::new("slot-0", bytes);
+    KeyedTable::new(0..128, MaxParallelism::default(), budget).unwrap()
+}
+
+/// Takes rows back in the order of key groups, while entries stay near where they belong.
+fn take_back_in_order(table: &mut KeyedTable<u64, u64>, keys: Range<u64>) {
+    let mut source = of_many_groups(1 << 30);
+    for key in keys {
+        let hash = KeyHash::of_u64(key);
+        source.upsert(hash, &key, || key, |_| {}).unwrap();
+    }
+    let mut level = Level::new(source.freeze(Epoch(1), CutKind::Everything));
+    finish(&mut source, 10_000, &mut level);
+    level.rows.sort();
+    for (number, row) in level.rows.iter().enumerate() {
+        table.restore(lend(row)).unwrap();
+        if number % 1_000 == 999 {
+            let longest = longest_chain(table);
+            assert!(longest < 200, "{longest} buckets in a row at row {number}");
+        }
+    }
+}
+
+#[test]
+fn runs_of_other_keys_do_not_crowd_into_the_front_of_the_array() {
+    const KEYS: u64 = 300_000;
+    let mut table = of_many_groups(1 << 30);
+    // A little more than the largest of the runs has: the array is nearly full after the first. Growing as
+    // entries come takes thousands of them, and they all come to the front.
+    table.expect_rows(KEYS + KEYS / 50, 2 * KEYS);
+    take_back_in_order(&mut table, 0..KEYS);
+    take_back_in_order(&mut table, KEYS..2 * KEYS);
+    assert_eq!(table.len(), 2 * KEYS as usize);
+}
+
+#[test]
+fn rows_that_were_overestimated_beyond_the_budget_come_back_all_the_same() {
+    const KEYS: u64 = 100_000;
+    let mut table = of_many_groups(4 << 20);
+    table.expect_rows(2 * KEYS, 4 * KEYS);
+    take_back_in_order(&mut table, 0..KEYS);
+    assert_eq!(table.len(), KEYS as usize);
+}
+
 #[test]
 fn what_came_and_went_between_two_cuts_leaves_no_tombstone() {
     let budget = Budget::new("slot-0", 1 << 30);
