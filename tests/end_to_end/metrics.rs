@@ -14,7 +14,9 @@ use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::executor::JobResult;
 use thalweg_dataflow::function::Collector;
 use thalweg_dataflow::harness::{TestHarness, TwoInputHarness};
+use thalweg_dataflow::operator::AsyncIo;
 use thalweg_dataflow::stream::Environment;
+use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::window::assigner::TumblingWindows;
 use thalweg_dataflow::window::{TimeWindow, WindowAggregate};
 
@@ -222,6 +224,80 @@ fn windows_show_watermarks_and_what_came_too_late() {
     let told = of(&metrics, "currentInputWatermark", "");
     assert!(!told.is_empty());
     assert!(told.iter().all(|told| told.number() == 1_500.0), "{told:?}");
+}
+
+/// What an operator of a harness shows.
+fn of_operator(harness: &TestHarness<u64, u64>, name: &str, operator: &str) -> Option<f64> {
+    let metrics = harness.metrics();
+    let named = metrics.iter().filter(|metric| metric.name == name);
+    let mut of = named.filter(|metric| metric.scope.label("operator") == Some(operator));
+    let shown = of.next().map(MetricSnapshot::number);
+    assert!(of.next().is_none(), "{operator} shows {name} twice");
+    shown
+}
+
+#[test]
+fn each_operator_has_watermarks_of_its_own() {
+    let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+        let strategy = WatermarkStrategy::<u64>::for_punctuated(|n, at| (n % 2 == 0).then_some(at));
+        let strategy = strategy.with_timestamp_assigner(|n, _| Timestamp(*n as i64));
+        let counts = (numbers.key_by(|n| n % 2))
+            .window(TumblingWindows::event_time(Duration::from_millis(10)))
+            .count()
+            .map(|(_, count): (u64, u64)| count);
+        counts
+            .name("plain")
+            .assign_timestamps_and_watermarks(strategy)
+            .name("timed")
+            .map(|n: u64| n)
+            .name("behind")
+    });
+    let (told, tells) = ("operatorInputWatermark", "operatorOutputWatermark");
+    let all = |harness: &TestHarness<u64, u64>| {
+        ["window count", "plain", "timed", "behind"].map(|operator| {
+            let of = |name| of_operator(harness, name, operator);
+            (of(told), of(tells))
+        })
+    };
+    assert_eq!(all(&harness), [(None, None); 4]);
+    harness.push_at(1, Timestamp(3));
+    harness.advance_watermark(Timestamp(5));
+    let five = Some(5.0);
+    let before = [(five, five), (five, five), (five, None), (None, None)];
+    assert_eq!(all(&harness), before);
+    // The window's row, a count of 2, makes the strategy promise as much.
+    harness.push_at(1, Timestamp(4));
+    harness.advance_watermark(Timestamp(15));
+    let (two, fifteen) = (Some(2.0), Some(15.0));
+    let after = [
+        (fifteen, fifteen),
+        (fifteen, fifteen),
+        (fifteen, two),
+        (two, two),
+    ];
+    assert_eq!(all(&harness), after);
+}
+
+#[test]
+fn a_watermark_is_told_behind_what_waits_for_it() {
+    let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+        numbers.async_io(AsyncIo::ordered(), |number: u64| async move {
+            if number > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok([number])
+        })
+    });
+    let all = |harness: &TestHarness<u64, u64>| {
+        ["operatorInputWatermark", "operatorOutputWatermark"]
+            .map(|name| of_operator(harness, name, "async_io"))
+    };
+    harness.push_at(0, Timestamp(1));
+    harness.advance_watermark(Timestamp(2));
+    assert_eq!(all(&harness), [Some(2.0), Some(2.0)]);
+    harness.push_at(1, Timestamp(3));
+    harness.advance_watermark(Timestamp(4));
+    assert_eq!(all(&harness), [Some(4.0), Some(2.0)]);
 }
 
 #[test]

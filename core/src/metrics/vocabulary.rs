@@ -175,6 +175,10 @@ vocabulary! {
         "buffers" * 1.0, "Sealed buffers that wait for credit: the backlog.";
     OUTPUT_CREDITS = "outputCredits", "thalweg_task_output_credits", Gauge of Task,
         "credits" * 1.0, "Buffers the task's channels may still send, over all of them.";
+    OPERATOR_INPUT_WATERMARK = "operatorInputWatermark", "thalweg_operator_input_watermark_seconds", Gauge of Operator,
+        "ms since 1970" * 1e-3, "The watermark the operator was told last, Flink's `currentInputWatermark` of an operator; not shown before the first.";
+    OPERATOR_OUTPUT_WATERMARK = "operatorOutputWatermark", "thalweg_operator_output_watermark_seconds", Gauge of Operator,
+        "ms since 1970" * 1e-3, "The watermark the operator told last, Flink's `currentOutputWatermark` of an operator: what it made due is out; not shown before the first.";
     NUM_LATE_RECORDS_DROPPED = "numLateRecordsDropped", "thalweg_operator_late_records_dropped_total", Counter of Operator,
         "records" * 1.0, "Records that came too late for any window and went to no side output.";
     STATE_MEMORY = "stateMemoryBytes", "thalweg_task_state_bytes", Gauge of Task,

@@ -19,7 +19,9 @@ use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescr
 
 use crate::checkpoint::{Cutting, OperatorCut, Remembers};
 use crate::function::FunctionError;
-use crate::task::{BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage};
+use crate::task::{
+    BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage, WatermarkCell,
+};
 use crate::time::TaskClock;
 
 /// Results given out between two looks at the clock.
@@ -235,6 +237,8 @@ pub(crate) struct Frame<O, N> {
     watermark: Timestamp,
     /// The watermark that went on last.
     passed: Timestamp,
+    /// Shows it.
+    told: WatermarkCell,
     finished: bool,
 }
 
@@ -268,6 +272,7 @@ impl<O: Remembers, N> Frame<O, N> {
             cut,
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
+            told: context.told(HEAD),
             finished: false,
         };
         if let Some(watermark) = restored_watermark(context) {
@@ -442,6 +447,7 @@ impl<O, N> Frame<O, N> {
     {
         if let Some(Held::Mark(Mark::Watermark(watermark))) = self.held.front() {
             self.passed = watermark.0;
+            self.told.set(watermark.0);
         }
         self.pass_on_first();
     }

@@ -52,7 +52,7 @@ impl<S: Source> Pipe for SourcePipe<S> {
         next: N,
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
-        let next = Untimed(next);
+        let next = Untimed(context.telling(0, next));
         Ok(Box::new(SourceHead::open(self.source, next, context)?))
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use thalweg_core::config::{Configuration, options};
 use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
-use thalweg_core::metrics::{Counter, Histogram, MetricGroup, Registry, Scope};
+use thalweg_core::metrics::{Counter, Histogram, MetricError, MetricGroup, Registry, Scope};
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
 use thalweg_memory::IoManager;
@@ -30,7 +30,7 @@ use crate::graph::EdgeId;
 use crate::operator::{Circuit, IterationPlan};
 use crate::sink::Committable;
 use crate::stream::RuntimeMode;
-use crate::time::TaskClock;
+use crate::time::{TaskClock, Telling, Told};
 
 /// A subtask that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,8 @@ pub(crate) struct TaskCounters {
     pub(crate) input_watermark: WatermarkCell,
     pub(crate) input_watermarks: Rc<RefCell<Vec<WatermarkCell>>>,
     pub(crate) output_watermark: WatermarkCell,
+    /// What its operators have, where that is something else.
+    pub(crate) told: Told,
     /// Whether the last turn ended without room for results.
     pub(crate) no_room: Rc<Cell<bool>>,
     pub(crate) times: TaskTimes,
@@ -188,6 +190,7 @@ impl BuildContext {
             .map(|(_, partition)| partition.probe());
         let registered = register_task(&registry, &self.counters, &self.budget)
             .and_then(|()| register_outputs(&registry, probes.collect()))
+            .and_then(|()| self.register_told(&registry))
             .and_then(|()| match &self.gate {
                 Some(gate) => register_input(&registry, &self.counters, gate),
                 None => Ok(()),
@@ -195,6 +198,21 @@ impl BuildContext {
         registered.map_err(|error| self.refused("metrics", error))?;
         self.metrics = registry;
         Ok(self)
+    }
+
+    fn register_told(&self, registry: &Registry) -> Result<(), MetricError> {
+        let (told, inputs) = (&self.counters.told, &self.counters.input_watermark);
+        told.register(registry, &self.info.operators, inputs)
+    }
+
+    /// Where the operator at this place shows the last watermark it told, if it tells others than it is told.
+    pub(crate) fn told(&self, place: usize) -> WatermarkCell {
+        self.counters.told.cell(place)
+    }
+
+    /// The stage behind the operator at this place, which tells watermarks of its own.
+    pub(crate) fn telling<N>(&self, place: usize, next: N) -> Telling<N> {
+        Telling::new(next, self.told(place))
     }
 
     /// What the task's outgoing edges have in common.

@@ -34,7 +34,7 @@ impl WatermarkCell {
     }
 
     /// In ms; `None` before the first.
-    fn shown(&self) -> Option<f64> {
+    pub(crate) fn shown(&self) -> Option<f64> {
         let at = self.0.get();
         (at > Timestamp::MIN).then_some(at.0 as f64)
     }

@@ -8,6 +8,7 @@
 //! | `align` | sources that wait for one another |
 //! | `late` | what becomes of records that come too late |
 //! | `combine` | how the marks of several channels become one |
+//! | `told` | what each operator of a chain has been told, and has told |
 //! | `timer_service` | who wants to be called when |
 //! | `task_clock` | the processing time of a task |
 
@@ -23,6 +24,7 @@ mod task_clock;
 mod tests;
 mod timed;
 mod timer_service;
+mod told;
 
 pub(crate) use align::AlignmentGroup;
 pub use assign::{TimedPipe, TimedSourcePipe};
@@ -37,3 +39,4 @@ pub use strategy::{AssignBy, IngestionTime, KeepTimestamps, TimestampAssigner, W
 pub(crate) use task_clock::TaskClock;
 pub(crate) use timer_service::TimerTable;
 pub use timer_service::{FiredTimer, TimeDomain, TimerService};
+pub(crate) use told::{Telling, Told};

@@ -204,6 +204,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
+        let next = context.telling(self.place, next);
         let stage = AsyncStage::new(&name, self.how, self.ask, next, context);
         self.pipe.build(stage, context)
     }

@@ -173,6 +173,7 @@ where
             let given = kept.restore(&items);
             given.map_err(|error| context.refused(&context.operator_name(self.place), error))?;
         }
+        let next = context.telling(self.place, next);
         let stage = AtTheEndStage {
             name: context.operator_name(self.place).into(),
             place: self.place,

@@ -71,6 +71,7 @@ where
         let restored = context.restored_splits(self.place)?.unwrap_or_default();
         let opened = self.source.open(restored, context.info());
         let reader = opened.map_err(|error| context.refused(&name, error))?;
+        let next = context.telling(self.place, next);
         let stage = ReadStage::new(&name, self.place, reader, next, context);
         self.pipe.build(stage, context)
     }
