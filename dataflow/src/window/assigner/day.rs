@@ -69,7 +69,8 @@ impl TimeZone for FixedOffset {
 
 /// Windows from midnight to midnight of a time zone.
 ///
-/// A day begins when the clocks show midnight; where they are put forward over it, when they are.
+/// A day begins when the clocks show midnight, the first time where they are put back over it; where they are
+/// put forward over it, when they are.
 ///
 /// ```
 /// use thalweg_core::Timestamp;
@@ -124,16 +125,24 @@ impl<Z: TimeZone, W> DayWindows<Z, W> {
     /// The first moment at which the zone's clocks show `midnight` or later.
     fn begins(&self, midnight: Timestamp) -> Timestamp {
         // No zone is a day away from UTC, and clocks change at most once in the two days around.
-        let (mut before, mut after) = (midnight.plus_ms(-DAY_MS), midnight.plus_ms(DAY_MS));
-        while after.0.saturating_sub(before.0) > 1 {
-            let middle = Timestamp(before.0 + (after.0 - before.0) / 2);
-            if self.local(middle) < midnight {
+        let mut before = midnight.plus_ms(-DAY_MS);
+        let ahead = self.zone.ahead_of_utc_ms(before);
+        let settled = midnight.plus_ms(-ahead);
+        if self.zone.ahead_of_utc_ms(settled) == ahead {
+            return settled;
+        }
+        // The clocks change before they show it: either they skip it, or they are put back and show it later.
+        let mut changed = settled;
+        while changed.0.saturating_sub(before.0) > 1 {
+            let middle = Timestamp(before.0 + (changed.0 - before.0) / 2);
+            if self.zone.ahead_of_utc_ms(middle) == ahead {
                 before = middle;
             } else {
-                after = middle;
+                changed = middle;
             }
         }
-        after
+        let ahead = self.zone.ahead_of_utc_ms(changed);
+        changed.max(midnight.plus_ms(-ahead))
     }
 
     fn day_of(&self, at: Timestamp) -> TimeWindow {
@@ -142,8 +151,8 @@ impl<Z: TimeZone, W> DayWindows<Z, W> {
         let next = midnight.plus_ms(DAY_MS);
         let (start, end) = (midnight.plus_ms(-ahead), next.plus_ms(-ahead));
         let settled = |at: Timestamp| self.zone.ahead_of_utc_ms(at) == ahead;
-        // On nearly every day the clocks do not change.
-        if settled(start.plus_ms(-1)) && settled(end) {
+        // On nearly every day, and on the day before, the clocks do not change.
+        if settled(start.plus_ms(-DAY_MS)) && settled(end) {
             return TimeWindow::new(start, end);
         }
         let (start, end) = (self.begins(midnight), self.begins(next));
@@ -217,6 +226,34 @@ mod tests {
         }
         let back = days.day_of(Timestamp(200 * DAY_MS + 12 * HOUR));
         assert_eq!(back.end.0 - back.start.0, 25 * HOUR);
+    }
+
+    /// Clocks are put back an hour at 0:30 of day 100, to 23:30 of the day before.
+    #[derive(Clone)]
+    struct Back;
+
+    impl TimeZone for Back {
+        fn ahead_of_utc_ms(&self, at: Timestamp) -> i64 {
+            let before = at.0 < 100 * DAY_MS - HOUR / 2;
+            if before { HOUR } else { 0 }
+        }
+    }
+
+    #[test]
+    fn a_midnight_that_comes_twice_begins_the_day_the_first_time() {
+        let days = DayWindows::<_, EventTime>::event_time(Back);
+        let begins = [
+            99 * DAY_MS - HOUR,
+            100 * DAY_MS - HOUR,
+            101 * DAY_MS,
+            102 * DAY_MS,
+        ];
+        for pair in begins.windows(2) {
+            let window = TimeWindow::new(Timestamp(pair[0]), Timestamp(pair[1]));
+            for at in (pair[0]..pair[1]).step_by(HOUR as usize / 4) {
+                assert_eq!(days.day_of(Timestamp(at)), window, "at {at}");
+            }
+        }
     }
 
     #[test]

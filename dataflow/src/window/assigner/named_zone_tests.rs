@@ -170,16 +170,52 @@ fn the_ends_of_time_have_days_too() {
     day(&berlin, utc("9990-01-01T00:00:00Z"));
 }
 
+#[test]
+fn days_begin_when_the_clocks_first_show_their_midnight() {
+    let until = utc("2040-01-01T00:00:00Z");
+    for name in ZONES {
+        let zone = zone(name);
+        let shown = |at: i64| at + zone.ahead_of_utc_ms(Timestamp(at));
+        let changes = zone.0.following(jiff::Timestamp::UNIX_EPOCH);
+        let changes = changes.map(|change| change.timestamp().as_millisecond());
+        for change in changes.take_while(|at| *at < until) {
+            let today = shown(change).div_euclid(24 * HOUR);
+            for date in today - 1..=today + 1 {
+                let midnight = date * 24 * HOUR;
+                let moments = (-24 * 60..24 * 60).map(|minute| midnight + minute * MINUTE);
+                let begins = moments
+                    .into_iter()
+                    .find(|at| shown(*at) >= midnight)
+                    .unwrap();
+                let (day, before) = (day(&zone, begins), day(&zone, begins - 1));
+                assert_eq!((day.start.0, before.end.0), (begins, begins), "{name}");
+            }
+        }
+    }
+}
+
+const ZONES: [&str; 13] = [
+    "Europe/Berlin",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Asia/Kolkata",
+    "Asia/Tehran",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "Africa/Casablanca",
+    "Antarctica/Troll",
+    "America/St_Johns",
+    "Asia/Gaza",
+    "Asia/Shanghai",
+    "UTC",
+];
+
 proptest! {
     /// Days follow one another without a gap, and the clocks show one date throughout a day, but for
     /// the hours that come twice.
     #[test]
     fn days_tile_the_time(
-        name in prop::sample::select(vec![
-            "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Asia/Tehran",
-            "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca", "Antarctica/Troll",
-            "America/St_Johns", "Asia/Gaza", "Asia/Shanghai", "UTC",
-        ]),
+        name in prop::sample::select(ZONES.to_vec()),
         at in -2_000_000_000_000_i64..4_000_000_000_000,
     ) {
         let zone = zone(name);
