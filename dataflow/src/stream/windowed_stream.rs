@@ -17,7 +17,7 @@ use crate::window::evictor::Evictor;
 use crate::window::function::{Eviction, NoEvictor, OpenLogic, Rows, WindowLogic, With};
 use crate::window::operator::{Lateness, OpenWindows};
 use crate::window::pipe::WindowPipe;
-use crate::window::slice::{SliceOptions, aggregate_slices};
+use crate::window::slice::{OpenVoice, Plain, SliceOptions, Voice, aggregate_slices};
 use crate::window::trigger::{PurgingTrigger, Trigger};
 
 /// What a logic gives out of windows.
@@ -25,6 +25,10 @@ type OutOf<K, T, L> = <<L as OpenLogic<K, T>>::Logic as WindowLogic<K, T>>::Out;
 /// The stream behind the window operator.
 type Windowed<K, T, S, A, G, L> =
     DataStream<OutOf<K, T, L>, KeyedPipe<K, T, S, OpenWindows<T, A, G, L>>>;
+
+/// The stream behind a window aggregate, whichever way it goes.
+type Together<K, T, S, A, G, L, B, V> =
+    DataStream<OutOf<K, T, L>, WindowPipe<K, T, S, A, G, L, B, V>>;
 
 /// A keyed stream whose records are in the windows of `A`, which speak when the trigger `G` says so.
 ///
@@ -190,9 +194,9 @@ impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// Lets every record cross the exchange by itself.
     ///
     /// Otherwise, where windows of event time stand at fixed places (tumbling, sliding, cumulating),
-    /// have their own trigger, no evictor and no late output, an aggregate gathers what it can
-    /// before the exchange. That changes no result, but a key of which there are many records then
-    /// costs the shard that owns it little. The setting `thalweg.execution.local-aggregation` does
+    /// have their own trigger, no evictor and no late output, an aggregate, whether or not a function is
+    /// called with its row, gathers what it can before the exchange. That changes no result, but a key of
+    /// which there are many records then costs the shard that owns it little. The setting `thalweg.execution.local-aggregation` does
     /// the same for a whole job.
     pub fn without_local_aggregation(mut self) -> Self {
         self.local_aggregation = false;
@@ -315,6 +319,25 @@ where
     where
         B: WindowAggregate<K, T>,
     {
+        let rows = Rows::<_, B>::new(self.evictor.clone().gather(aggregate.clone()));
+        self.put_together(name, aggregate, Plain, rows)
+    }
+
+    /// The stream behind a window aggregate: put together from slices, of whose rows `voice` speaks,
+    /// where nothing but the assigner says when windows speak and what of, otherwise the work of `logic`.
+    pub(crate) fn put_together<B, V, L>(
+        self,
+        name: &'static str,
+        aggregate: B,
+        voice: V,
+        logic: L,
+    ) -> Together<K, T, S, A, G, L, B, V>
+    where
+        B: WindowAggregate<K, T>,
+        V: OpenVoice<K, B::Row>,
+        L: OpenLogic<K, T>,
+        L::Logic: WindowLogic<K, T, Out = <V::Voice as Voice<K, B::Row>>::Out>,
+    {
         let aligned = self.assigner.aligned();
         if let Some(windows) = aligned.filter(|_| self.default_trigger && !E::EVICTS) {
             let options = SliceOptions {
@@ -322,11 +345,10 @@ where
                 local_aggregation: self.local_aggregation,
                 late: self.lateness.output,
             };
-            let stream = aggregate_slices(self.keyed, windows, options, aggregate);
+            let stream = aggregate_slices(self.keyed, windows, options, aggregate, voice);
             return DataStream::new(WindowPipe::Slices(stream.pipe), stream.draft).name(name);
         }
-        let gather = self.evictor.clone().gather(aggregate);
-        let stream = self.operate(name, Rows::<_, B>::new(gather));
+        let stream = self.operate(name, logic);
         DataStream::new(WindowPipe::Whole(stream.pipe), stream.draft)
     }
 }

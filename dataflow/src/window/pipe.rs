@@ -8,7 +8,7 @@ use super::WindowAggregate;
 use super::assigner::WindowAssigner;
 use super::function::{OpenLogic, WindowLogic};
 use super::operator::OpenWindows;
-use super::slice::SlicePipe;
+use super::slice::{OpenVoice, SlicePipe, Voice};
 use super::trigger::Trigger;
 use crate::operator::KeyedPipe;
 use crate::partition::Select;
@@ -16,14 +16,14 @@ use crate::stream::Pipe;
 use crate::task::{BuildContext, BuildError, Head, Push};
 
 /// A chain that begins with a window aggregate.
-pub(crate) enum WindowPipe<K, T: Item, S, A, G, L, B> {
+pub(crate) enum WindowPipe<K, T: Item, S, A, G, L, B, V> {
     /// Aligned windows with their own trigger.
-    Slices(SlicePipe<K, T, S, B>),
+    Slices(SlicePipe<K, T, S, B, V>),
     /// All others.
     Whole(KeyedPipe<K, T, S, OpenWindows<T, A, G, L>>),
 }
 
-impl<K, T, S, A, G, L, B> Clone for WindowPipe<K, T, S, A, G, L, B>
+impl<K, T, S, A, G, L, B, V> Clone for WindowPipe<K, T, S, A, G, L, B, V>
 where
     T: Item,
     S: Clone,
@@ -31,6 +31,7 @@ where
     G: Clone,
     L: Clone,
     B: Clone,
+    V: Clone,
 {
     fn clone(&self) -> Self {
         match self {
@@ -40,7 +41,7 @@ where
     }
 }
 
-impl<K, T, S, A, G, L, B> Pipe for WindowPipe<K, T, S, A, G, L, B>
+impl<K, T, S, A, G, L, B, V> Pipe for WindowPipe<K, T, S, A, G, L, B, V>
 where
     K: Key + Wire,
     T: Wire,
@@ -48,12 +49,13 @@ where
     A: WindowAssigner<T>,
     G: Trigger<T>,
     L: OpenLogic<K, T>,
-    L::Logic: WindowLogic<K, T, Out = B::Row>,
     B: WindowAggregate<K, T>,
+    V: OpenVoice<K, B::Row>,
+    L::Logic: WindowLogic<K, T, Out = <V::Voice as Voice<K, B::Row>>::Out>,
 {
-    type Out = B::Row;
+    type Out = <V::Voice as Voice<K, B::Row>>::Out;
 
-    fn build<N: Push<B::Row> + 'static>(
+    fn build<N: Push<Self::Out> + 'static>(
         self,
         next: N,
         context: &mut BuildContext,

@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{KeyedBackend, KeyedTable, StateError, StateVisitor};
 
@@ -147,12 +148,34 @@ impl<K: Key> Footing<K> {
 
     /// Brings a window into work.
     pub(crate) fn enter(&mut self, pane: &Pane<'_, K>) -> &WindowContext<K> {
-        let current = &self.context.current;
-        current.key.set_current(pane.hash, &K::lend(pane.key));
-        current.window.set(pane.window);
-        self.context.watermark = pane.watermark;
-        self.context.processing_time = pane.processing_time;
+        let times = (pane.watermark, pane.processing_time);
+        self.enter_at(pane.hash, &K::lend(pane.key), pane.window, times);
         &self.context
+    }
+
+    /// Brings a window of this key into work, at this watermark and processing time.
+    pub(crate) fn enter_at(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+        (watermark, processing_time): (Timestamp, Timestamp),
+    ) {
+        let current = &self.context.current;
+        current.key.set_current(hash, key);
+        current.window.set(window);
+        self.context.watermark = watermark;
+        self.context.processing_time = processing_time;
+    }
+
+    /// What the function sees of the window in work.
+    pub(crate) fn context(&self) -> &WindowContext<K> {
+        &self.context
+    }
+
+    /// Whether the function keeps state per window.
+    pub(crate) fn keeps_by_window(&self) -> bool {
+        !self.tables.is_empty()
     }
 
     /// Shows the states of the function, per key and per window.
@@ -164,6 +187,16 @@ impl<K: Key> Footing<K> {
         self.tables
             .iter()
             .try_for_each(|table| table.visit(visitor))
+    }
+
+    /// Forgets what was kept for the window in work.
+    pub(crate) fn forget_entered(&self) {
+        let window = self.context.window();
+        self.context.with_hashed_key(|hash, key| {
+            for table in &self.tables {
+                table.forget(hash, key, window);
+            }
+        });
     }
 
     /// Forgets what was kept for a window.
@@ -190,7 +223,12 @@ impl<K: Key> WindowContext<K> {
 
     /// Calls with the key.
     pub fn with_key<R>(&self, read: impl FnOnce(&K::Of<'_>) -> R) -> R {
-        match self.current.key.with_current(|_hash, key| read(key)) {
+        self.with_hashed_key(|_hash, key| read(key))
+    }
+
+    /// Calls with the key and its hash.
+    pub(crate) fn with_hashed_key<R>(&self, read: impl FnOnce(KeyHash, &K::Of<'_>) -> R) -> R {
+        match self.current.key.with_current(read) {
             Some(read) => read,
             None => unreachable!("a window function is called with a key in work"),
         }

@@ -19,7 +19,6 @@ mod state;
 mod sum;
 mod then;
 
-#[cfg(test)]
 pub(crate) use context::Footing;
 pub use context::{WindowContext, WindowOpenContext};
 pub use gather::{Eviction, Gather, NoEvictor, With};

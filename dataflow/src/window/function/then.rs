@@ -1,7 +1,8 @@
 //! An aggregate whose row is handed to a function: incremental, and yet it sees the window.
 //!
 //! What is kept of a window is the accumulator; the function is called with its row when the window
-//! fires. Lives on the shard of its subtask.
+//! fires. Aligned windows with their own trigger are put together from slices, where the function is the
+//! voice ([`OpenCalled`]); the logic here is for all others. Lives on the shard of its subtask.
 
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, Pipe, WindowedStream};
 use crate::task::{BuildContext, BuildError, Push, SideOutputs};
 use crate::window::assigner::WindowAssigner;
+use crate::window::slice::OpenCalled;
 use crate::window::trigger::Trigger;
 use crate::window::{TimeWindow, WindowAggregate};
 
@@ -36,7 +38,8 @@ where
     /// the aggregate's row.
     ///
     /// The function is opened once per subtask. It sees what [`WindowedStream::process`] sees, at
-    /// the price of an accumulator per window instead of all its records.
+    /// the price of an accumulator per window instead of all its records; sliding and cumulating windows with
+    /// their own trigger share the accumulators of their slices, as those of [`WindowedStream::aggregate`] do.
     ///
     /// What the function captures beside the states it declares is scratch of its subtask and never part of a
     /// checkpoint.
@@ -100,12 +103,13 @@ where
             ) -> Result<(), FunctionError>
             + 'static,
     {
-        let open = OpenThen {
-            gather: self.evictor.clone().gather(aggregate),
-            open,
+        let then = OpenThen {
+            gather: self.evictor.clone().gather(aggregate.clone()),
+            open: open.clone(),
             types: PhantomData::<fn(B) -> U>,
         };
-        self.operate("window aggregate process", open)
+        let called = OpenCalled::<F, U>::new(open);
+        self.put_together("window aggregate process", aggregate, called, then)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use thalweg_core::event_time::Timestamp;
 
-use super::{AlignedWindows, SliceOptions, aggregate_slices};
+use super::{AlignedWindows, Plain, SliceOptions, aggregate_slices};
 use crate::function::Collector;
 use crate::harness::TestHarness;
 use crate::time::WatermarkStrategy;
@@ -50,7 +50,8 @@ fn harness(windows: AlignedWindows, lateness_ms: i64, local: bool) -> TestHarnes
             late: None,
         };
         let sum = Sum { inverse: false };
-        aggregate_slices(pairs.key_by(|pair: &Pair| pair.0), windows, options, sum)
+        let keyed = pairs.key_by(|pair: &Pair| pair.0);
+        aggregate_slices(keyed, windows, options, sum, Plain)
     })
 }
 
@@ -210,7 +211,7 @@ fn burst(windows: AlignedWindows) -> TestHarness<u64, Row> {
         );
         let keyed = timed.key_by(|pair: &Pair| pair.0);
         let sum = Sum { inverse: false };
-        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum, Plain)
     })
 }
 
@@ -276,7 +277,7 @@ fn keys_that_never_repeat_pass_and_are_counted_all_the_same() {
         let keyed = timed.key_by(|pair: &Pair| pair.0);
         let windows = AlignedWindows::tumbling(10, 0);
         let sum = Sum { inverse: false };
-        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum, Plain)
     });
     harness.push(500_000);
     harness.finish();
@@ -303,7 +304,7 @@ fn a_million_keys_and_windows_may_be_open() {
         let keyed = timed.key_by(|pair: &Pair| pair.0);
         let windows = AlignedWindows::tumbling(1, 0);
         let sum = Sum { inverse: false };
-        aggregate_slices(keyed, windows, SliceOptions::default(), sum)
+        aggregate_slices(keyed, windows, SliceOptions::default(), sum, Plain)
     });
     harness.push(1_000_000);
     assert_eq!(harness.output().len(), 0);

@@ -19,6 +19,7 @@ use super::aligned::Shape;
 use super::operator::{By, SliceOperator};
 use super::panes::Panes;
 use super::store::Slices;
+use super::voice::{Speaker, Voice};
 use crate::function::FunctionError;
 use crate::operator::Firing;
 use crate::task::Push;
@@ -85,9 +86,15 @@ pub(super) enum Step {
     Emit { end: Timestamp, cursor: ScanCursor },
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
+impl<K, T, G, V> SliceOperator<K, T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+{
     /// Fires the windows the watermark has made due, in time order, about `limit` rows of them.
-    pub(super) fn fire_due<N: Push<G::Row>>(
+    pub(super) fn fire_due<N: Push<V::Out>>(
         &mut self,
         next: &mut N,
         limit: usize,
@@ -97,10 +104,11 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
             match std::mem::replace(&mut self.step, Step::Rest) {
                 Step::Rest => match self.next_due() {
                     Some(end) if end.plus_ms(-1) <= self.watermark => self.begin(end),
-                    _ => {
+                    _ if self.voice.forget(self.watermark, &mut left) => {
                         self.rest();
                         return Ok(Firing::Done);
                     }
+                    _ => {}
                 },
                 Step::Gather { end, place, cursor } => {
                     self.gather(end, place, cursor, &mut left)?;
@@ -185,7 +193,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
     }
 
     /// Gives out rows of the window that ends at `end`.
-    fn emit<N: Push<G::Row>>(
+    fn emit<N: Push<V::Out>>(
         &mut self,
         end: Timestamp,
         mut cursor: ScanCursor,
@@ -193,13 +201,26 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
         next: &mut N,
     ) -> Result<(), FunctionError> {
         let window = self.windows.window_at(end);
-        let aggregate = &self.aggregate;
         let budget = *left;
-        let at = window.max_timestamp();
+        let speaker = Speaker {
+            aggregate: &self.aggregate,
+            window,
+            times: (self.watermark, self.now),
+            until: self.gone_at(end),
+            types: PhantomData::<fn(K, T)>,
+        };
+        let (aggregate, voice) = (&self.aggregate, &mut self.voice);
+        let mut refused = None;
         let mut give = |key: K::Of<'_>, held: &G::Accumulator| {
-            next.push(aggregate.row(K::shorten(key), window, held), at);
+            let said = speaker.speak(voice, key, held, next);
             *left = left.saturating_sub(1);
-            next.ready()
+            match said {
+                Ok(()) => next.ready(),
+                Err(error) => {
+                    refused = Some(error);
+                    false
+                }
+            }
         };
         let scanned = match &mut self.assembly {
             Assembly::Single => {
@@ -224,6 +245,9 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
                 })?
             }
         };
+        if let Some(error) = refused {
+            return Err(error);
+        }
         match scanned {
             Scan::More => self.step = Step::Emit { end, cursor },
             Scan::Done => self.window_fired(end),
@@ -257,14 +281,14 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
 
     /// Fires those windows of a key once more that a late record changed: all from the one that ends
     /// at `first` to the one that ends at `last` which have passed and can still fire.
-    pub(super) fn fire_again<N: Push<G::Row>>(
+    pub(super) fn fire_again<N: Push<V::Out>>(
         &mut self,
         hash: KeyHash,
         key: &K::Stored,
         first: Timestamp,
         last: Timestamp,
         next: &mut N,
-    ) {
+    ) -> Result<(), FunctionError> {
         let by = By(&self.aggregate, PhantomData::<fn(K, T)>);
         let mut end = first;
         while self.is_gone(end) && end < last {
@@ -282,16 +306,22 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
                 }
             }
             panes.evict(&by, window.start.0);
-            let held = panes.value(&by);
-            let row = self.aggregate.row(K::lend(key), window, &held);
-            next.push(row, window.max_timestamp());
+            let speaker = Speaker {
+                aggregate: &self.aggregate,
+                window,
+                times: (self.watermark, self.now),
+                until: self.gone_at(end),
+                types: PhantomData::<fn(K, T)>,
+            };
+            speaker.speak(&mut self.voice, K::lend(key), &panes.value(&by), next)?;
             let following = self.windows.next_end(end);
             if following == end {
                 // The end of time.
-                return;
+                break;
             }
             end = following;
         }
+        Ok(())
     }
 }
 

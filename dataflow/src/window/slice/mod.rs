@@ -5,7 +5,8 @@
 //! exchange is still open, in the producing subtask (`local`, over the table in `gathered`), so that one
 //! partial result per key and slice crosses instead of every record; then in the operator behind the
 //! exchange (`operator`, over the tables in `store`), which puts windows together from slices (`fire`,
-//! `panes`). `pipe` builds either form; `aligned` is the arithmetic.
+//! `panes`) and gives out their rows, or what a function makes of them (`voice`). `pipe` builds either form;
+//! `aligned` is the arithmetic.
 //!
 //! Entered by [`aggregate_slices`]. Invariant: what is given out does not depend on whether records were
 //! gathered before the exchange.
@@ -19,6 +20,7 @@ mod operator;
 mod panes;
 mod pipe;
 mod store;
+mod voice;
 
 use thalweg_memory::record::Item;
 
@@ -26,6 +28,7 @@ use crate::time::LateOutput;
 
 pub(crate) use aligned::AlignedWindows;
 pub(crate) use pipe::{SlicePipe, aggregate_slices};
+pub(crate) use voice::{OpenCalled, OpenVoice, Plain, Voice};
 
 /// What may be said of windows besides where they stand.
 pub(crate) struct SliceOptions<T: Item> {
@@ -60,3 +63,5 @@ impl<T: Item> Clone for SliceOptions<T> {
 
 #[cfg(test)]
 mod behaviour_tests;
+#[cfg(test)]
+mod voice_tests;

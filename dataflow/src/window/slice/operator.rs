@@ -19,6 +19,7 @@ use super::copy::CopyOfSlices;
 use super::fire::{Assembly, Step};
 use super::panes::Combine;
 use super::store::Slices;
+use super::voice::{OpenVoice, Voice};
 use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
@@ -49,25 +50,33 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Combine<G::Accumulator> for By<'
 }
 
 /// Opens the operator in a subtask.
-pub(super) struct OpenSlices<T: Item, G> {
+pub(super) struct OpenSlices<T: Item, G, V> {
     pub(super) windows: AlignedWindows,
     pub(super) options: SliceOptions<T>,
     pub(super) aggregate: G,
+    pub(super) voice: V,
 }
 
-impl<T: Item, G: Clone> Clone for OpenSlices<T, G> {
+impl<T: Item, G: Clone, V: Clone> Clone for OpenSlices<T, G, V> {
     fn clone(&self) -> Self {
         Self {
             windows: self.windows,
             options: self.options.clone(),
             aggregate: self.aggregate.clone(),
+            voice: self.voice.clone(),
         }
     }
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T, G> {
-    type Out = G::Row;
-    type Operator = SliceOperator<K, T, G>;
+impl<K, T, G, V> OpenKeyed<K, T> for OpenSlices<T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: OpenVoice<K, G::Row>,
+{
+    type Out = <V::Voice as Voice<K, G::Row>>::Out;
+    type Operator = SliceOperator<K, T, G, V::Voice>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let info = context.info();
@@ -75,10 +84,12 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
         let slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
         let assembly = Assembly::new(self.windows.shape(), &slices)
             .map_err(|error| context.refused(name, error))?;
+        let voice = self.voice.open(name, context)?;
         Ok(SliceOperator {
             windows: self.windows,
             lateness: self.options.lateness_ms,
             aggregate: self.aggregate,
+            voice,
             slices,
             assembly,
             current: (NOWHERE, 0),
@@ -86,6 +97,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> OpenKeyed<K, T> for OpenSlices<T
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
             fired: Timestamp::MIN,
+            now: Timestamp::NONE,
             step: Step::Rest,
             late: LateRecords::open(self.options.late, name, context)?,
         })
@@ -105,10 +117,11 @@ enum Found {
 }
 
 /// The operator of one subtask.
-pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
+pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>, V> {
     pub(super) windows: AlignedWindows,
     pub(super) lateness: i64,
     pub(super) aggregate: G,
+    pub(super) voice: V,
     pub(super) slices: Slices<K, G::Accumulator>,
     pub(super) assembly: Assembly<K, G::Accumulator>,
     /// The slice of the last record and its place: none of its windows has passed.
@@ -120,11 +133,19 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>> {
     pub(super) passed: Timestamp,
     /// The end of the last window that fired.
     pub(super) fired: Timestamp,
+    /// The processing time of this turn, if the voice asks for it.
+    pub(super) now: Timestamp,
     pub(super) step: Step,
     late: LateRecords<T>,
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> Remembers for SliceOperator<K, T, G> {
+impl<K, T, G, V> Remembers for SliceOperator<K, T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+{
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         let descriptor = StateDescriptor::aggregating::<G::Accumulator>("thalweg.slices");
         let mut copy = CopyOfSlices {
@@ -132,11 +153,18 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Remembers for SliceOperator<K, T
             windows: self.windows,
         };
         visitor.visit(&descriptor.of_keys::<K, TimeWindow>(), &mut copy)?;
-        self.assembly.visit_states(visitor)
+        self.assembly.visit_states(visitor)?;
+        self.voice.visit_states(visitor)
     }
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOperator<K, T, G> {
+impl<K, T, G, V> Lifecycle<V::Out> for SliceOperator<K, T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+{
     // Entries are looked for in the slice of the last record: what comes is mostly of the same.
 
     fn approach(&mut self, _input: u32, from: u8, hashes: &[KeyHash]) -> Result<(), FunctionError> {
@@ -157,6 +185,14 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOpera
         self.turn = at;
     }
 
+    fn wants_processing_time(&self) -> bool {
+        V::ASKS_TIME
+    }
+
+    fn processing_time(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
     fn watermark(&mut self, to: Timestamp) {
         self.watermark = self.watermark.max(to);
         self.current.0 = NOWHERE;
@@ -172,7 +208,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOpera
         }
     }
 
-    fn fire<N: Push<G::Row>>(
+    fn fire<N: Push<V::Out>>(
         &mut self,
         next: &mut N,
         limit: usize,
@@ -181,11 +217,15 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Lifecycle<G::Row> for SliceOpera
     }
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> KeyedOperator<K, T, G::Row>
-    for SliceOperator<K, T, G>
+impl<K, T, G, V> KeyedOperator<K, T, V::Out> for SliceOperator<K, T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
 {
     #[inline(always)]
-    fn apply<N: Push<G::Row>>(
+    fn apply<N: Push<V::Out>>(
         &mut self,
         hash: KeyHash,
         item: T::Of<'_>,
@@ -218,10 +258,16 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> KeyedOperator<K, T, G::Row>
     }
 }
 
-impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
+impl<K, T, G, V> SliceOperator<K, T, G, V>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+{
     /// Applies what a producer has gathered of one key in the slice that `at` lies in: so many records.
     #[inline(always)]
-    pub(super) fn apply_partial<N: Push<G::Row>>(
+    pub(super) fn apply_partial<N: Push<V::Out>>(
         &mut self,
         hash: KeyHash,
         key: &K::Of<'_>,
@@ -277,16 +323,21 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
         Ok(Found::Current)
     }
 
+    /// The watermark with which a window with this end can fire no more.
+    pub(super) fn gone_at(&self, end: Timestamp) -> Timestamp {
+        end.plus_ms(-1).plus_ms(self.lateness)
+    }
+
     /// Whether a window with this end cannot fire any more.
     pub(super) fn is_gone(&self, end: Timestamp) -> bool {
-        end.plus_ms(-1).plus_ms(self.lateness) <= self.watermark
+        self.gone_at(end) <= self.watermark
     }
 
     /// Takes a record of a slice of which a window has passed: it is part of the windows to come, and
     /// those that have fired and are still kept fire again.
     #[cold]
     #[inline(never)]
-    fn apply_late<N: Push<G::Row>>(
+    fn apply_late<N: Push<V::Out>>(
         &mut self,
         hash: KeyHash,
         key: &K::Stored,
@@ -318,7 +369,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> SliceOperator<K, T, G> {
             self.slices.at(place).patch = Some(patch);
         }
         if self.lateness > 0 {
-            self.fire_again(hash, key, first, last, next);
+            self.fire_again(hash, key, first, last, next)?;
         }
         Ok(())
     }

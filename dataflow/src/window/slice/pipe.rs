@@ -16,6 +16,7 @@ use thalweg_network::Event;
 
 use super::local::LocalStage;
 use super::operator::{OpenSlices, SliceOperator};
+use super::voice::{OpenVoice, Voice};
 use super::{AlignedWindows, SliceOptions};
 use crate::graph::{EdgeId, Shape, SubtaskFactory, VertexTemplate};
 use crate::operator::{Frame, KeyedPipe, Lifecycle, OpenKeyed};
@@ -30,21 +31,31 @@ use crate::window::WindowAggregate;
 /// key stands beside it, its slice is the one in which its event time lies.
 pub(super) type Partial<A> = (u32, A);
 
-/// Aggregates the records of each key per window.
+/// What a voice gives out of the rows of an aggregate.
+type OutOf<K, T, G, V> = <<V as OpenVoice<K, <G as WindowAggregate<K, T>>::Row>>::Voice as Voice<
+    K,
+    <G as WindowAggregate<K, T>>::Row,
+>>::Out;
+/// The stream behind a window aggregate.
+pub(crate) type Sliced<K, T, S, G, V> = DataStream<OutOf<K, T, G, V>, SlicePipe<K, T, S, G, V>>;
+
+/// Aggregates the records of each key per window, and lets the voice say what comes of it.
 ///
 /// Results have the last time of their window and come in the time order of windows.
-pub(crate) fn aggregate_slices<K, T, S, I, G>(
+pub(crate) fn aggregate_slices<K, T, S, I, G, V>(
     keyed: KeyedStream<K, T, S, I>,
     windows: AlignedWindows,
     options: SliceOptions<T>,
     aggregate: G,
-) -> DataStream<G::Row, SlicePipe<K, T, S, G>>
+    voice: V,
+) -> Sliced<K, T, S, G, V>
 where
     K: Key + Wire,
     T: Wire,
     S: Select<T, K>,
     I: KeyedInput<K, T, S>,
     G: WindowAggregate<K, T>,
+    V: OpenVoice<K, G::Row>,
 {
     let KeyedStream {
         input,
@@ -57,6 +68,7 @@ where
         windows,
         options,
         aggregate,
+        voice,
     };
     let (draft, gathering) = match input.into_chain(&selector) {
         Ok(stream) => (gather_before(stream, &selector, &open, allowed), allowed),
@@ -77,10 +89,10 @@ where
 }
 
 /// Ends a chain in the exchange of a window aggregate; answers the chain behind it.
-fn gather_before<K, T, S, P, G>(
+fn gather_before<K, T, S, P, G, V>(
     stream: DataStream<T, P>,
     selector: &S,
-    open: &OpenSlices<T, G>,
+    open: &OpenSlices<T, G, V>,
     allowed: bool,
 ) -> Draft
 where
@@ -154,15 +166,15 @@ where
 }
 
 /// A chain that begins with a window aggregate.
-pub(crate) struct SlicePipe<K, T: Item, S, G> {
+pub(crate) struct SlicePipe<K, T: Item, S, G, V> {
     selector: S,
-    open: OpenSlices<T, G>,
+    open: OpenSlices<T, G, V>,
     /// Whether the chain before the exchange gathers, if the job does.
     gathering: bool,
     types: PhantomData<fn(K)>,
 }
 
-impl<K, T: Item, S: Clone, G: Clone> Clone for SlicePipe<K, T, S, G> {
+impl<K, T: Item, S: Clone, G: Clone, V: Clone> Clone for SlicePipe<K, T, S, G, V> {
     fn clone(&self) -> Self {
         Self {
             selector: self.selector.clone(),
@@ -173,16 +185,17 @@ impl<K, T: Item, S: Clone, G: Clone> Clone for SlicePipe<K, T, S, G> {
     }
 }
 
-impl<K, T, S, G> Pipe for SlicePipe<K, T, S, G>
+impl<K, T, S, G, V> Pipe for SlicePipe<K, T, S, G, V>
 where
     K: Key + Wire,
     T: Wire,
     S: Select<T, K>,
     G: WindowAggregate<K, T>,
+    V: OpenVoice<K, G::Row>,
 {
-    type Out = G::Row;
+    type Out = OutOf<K, T, G, V>;
 
-    fn build<N: Push<G::Row> + 'static>(
+    fn build<N: Push<Self::Out> + 'static>(
         self,
         next: N,
         context: &mut BuildContext,
@@ -193,8 +206,8 @@ where
         let name = context.operator_name(0);
         let operator = self.open.open(&name, context)?;
         let gate = context.take_gate()?;
-        let consume = PartialConsume::<K, T, G, N> {
-            frame: Frame::open::<G::Row>(name, operator, next, context)?,
+        let consume = PartialConsume::<K, T, G, V::Voice, N> {
+            frame: Frame::open::<Self::Out>(name, operator, next, context)?,
             layout: context.input_layout(0),
         };
         Ok(Box::new(InputHead::open(gate, consume, context)?))
@@ -202,17 +215,18 @@ where
 }
 
 /// The operator as the consumer of partial results.
-struct PartialConsume<K: Key, T: Item, G: WindowAggregate<K, T>, N> {
-    frame: Frame<SliceOperator<K, T, G>, N>,
+struct PartialConsume<K: Key, T: Item, G: WindowAggregate<K, T>, V, N> {
+    frame: Frame<SliceOperator<K, T, G, V>, N>,
     layout: EntryLayout,
 }
 
-impl<K, T, G, N> Consume for PartialConsume<K, T, G, N>
+impl<K, T, G, V, N> Consume for PartialConsume<K, T, G, V, N>
 where
     K: Key + Wire,
     T: Item,
     G: WindowAggregate<K, T>,
-    N: Push<G::Row> + 'static,
+    V: Voice<K, G::Row>,
+    N: Push<V::Out> + 'static,
 {
     fn begin_turn(&mut self, context: &mut TurnContext<'_>) {
         self.frame.begin_turn(context);
