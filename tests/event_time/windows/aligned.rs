@@ -4,6 +4,8 @@
 use thalweg_connectors::{Collected, Collects};
 use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::window::assigner::{CumulateWindows, SlidingWindows, TumblingWindows};
+use thalweg_dataflow::window::{WindowContext, WindowOpenContext};
+use thalweg_dataflow::{Collector, FunctionError};
 
 use super::drawn::{Rec, ms};
 use super::model::{self, Case, Event, Firing, Function, Kind, Row};
@@ -38,6 +40,8 @@ fn draw(dice: &mut Dice) -> Case {
 struct Way {
     local: bool,
     late_output: bool,
+    /// Whether a function is called with the rows; it adds which of its window's firings each is.
+    called: bool,
 }
 
 macro_rules! rows {
@@ -50,8 +54,44 @@ macro_rules! rows {
         if $way.late_output {
             windows = windows.late_output(&LATE);
         }
-        windows.aggregate(Totals).boxed()
+        match $way.called {
+            true => windows.aggregate_process(Totals, numbered).boxed(),
+            false => windows.aggregate(Totals).boxed(),
+        }
     }};
+}
+
+/// Opens the function that numbers the firings of each window.
+fn numbered(
+    open: &mut WindowOpenContext<u64>,
+) -> impl FnMut(Row, &WindowContext<u64>, &mut Collector<'_, Row>) -> Result<(), FunctionError>
++ 'static
++ use<> {
+    let mut firings = open.window_value_state::<u64>("firings");
+    move |(key, start, end, mut made), context, out| {
+        assert_eq!(context.with_key(|key| *key), key);
+        let window = context.window();
+        assert_eq!((window.start.0, window.end.0), (start, end));
+        firings.update(|firings| *firings += 1)?;
+        made.extend(firings.get()?);
+        out.emit((key, start, end, made));
+        Ok(())
+    }
+}
+
+/// Numbers the firings of each window: each holds more records than the one before.
+fn number(rows: &mut Vec<Row>) {
+    rows.sort();
+    let (mut last, mut firing) = (None, 0);
+    for (key, start, end, made) in rows {
+        let window = (*key, *start, *end);
+        firing = match last == Some(window) {
+            true => firing + 1,
+            false => 1,
+        };
+        last = Some(window);
+        made.push(firing);
+    }
 }
 
 fn program(
@@ -99,17 +139,21 @@ fn with_late_records(trial: &mut Trial) -> Result<(), String> {
     let way = Way {
         local: dice.chance(50),
         late_output: dice.chance(50),
+        called: dice.chance(50),
     };
     let emitted = case.events.iter().map(|event| match *event {
         Event::Record { key, number, at } => Emitted::Record((key, number), at),
         Event::Watermark(at) => Emitted::Watermark(at),
     });
     let script = Script::of(vec![emitted.collect()]);
-    let expected = match way.late_output {
-        true => super::expected(&case),
-        false => model::expected(&case).rows,
-    };
-    let compared = trial.compare(expected, |environment| {
+    let model::Expected { mut rows, late } = model::expected(&case);
+    if way.called {
+        number(&mut rows);
+    }
+    if way.late_output {
+        rows.extend(super::late_rows(&case, late));
+    }
+    let compared = trial.compare(rows, |environment| {
         program(&case, script, way, environment, None)
     });
     compared.map_err(|difference| format!("{difference}\n\n{way:?}, case: {case:?}"))
@@ -133,8 +177,12 @@ fn from_many_producers(trial: &mut Trial) -> Result<(), String> {
     let way = Way {
         local: dice.chance(50),
         late_output: false,
+        called: dice.chance(50),
     };
-    let expected = model::expected(&case).rows;
+    let mut expected = model::expected(&case).rows;
+    if way.called {
+        number(&mut expected);
+    }
     let chained = dice.chance(50);
     let compared = trial.compare(expected, |environment| {
         program(&case, script, way, environment, Some(chained))

@@ -6,23 +6,34 @@ use std::time::Duration;
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::FunctionError;
 use thalweg_dataflow::window::assigner::{
-    CumulateWindows, DynamicSessionWindows, GlobalWindows, SessionWindows, SlidingWindows,
-    TumblingWindows, WindowAssigner,
+    CumulateWindows, DayWindows, DynamicSessionWindows, GlobalWindows, SessionWindows,
+    SlidingWindows, TimeZone, TumblingWindows, WindowAssigner,
 };
 use thalweg_dataflow::window::evictor::{CountEvictor, DeltaEvictor, Evictor, TimeEvictor};
 use thalweg_dataflow::window::trigger::{
-    ContinuousEventTimeTrigger, CountTrigger, EarlyLateTrigger, EventTimeTrigger, PurgingTrigger,
-    Trigger, TriggerContext, TriggerResult,
+    ContinuousEventTimeTrigger, CountTrigger, DeltaTrigger, EarlyLateTrigger, EventTimeTrigger,
+    PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };
 use thalweg_dataflow::window::{TimeWindow, WindowElements};
 
-use super::model::{Case, Eviction, Firing, Kind, gap_of};
+use super::model::{Case, Clocks, Eviction, Firing, Kind, gap_of};
 
 /// Key and number.
 pub(crate) type Rec = (u64, u64);
 
 pub(crate) fn ms(milliseconds: i64) -> Duration {
     Duration::from_millis(milliseconds.unsigned_abs())
+}
+
+impl TimeZone for Clocks {
+    fn ahead_of_utc_ms(&self, at: Timestamp) -> i64 {
+        self.ahead_at(at.0)
+    }
+}
+
+/// How far apart the numbers of two records are.
+fn apart(one: &Rec, other: &Rec) -> f64 {
+    one.1.abs_diff(other.1) as f64
 }
 
 #[derive(Clone)]
@@ -32,6 +43,7 @@ pub(crate) enum DrawnAssigner {
     Cumulate(CumulateWindows),
     Session(SessionWindows),
     DynamicSession(DynamicSessionWindows<fn(&Rec) -> i64>),
+    Day(DayWindows<Clocks>),
     Global(GlobalWindows),
 }
 
@@ -53,6 +65,7 @@ impl DrawnAssigner {
             Kind::DynamicSession => {
                 Self::DynamicSession(SessionWindows::event_time_dynamic(|rec| gap_of(rec.1)))
             }
+            Kind::Day(clocks) => Self::Day(DayWindows::event_time(clocks)),
             Kind::Global => Self::Global(GlobalWindows::new()),
         }
     }
@@ -84,6 +97,7 @@ impl WindowAssigner<Rec> for DrawnAssigner {
             Self::Cumulate(assigner) => assign(assigner, item, at, now, windows),
             Self::Session(assigner) => assign(assigner, item, at, now, windows),
             Self::DynamicSession(assigner) => assign(assigner, item, at, now, windows),
+            Self::Day(assigner) => assign(assigner, item, at, now, windows),
             Self::Global(assigner) => assign(assigner, item, at, now, windows),
         }
     }
@@ -111,6 +125,7 @@ pub(crate) enum DrawnTrigger {
 pub(crate) enum Firings {
     End(EventTimeTrigger),
     Count(CountTrigger),
+    Delta(DeltaTrigger<fn(&Rec, &Rec) -> f64>),
     Continuous(ContinuousEventTimeTrigger),
     Early(EarlyLateTrigger<CountTrigger, CountTrigger>),
 }
@@ -120,6 +135,10 @@ impl DrawnTrigger {
         let trigger = match case.firing {
             Firing::End => Firings::End(EventTimeTrigger::new()),
             Firing::Count(count) => Firings::Count(CountTrigger::new(count)),
+            Firing::Delta(threshold) => {
+                let delta: fn(&Rec, &Rec) -> f64 = apart;
+                Firings::Delta(DeltaTrigger::new(threshold as f64, delta))
+            }
             Firing::Continuous(interval) => {
                 Firings::Continuous(ContinuousEventTimeTrigger::new(ms(interval)))
             }
@@ -135,7 +154,7 @@ impl DrawnTrigger {
 }
 
 /// What each of the triggers remembers.
-pub(crate) type State = (bool, u64, Option<i64>, (bool, u64, u64));
+pub(crate) type State = (bool, u64, Option<i64>, (bool, u64, u64), Option<Rec>);
 
 /// The calls of a trigger, made of the trigger there is.
 macro_rules! calls {
@@ -218,6 +237,7 @@ impl Trigger<Rec> for Firings {
         Count, state => &mut state.1, &state.1;
         Continuous, state => &mut state.2, &state.2;
         Early, state => &mut state.3, &state.3;
+        Delta, state => &mut state.4, &state.4;
     }
 }
 
@@ -237,7 +257,7 @@ pub(crate) enum DrawnEvictor {
 
 impl DrawnEvictor {
     pub(crate) fn of((eviction, after): (Eviction, bool)) -> Self {
-        let delta: fn(&Rec, &Rec) -> f64 = |one, last| one.1.abs_diff(last.1) as f64;
+        let delta: fn(&Rec, &Rec) -> f64 = apart;
         match eviction {
             Eviction::Count(count) if after => Self::Count(CountEvictor::new(count).after()),
             Eviction::Count(count) => Self::Count(CountEvictor::new(count)),

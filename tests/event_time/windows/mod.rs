@@ -4,6 +4,9 @@
 //! tests too, where mistakes are planted.
 
 mod aligned;
+mod all;
+mod counted;
+mod days;
 mod draw;
 mod drawn;
 mod many;
@@ -54,6 +57,22 @@ impl WindowAggregate<u64, Rec> for Totals {
     }
 }
 
+/// A function over the records of windows, opened.
+type Made<K> = Box<
+    dyn for<'a, 'b, 'c, 'd> FnMut(
+        &'a WindowElements<Rec>,
+        &'b WindowContext<K>,
+        &'c mut Collector<'d, Row>,
+    ) -> Result<(), thalweg_dataflow::FunctionError>,
+>;
+
+/// The numbers of a window's records, sorted.
+fn numbers(elements: &WindowElements<Rec>) -> Vec<u64> {
+    let mut numbers: Vec<u64> = elements.iter().map(|record| record.1).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
 /// Opens the function that gives the numbers of a window, sorted.
 fn whole(
     _: &mut WindowOpenContext<u64>,
@@ -65,12 +84,10 @@ fn whole(
 + 'static
 + use<> {
     |elements, context, out| {
-        let mut numbers: Vec<u64> = elements.iter().map(|record| record.1).collect();
-        numbers.sort_unstable();
         out.emit(row_of(
             context.with_key(|key| *key),
             context.window(),
-            numbers,
+            numbers(elements),
         ));
         Ok(())
     }
@@ -129,18 +146,21 @@ fn program(case: &Case, environment: &Environment) -> Collected<Row> {
 
 /// What must come out, late records included.
 fn expected(case: &Case) -> Vec<Row> {
+    let model::Expected { mut rows, late } = model::expected(case);
+    rows.extend(late_rows(case, late));
+    rows
+}
+
+/// The rows of records that came too late, by their numbers.
+fn late_rows(case: &Case, late: Vec<u64>) -> impl Iterator<Item = Row> {
     let keys: BTreeMap<u64, u64> = (case.events.iter())
         .filter_map(|event| match event {
             Event::Record { key, number, .. } => Some((*number, *key)),
             Event::Watermark(_) => None,
         })
         .collect();
-    let model::Expected { mut rows, late } = model::expected(case);
-    rows.extend(
-        late.into_iter()
-            .map(|number| late_row((keys[&number], number))),
-    );
-    rows
+    late.into_iter()
+        .map(move |number| late_row((keys[&number], number)))
 }
 
 pub(crate) fn draw(dice: &mut Dice) -> Case {

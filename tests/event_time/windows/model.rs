@@ -27,14 +27,36 @@ pub(crate) enum Kind {
     },
     /// The gap is [`gap_of`] the record's number.
     DynamicSession,
+    /// From one midnight of these clocks to the next.
+    Day(Clocks),
     Global,
 }
+
+/// How far the clocks of a time zone are ahead of UTC, ms: at first, and from when on by how much more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clocks {
+    pub(crate) ahead: i64,
+    pub(crate) changes: [(i64, i64); 2],
+}
+
+impl Clocks {
+    pub(crate) fn ahead_at(&self, at: i64) -> i64 {
+        let past = self.changes.iter().filter(|(from, _)| *from <= at);
+        self.ahead + past.map(|(_, more)| more).sum::<i64>()
+    }
+}
+
+/// Clocks change at multiples of this, by multiples of it.
+pub(crate) const QUARTER: i64 = 15 * 60_000;
+pub(crate) const DAY: i64 = 96 * QUARTER;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Firing {
     /// At the end, and at each late record.
     End,
     Count(u64),
+    /// At each number further than this from that of the last firing; the first one counts as such.
+    Delta(u64),
     Continuous(i64),
     /// Every so many records, at the end, and at each late record.
     Early(u64),
@@ -100,6 +122,8 @@ struct Pane {
     records: Option<Vec<(u64, i64)>>,
     seen: u64,
     next: Option<i64>,
+    /// The number of the last firing.
+    told: Option<u64>,
 }
 
 struct Model<'a> {
@@ -147,11 +171,24 @@ fn windows_of(kind: Kind, number: u64, at: i64) -> Vec<(i64, i64)> {
             .flat_map(|s| (1..=size / step).map(move |steps| (s, s + steps * step)))
             .collect(),
         Kind::Session { gap } => vec![(at, at + gap)],
+        Kind::Day(clocks) => days_around(clocks, at),
         Kind::DynamicSession => vec![(at, at + gap_of(number))],
         Kind::Global => vec![GLOBAL],
     };
     windows.retain(|(start, end)| *start <= at && at < *end);
     windows
+}
+
+/// The days around a time: each from the first moment at which the clocks show its midnight, or later.
+fn days_around(clocks: Clocks, at: i64) -> Vec<(i64, i64)> {
+    let shown = |moment: i64| moment + clocks.ahead_at(moment);
+    let first = (at - 4 * DAY).div_euclid(QUARTER);
+    let moments = (first..first + 8 * 96).map(|quarter| quarter * QUARTER);
+    let today = shown(at).div_euclid(DAY);
+    let begins: Vec<i64> = (today - 2..=today + 3)
+        .filter_map(|date| moments.clone().find(|moment| shown(*moment) >= date * DAY))
+        .collect();
+    begins.windows(2).map(|pair| (pair[0], pair[1])).collect()
 }
 
 impl Model<'_> {
@@ -178,7 +215,7 @@ impl Model<'_> {
             kept = true;
             let records = &mut self.panes[place].records;
             records.get_or_insert_default().push((number, at));
-            self.ask(place, at);
+            self.ask(place, number, at);
         }
         if !kept && !self.global() && at + self.case.lateness <= self.watermark {
             self.expected.late.push(number);
@@ -228,7 +265,7 @@ impl Model<'_> {
     }
 
     /// A record was added: does the window speak?
-    fn ask(&mut self, place: usize, at: i64) {
+    fn ask(&mut self, place: usize, number: u64, at: i64) {
         let ended = self.panes[place].end - 1 <= self.watermark;
         let pane = &mut self.panes[place];
         let speaks = match self.case.firing {
@@ -238,6 +275,13 @@ impl Model<'_> {
                 let first = at - at.rem_euclid(interval) + interval;
                 pane.next.get_or_insert(first.min(pane.end - 1));
                 false
+            }
+            Firing::Delta(threshold) => {
+                let moved = pane.told.map(|told| told.abs_diff(number) > threshold);
+                if moved != Some(false) {
+                    pane.told = Some(number);
+                }
+                moved == Some(true)
             }
             Firing::Count(count) | Firing::Early(count) => {
                 pane.seen += 1;
@@ -263,7 +307,7 @@ impl Model<'_> {
                 }
             }
             let end_speaks = match self.case.firing {
-                Firing::Count(_) => false,
+                Firing::Count(_) | Firing::Delta(_) => false,
                 Firing::End | Firing::Early(_) | Firing::Continuous(_) => true,
             };
             if end_speaks && self.watermark < last && last <= to {
