@@ -38,6 +38,9 @@ use crate::time::{LateOutput, LateRecords};
 /// Results a record's windows give out before the room and the clock are looked at again.
 const SPOKEN_PER_RECORD: usize = 128;
 
+/// Windows of a record that are brought near. With more of them they would drive each other away.
+const BROUGHT_NEAR: usize = 4;
+
 /// How long windows wait for late records, and what becomes of those that come later still.
 pub(crate) struct Lateness<T: Item> {
     /// ms.
@@ -350,9 +353,16 @@ where
     G: Trigger<T>,
     L: WindowLogic<K, T>,
 {
+    /// What is kept of windows is brought near for many records at once, before the first of them touches
+    /// it: in the windows of the last record, because what comes is mostly of the same.
     fn prepare(&mut self, _input: u32, hashes: &[KeyHash]) -> Result<(), FunctionError> {
-        if let Some(sessions) = &self.sessions {
-            sessions.prefetch(hashes);
+        match &self.sessions {
+            Some(sessions) => sessions.prefetch(hashes),
+            None => {
+                for window in self.windows.iter().take(BROUGHT_NEAR) {
+                    self.panes.prefetch(hashes, *window);
+                }
+            }
         }
         Ok(())
     }

@@ -170,6 +170,11 @@ where
         self.logic.visit_states(visitor)
     }
 
+    /// Brings near what is kept of a window for keys of these hashes.
+    pub(super) fn prefetch(&self, hashes: &[KeyHash], window: TimeWindow) {
+        self.table.prefetch_batch_in(hashes, &window);
+    }
+
     /// Makes `key` the key in work.
     #[inline]
     pub(super) fn set_current(&mut self, hash: KeyHash, key: &K::Of<'_>) {

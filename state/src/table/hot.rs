@@ -130,6 +130,18 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         }
     }
 
+    /// Brings the places of all `hashes` in one namespace near.
+    #[inline]
+    pub fn prefetch_batch_in(&self, hashes: &[KeyHash], namespace: &N) {
+        if self.account.bytes() < PREFETCH_FROM_BYTES {
+            return;
+        }
+        let spread = namespace.spread();
+        for hash in hashes {
+            self.prefetch_spread(*hash, spread);
+        }
+    }
+
     /// Brings the place of one entry near.
     #[inline]
     pub fn prefetch_in(&self, hash: KeyHash, namespace: &N) {
