@@ -7,36 +7,80 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use thalweg::prelude::RuntimeMode;
 use thalweg_bench::comparison::{Comparison, by_hand};
 use thalweg_bench::engine::{self, BigState, Query, Settings, Work};
 use thalweg_bench::limit;
+use thalweg_bench::spread::LatencyWork;
 use thalweg_bench::text::{self, TextPlan};
-use thalweg_bench::workload::definitions::win_record;
+use thalweg_bench::workload::definitions::{WIN_MS, h3, win_record};
 use thalweg_bench::workload::keys::Keys;
+use thalweg_bench::workload::pace::{Pace, Watermarks};
 
-const PARALLELISMS: [u32; 3] = [1, 2, 3];
+/// How a workload runs; whichever way, it must come to the same.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    parallelism: u32,
+    segment: &'static str,
+    /// Whether windows gather before the exchange.
+    local: bool,
+}
 
-/// Runs `work` at every parallelism and expects what the work by hand gives.
-fn check(work: &Work, rows_out: u64) {
-    let limit = limit::run(&by_hand(work).unwrap(), 2).unwrap();
-    for parallelism in PARALLELISMS {
-        let settings = Settings {
-            parallelism,
-            overrides: vec![("thalweg.shard.pin".to_owned(), "false".to_owned())],
-        };
-        let run = engine::run(work, &settings).unwrap();
-        assert_eq!(run.rows_out, rows_out, "{work:?} at {parallelism}");
-        let compared = Comparison::of(work, run, limit.clone());
-        assert!(compared.is_ok(), "{work:?} at {parallelism}: {compared:?}");
+impl Way {
+    /// At parallelism 1, 2 and 5, with segments of 512 bytes and of 32 KiB.
+    fn all() -> impl Iterator<Item = Self> {
+        [1, 2, 5].into_iter().flat_map(|parallelism| {
+            ["512b", "32kb"].into_iter().map(move |segment| Self {
+                parallelism,
+                segment,
+                local: true,
+            })
+        })
     }
+
+    /// The same, each with records gathered before the exchange and without.
+    fn of_windows() -> impl Iterator<Item = Self> {
+        Self::all().flat_map(|way| [true, false].map(|local| Self { local, ..way }))
+    }
+
+    fn settings(self) -> Settings {
+        let settings = [
+            ("thalweg.shard.pin", "false".to_owned()),
+            ("taskmanager.memory.segment-size", self.segment.to_owned()),
+            (
+                "thalweg.execution.local-aggregation",
+                self.local.to_string(),
+            ),
+        ];
+        let overrides = settings.map(|(key, value)| (key.to_owned(), value));
+        Settings {
+            parallelism: self.parallelism,
+            overrides: overrides.to_vec(),
+        }
+    }
+}
+
+/// Runs `work` every way and expects what the work by hand gives.
+fn check_ways(work: &Work, rows_out: u64, ways: impl Iterator<Item = Way>) {
+    let limit = limit::run(&by_hand(work).unwrap(), 2).unwrap();
+    for way in ways {
+        let run = engine::run(work, &way.settings()).unwrap();
+        assert_eq!(run.rows_out, rows_out, "{work:?}, {way:?}");
+        let compared = Comparison::of(work, run, limit.clone());
+        assert!(compared.is_ok(), "{work:?}, {way:?}: {compared:?}");
+    }
+}
+
+fn check(work: &Work, rows_out: u64) {
+    check_ways(work, rows_out, Way::all());
 }
 
 /// Text of several files and splits, with more distinct words than fit a small table.
 fn write_text(directory: &Path) {
     let plan = TextPlan {
-        bytes: 3_000_000,
+        bytes: 1_500_000,
         vocabulary: 20_000,
         seed: 5,
         files: 2,
@@ -61,88 +105,106 @@ fn sum_equals_the_work_by_hand() {
 #[test]
 fn queries_equal_the_work_by_hand() {
     for (query, rows_out) in [
-        (Query::Q0, 276_003),
-        (Query::Q1, 276_003),
-        (Query::Q2, 1_859),
-        (Query::Q5, 29),
-        (Query::Q7, 5),
-        (Query::Q8, 2_225),
+        (Query::Q0, 138_003),
+        (Query::Q1, 138_003),
+        (Query::Q2, 549),
+        (Query::Q5, 15),
+        (Query::Q7, 3),
+        (Query::Q8, 1_161),
     ] {
         let work = Work::Nexmark {
             query,
-            events: 300_007,
+            events: 150_007,
             per_ms: 7,
         };
         check(&work, rows_out);
     }
 }
 
-/// Runs `win` with every parallelism, segment and way to gather; all must give what the work by hand
-/// gives.
 #[test]
 fn win_equals_the_work_by_hand() {
-    for records in [1, 20_011, 3_000_007] {
+    for records in [1, 20_011, 1_200_007] {
         let work = Work::Win { records };
-        let limit = limit::run(&by_hand(&work).unwrap(), 2).unwrap();
-        for (parallelism, segment, local) in [
-            (1, "32kb", "true"),
-            (2, "512b", "true"),
-            (2, "32kb", "false"),
-            (5, "512b", "false"),
-            (5, "32kb", "true"),
-        ] {
-            let settings = [
-                ("thalweg.shard.pin", "false"),
-                ("taskmanager.memory.segment-size", segment),
-                ("thalweg.execution.local-aggregation", local),
-            ];
-            let overrides = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let settings = Settings {
-                parallelism,
-                overrides: overrides.to_vec(),
-            };
-            let run = engine::run(&work, &settings).unwrap();
-            let compared = Comparison::of(&work, run, limit.clone());
-            assert!(
-                compared.is_ok(),
-                "{records} at {parallelism}, {segment}: {compared:?}"
-            );
-        }
+        let windows: BTreeSet<_> = (0..records)
+            .map(|number| {
+                let (key, ms) = win_record(number);
+                (key, ms / WIN_MS)
+            })
+            .collect();
+        check_ways(&work, windows.len() as u64, Way::of_windows());
     }
 }
 
-#[test]
-fn slide_gives_the_same_however_it_runs() {
-    let records = 2_100_000;
-    let work = Work::Slide { records };
-    let run = |parallelism, local: &str| {
-        let settings = [
-            ("thalweg.shard.pin", "false"),
-            ("thalweg.execution.local-aggregation", local),
-        ];
-        let overrides = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let settings = Settings {
-            parallelism,
-            overrides: overrides.to_vec(),
-        };
-        engine::run(&work, &settings).unwrap()
-    };
-    let first = run(1, "true");
-    // A key is in an hour of windows from its first second on, and in one more for each second until
-    // its last.
-    let mut seconds = BTreeMap::new();
+/// Rows and checksum of `slide`: each key is in an hour of windows from its first second on, and in one
+/// more for each second until its last.
+fn slide_by_hand(records: u64) -> (u64, String) {
+    const SECONDS: u64 = 3_600;
+    let mut seconds = BTreeMap::<u64, BTreeMap<u64, u64>>::new();
     for (key, ms) in (0..records).map(win_record) {
-        let (first, last) = seconds.entry(key).or_insert((ms / 1_000, ms / 1_000));
-        (*first, *last) = ((ms / 1_000).min(*first), (ms / 1_000).max(*last));
+        *seconds
+            .entry(key)
+            .or_default()
+            .entry(ms / WIN_MS)
+            .or_default() += 1;
     }
-    let windows = seconds.values().map(|(first, last)| 3_600 + last - first);
-    assert_eq!(first.rows_out, windows.sum::<u64>());
-    for (parallelism, local) in [(2, "true"), (3, "false")] {
-        let next = run(parallelism, local);
-        assert_eq!(
-            (next.rows_out, &next.checksum),
-            (first.rows_out, &first.checksum)
-        );
+    let (mut rows, mut checksum) = (0, 0_u64);
+    for (key, counts) in seconds {
+        let all: Vec<u64> = counts.keys().copied().collect();
+        let (first, last) = (all[0], all[all.len() - 1]);
+        // The first window starts an hour before the end of the first second: for a window's number,
+        // that of its last second.
+        for end in first..=last + SECONDS - 1 {
+            let from = (end + 1).saturating_sub(SECONDS);
+            let count: u64 = counts.range(from..=end).map(|(_, count)| count).sum();
+            if count > 0 {
+                let start = (end + 1).wrapping_sub(SECONDS).wrapping_mul(WIN_MS);
+                rows += 1;
+                checksum = checksum.wrapping_add(h3(key, start, count));
+            }
+        }
+    }
+    (rows, format!("{checksum:016x}"))
+}
+
+#[test]
+fn slide_equals_the_work_by_hand() {
+    // A row for each second of an hour and each key: few keys every way, all keys over some seconds once.
+    let few = Way::of_windows().map(|way| (401, way));
+    let all = Way {
+        parallelism: 2,
+        segment: "32kb",
+        local: true,
+    };
+    for (records, way) in few.chain([(2_100_000, all)]) {
+        let run = engine::run(&Work::Slide { records }, &way.settings()).unwrap();
+        let expected = slide_by_hand(records);
+        assert_eq!((run.rows_out, run.checksum), expected, "{records}, {way:?}");
+    }
+}
+
+/// What is measured depends on when a record was due and never on when it came, so every way measures all
+/// of them.
+#[test]
+fn latencies_are_measured_of_every_record_whichever_way() {
+    let pace = Pace {
+        rate: 20_000,
+        warmup: Duration::from_millis(50),
+        duration: Duration::from_millis(200),
+    };
+    let milliseconds = LatencyWork::Window(Watermarks::Millisecond);
+    let periodic = LatencyWork::Window(Watermarks::Periodic);
+    for way in Way::all() {
+        let rows_of = |work| engine::latency(work, &pace, &way.settings()).unwrap().rows;
+        assert_eq!(rows_of(LatencyWork::Record), 4_000, "{way:?}");
+        // Two windows of 100 ms end in the measured time. Each has a row for each key that came in it: at
+        // most its 2,000 records.
+        for work in [milliseconds, periodic] {
+            let rows = rows_of(work);
+            assert!(
+                (2_000..=4_000).contains(&rows),
+                "{rows} of {work:?}, {way:?}"
+            );
+        }
     }
 }
 
