@@ -9,6 +9,7 @@
 //! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
 
 mod broadcast;
+mod invariance;
 mod joins;
 pub(crate) mod on_time;
 mod paced;

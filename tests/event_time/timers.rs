@@ -22,11 +22,11 @@ use crate::random_graphs::dice::Dice;
 use crate::stage;
 
 /// Key, what to do, when.
-type Ask = (u64, u8, i64);
+pub(super) type Ask = (u64, u8, i64);
 /// Key, the how manieth firing of the key, the timer's time.
 type Fired = (u64, u64, i64);
 
-const REGISTER: u8 = 0;
+pub(super) const REGISTER: u8 = 0;
 const DELETE: u8 = 1;
 /// How often a timer that fires at such a time registers another, and how much later or earlier.
 const CHAINED: i64 = 7;
@@ -162,7 +162,7 @@ fn timers_follow_the_model_on_shards() {
 }
 
 /// Registers a timer at the time of the record and later ones; tells what fires, once per key and time.
-struct Later;
+pub(super) struct Later;
 
 impl KeyedProcessFunction<u64, Ask, (u64, i64)> for Later {
     fn process(

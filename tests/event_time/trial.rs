@@ -74,6 +74,15 @@ impl Trial {
         }
     }
 
+    /// All but where it runs drawn anew, from another seed, and this parallelism.
+    pub(crate) fn again(&self, seed: u64, parallelism: u32) -> Self {
+        let mut next = Self::draw(seed);
+        next.simulated = self.simulated;
+        next.parallelism = parallelism;
+        next.set("parallelism.default", parallelism);
+        next
+    }
+
     /// Runs the program that `build` writes and compares what it gathers, in any order, with what is
     /// expected.
     pub(crate) fn compare<T: Ord + Debug>(

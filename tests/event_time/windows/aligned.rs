@@ -37,11 +37,11 @@ fn draw(dice: &mut Dice) -> Case {
 
 /// How the windows of a program are given late records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Way {
-    local: bool,
-    late_output: bool,
+pub(in crate::event_time) struct Way {
+    pub(in crate::event_time) local: bool,
+    pub(in crate::event_time) late_output: bool,
     /// Whether a function is called with the rows; it adds which of its window's firings each is.
-    called: bool,
+    pub(in crate::event_time) called: bool,
 }
 
 macro_rules! rows {
@@ -94,7 +94,9 @@ fn number(rows: &mut Vec<Row>) {
     }
 }
 
-fn program(
+/// The case as a program; where a record behind its watermark is a failure, whether what says so is in one
+/// chain with the windows.
+pub(in crate::event_time) fn program(
     case: &Case,
     script: Script<Rec>,
     way: Way,

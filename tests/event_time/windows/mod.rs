@@ -3,12 +3,12 @@
 //! The model and the drawing of cases know nothing of the engine, and are read by the engine's own
 //! tests too, where mistakes are planted.
 
-mod aligned;
+pub(super) mod aligned;
 mod all;
 mod counted;
 mod days;
 mod draw;
-mod drawn;
+pub(super) mod drawn;
 mod many;
 pub(crate) mod model;
 
@@ -74,7 +74,7 @@ fn numbers(elements: &WindowElements<Rec>) -> Vec<u64> {
 }
 
 /// Opens the function that gives the numbers of a window, sorted.
-fn whole(
+pub(super) fn whole(
     _: &mut WindowOpenContext<u64>,
 ) -> impl FnMut(
     &WindowElements<Rec>,
