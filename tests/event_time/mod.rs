@@ -15,6 +15,7 @@ pub(crate) mod on_time;
 mod paced;
 mod processing;
 pub(crate) mod script;
+mod skew;
 mod slices;
 mod split_script;
 mod timers;
