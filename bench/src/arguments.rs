@@ -115,6 +115,13 @@ pub(crate) enum Run {
         #[command(flatten)]
         how: How,
     },
+    /// A timer per record, all pending at once, fired at the end of the input.
+    Timers {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        how: Single,
+    },
     /// Count by word.
     Wc {
         /// Text files or directories of them: UTF-8, lines that end in a newline.

@@ -147,6 +147,15 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             let records = amount.records;
             (engine::Work::Slide { records }, gathering(&local, how))
         }
+        Run::Timers { amount, how } => {
+            let Output::Json = how.settings.output;
+            let settings = Settings {
+                parallelism: how.parallelism,
+                overrides: how.settings.overrides,
+            };
+            let report = engine::timers(amount.records, &settings)?;
+            return Ok(report::print(&report)?);
+        }
         Run::Wc { input, mode, how } => {
             let (inputs, mode) = (input, mode.into());
             (engine::Work::Wc { inputs, mode }, how)

@@ -182,6 +182,15 @@ fn slide_equals_the_work_by_hand() {
     }
 }
 
+/// A run whose timers did not all fire once and in order is an error.
+#[test]
+fn timers_fire_once_each_and_in_order() {
+    for (records, way) in Way::all().flat_map(|way| [(1, way), (20_011, way)]) {
+        let run = engine::timers(records, &way.settings()).unwrap();
+        assert_eq!((run.records, run.rows_out), (records, records), "{way:?}");
+    }
+}
+
 /// What is measured depends on when a record was due and never on when it came, so every way measures all
 /// of them.
 #[test]

@@ -12,6 +12,7 @@ mod latency;
 mod lone;
 mod nexmark;
 mod paced;
+mod timers;
 mod win;
 mod words;
 
@@ -32,6 +33,7 @@ pub use grown::{Word, grown};
 pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;
+pub use timers::timers;
 
 /// A workload and what it is to work on.
 #[derive(Clone, Debug)]
@@ -92,6 +94,19 @@ pub enum EngineError {
     /// The job failed.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// Of the timers that were registered, some did not fire, or more than once.
+    #[error(
+        "each of {records} timers must fire once, which is checksum {expected}; {} rows came, checksum {}: \
+         the run is worth nothing", report.rows_out, report.checksum
+    )]
+    Fired {
+        /// Timers that were registered.
+        records: u64,
+        /// The checksum of all of them.
+        expected: String,
+        /// What came of them.
+        report: Box<Report>,
+    },
 }
 
 impl Settings {

@@ -86,6 +86,13 @@ pub const fn win_record(i: u64) -> (u64, u64) {
     (pick(sm(i), WIN_KEYS), i / WIN_RECORDS_PER_MS)
 }
 
+/// Record `i` of the workload `timers` is its own key; its timer is for this many ms, about twelve days at most.
+#[inline(always)]
+#[must_use]
+pub const fn timer_of(i: u64) -> u64 {
+    sm(i) >> 34
+}
+
 /// What a running value of `key` that went from `old` to `new` adds to the checksum.
 ///
 /// The terms of one key telescope, so the total does not depend on the order of the keys' records.
