@@ -197,7 +197,7 @@ impl<T: Item, M, A> WatermarkStrategy<T, M, A> {
     /// record yet holds the others, unless it becomes idle or ends: give sources that may be silent an
     /// idle timeout. In the middle of a chain a strategy pauses its whole chain.
     ///
-    /// ```no_run
+    /// ```
     /// # use std::time::Duration;
     /// # use thalweg_core::Timestamp;
     /// # use thalweg_dataflow::time::WatermarkStrategy;

@@ -10,14 +10,18 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
-    /// ```no_run
-    /// # use thalweg_dataflow::stream::{DataStream, Pipe};
-    /// # fn program(numbers: DataStream<u64, impl Pipe<Out = u64>>) {
-    /// let parts = numbers.split(|n| if n % 2 == 0 { "even" } else { "odd" });
-    /// let even = parts.select("even");
-    /// let odd = parts.select("odd");
-    /// # drop((even, odd));
-    /// # }
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     let parts = numbers.split(|n| if n % 2 == 0 { "even" } else { "odd" });
+    ///     let tenfold = parts.select("even").map(|n: u64| n * 10);
+    ///     tenfold.union(parts.select("odd"))
+    /// });
+    /// (1..=4).for_each(|n| harness.push(n));
+    /// let mut output = harness.output();
+    /// output.sort();
+    /// assert_eq!(output, [1, 3, 20, 40]);
     /// ```
     pub fn split<G, F>(self, choose: F) -> SplitStream<T, F>
     where
