@@ -74,6 +74,8 @@ impl<G> Splits<G> {
         self.active += usize::from(standing == Standing::Active);
         self.active -= usize::from(before == Standing::Active);
         self.holding[slot] = match standing {
+            #[cfg(test)]
+            Standing::Idle if tests::IDLE_HOLDS.get() => self.slots[slot].watermark,
             Standing::Active => self.slots[slot].watermark,
             Standing::Free | Standing::Idle => Timestamp::MAX,
         };
@@ -255,7 +257,14 @@ impl<G> Splits<G> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// A mistake that is planted to see it found: an idle split still holds what it promised.
+        pub(super) static IDLE_HOLDS: Cell<bool> = const { Cell::new(false) };
+    }
 
     fn splits() -> (Splits<u64>, u64) {
         (Splits::new(), 0)
@@ -320,5 +329,69 @@ mod tests {
         assert_eq!(splits.lowest(), Some(Timestamp(10)));
         splits.find_idle(600, 100, Timestamp(10));
         assert_eq!(splits.lowest(), None);
+    }
+
+    const TIMEOUT: u64 = 100;
+
+    /// A split as it is looked at from outside.
+    #[derive(Clone, Copy)]
+    struct Seen {
+        watermark: i64,
+        last_record: u64,
+        idle: bool,
+    }
+
+    /// Records of some splits at drawn times, some of which end: the first seed at which the input promises
+    /// something other than the lowest of what the splits do that were not silent for the timeout.
+    fn first_difference(seeds: u64) -> Option<u64> {
+        (0..seeds).find(|seed| {
+            let mut state = *seed;
+            let mut below = |bound: u64| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) % bound
+            };
+            let (mut splits, mut generator) = splits();
+            let mut seen = BTreeMap::<u64, Seen>::new();
+            let mut now = 0;
+            (0..100).any(|_| {
+                now += below(40);
+                let split = below(5);
+                if seen.contains_key(&split) && below(10) == 0 {
+                    splits.end(split);
+                    seen.remove(&split);
+                } else {
+                    if !splits.is_current(split) {
+                        splits.turn_to(split, now, &mut generator, || split);
+                    }
+                    let to = below(1_000).cast_signed();
+                    splits.touch(now);
+                    splits.raise(Timestamp(to));
+                    let before = seen.get(&split).map_or(to, |seen| seen.watermark);
+                    let now_seen = Seen {
+                        watermark: before.max(to),
+                        last_record: now,
+                        idle: false,
+                    };
+                    seen.insert(split, now_seen);
+                }
+                splits.skip();
+                splits.find_idle(now, TIMEOUT, Timestamp::MAX);
+                let promises = seen.values_mut().filter_map(|seen| {
+                    seen.idle |= now - seen.last_record >= TIMEOUT;
+                    (!seen.idle).then_some(Timestamp(seen.watermark))
+                });
+                splits.lowest() != promises.min()
+            })
+        })
+    }
+
+    #[test]
+    fn an_idle_split_that_holds_the_watermark_is_found_and_without_it_nothing() {
+        IDLE_HOLDS.set(true);
+        assert!(first_difference(100).is_some());
+        IDLE_HOLDS.set(false);
+        assert_eq!(first_difference(300), None);
     }
 }
