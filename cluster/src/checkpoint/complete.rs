@@ -8,6 +8,8 @@
 //! A savepoint: its files are copied into its directory, checked on the way, then its metadata is written:
 //! that makes it true.
 //!
+//! Both only as long as the leader's last pointer is there, which goes when it is overtaken and when the job ends.
+//!
 //! If nobody can know whether a pointer will last, another one, with the next number, says the same. If that
 //! stays unknown too the job must stop: to go on as if it were not true would be as wrong as the opposite.
 //! Invariant: no file is written twice under the same name after it failed.
@@ -37,8 +39,10 @@ const POINTER_RETRIES: u32 = 2;
 /// Which leader this is, and which pointer comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leadership {
-    /// The number of the highest pointer this leader has created.
+    /// The number of the highest pointer this leader has created, or tried to.
     pub sequence: u64,
+    /// The number of the last one it is sure of. Those above it are tries of which nobody knows whether they last.
+    pub since: u64,
     /// How many leaders there were, with this one.
     pub term: u64,
     /// No checkpoint of this number or a higher one has begun.
@@ -127,8 +131,8 @@ pub enum Progress {
     Complete,
     /// It is not true and never will be; why.
     Failed(String),
-    /// Somebody else leads the job; why.
-    Fenced(String),
+    /// Somebody else leads the job; why. What removes the traces, if nobody can have gone on from them.
+    Fenced(String, Option<StorageCommand>),
     /// Nobody can know whether it is true; why.
     Unknown(String),
 }
@@ -211,11 +215,14 @@ impl Completion {
                 StorageCommand::Point {
                     home: self.layout.home().clone(),
                     pointer,
+                    since: leadership.since,
                 }
             }
             Stage::Directory(_) | Stage::Copy(_) | Stage::Metadata => StorageCommand::WriteNew {
                 at: self.directory.child(METADATA),
                 bytes: self.bytes.clone(),
+                led_by: (!self.pending.purpose.is_savepoint())
+                    .then(|| self.layout.pointer(leadership.since)),
             },
         }
     }
@@ -238,9 +245,20 @@ impl Completion {
                 self.stage = Stage::Pointer { retries: 0 };
                 Progress::Do(self.next(leadership))
             }
-            (Stage::Pointer { .. }, Ok(())) => Progress::Complete,
+            (Stage::Pointer { .. }, Ok(())) => {
+                leadership.since = leadership.sequence;
+                Progress::Complete
+            }
             (Stage::Pointer { retries }, Err(error)) => match error.kind {
-                StorageErrorKind::AlreadyThere => Progress::Fenced(error.message),
+                StorageErrorKind::AlreadyThere => {
+                    let unseen = *retries == 0;
+                    let withdraw = unseen.then(|| StorageCommand::Withdraw {
+                        home: self.layout.home().clone(),
+                        checkpoint: self.metadata.checkpoint,
+                    });
+                    Progress::Fenced(error.message, withdraw)
+                }
+                StorageErrorKind::Overtaken => Progress::Fenced(error.message, None),
                 StorageErrorKind::Uncertain if *retries < POINTER_RETRIES => {
                     *retries += 1;
                     Progress::Do(self.next(leadership))
@@ -250,8 +268,15 @@ impl Completion {
                 _ if *retries > 0 || error.kind == StorageErrorKind::Uncertain => {
                     Progress::Unknown(error.message)
                 }
-                _ => Progress::Failed(error.message),
+                _ => {
+                    // Its number is free and must not stay so below the next: who took it would overtake nobody.
+                    leadership.sequence = leadership.since;
+                    Progress::Failed(error.message)
+                }
             },
+            (_, Err(error)) if error.kind == StorageErrorKind::Overtaken => {
+                Progress::Fenced(error.message, None)
+            }
             (_, Err(error)) => Progress::Failed(error.message),
         }
     }
@@ -288,6 +313,7 @@ mod tests {
         let completion = Completion::begin(pending, metadata, &layout).unwrap();
         let leadership = Leadership {
             sequence: 7,
+            since: 7,
             term: 2,
             next: CheckpointId(5),
         };
@@ -347,6 +373,8 @@ mod tests {
         let mut other = completion.clone();
         let failed = other.outcome(error(StorageErrorKind::Full), &mut leadership);
         assert!(matches!(failed, Progress::Failed(_)));
+        assert_eq!(leadership.sequence, 7, "its number comes again");
+        leadership.sequence = 8;
         completion.outcome(error(StorageErrorKind::Uncertain), &mut leadership);
         let unknown = completion.outcome(error(StorageErrorKind::Full), &mut leadership);
         assert!(matches!(unknown, Progress::Unknown(_)));
@@ -366,7 +394,17 @@ mod tests {
         let (mut completion, mut leadership) = completion();
         completion.next(&mut leadership);
         completion.outcome(Ok(()), &mut leadership);
+        let mut other = completion.clone();
+        let fenced = other.outcome(error(StorageErrorKind::AlreadyThere), &mut leadership);
+        assert!(matches!(
+            fenced,
+            Progress::Fenced(_, Some(StorageCommand::Withdraw { .. }))
+        ));
+        // Where one of its pointers was to be seen, somebody may go on from the checkpoint.
+        let fenced = completion.outcome(error(StorageErrorKind::Overtaken), &mut leadership);
+        assert!(matches!(fenced, Progress::Fenced(_, None)));
+        completion.outcome(error(StorageErrorKind::Uncertain), &mut leadership);
         let fenced = completion.outcome(error(StorageErrorKind::AlreadyThere), &mut leadership);
-        assert!(matches!(fenced, Progress::Fenced(_)));
+        assert!(matches!(fenced, Progress::Fenced(_, None)));
     }
 }

@@ -71,23 +71,31 @@ impl CheckpointCoordinator {
                     out,
                 );
             }
-            Progress::Fenced(reason) | Progress::Unknown(reason) => {
-                self.release(&completion);
-                let checkpoint = completion.pending.checkpoint;
-                self.given_up(
-                    &completion.pending.purpose,
-                    checkpoint,
-                    &reason,
-                    false,
-                    now,
-                    out,
-                );
-                let reason = format!(
-                    "this process does not know what is true of the job any more: {reason}"
-                );
-                self.fail_job(reason, false, now, out);
+            Progress::Fenced(reason, withdraw) => {
+                if let Some(withdraw) = withdraw {
+                    self.dispose(withdraw, false, out);
+                }
+                self.let_go(&completion, &reason, now, out);
             }
+            Progress::Unknown(reason) => self.let_go(&completion, &reason, now, out),
         }
+    }
+
+    /// The job is another's, or nobody knows whose.
+    fn let_go(&mut self, completion: &Completion, reason: &str, now: Now, out: &mut Vec<Output>) {
+        self.release(completion);
+        let checkpoint = completion.pending.checkpoint;
+        self.given_up(
+            &completion.pending.purpose,
+            checkpoint,
+            reason,
+            false,
+            now,
+            out,
+        );
+        let reason =
+            format!("this process does not know what is true of the job any more: {reason}");
+        self.fail_job(reason, false, now, out);
     }
 
     /// The files of one that was being completed are held no more.

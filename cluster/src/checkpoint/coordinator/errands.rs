@@ -15,7 +15,7 @@ pub(super) enum Errand {
     /// Deleting something; whether it is tried again later if that fails.
     Garbage(StorageCommand, bool),
     /// Making sure once more that this is the leader; then all of it is deleted.
-    Farewell(Vec<StorageCommand>),
+    Farewell(StorageCommand),
 }
 
 /// How much that could not be deleted is remembered to be tried again; what is beyond it the next leader removes.
@@ -49,11 +49,7 @@ impl CheckpointCoordinator {
                 }
             }
             (Some(Errand::Farewell(_)), Err(error)) => out.push(Output::Leftover(error)),
-            (Some(Errand::Farewell(commands)), Ok(())) => {
-                for command in commands {
-                    self.dispose(command, false, out);
-                }
-            }
+            (Some(Errand::Farewell(command)), Ok(())) => self.dispose(command, false, out),
             (Some(Errand::Garbage(..)) | None, _) => {}
         }
     }

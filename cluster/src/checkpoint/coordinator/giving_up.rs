@@ -10,7 +10,7 @@ use super::errands::Errand;
 use super::{CheckpointCoordinator, Phase};
 use crate::checkpoint::home::pointer::Pointer;
 use crate::checkpoint::protocol::{JobEnd, Output};
-use crate::checkpoint::storage::{Location, StorageCommand};
+use crate::checkpoint::storage::StorageCommand;
 use crate::checkpoint::trigger::{Now, Purpose};
 
 /// Of how many checkpoints given up in a row late answers are waited for.
@@ -155,8 +155,7 @@ impl CheckpointCoordinator {
         self.stand_still("the job has ended", now, out);
         self.phase = Phase::Still;
         // One that is just being made true is of no use any more, unless it is the user's.
-        let unfinished = self
-            .completing
+        self.completing
             .take_if(|it| !it.pending.purpose.is_savepoint());
         self.clear_away(out);
         self.phase = Phase::Over;
@@ -168,16 +167,6 @@ impl CheckpointCoordinator {
         if keep {
             return;
         }
-        let mut directories: Vec<Location> = (self.store.kept())
-            .map(|kept| self.layout.checkpoint(kept.checkpoint))
-            .chain(unfinished.map(|completion| completion.directory))
-            .collect();
-        directories.extend(
-            self.aside
-                .iter()
-                .map(|aside| self.layout.checkpoint(*aside)),
-        );
-        directories.push(self.layout.shared());
         self.leadership.sequence += 1;
         let last = Pointer {
             sequence: self.leadership.sequence,
@@ -188,13 +177,12 @@ impl CheckpointCoordinator {
         let leads = StorageCommand::Point {
             home: self.layout.home().clone(),
             pointer: last,
+            since: self.leadership.since,
         };
         let home = StorageCommand::DeleteHome {
             home: self.layout.home().clone(),
             last: self.layout.pointer(self.leadership.sequence),
         };
-        let commands = directories.into_iter().map(StorageCommand::DeleteDirectory);
-        let commands = commands.chain([home]).collect();
-        self.store(Errand::Farewell(commands), leads, out);
+        self.store(Errand::Farewell(home), leads, out);
     }
 }

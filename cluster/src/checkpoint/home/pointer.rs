@@ -2,8 +2,8 @@
 //!
 //! Pointers are numbered. To say that another checkpoint is the newest, the next number is created
 //! exclusively: who finds it taken has been overtaken by another leader and stops. A new leader creates one
-//! itself before it does anything else, so that nobody who led before it can. Pointers below the highest say
-//! nothing any more.
+//! itself before it does anything else, so that nobody who led before it can, and deletes those before. Pointers
+//! below the highest say nothing any more. At the end of a job all of them go: who led before finds its own gone.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -18,12 +18,13 @@
 //! | 4 | CRC-32C of the 56 bytes before |
 //!
 //! Entered by the control thread. Invariant: a pointer that was not written to its end is none; the highest is
-//! never deleted.
+//! never deleted before the end of the job.
 
 use crc32c::crc32c;
 use thalweg_core::ids::CheckpointId;
 
 use super::layout::JobLayout;
+use super::newest::readable;
 use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError, StorageErrorKind};
 
@@ -33,7 +34,7 @@ const VERSION: u32 = 1;
 pub const POINTER_BYTES: usize = 60;
 /// More than a pointer of any version has: each begins with the eight bytes and its version, and ends with the CRC-32C
 /// of all bytes before.
-pub(super) const MOST_BYTES: u64 = 4_096;
+pub(crate) const MOST_BYTES: u64 = 4_096;
 
 /// What a pointer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,36 +153,113 @@ pub(super) fn of_version(found: u32) -> String {
     format!("it is a pointer of format version {found}, this release reads version {VERSION}")
 }
 
-/// Creates a pointer, if it is the highest. Blocks.
+/// Creates a pointer, if it is the highest and follows on that with the number `since`, which its writer knows to be
+/// there: the last one it is sure of, or, if it begins to lead, the highest there was. Those between the two are tries
+/// of the same writer. Blocks.
 ///
-/// A number that is free may still be one that was overtaken and deleted since; but then a higher one is there,
-/// for the highest is never deleted. So it is looked for after the own one was created.
+/// A number that is free may still be one that was overtaken and deleted since. Then a higher one is there; or the
+/// job has come to its end and all of them are gone. Whoever overtakes and whoever ends a job deletes `since`, and its
+/// writer does so only when a later one is sure: so both are looked for after the own one was created.
 ///
 /// # Errors
-/// [`StorageErrorKind::AlreadyThere`] when somebody else leads the job; [`StorageErrorKind::Uncertain`] when
-/// nobody can know whether the pointer lasts and counts; [`StorageErrorKind::Unknown`] when not even whether that of
-/// the number is this one.
+/// [`StorageErrorKind::AlreadyThere`] when somebody else leads the job and nobody has seen or will see this pointer;
+/// [`StorageErrorKind::Overtaken`] when somebody else leads it and may have seen it; [`StorageErrorKind::Uncertain`]
+/// when nobody can know whether the pointer lasts and counts; [`StorageErrorKind::Unknown`] when not even whether that
+/// of the number is this one.
 pub fn create(
     storage: &mut dyn CheckpointStorage,
     home: &Location,
     pointer: &Pointer,
+    since: Option<u64>,
 ) -> Result<(), StorageError> {
-    let at = JobLayout::at(home.clone()).pointer(pointer.sequence);
+    let layout = JobLayout::at(home.clone());
+    let at = layout.pointer(pointer.sequence);
     storage.create_exclusive(&at, &pointer.encode())?;
-    let entries = storage.list(home).map_err(StorageError::uncertain)?;
-    let highest = entries
-        .iter()
-        .filter_map(|entry| JobLayout::pointer_of(&entry.name))
-        .max();
-    if highest.is_none_or(|highest| highest <= pointer.sequence) {
-        return Ok(());
+    let there = numbers(storage, home).map_err(StorageError::uncertain)?;
+    if there.iter().any(|there| *there > pointer.sequence) {
+        // It says nothing beside the higher one; if it stays, the next leader removes it.
+        let _ = storage.delete(&at);
+        return Err(overtaken(home));
     }
-    // It says nothing beside the higher one; if it stays, the next leader removes it.
-    let _ = storage.delete(&at);
+    let Some(since) = since.filter(|since| !there.contains(since)) else {
+        return Ok(());
+    };
+    for own in since + 1..=pointer.sequence {
+        let at = layout.pointer(own);
+        storage.delete(&at).map_err(|error| StorageError {
+            kind: StorageErrorKind::Overtaken,
+            message: format!(
+                "{}; delete {at}, which counts for nothing ({error})",
+                overtaken(home)
+            ),
+        })?;
+    }
+    // Who has seen it has made a higher one, or finds it gone and withdraws its own.
+    let seen = numbers(storage, home).map_or(true, |there| !there.is_empty());
     Err(StorageError {
-        kind: StorageErrorKind::AlreadyThere,
-        message: format!("another process has taken over the checkpoints in {home}"),
+        kind: match seen {
+            true => StorageErrorKind::Overtaken,
+            false => StorageErrorKind::AlreadyThere,
+        },
+        ..overtaken(home)
     })
+}
+
+/// The numbers of the pointers that are there.
+fn numbers(storage: &mut dyn CheckpointStorage, home: &Location) -> Result<Vec<u64>, StorageError> {
+    let entries = storage.list(home)?.into_iter();
+    let numbers = entries.filter_map(|entry| JobLayout::pointer_of(&entry.name));
+    Ok(numbers.collect())
+}
+
+/// Sees that a leader's last pointer is there: who overtakes it and who ends the job deletes it.
+///
+/// # Errors
+/// [`StorageErrorKind::Overtaken`] when it is not.
+pub(crate) fn still_leads(
+    storage: &mut dyn CheckpointStorage,
+    pointer: &Location,
+) -> Result<(), StorageError> {
+    match storage.read(pointer, MOST_BYTES) {
+        Err(error) if error.kind == StorageErrorKind::Missing => Err(overtaken(
+            &pointer.parent().unwrap_or_else(|| pointer.clone()),
+        )),
+        other => other.map(drop),
+    }
+}
+
+fn overtaken(home: &Location) -> StorageError {
+    StorageError {
+        kind: StorageErrorKind::Overtaken,
+        message: format!(
+            "another process has taken over the checkpoints in {home}, or has brought the job to its end"
+        ),
+    }
+}
+
+/// Deletes the metadata of a checkpoint that its leader could not make true because it was overtaken, unless somebody
+/// goes on from it: who takes an older checkpoint for a damaged one may have found it.
+///
+/// # Errors
+/// When storage fails.
+pub(crate) fn withdraw(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    checkpoint: CheckpointId,
+) -> Result<(), StorageError> {
+    let layout = JobLayout::at(home.clone());
+    let entries = storage.list(home)?;
+    let pointers = readable(storage, home, &entries)?;
+    let named = |pointer: &Pointer| {
+        pointer
+            .newest
+            .is_some_and(|(newest, _)| newest == checkpoint)
+    };
+    if !pointers.iter().any(named) {
+        storage.delete(&layout.metadata(checkpoint))?;
+        storage.delete_if_empty(&layout.checkpoint(checkpoint))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

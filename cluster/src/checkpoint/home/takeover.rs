@@ -99,8 +99,6 @@ fn taken(
     let Kept { kept, mut aside } = load(storage, layout, overtaken, retained)?;
     aside.retain(|aside| (passed_over.iter()).all(|passed| passed.checkpoint != aside.checkpoint));
     aside.extend(passed_over);
-    // Tasks write into it and make no directories.
-    storage.make_directory(&layout.shared())?;
     let leftovers = clean(storage, layout, overtaken, (&kept, &aside));
     Ok(Takeover {
         leadership: overtaken.leadership,
@@ -129,6 +127,8 @@ fn overtake(
     // A pointer that may not last is followed by another; one that somebody else has made is read.
     let mut at_least = 0;
     loop {
+        // Pointers and what tasks write are made in it, and no directories on the way.
+        storage.make_directory(&layout.shared())?;
         let pointers = pointers(storage, layout.home())?;
         pointers.tell_unfinished();
         let (highest, pointer, entries) = (pointers.highest, pointers.counts, pointers.entries);
@@ -139,10 +139,16 @@ fn overtake(
             next: next_after(&entries, pointer.as_ref()),
             newest: pointer.and_then(|pointer| pointer.newest),
         };
-        match pointer::create(storage, layout.home(), &own) {
+        match pointer::create(
+            storage,
+            layout.home(),
+            &own,
+            Some(highest).filter(|it| *it > 0),
+        ) {
             Ok(()) => {
                 let leadership = Leadership {
                     sequence: own.sequence,
+                    since: own.sequence,
                     term: own.term,
                     next: own.next,
                 };
@@ -155,7 +161,13 @@ fn overtake(
             }
             Err(error) => {
                 tries += 1;
-                let again = [StorageErrorKind::AlreadyThere, StorageErrorKind::Uncertain];
+                let again = [
+                    StorageErrorKind::AlreadyThere,
+                    StorageErrorKind::Overtaken,
+                    StorageErrorKind::Uncertain,
+                    // Who led it to its end has deleted the directory.
+                    StorageErrorKind::Missing,
+                ];
                 if tries >= TRIES || !again.contains(&error.kind) {
                     return Err(error.into());
                 }
@@ -172,6 +184,7 @@ fn overtake_damaged(
     layout: &JobLayout,
     whole: &Whole,
 ) -> Result<Overtaken, FindError> {
+    storage.make_directory(&layout.shared())?;
     let entries = storage.list(layout.home())?;
     let runs = storage.list(&layout.shared())?;
     let pointers = readable(storage, layout.home(), &entries)?;
@@ -188,10 +201,12 @@ fn overtake_damaged(
         next: CheckpointId(next.0.max(found.given.0 + 1)),
         newest: Some((found.metadata.checkpoint, found.facts.facts())),
     };
-    pointer::create(storage, layout.home(), &own)?;
+    let since = Some(whole.highest).filter(|it| *it > 0);
+    pointer::create(storage, layout.home(), &own, since)?;
     Ok(Overtaken {
         leadership: Leadership {
             sequence: own.sequence,
+            since: own.sequence,
             term,
             next: own.next,
         },

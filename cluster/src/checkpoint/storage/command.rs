@@ -7,13 +7,12 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use thalweg_core::error::ErrorKind;
-use thalweg_core::ids::AttemptId;
+use thalweg_core::ids::{AttemptId, CheckpointId};
 
 use super::contract::{CheckpointStorage, StorageError, StorageErrorKind};
 use super::location::Location;
-use crate::checkpoint::home::layout::JobLayout;
-use crate::checkpoint::home::pointer::{self, Pointer};
+use crate::checkpoint::home::layout::{JobLayout, SHARED};
+use crate::checkpoint::home::pointer::{self, MOST_BYTES, Pointer};
 use crate::checkpoint::metadata::model::FileFacts;
 
 /// One thing to do.
@@ -25,6 +24,8 @@ pub enum StorageCommand {
         at: Location,
         /// Its content.
         bytes: Vec<u8>,
+        /// The last pointer of the leader who writes it, which must be there; none where nobody leads.
+        led_by: Option<Location>,
     },
     /// Say which checkpoint is the newest, if nobody else leads the job.
     Point {
@@ -32,6 +33,16 @@ pub enum StorageCommand {
         home: Location,
         /// What to say.
         pointer: Pointer,
+        /// The number of the leader's last pointer that is sure.
+        since: u64,
+    },
+    /// Delete the metadata of a checkpoint that was overtaken before it was true, and its directory if nothing else is
+    /// in it.
+    Withdraw {
+        /// The directory of the job's checkpoints.
+        home: Location,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
     },
     /// Copy a file, checking it.
     CopyNew {
@@ -48,8 +59,8 @@ pub enum StorageCommand {
     DeleteDirectory(Location),
     /// Delete a directory if there is nothing in it.
     DeleteIfEmpty(Location),
-    /// Delete the directory of a job's checkpoints, of which nothing but pointers is left. The last of them, which
-    /// says that there is no checkpoint, goes when all else is gone for good.
+    /// Delete the directory of a job's checkpoints with all that jobs keep in it, if nobody has taken it over since.
+    /// The last pointer, which says that there is no checkpoint, goes when all else is gone for good.
     DeleteHome {
         /// The directory.
         home: Location,
@@ -80,8 +91,20 @@ pub fn perform(
     command: &StorageCommand,
 ) -> Result<(), StorageError> {
     match command {
-        StorageCommand::WriteNew { at, bytes } => storage.write_new(at, bytes),
-        StorageCommand::Point { home, pointer } => pointer::create(storage, home, pointer),
+        StorageCommand::WriteNew { at, bytes, led_by } => {
+            if let Some(pointer) = led_by {
+                pointer::still_leads(storage, pointer)?;
+            }
+            storage.write_new(at, bytes)
+        }
+        StorageCommand::Point {
+            home,
+            pointer,
+            since,
+        } => pointer::create(storage, home, pointer, Some(*since)),
+        StorageCommand::Withdraw { home, checkpoint } => {
+            pointer::withdraw(storage, home, *checkpoint)
+        }
         StorageCommand::CopyNew { from, to, facts } => storage.copy_new(from, to, *facts),
         StorageCommand::Delete(files) => delete_all(storage, files.iter().cloned()),
         StorageCommand::DeleteDirectory(directory) => storage.delete_directory(directory),
@@ -111,20 +134,35 @@ fn delete_home(
     last: &Location,
 ) -> Result<(), StorageError> {
     let entries = storage.list(home)?;
-    if let Some(inner) = entries.iter().find(|entry| entry.directory) {
+    let number = |name: &str| JobLayout::pointer_of(name);
+    let above = (entries.iter()).find(|entry| number(&entry.name) > number(last.name()));
+    if let Some(above) = above {
         return Err(StorageError {
-            kind: StorageErrorKind::Failed(ErrorKind::Invalid),
+            kind: StorageErrorKind::Overtaken,
             message: format!(
-                "cannot delete {home}: there is the directory {} in it; delete that first",
-                inner.name
+                "cannot delete {home}: another process has taken it over, as {} says",
+                above.name
             ),
         });
     }
-    let pointers = (entries.iter()).filter(|entry| JobLayout::pointer_of(&entry.name).is_some());
+    // Whatever a former leader wrote too late is among them.
+    for entry in entries.iter().filter(|entry| entry.directory) {
+        if entry.name == SHARED || JobLayout::checkpoint_of(&entry.name).is_some() {
+            storage.delete_directory(&home.child(&entry.name))?;
+        }
+    }
+    let pointers = (entries.iter()).filter(|entry| number(&entry.name).is_some());
     let pointers = pointers.map(|entry| home.child(&entry.name));
     delete_all(storage, pointers.filter(|pointer| pointer != last))?;
     storage.settle(last)?;
-    storage.delete_directory(home)
+    let says = storage.read(last, MOST_BYTES)?;
+    storage.delete_directory(home).or_else(|error| {
+        // Something else is in it, or came meanwhile: it must not be taken for what has lost its pointer.
+        match storage.create_exclusive(last, &says) {
+            Err(again) if again.kind != StorageErrorKind::AlreadyThere => Err(again),
+            _ => Err(error),
+        }
+    })
 }
 
 /// The attempt a file of this name is of.

@@ -21,7 +21,9 @@ use crate::checkpoint::metadata::model::FileFacts;
 pub enum StorageErrorKind {
     /// What was to be made is there already, perhaps by somebody else.
     AlreadyThere,
-    /// What was to be read is not there.
+    /// Another process leads the job, or led it to its end. What was to be said may have been seen by others.
+    Overtaken,
+    /// What was to be read is not there, or the directory in which something was to be made.
     Missing,
     /// There is no room.
     Full,
@@ -83,7 +85,9 @@ impl StorageError {
     #[must_use]
     pub fn error_kind(&self) -> ErrorKind {
         match self.kind {
-            StorageErrorKind::AlreadyThere | StorageErrorKind::Missing => ErrorKind::Invalid,
+            StorageErrorKind::AlreadyThere
+            | StorageErrorKind::Overtaken
+            | StorageErrorKind::Missing => ErrorKind::Invalid,
             StorageErrorKind::Full | StorageErrorKind::Uncertain => ErrorKind::Resource,
             StorageErrorKind::Unknown => ErrorKind::Retry,
             StorageErrorKind::Damaged => ErrorKind::Data,
@@ -129,9 +133,11 @@ pub(super) fn too_long(at: &Location, most: u64) -> StorageError {
     }
 }
 
-/// Keeps the files of checkpoints. Directories on the way to a file are made as needed.
+/// Keeps the files of checkpoints. Where there are directories only [`CheckpointStorage::make_directory`] makes those
+/// on the way: a job's directory that was deleted is not made again by who still writes into it.
 pub trait CheckpointStorage: Send {
-    /// Writes a file that is not there yet, whole or not at all: nobody ever sees a part of it.
+    /// Writes a file that is not there yet, whole or not at all: nobody ever sees a part of it. The directory it lies
+    /// in is made if need be, in one that is there.
     ///
     /// # Errors
     /// When the file is there already or cannot be made durable.
@@ -146,7 +152,7 @@ pub trait CheckpointStorage: Send {
     fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError>;
 
     /// Copies a file to a place where none is, whole or not at all, and checks on the way that it is what it
-    /// should be.
+    /// should be. The directory is made as by [`CheckpointStorage::write_new`].
     ///
     /// # Errors
     /// [`StorageErrorKind::Damaged`] when length or checksum are not as `facts` says.

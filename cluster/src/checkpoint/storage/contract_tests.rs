@@ -10,10 +10,14 @@ use crate::checkpoint::metadata::model::FileFacts;
 fn on_every_kind(check: impl Fn(&mut dyn CheckpointStorage, Location)) {
     let folder = tempfile::tempdir().unwrap();
     let place = Location::parse(folder.path().to_str().unwrap()).unwrap();
-    check(&mut DirectoryStorage::new(), place.child("host"));
-    check(&mut AnyStorage::new(), place.child("any"));
+    let mut in_directory = |storage: &mut dyn CheckpointStorage, root: Location| {
+        storage.make_directory(&root).unwrap();
+        check(storage, root);
+    };
+    in_directory(&mut DirectoryStorage::new(), place.child("host"));
+    in_directory(&mut AnyStorage::new(), place.child("any"));
     let mut simulated = DirectoryStorage::on(simulated::SimulatedDisk::new());
-    check(&mut simulated, Location::parse("/simulated").unwrap());
+    in_directory(&mut simulated, Location::parse("/simulated").unwrap());
     #[cfg(feature = "object-store")]
     {
         use std::sync::Arc;

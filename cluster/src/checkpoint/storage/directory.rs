@@ -89,6 +89,22 @@ impl<D: Disk> DirectoryStorage<D> {
         Ok(())
     }
 
+    /// Makes a directory in one that is there, durably.
+    fn ensure_last(&mut self, path: &Path) -> Result<(), StorageError> {
+        let failed =
+            |error: io::Error| StorageError::of_io("make directory", &path.display(), &error);
+        if self.disk.exists(path).map_err(failed)? {
+            return Ok(());
+        }
+        match self.disk.make_directory(path) {
+            // Somebody else was as quick; it must be durable all the same.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed)?,
+        }
+        let synced = self.disk.sync_directory(&directory_of(path));
+        synced.map_err(failed)
+    }
+
     /// Writes a file under another name, whole and durable, then gives it its name.
     pub(super) fn publish(
         &mut self,
@@ -103,7 +119,7 @@ impl<D: Disk> DirectoryStorage<D> {
             Err(error) => return Err(failed("write", &error)),
         }
         let directory = directory_of(path);
-        self.ensure_directory(&directory)?;
+        self.ensure_last(&directory)?;
         let part = directory.join(format!(".{}.part", at.name()));
         // A leftover is of no use: its content may never have been synced.
         match self.disk.remove_file(&part) {
@@ -188,7 +204,6 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
         let path = path_of(at)?;
         let directory = directory_of(path);
-        self.ensure_directory(&directory)?;
         let created = self.disk.create_new(path);
         let mut file = created.map_err(|error| failed("create", &error))?;
         if let Err(error) = self.disk.write(&mut file, bytes) {

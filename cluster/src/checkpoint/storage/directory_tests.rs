@@ -53,7 +53,10 @@ fn cut_everywhere(
 fn a_new_file_is_whole_or_not_there_wherever_power_goes() {
     let (at, content) = (place("/a/b/c"), long(7));
     cut_everywhere(
-        |storage| storage.write_new(&at, &content),
+        |storage| {
+            storage.make_directory(&place("/a"))?;
+            storage.write_new(&at, &content)
+        },
         |storage, answered, when| match storage.read(&at, 10_000) {
             Ok(found) => assert_eq!(found, content, "{when}"),
             Err(error) => {
@@ -69,6 +72,7 @@ fn a_second_file_does_not_touch_the_first_and_leftovers_do_not_stop_it() {
     let (first, second) = (place("/a/b/1"), place("/a/b/2"));
     cut_everywhere(
         |storage| {
+            storage.make_directory(&place("/a"))?;
             storage.write_new(&first, &long(1))?;
             storage.write_new(&second, &long(2))
         },
@@ -89,13 +93,17 @@ fn a_second_file_does_not_touch_the_first_and_leftovers_do_not_stop_it() {
 fn an_exclusive_file_that_was_answered_is_whole() {
     let at = place("/a/newest-1");
     cut_everywhere(
-        |storage| storage.create_exclusive(&at, &long(5)),
+        |storage| {
+            storage.make_directory(&place("/a"))?;
+            storage.create_exclusive(&at, &long(5))
+        },
         |storage, answered, when| {
             let found = storage.read(&at, 10_000).ok();
             assert!(!answered || found == Some(long(5)), "{when}");
         },
     );
     let mut storage = DirectoryStorage::on(SimulatedDisk::new());
+    storage.make_directory(&place("/a")).unwrap();
     storage.create_exclusive(&at, b"mine").unwrap();
     let refused = storage.create_exclusive(&at, b"yours").unwrap_err();
     assert_eq!(refused.kind, StorageErrorKind::AlreadyThere);
@@ -112,7 +120,8 @@ fn no_fault_makes_a_file_that_is_not_whole() {
             for failing in 0.. {
                 let mut storage = DirectoryStorage::on(SimulatedDisk::new());
                 storage.disk().fail(failing, fault);
-                let answer = storage.write_new(&at, &content);
+                let made = storage.make_directory(&place("/a"));
+                let answer = made.and_then(|()| storage.write_new(&at, &content));
                 let over = storage.disk().operations() <= failing;
                 let when = format!("{fault:?} at {failing}, {survival:?}");
                 let uncertain = (answer.as_ref().err())
@@ -195,6 +204,7 @@ fn the_host_does_the_same() {
     );
     let mut storage: DirectoryStorage<HostDisk> = DirectoryStorage::new();
     let at = chk.child("_metadata");
+    storage.make_directory(&root.child("job")).unwrap();
     storage.write_new(&at, &long(1)).unwrap();
     assert_eq!(
         storage.write_new(&at, &long(2)).unwrap_err().kind,
@@ -218,4 +228,38 @@ fn the_host_does_the_same() {
     storage.delete(&shared.child("copy")).unwrap();
     storage.delete(&shared.child("copy")).unwrap();
     assert_eq!(storage.list(&shared).unwrap(), []);
+}
+
+/// The directory of a job goes with the job: who still writes into it does not bring it back.
+#[test]
+fn what_is_written_late_makes_no_directory_on_the_way() {
+    let (home, run) = (place("/checkpoints/job"), place("/checkpoints/run"));
+    let late = [
+        home.child("chk-7").child("_metadata"),
+        home.child("newest-9"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let host = place(folder.path().to_str().unwrap());
+    let mut storage = DirectoryStorage::on(SimulatedDisk::new());
+    storage.make_directory(&place("/checkpoints")).unwrap();
+    storage.write_new(&run, b"run").unwrap();
+    let facts = storage.examine(&run).unwrap();
+    let refused = [
+        storage.write_new(&late[0], b"late"),
+        storage.create_exclusive(&late[1], b"late"),
+        storage.copy_new(&run, &late[0], facts),
+        DirectoryStorage::new().write_new(
+            &host.child("job").child("chk-7").child("_metadata"),
+            b"late",
+        ),
+        DirectoryStorage::new().create_exclusive(&host.child("job").child("newest-9"), b"late"),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().kind, StorageErrorKind::Missing);
+    }
+    assert_eq!(
+        storage.disk().names_in(Path::new("/checkpoints")),
+        [PathBuf::from("run")]
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -5,6 +5,7 @@ mod damaged;
 mod drawn;
 mod listing;
 mod scenarios;
+mod two_leaders;
 
 use std::collections::BTreeMap;
 

@@ -39,11 +39,17 @@ fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
             next: CheckpointId(takeover.next.0 + step),
             newest: None,
         };
-        match pointer::create(&mut storage, &home, &own) {
+        match pointer::create(
+            &mut storage,
+            &home,
+            &own,
+            Some(leadership.sequence + step - 1),
+        ) {
             Ok(()) => pointers.push(own),
             Err(error) => {
                 let expected = [
                     StorageErrorKind::AlreadyThere,
+                    StorageErrorKind::Overtaken,
                     StorageErrorKind::Unknown,
                     StorageErrorKind::Uncertain,
                 ];
@@ -132,11 +138,11 @@ fn a_leader_that_was_overtaken_makes_nothing_true() {
         newest: None,
     };
     let home = layout().home().clone();
-    let fenced = pointer::create(&mut first, &home, &late).unwrap_err();
+    let fenced = pointer::create(&mut first, &home, &late, Some(led.sequence)).unwrap_err();
     assert_eq!(fenced.kind, StorageErrorKind::AlreadyThere);
     // The same when the answer to its request is lost, and the other's pointer reads like its own.
     let third = Faulty::over(&inner, [Fate::FailAfter]);
     let mut third = storage(&third, PATIENT);
-    let fenced = pointer::create(&mut third, &home, &late).unwrap_err();
+    let fenced = pointer::create(&mut third, &home, &late, Some(led.sequence)).unwrap_err();
     assert_eq!(fenced.kind, StorageErrorKind::AlreadyThere);
 }
