@@ -111,6 +111,10 @@ impl Disk for Unsynced {
         Disk::rename_new(&mut self.0, from, to)
     }
 
+    fn draw(&mut self) -> u64 {
+        Disk::draw(&mut self.0)
+    }
+
     fn exists(&mut self, path: &Path) -> io::Result<bool> {
         Disk::exists(&mut self.0, path)
     }

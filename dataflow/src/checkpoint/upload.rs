@@ -35,6 +35,8 @@ pub(crate) struct Upload {
     complete: bool,
     /// Whether it counts as durable only when it was synced.
     synced: bool,
+    /// Whether the file is of this upload: one that could not be created may be another's.
+    created: bool,
 }
 
 enum Stage {
@@ -69,6 +71,7 @@ impl Upload {
             stage: Stage::Fresh,
             complete: false,
             synced: true,
+            created: false,
         }
     }
 
@@ -101,13 +104,15 @@ impl Upload {
     /// Moves on what can be moved on; completions wake the task.
     ///
     /// # Errors
-    /// What the system said; the file is being removed, and the upload must be dropped.
+    /// What the system said; the file is being removed if it was created here, and the upload must be dropped.
     pub(crate) fn poll(&mut self, context: &mut TurnContext<'_>) -> io::Result<Uploading> {
         match self.advance(context) {
             Ok(uploading) => Ok(uploading),
             Err(error) => {
                 self.stage = Stage::Failed;
-                self.remove(context);
+                if self.created {
+                    self.remove(context);
+                }
                 Err(error)
             }
         }
@@ -136,6 +141,7 @@ impl Upload {
                 }
                 Stage::Opening(op) => match taken(context, op)? {
                     Some(Outcome::Opened { file, .. }) => {
+                        self.created = true;
                         let writes = Vec::with_capacity(IN_FLIGHT);
                         self.stage = Stage::Writing { file, writes };
                     }
@@ -263,4 +269,71 @@ pub(super) fn unexpected(outcome: &Outcome) -> io::Error {
     io::Error::other(format!(
         "the driver answered {outcome:?} to another operation"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use thalweg_core::seam::simulated::{Fault, SimDisk, SimOptions, SimOutcome, Simulation};
+    use thalweg_core::shard::step::{Progress, Step, StepError};
+
+    use super::*;
+
+    /// A task that writes one file; what became of it.
+    struct Writes {
+        upload: Upload,
+        ended: Rc<RefCell<Option<io::Result<()>>>>,
+    }
+
+    impl Step for Writes {
+        fn name(&self) -> &str {
+            "writes"
+        }
+
+        fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+            let ended = match self.upload.poll(context) {
+                Ok(Uploading::Open) => return Ok(Progress::NONE),
+                Ok(Uploading::Durable) => Ok(()),
+                Err(error) => Err(error),
+            };
+            self.ended.replace(Some(ended));
+            Ok(Progress::DONE)
+        }
+    }
+
+    fn written(disk: &SimDisk, bytes: &[u8]) -> io::Result<()> {
+        let mut upload = Upload::new(PathBuf::from("/runs/a.run"));
+        upload.push(bytes.to_vec());
+        upload.complete();
+        let ended = Rc::new(RefCell::new(None));
+        let task = Writes {
+            upload,
+            ended: Rc::clone(&ended),
+        };
+        let mut simulation = Simulation::on(disk.clone(), 1, SimOptions::default());
+        simulation.add_shard(|shard| shard.add_step(Box::new(task)));
+        assert_eq!(simulation.run(10_000), SimOutcome::Quiescent);
+        ended.take().expect("it has ended")
+    }
+
+    #[test]
+    fn a_file_that_was_there_before_stays_and_one_that_failed_does_not() {
+        let disk = SimDisk::new();
+        disk.make_directories(Path::new("/runs")).unwrap();
+        let at = Path::new("/runs/a.run");
+        written(&disk, b"of another").unwrap();
+        let refused = written(&disk, b"own").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(disk.content(at).unwrap(), b"of another");
+        disk.remove_file(at).unwrap();
+        let mut failed = 0;
+        for failing in 0..3 {
+            disk.fail(disk.operations() + failing, Fault::Io);
+            failed += u32::from(written(&disk, b"own").is_err());
+            assert_eq!(disk.content(at), None, "{failing}");
+        }
+        assert_eq!(failed, 3, "opening, writing, syncing");
+    }
 }

@@ -102,7 +102,6 @@ pub fn find(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Found,
 /// The newest of a job's checkpoints.
 fn newest(storage: &mut dyn CheckpointStorage, home: &Location) -> Result<Found, FindError> {
     let pointers = pointers(storage, home)?;
-    pointers.tell_unfinished();
     match pointers.counts {
         Some(pointer) if pointer.newest.is_some() => pointed_to(storage, home, &pointer),
         _ => Err(FindError::Nothing(home.clone())),

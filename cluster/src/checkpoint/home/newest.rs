@@ -1,9 +1,9 @@
 //! What the pointers in the directory of a job's checkpoints say together.
 //!
-//! Entered by whoever looks for the newest checkpoint or takes the job over. Blocking. A pointer is written under
-//! its own name, so one whose writer died on the way is no damage: it is shorter than a pointer, or full of zeros
-//! where power was lost, and the one before it counts. Everything else that is no pointer is damage, and so is a
-//! directory with checkpoints in which no pointer is left: what is the newest is not known then.
+//! Entered by whoever looks for the newest checkpoint or takes the job over. Blocking. A pointer has its name only when
+//! it is whole, so a highest one that is none is damaged, however it looks: one that is empty may be of a process of an
+//! earlier build that died as it wrote it, or still writes, and nobody can tell which. A directory with checkpoints in
+//! which no pointer is left is damaged too: what is the newest is not known then.
 //!
 //! Invariant: damage is never taken for "there is none".
 
@@ -22,25 +22,8 @@ const LOOKS: u32 = 8;
 pub(super) struct Pointers {
     /// What is in the directory.
     pub(super) entries: Vec<Entry>,
-    /// The highest number any of them has; 0 if there is none.
-    pub(super) highest: u64,
-    /// The highest that was written to its end; none if no leader has begun yet.
+    /// The highest; none if no leader has begun yet.
     pub(super) counts: Option<Pointer>,
-    /// Those above it, whose writers died.
-    pub(super) unfinished: Vec<Location>,
-}
-
-impl Pointers {
-    /// A writer of a pointer has died, which is worth a word: nobody knows but for the pointer what became of its
-    /// checkpoint.
-    pub(super) fn tell_unfinished(&self) {
-        for at in &self.unfinished {
-            tracing::warn!(
-                pointer = %at,
-                "it was not written to its end, so the checkpoint it was to name counts for nothing"
-            );
-        }
-    }
 }
 
 /// Reads the pointers in a directory.
@@ -61,8 +44,7 @@ pub(super) fn pointers(
                 if error.kind == StorageErrorKind::Missing && looks < LOOKS => {}
             // Overtaken and deleted before it was listed, by one that was made too late to be.
             Err(FindError::Damaged(damage))
-                if matches!(*damage, Damage::NoPointer { .. } | Damage::Pointer { .. })
-                    && looks < LOOKS => {}
+                if matches!(*damage, Damage::NoPointer { .. }) && looks < LOOKS => {}
             other => return other,
         }
     }
@@ -74,49 +56,34 @@ fn among(
     entries: Vec<Entry>,
 ) -> Result<Pointers, FindError> {
     let layout = JobLayout::at(home.clone());
-    let mut sequences: Vec<u64> = (entries.iter())
-        .filter_map(|entry| JobLayout::pointer_of(&entry.name))
-        .collect();
-    sequences.sort_unstable();
-    let highest = sequences.last().copied().unwrap_or(0);
-    let mut unfinished = Vec::new();
-    for sequence in sequences.into_iter().rev() {
-        let at = layout.pointer(sequence);
-        match bytes_of(storage, &at, sequence)? {
-            PointerBytes::Whole(pointer) => {
-                return Ok(Pointers {
-                    entries,
-                    highest,
-                    counts: Some(pointer),
-                    unfinished,
-                });
-            }
-            PointerBytes::Unfinished => unfinished.push(at),
-            PointerBytes::OtherVersion(version) => {
-                let what = of_version(version);
-                return Err(Damage::OtherRelease { at, what }.into());
-            }
-            PointerBytes::Damaged => return Err(Damage::Pointer { at }.into()),
-        }
-    }
-    // A checkpoint is begun only under a pointer, and the highest is never deleted before the last checkpoint.
-    let begun = (entries.iter()).find_map(|entry| JobLayout::checkpoint_of(&entry.name));
-    if let Some(begun) = begun {
-        let damage = match unfinished.into_iter().next() {
-            Some(at) => Damage::Pointer { at },
-            None => Damage::NoPointer {
+    let numbers = (entries.iter()).filter_map(|entry| JobLayout::pointer_of(&entry.name));
+    let Some(sequence) = numbers.max() else {
+        // A checkpoint is begun only under a pointer, and the highest is never deleted before the last checkpoint.
+        let begun = (entries.iter()).find_map(|entry| JobLayout::checkpoint_of(&entry.name));
+        return match begun {
+            Some(begun) => Err(Damage::NoPointer {
                 home: home.clone(),
                 checkpoint: layout.checkpoint(begun),
-            },
+            }
+            .into()),
+            None => Ok(Pointers {
+                entries,
+                counts: None,
+            }),
         };
-        return Err(damage.into());
+    };
+    let at = layout.pointer(sequence);
+    match bytes_of(storage, &at, sequence)? {
+        PointerBytes::Whole(pointer) => Ok(Pointers {
+            entries,
+            counts: Some(pointer),
+        }),
+        PointerBytes::OtherVersion(version) => {
+            let what = of_version(version);
+            Err(Damage::OtherRelease { at, what }.into())
+        }
+        PointerBytes::Damaged => Err(Damage::Pointer { at }.into()),
     }
-    Ok(Pointers {
-        entries,
-        highest,
-        counts: None,
-        unfinished,
-    })
 }
 
 fn bytes_of(

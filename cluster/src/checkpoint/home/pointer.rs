@@ -17,8 +17,8 @@
 //! | 4 | CRC-32C of its metadata |
 //! | 4 | CRC-32C of the 56 bytes before |
 //!
-//! Entered by the control thread. Invariant: a pointer that was not written to its end is none; the highest is
-//! never deleted before the end of the job.
+//! Entered by the control thread. Invariant: a pointer has its name only when it is whole; the highest is never
+//! deleted before the end of the job.
 
 use crc32c::crc32c;
 use thalweg_core::ids::CheckpointId;
@@ -110,11 +110,9 @@ impl Pointer {
 pub(super) enum PointerBytes {
     /// A pointer.
     Whole(Pointer),
-    /// The begin of one whose writer died, or the zeros a loss of power leaves of it.
-    Unfinished,
     /// A whole pointer of this version, which another release wrote.
     OtherVersion(u32),
-    /// Nothing a writer of pointers leaves.
+    /// Nothing a writer of pointers leaves: it gives the name to what is whole.
     Damaged,
 }
 
@@ -127,15 +125,9 @@ impl PointerBytes {
                 false => PointerBytes::Damaged,
             };
         }
-        if let Some(version) = other_version(bytes) {
-            return PointerBytes::OtherVersion(version);
-        }
-        let (version, sequence) = (VERSION.to_le_bytes(), sequence.to_le_bytes());
-        let begin = MAGIC.iter().chain(&version).chain(&sequence);
-        let begun = bytes.len() < POINTER_BYTES && bytes.iter().zip(begin).all(|(a, b)| a == b);
-        match begun || bytes.iter().all(|byte| *byte == 0) {
-            true => PointerBytes::Unfinished,
-            false => PointerBytes::Damaged,
+        match other_version(bytes) {
+            Some(version) => PointerBytes::OtherVersion(version),
+            None => PointerBytes::Damaged,
         }
     }
 }

@@ -130,21 +130,16 @@ fn overtake(
         // Pointers and what tasks write are made in it, and no directories on the way.
         storage.make_directory(&layout.shared())?;
         let pointers = pointers(storage, layout.home())?;
-        pointers.tell_unfinished();
-        let (highest, pointer, entries) = (pointers.highest, pointers.counts, pointers.entries);
+        let (pointer, entries) = (pointers.counts, pointers.entries);
+        let highest = pointer.map(|pointer| pointer.sequence);
         let runs = storage.list(&layout.shared())?;
         let own = Pointer {
-            sequence: highest.max(at_least) + 1,
+            sequence: highest.unwrap_or(0).max(at_least) + 1,
             term: pointer.map_or(0, |pointer| pointer.term) + 1,
             next: next_after(&entries, pointer.as_ref()),
             newest: pointer.and_then(|pointer| pointer.newest),
         };
-        match pointer::create(
-            storage,
-            layout.home(),
-            &own,
-            Some(highest).filter(|it| *it > 0),
-        ) {
+        match pointer::create(storage, layout.home(), &own, highest) {
             Ok(()) => {
                 let leadership = Leadership {
                     sequence: own.sequence,

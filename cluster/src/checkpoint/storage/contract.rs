@@ -143,8 +143,7 @@ pub trait CheckpointStorage: Send {
     /// When the file is there already or cannot be made durable.
     fn write_new(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError>;
 
-    /// Creates a file, of all who try at most one of them. Readers may see a part of it until it is
-    /// answered, and for ever if the writer dies: they need a checksum in its content.
+    /// Creates a file, of all who try at most one of them, whole or not at all.
     ///
     /// # Errors
     /// [`StorageErrorKind::AlreadyThere`] when somebody was first; [`StorageErrorKind::Unknown`] when nobody can tell

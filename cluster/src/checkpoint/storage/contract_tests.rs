@@ -10,7 +10,7 @@ use crate::checkpoint::metadata::model::FileFacts;
 fn on_every_kind(check: impl Fn(&mut dyn CheckpointStorage, Location)) {
     let folder = tempfile::tempdir().unwrap();
     let place = Location::parse(folder.path().to_str().unwrap()).unwrap();
-    let mut in_directory = |storage: &mut dyn CheckpointStorage, root: Location| {
+    let in_directory = |storage: &mut dyn CheckpointStorage, root: Location| {
         storage.make_directory(&root).unwrap();
         check(storage, root);
     };

@@ -3,11 +3,11 @@
 //! Blocking, on the control thread. What makes an answer true after a loss of power is the order of calls:
 //!
 //! 1. a directory that was made is durable (its parent synced) before anything is written into it;
-//! 2. a whole file is written under another name, synced, renamed, and then its directory is synced: so the
-//!    name appears only with the content, and the answer is given only when both are durable; the renaming
-//!    replaces nothing, so that who comes late to a name harms nobody;
-//! 3. a file that is created exclusively is written under its own name, since nothing else makes "of all who
-//!    try at most one" true on every file system; it is synced, then its directory;
+//! 2. a file is written under another name, synced, renamed, and then its directory is synced: so the name
+//!    appears only with the content, and the answer is given only when both are durable; the renaming replaces
+//!    nothing, so that of all who try at most one creates a file;
+//! 3. that other name is of nobody else, so that who comes late, or was taken for dead, does not give a file its
+//!    name that another is writing;
 //! 4. an error of a sync is never answered by another sync of the same file: the kernel has dropped the pages
 //!    it could not write, and a second sync would succeed without them. The file is removed, the caller
 //!    starts over with another file or gives up;
@@ -119,27 +119,35 @@ impl<D: Disk> DirectoryStorage<D> {
             Err(error) => return Err(failed("write", &error)),
         }
         let directory = directory_of(path);
-        self.ensure_last(&directory)?;
-        let part = directory.join(format!(".{}.part", at.name()));
-        // A leftover is of no use: its content may never have been synced.
-        match self.disk.remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("remove what was left of", &error));
-            }
-            _ => {}
-        }
+        let own = self.disk.draw();
+        let part = directory.join(format!(".{}.{own:016x}.part", at.name()));
         let written = self.fill_part(&part, at, fill);
-        let named = written.and_then(|()| {
-            let renamed = self.disk.rename_new(&part, path);
-            renamed.map_err(|error| failed("name", &error))
-        });
-        if let Err(error) = named {
+        if let Err(error) = written.and_then(|()| self.name(&part, at, path)) {
             // If it cannot be removed either, its name tells everybody to ignore it.
             let _ = self.disk.remove_file(&part);
             return Err(error);
         }
         let durable = self.disk.sync_directory(&directory);
         durable.map_err(|error| failed("make durable", &error).uncertain())
+    }
+
+    /// Gives a file its name, if nothing has it.
+    fn name(&mut self, part: &Path, at: &Location, path: &Path) -> Result<(), StorageError> {
+        let Err(error) = self.disk.rename_new(part, path) else {
+            return Ok(());
+        };
+        let failed = StorageError::of_io("name", at, &error);
+        if failed.kind == StorageErrorKind::AlreadyThere {
+            return Err(failed);
+        }
+        match self.disk.exists(path) {
+            Ok(false) => Err(failed),
+            // Over a network the answer may have been lost, or another was quicker.
+            Ok(true) | Err(_) => Err(StorageError {
+                kind: StorageErrorKind::Unknown,
+                ..failed
+            }),
+        }
     }
 
     fn fill_part(
@@ -194,26 +202,15 @@ fn read_through<D: Disk>(
 
 impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
     fn write_new(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
+        self.ensure_last(&directory_of(path_of(at)?))?;
+        self.create_exclusive(at, bytes)
+    }
+
+    fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
         self.publish(at, |disk, file| {
             let written = disk.write(file, bytes);
             written.map_err(|error| StorageError::of_io("write", at, &error))
         })
-    }
-
-    fn create_exclusive(&mut self, at: &Location, bytes: &[u8]) -> Result<(), StorageError> {
-        let failed = |what: &str, error: &io::Error| StorageError::of_io(what, at, error);
-        let path = path_of(at)?;
-        let directory = directory_of(path);
-        let created = self.disk.create_new(path);
-        let mut file = created.map_err(|error| failed("create", &error))?;
-        if let Err(error) = self.disk.write(&mut file, bytes) {
-            // A part of it may be there, and must not keep others from going on with the next name.
-            let _ = self.disk.remove_file(path);
-            return Err(failed("write", &error));
-        }
-        let content = self.disk.sync(&mut file);
-        let durable = content.and_then(|()| self.disk.sync_directory(&directory));
-        durable.map_err(|error| failed("make durable", &error).uncertain())
     }
 
     fn copy_new(
@@ -222,6 +219,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         to: &Location,
         facts: FileFacts,
     ) -> Result<(), StorageError> {
+        self.ensure_last(&directory_of(path_of(to)?))?;
         self.publish(to, |disk, file| {
             let found = read_through(disk, from, |disk, piece| {
                 let written = disk.write(file, piece);

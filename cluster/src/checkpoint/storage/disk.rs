@@ -6,10 +6,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use thalweg_core::seam::clock::entropy;
 use thalweg_state::run::ReadAt;
 
 use super::contract::Entry;
@@ -63,8 +65,11 @@ pub trait Disk: Send {
     /// As the operating system says.
     fn sync_directory(&mut self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file another name in its directory, if nothing has that name. If that fails half-way the file
-    /// may have both names.
+    /// A number that nobody else who writes on this disk draws at this time: what is in work is named by it.
+    fn draw(&mut self) -> u64;
+
+    /// Gives a file another name in its directory, if nothing has that name. Where the former name cannot be taken
+    /// from it the file has both, which is no error.
     ///
     /// # Errors
     /// As the operating system says; [`io::ErrorKind::AlreadyExists`] if something has that name.
@@ -145,11 +150,14 @@ impl Disk for HostDisk {
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             // File systems over the network cannot do it in one step.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                fs::hard_link(from, to)?;
-                fs::remove_file(from)
+                link_new(from, to, |from| fs::remove_file(from))
             }
             other => Ok(other?),
         }
+    }
+
+    fn draw(&mut self) -> u64 {
+        entropy()
     }
 
     fn exists(&mut self, path: &Path) -> io::Result<bool> {
@@ -185,5 +193,48 @@ impl Disk for HostDisk {
 
     fn remove_directory(&mut self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
+    }
+}
+
+/// Gives a file another name beside the one it has, then takes that from it.
+fn link_new(
+    from: &Path,
+    to: &Path,
+    remove: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    if let Err(error) = fs::hard_link(from, to) {
+        // Its first answer may have been lost on the way, and the second try has found what the first made.
+        let one = |at| fs::symlink_metadata(at).map(|about| (about.dev(), about.ino()));
+        if !matches!((one(from), one(to)), (Ok(from), Ok(to)) if from == to) {
+            return Err(error);
+        }
+    }
+    if let Err(error) = remove(from) {
+        tracing::warn!(%error, file = %from.display(), "a name that is of no use any more stays");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_its_new_name_is_named_whatever_becomes_of_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let stays = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        fs::write(at("part"), "whole").unwrap();
+        link_new(&at("part"), &at("newest"), stays).unwrap();
+        assert_eq!(fs::read(at("newest")).unwrap(), b"whole");
+        // The request came twice.
+        link_new(&at("part"), &at("newest"), |from| fs::remove_file(from)).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        // Of another the name is not taken.
+        fs::write(at("part"), "whole").unwrap();
+        let refused = link_new(&at("part"), &at("newest"), stays).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let missing = link_new(&at("none"), &at("other"), stays).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 }

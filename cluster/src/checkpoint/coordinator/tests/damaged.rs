@@ -225,32 +225,6 @@ fn older_checkpoints_that_are_damaged_stay_as_they_are() {
     );
 }
 
-#[test]
-fn a_pointer_whose_writer_died_is_no_damage() {
-    for bytes in [&b""[..], &[0; 60], &b"THALWEGP\x01\0\0"[..], &[0; 30]] {
-        let mut rig = job(1, 2);
-        let last = JobLayout::pointer_of(pointer(&mut rig).file_name().unwrap().to_str().unwrap());
-        let next = path_of(&rig.layout.pointer(last.unwrap() + 1));
-        let mut file = rig.storage.disk().create_new(&next).unwrap();
-        Disk::write(rig.storage.disk(), &mut file, bytes).unwrap();
-        let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
-        let found = find(&mut rig.storage, &home).unwrap();
-        assert_eq!(found.metadata.checkpoint, CheckpointId(2));
-        let takeover = take_over(&mut rig.storage, &layout, 1).unwrap();
-        assert_eq!(takeover.kept[0].checkpoint, CheckpointId(2));
-    }
-    // Of the first leader of all.
-    for bytes in [&b""[..], b"THAL", &[0; 60]] {
-        let mut storage = DirectoryStorage::on(SimulatedDisk::new());
-        let layout = JobLayout::new(&root(), JOB);
-        storage.make_directory(layout.home()).unwrap();
-        storage.create_exclusive(&layout.pointer(1), bytes).unwrap();
-        let nothing = find(&mut storage, layout.home());
-        assert!(matches!(nothing, Err(FindError::Nothing(_))));
-        assert!(take_over(&mut storage, &layout, 1).unwrap().kept.is_empty());
-    }
-}
-
 /// Wherever the end of a job is cut, what is left of it is none of its checkpoints or one that is whole, and never
 /// looks damaged.
 #[test]

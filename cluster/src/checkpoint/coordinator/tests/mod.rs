@@ -3,6 +3,7 @@
 mod crashes;
 mod damaged;
 mod drawn;
+mod interleaved;
 mod listing;
 mod scenarios;
 mod two_leaders;
@@ -152,10 +153,16 @@ impl Rig {
     }
 
     pub(super) fn step(&mut self, input: Input) {
+        let mut storage = self.storage.clone();
+        self.step_on(&mut storage, input);
+    }
+
+    /// The same on a disk as another process sees it.
+    pub(super) fn step_on(&mut self, storage: &mut dyn CheckpointStorage, input: Input) {
         let mut outputs: VecDeque<Output> = self.coordinator.step(input, self.now).into();
         while let Some(output) = outputs.pop_front() {
             if let Output::Store { ticket, command } = output {
-                let outcome = perform(&mut self.storage, &command);
+                let outcome = perform(storage, &command);
                 let stored = Input::Stored { ticket, outcome };
                 outputs.extend(self.coordinator.step(stored, self.now));
             } else {

@@ -12,7 +12,7 @@ fn beside(rig: &Rig, settings: &CheckpointSettings) -> Rig {
     Rig::start(settings, 1, rig.storage.clone())
 }
 
-fn leads(settings: &CheckpointSettings) -> Rig {
+pub(super) fn leads(settings: &CheckpointSettings) -> Rig {
     Rig::start(settings, 1, DirectoryStorage::on(SimulatedDisk::new()))
 }
 
@@ -31,7 +31,7 @@ fn stateless(checkpoint: CheckpointId) -> TaskSnapshot {
 }
 
 /// The answer of the one task to the checkpoint that is open.
-fn receipt(rig: &Rig) -> Input {
+pub(super) fn receipt(rig: &Rig) -> Input {
     let (open, ..) = rig.triggered();
     Input::Receipt {
         attempt: rig.attempt,
@@ -45,12 +45,12 @@ fn answer(rig: &mut Rig) {
 }
 
 /// A checkpoint of a job without state.
-fn checkpoint(rig: &mut Rig) {
+pub(super) fn checkpoint(rig: &mut Rig) {
     rig.pass(100);
     answer(rig);
 }
 
-fn found(rig: &Rig) -> Result<CheckpointId, FindError> {
+pub(super) fn found(rig: &Rig) -> Result<CheckpointId, FindError> {
     let mut storage = rig.storage.clone();
     find(&mut storage, rig.layout.home()).map(|found| found.metadata.checkpoint)
 }
@@ -184,4 +184,32 @@ fn who_ends_a_job_deletes_nothing_of_who_has_taken_it_over() {
     let shared = new.layout.shared();
     assert_whole(&mut new.storage, &kept[0], &shared, "taken over");
     assert_eq!(new.checkpoint(), *new.completed().last().unwrap());
+}
+
+/// A pointer has its name when it is whole. One that is not may be of a process that still writes it, which an earlier
+/// build did under that name: it is refused, and nothing is passed over for it.
+#[test]
+fn a_pointer_that_is_not_whole_is_not_taken_for_that_of_a_dead_writer() {
+    for torn in [&b""[..], &[0; 60], b"THALWEGP\x01\0\0"] {
+        let settings = settings(|_| {});
+        let mut old = leads(&settings);
+        checkpoint(&mut old);
+        let names = old.home_names();
+        let last = (names.iter())
+            .filter_map(|name| JobLayout::pointer_of(name))
+            .max();
+        let next = old.layout.pointer(last.unwrap() + 1);
+        old.storage.create_exclusive(&next, torn).unwrap();
+        let layout = old.layout.clone();
+        for refused in [
+            found(&old).map(drop),
+            take_over(&mut old.storage, &layout, 1).map(drop),
+        ] {
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains(&next.to_string()), "{said}");
+        }
+        // Nor does the leader of before, which finds its number taken.
+        checkpoint(&mut old);
+        assert_eq!(old.completed(), [CheckpointId(1)]);
+    }
 }
