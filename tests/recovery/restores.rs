@@ -116,13 +116,27 @@ fn a_start_that_is_refused_leaves_what_it_was_to_go_on_with() {
     let directory = tempfile::tempdir().unwrap();
     let (state, into) = (directory.path().join("state"), directory.path().join("out"));
     let at = state.to_str().unwrap();
-    begin(at, &into);
+    let job = start(at, &into);
     let mut other = settings(at, "2");
     other.push(("pipeline.max-parallelism", "64"));
+    let nothing = "NO_EXTERNALIZED_CHECKPOINTS";
+    other.push((
+        "execution.checkpointing.externalized-checkpoint-retention",
+        nothing,
+    ));
     let (environment, _) = stage::shards(&other);
     program(&environment, RECORDS, 1e9, Poison::new(u64::MAX, 0), &into);
     let refused = environment.execute("counting").unwrap_err().to_string();
     assert!(refused.contains("pipeline.max-parallelism"), "{refused}");
+    // Who runs the job has not been overtaken for it.
+    let told = || lines(&into.join("told")).len();
+    let before = told();
+    while told() == before {
+        let_it_run(&job, Duration::from_millis(10));
+        assert!(!job.status().is_terminal(), "it goes on");
+    }
+    job.cancel();
+    assert!(matches!(job.wait(), Err(JobError::Cancelled { .. })));
     run(at, "1", 1e9, &into, stage::PATIENCE).unwrap();
     check(RECORDS, &into);
 }

@@ -13,6 +13,7 @@ use super::unusable;
 use crate::checkpoint::home::find::{FindError, find};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
+use crate::checkpoint::metadata::CheckpointMetadata;
 use crate::checkpoint::storage::{CheckpointStorage, Location};
 use crate::local::coordination::refused;
 
@@ -20,6 +21,8 @@ use crate::local::coordination::refused;
 pub(super) struct Latest {
     /// Which one.
     pub(super) job: JobId,
+    /// What it goes on from, if no process of the job that still runs completes another.
+    pub(super) metadata: CheckpointMetadata,
     /// What it goes on from, if its newest checkpoint is damaged.
     pub(super) instead: Option<Whole>,
 }
@@ -49,10 +52,16 @@ pub(super) fn latest(
 ) -> Result<Option<Latest>, JobError> {
     let (mut homes, mut lost) = (Vec::new(), None);
     for entry in storage.list(directory).map_err(refused)? {
-        let Some(job) = JobLayout::job_of(&entry.name).filter(|_| entry.directory) else {
+        let Some(job) = JobLayout::job_of(&entry.name) else {
             continue;
         };
         let at = directory.child(&entry.name);
+        if !entry.directory {
+            return Err(refused(format!(
+                "{at} has the name of a job and is no directory, so the checkpoints of that job are not to be found: \
+                 put the directory itself there instead of a link to it, or move {at} away"
+            )));
+        }
         match look_into(storage, &at, fall_back) {
             Ok(whole) => homes.push(Home { job, at, whole }),
             // Never begun, or over: where something is damaged that is said.
@@ -67,6 +76,10 @@ pub(super) fn latest(
         return Err(lies_beside(&error, &at, whole));
     }
     let Some(newest) = homes.pop() else {
+        tracing::warn!(
+            %directory,
+            "execution.state-recovery.path is latest, and there is no checkpoint: the job begins empty"
+        );
         return Ok(None);
     };
     // The newest of a job that is damaged may have been newer than that of the one that is not: nobody knows which of
@@ -81,8 +94,13 @@ pub(super) fn latest(
         true => find_whole(storage, &at).map_err(unusable)?,
         false => whole,
     };
+    let metadata = whole.found.metadata.clone();
     let instead = Some(whole).filter(|whole| !whole.passed_over.is_empty());
-    Ok(Some(Latest { job, instead }))
+    Ok(Some(Latest {
+        job,
+        metadata,
+        instead,
+    }))
 }
 
 fn look_into(

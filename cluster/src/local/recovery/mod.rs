@@ -4,6 +4,8 @@
 //! committed before any task that was restored from it runs.
 
 mod latest;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -24,7 +26,9 @@ use crate::checkpoint::home::older::{Whole, find_whole};
 use crate::checkpoint::home::takeover::{Takeover, take_over, take_over_from};
 use crate::checkpoint::protocol::Input;
 use crate::checkpoint::restore::{TaskRestore, assign};
-use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
+use crate::checkpoint::storage::{
+    CheckpointStorage, Location, StorageCommand, StorageError, perform,
+};
 use crate::checkpoint::{CheckpointCoordinator, CheckpointSettings, RestorePoint};
 
 /// Names the newest checkpoint of whatever job wrote last below the directory of all checkpoints.
@@ -60,16 +64,18 @@ impl<'j> Coordination<'j> {
             }
             (_, None, _) => (None, None),
         };
-        let (id, instead) = match latest {
-            Some(Latest { job, instead }) => (job, instead),
-            None => (id, None),
-        };
+        // A process that leads the job goes on if this start is refused for it.
+        let named = restored.as_ref().map(|found| &found.metadata);
+        if let Some(metadata) = latest.as_ref().map(|latest| &latest.metadata).or(named) {
+            assign(metadata, &shapes_of(job), settings.ignore_unclaimed).map_err(refused)?;
+        }
+        let id = latest.as_ref().map_or(id, |latest| latest.job);
         let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
             return Ok(None);
         };
         let made = storage.make_directory(&layout.shared());
         made.map_err(|error| no_place(&error))?;
-        let takeover = taken_over(&mut *storage, &layout, settings.retained, instead)?;
+        let takeover = taken_over(&mut *storage, &layout, settings.retained, latest)?;
         // A former process that still runs may have completed others until now, and can complete none from here on.
         if let Some(newest) = takeover.kept.last() {
             let settled = storage.settle(&layout.metadata(newest.checkpoint));
@@ -250,15 +256,19 @@ fn taken_over(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
     retained: usize,
-    instead: Option<Whole>,
+    latest: Option<Latest>,
 ) -> Result<Takeover, JobError> {
-    let takeover = match instead {
+    let goes_on = latest.is_some();
+    let takeover = match latest.and_then(|latest| latest.instead) {
         Some(whole) => {
             tell_passed_over(&whole);
             return take_over_from(storage, layout, retained, whole).map_err(unusable);
         }
         None => take_over(storage, layout, retained).map_err(unusable)?,
     };
+    if goes_on && takeover.kept.is_empty() {
+        return Err(ended_meanwhile(storage, layout, &takeover));
+    }
     for aside in &takeover.aside {
         tracing::warn!(
             checkpoint = %aside.checkpoint, damage = %aside.damage,
@@ -266,6 +276,27 @@ fn taken_over(
         );
     }
     Ok(takeover)
+}
+
+/// The job had a checkpoint when it was looked for, and has none now that it is taken over.
+fn ended_meanwhile(
+    storage: &mut dyn CheckpointStorage,
+    layout: &JobLayout,
+    takeover: &Takeover,
+) -> JobError {
+    let home = layout.home();
+    // What the takeover has made again, and what the other process had not deleted yet.
+    let clear = StorageCommand::DeleteHome {
+        home: home.clone(),
+        last: layout.pointer(takeover.leadership.sequence),
+    };
+    if let Err(error) = perform(storage, &clear) {
+        tracing::warn!(%error, "the directory of a job that has ended stays");
+    }
+    refused(format!(
+        "the job whose checkpoints were in {home} ended while it was taken over, so there is nothing to go on from; \
+         start again if it is to begin anew"
+    ))
 }
 
 /// What the job was to begin with cannot be used: as it began before, or at all.
