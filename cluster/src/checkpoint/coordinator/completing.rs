@@ -170,9 +170,14 @@ impl CheckpointCoordinator {
             );
         }
         self.late.retain(|late, _| *late > checkpoint);
+        let unsaid = std::mem::take(&mut self.unsaid);
+        for unsaid in &unsaid {
+            (self.store.files()).release(unsaid.files().into_keys());
+        }
         let subsumed = self.store.completed(Arc::clone(&completion.metadata));
         let mut commands = std::mem::take(&mut self.garbage);
         let directories = subsumed.checkpoints.into_iter();
+        let directories = directories.chain(unsaid.iter().map(|unsaid| unsaid.checkpoint));
         commands.extend(directories.map(|gone| {
             let directory = self.layout.checkpoint(gone);
             StorageCommand::DeleteDirectory(directory)

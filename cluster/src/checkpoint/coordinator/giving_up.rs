@@ -164,7 +164,9 @@ impl CheckpointCoordinator {
             CheckpointRetention::DeleteOnCancellation => end == JobEnd::Failed,
             CheckpointRetention::RetainOnCancellation => end != JobEnd::Finished,
         };
-        if keep {
+        // What this process never ran is not its to delete: it was refused, and the job goes on another time.
+        let never_ran = self.goes_on && self.attempts.is_none() && end != JobEnd::Finished;
+        if keep || never_ran {
             return;
         }
         self.leadership.sequence += 1;

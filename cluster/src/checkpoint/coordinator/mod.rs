@@ -93,8 +93,10 @@ pub struct CheckpointCoordinator {
     late: BTreeMap<CheckpointId, BTreeSet<SubtaskId>>,
     ledger: CommitLedger,
     store: CheckpointStore,
-    /// Damaged checkpoints of former leaders, which stay as long as the job.
-    aside: Vec<CheckpointId>,
+    /// Checkpoints of former leaders that nobody says are true, which stay until this one has completed its first.
+    unsaid: Vec<Arc<CheckpointMetadata>>,
+    /// Whether former leaders had completed any.
+    goes_on: bool,
     /// What the job started from, until its own first checkpoint is true; or the savepoint it was stopped by.
     foreign: Option<RestorePoint>,
     /// The newest savepoint: what it lists is not discarded.
@@ -125,9 +127,12 @@ impl CheckpointCoordinator {
         let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
         let aside = takeover.aside.iter();
         let aside = aside.map(|aside| (aside.checkpoint, aside.metadata.as_deref()));
+        let goes_on = !takeover.kept.is_empty();
         let mut store = CheckpointStore::new(settings.retained, takeover.kept);
-        store.keep_aside(aside.clone());
-        let aside = aside.map(|(checkpoint, _)| checkpoint).collect();
+        // Damaged ones stay as long as the job.
+        store.keep_aside(aside);
+        let unsaid = takeover.unsaid;
+        store.keep_aside(unsaid.iter().map(|it| (it.checkpoint, Some(&**it))));
         CheckpointCoordinator {
             job,
             layout,
@@ -151,7 +156,8 @@ impl CheckpointCoordinator {
                 None => listed.unwrap_or_default(),
             }),
             store,
-            aside,
+            unsaid,
+            goes_on,
             foreign: restored.map(|found| RestorePoint {
                 metadata: Arc::new(found.metadata),
                 runs: found.runs,

@@ -39,6 +39,10 @@ pub struct Takeover {
     pub kept: Vec<Arc<CheckpointMetadata>>,
     /// Older checkpoints that would be kept if they were not damaged. They stay as they are, with their files.
     pub aside: Vec<Aside>,
+    /// Checkpoints above the newest that can be read, and no pointer says that they are true: one was passed over for
+    /// damage of its files, or its leader died before it was true. They stay, with their files, until this leader has
+    /// completed one.
+    pub unsaid: Vec<Arc<CheckpointMetadata>>,
     /// What could not be deleted; it does no harm.
     pub leftovers: Vec<StorageError>,
 }
@@ -96,15 +100,22 @@ fn taken(
     retained: usize,
     passed_over: Vec<Aside>,
 ) -> Result<Takeover, FindError> {
-    let Kept { kept, mut aside } = load(storage, layout, overtaken, retained)?;
-    aside.retain(|aside| (passed_over.iter()).all(|passed| passed.checkpoint != aside.checkpoint));
+    let Kept {
+        kept,
+        mut aside,
+        mut unsaid,
+    } = load(storage, layout, overtaken, retained)?;
+    let was_passed = |at| passed_over.iter().any(|passed| passed.checkpoint == at);
+    aside.retain(|aside| !was_passed(aside.checkpoint));
+    unsaid.retain(|unsaid| !was_passed(unsaid.checkpoint));
     aside.extend(passed_over);
-    let leftovers = clean(storage, layout, overtaken, (&kept, &aside));
+    let leftovers = clean(storage, layout, overtaken, (&kept, &unsaid), &aside);
     Ok(Takeover {
         leadership: overtaken.leadership,
         next: overtaken.pointer.next,
         kept,
         aside,
+        unsaid,
         leftovers,
     })
 }
@@ -223,6 +234,7 @@ struct Kept {
     /// The newest checkpoint and older whole ones, oldest first.
     kept: Vec<Arc<CheckpointMetadata>>,
     aside: Vec<Aside>,
+    unsaid: Vec<Arc<CheckpointMetadata>>,
 }
 
 fn load(
@@ -231,9 +243,13 @@ fn load(
     overtaken: &Overtaken,
     retained: usize,
 ) -> Result<Kept, FindError> {
-    let (mut kept, mut aside) = (Vec::new(), Vec::new());
+    let (mut kept, mut aside, mut unsaid) = (Vec::new(), Vec::new(), Vec::new());
     let Some((newest, _)) = overtaken.pointer.newest else {
-        return Ok(Kept { kept, aside });
+        return Ok(Kept {
+            kept,
+            aside,
+            unsaid,
+        });
     };
     let found = pointed_to(storage, layout.home(), &overtaken.pointer)?;
     check_lengths(storage, &found)?;
@@ -248,8 +264,10 @@ fn load(
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
         .filter(|above| *above > newest);
     for checkpoint in above {
-        if let Older::Damaged(damaged) = look_at(storage, layout, checkpoint)? {
-            aside.push(damaged);
+        match look_at(storage, layout, checkpoint)? {
+            Older::Whole(metadata) => unsaid.push(metadata),
+            Older::Damaged(damaged) => aside.push(damaged),
+            Older::None => {}
         }
     }
     for checkpoint in older.into_iter().rev() {
@@ -262,7 +280,11 @@ fn load(
             Older::None => {}
         }
     }
-    Ok(Kept { kept, aside })
+    Ok(Kept {
+        kept,
+        aside,
+        unsaid,
+    })
 }
 
 /// A checkpoint that is not the newest.
@@ -306,10 +328,12 @@ fn clean(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
     overtaken: &Overtaken,
-    (kept, aside): (&[Arc<CheckpointMetadata>], &[Aside]),
+    (kept, unsaid): (&[Arc<CheckpointMetadata>], &[Arc<CheckpointMetadata>]),
+    aside: &[Aside],
 ) -> Vec<StorageError> {
     let mut commands = Vec::new();
-    let stay: BTreeSet<CheckpointId> = (kept.iter().map(|kept| kept.checkpoint))
+    let read = || kept.iter().chain(unsaid);
+    let stay: BTreeSet<CheckpointId> = (read().map(|read| read.checkpoint))
         .chain(aside.iter().map(|aside| aside.checkpoint))
         .collect();
     for entry in &overtaken.entries {
@@ -328,7 +352,7 @@ fn clean(
     // Which files one needs whose metadata cannot be read, nobody knows.
     if aside.iter().all(|aside| aside.metadata.is_some()) {
         let aside = aside.iter().filter_map(|aside| aside.metadata.as_ref());
-        let keep: BTreeSet<&str> = (kept.iter().chain(aside))
+        let keep: BTreeSet<&str> = (read().chain(aside))
             .flat_map(|metadata| metadata.files().into_keys())
             .collect();
         let needless = (overtaken.runs.iter())

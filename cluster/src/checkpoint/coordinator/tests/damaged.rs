@@ -446,3 +446,32 @@ fn who_goes_on_from_an_older_checkpoint_overtakes_nobody_who_came_between() {
     let found = find(&mut rig.storage, &home).unwrap();
     assert_eq!(found.metadata.checkpoint, CheckpointId(4));
 }
+
+/// The newest is passed over for damage that only its bytes show, and the process that took the older one dies before it
+/// has completed one: the next does not delete what the first has left for its user.
+#[test]
+fn what_was_passed_over_stays_until_a_newer_one_is_true() {
+    let mut rig = job(2, 2);
+    let own = metadata(&rig, 2);
+    without_runs(&mut rig, 1);
+    let (home, layout) = (rig.layout.home().clone(), rig.layout.clone());
+    let files = rig.shared_names();
+    let whole = find_whole(&mut rig.storage, &home).unwrap();
+    assert_eq!(whole.found.metadata.checkpoint, CheckpointId(1));
+    take_over_from(&mut rig.storage, &layout, 2, whole).unwrap();
+    for _ in 0..2 {
+        let takeover = take_over(&mut rig.storage, &layout, 2).unwrap();
+        assert_eq!(takeover.kept.len(), 1);
+        assert!(rig.storage.disk().content(&own).is_some(), "it stays");
+        assert!(rig.shared_names().is_superset(&files), "so do its runs");
+    }
+    let mut next = Rig::start(&settings(|s| s.retained = 2), 2, rig.storage);
+    assert!(next.storage.disk().content(&own).is_some(), "it stays");
+    next.checkpoint();
+    assert_eq!(next.completed(), [CheckpointId(3)]);
+    assert_eq!(next.storage.disk().content(&own), None);
+    let kept: Vec<Arc<CheckpointMetadata>> = next.coordinator.kept().cloned().collect();
+    let needed = kept.iter().flat_map(|kept| kept.files().into_keys());
+    let needed: BTreeSet<String> = needed.map(str::to_owned).collect();
+    assert_eq!(next.shared_names(), needed);
+}

@@ -213,3 +213,25 @@ fn a_pointer_that_is_not_whole_is_not_taken_for_that_of_a_dead_writer() {
         assert_eq!(old.completed(), [CheckpointId(1)]);
     }
 }
+
+/// A start that is refused when the job has been taken over already, before any task ran.
+#[test]
+fn who_never_ran_deletes_nothing_of_the_job_it_was_to_go_on_with() {
+    let retention = CheckpointRetention::NoExternalizedCheckpoints;
+    let settings = settings(|settings| settings.retention = retention);
+    for end in [JobEnd::Failed, JobEnd::Cancelled] {
+        let mut old = leads(&settings);
+        old.checkpoint();
+        let mut new = Rig::still(&settings, 1, old.storage.clone(), None);
+        new.step(Input::Ended(end));
+        assert_eq!(found(&new).unwrap(), CheckpointId(1));
+        let kept = new.coordinator.kept().next().cloned().unwrap();
+        let shared = new.layout.shared();
+        assert_whole(&mut new.storage, &kept, &shared, "refused");
+        // One that was never begun leaves nothing behind.
+        let storage = DirectoryStorage::on(SimulatedDisk::new());
+        let mut first = Rig::still(&settings, 1, storage, None);
+        first.step(Input::Ended(end));
+        assert!(first.home_names().is_empty());
+    }
+}
