@@ -289,6 +289,8 @@ impl Overflow {
         self.queue.poll(context);
         while let Some((request, answer)) = self.queue.next_done() {
             self.answered(request, answer)?;
+            // What rounds could not move they may move now.
+            self.fruitless = 0;
         }
         self.admit_found(table)
     }
@@ -461,12 +463,18 @@ impl Overflow {
         }
         let waits = moved > 0 || pinned || table.is_cutting();
         self.fruitless = if waits { 0 } else { self.fruitless + 1 };
-        if self.fruitless > FRUITLESS && self.stalled {
+        if self.fruitless > FRUITLESS && self.stalled && !self.is_at_work() {
             let asked = table.filling().growth_bytes;
             let exceeded = self.share.exceeded(asked, self.memory_bytes(table));
             return Err(StateError::TooLittleToSpill(exceeded));
         }
         Ok(())
+    }
+
+    /// Whether something is on its way that changes how much memory there is: a merge, which gives back what it
+    /// holds, and entries that are read, whose records then make place for others.
+    fn is_at_work(&self) -> bool {
+        self.merging.is_some() || self.queue.pending() > 0
     }
 
     /// Goes on with a merge, or begins one where runs have become many.
@@ -491,7 +499,8 @@ impl Overflow {
             self.merging = Some(merging);
         }
         let mut now = context.reactor().now();
-        if now < self.merge_at {
+        // One whose memory is waited for does not spare the disk.
+        if now < self.merge_at && self.fruitless <= FRUITLESS {
             context.wake_at(self.merge_at);
             return Ok(());
         }

@@ -96,12 +96,22 @@ fn descriptor() -> StateDescriptor {
 
 impl Program {
     fn new(
+        drawn: (u64, u64, usize),
+        groups: Range<u16>,
+        manager: &IoManager,
+        left: Rc<RefCell<Left>>,
+    ) -> Program {
+        Program::with_budget(BUDGET, drawn, groups, manager, left)
+    }
+
+    fn with_budget(
+        bytes: u64,
         (seed, keys, batches): (u64, u64, usize),
         groups: Range<u16>,
         manager: &IoManager,
         left: Rc<RefCell<Left>>,
     ) -> Program {
-        let budget = Budget::new("slot", BUDGET);
+        let budget = Budget::new("slot", bytes);
         let table = KeyedTable::new(groups.clone(), MaxParallelism::default(), budget.clone());
         let queue = manager.queue(8);
         let share = budget.share();
@@ -347,6 +357,11 @@ fn simulation(seed: u64, disk: DiskFaults) -> (Simulation, IoManager) {
         disk,
         ..SimOptions::default()
     };
+    simulation_of(seed, options)
+}
+
+fn simulation_of(seed: u64, options: SimOptions) -> (Simulation, IoManager) {
+    let disk = options.disk;
     let place = PathBuf::from("/spill");
     let host = SimDisk::with_faults(seed, DiskFaults::NONE);
     host.make_directories(&place).unwrap();
@@ -453,6 +468,19 @@ fn a_copy_is_taken_over_without_reading_it_at_any_parallelism() {
             }
         }
     }
+}
+
+#[test]
+fn memory_that_a_merge_holds_is_waited_for() {
+    let options = SimOptions {
+        max_latency_ns: 3_000_000,
+        ..SimOptions::default()
+    };
+    let (mut simulation, manager) = simulation_of(0, options);
+    let left = Rc::new(RefCell::new(Left::default()));
+    let program = Program::with_budget(64 << 10, (0, 20_000, 3_000), 0..128, &manager, left);
+    let left = run(&mut simulation, program).unwrap();
+    assert!(left.ended, "it hangs");
 }
 
 #[test]
