@@ -2,7 +2,8 @@
 //!
 //! Blocking, on the control thread. What makes an answer true after a loss of power is the order of calls:
 //!
-//! 1. a directory that was made is durable (its parent synced) before anything is written into it;
+//! 1. a directory that was made is durable (its parent synced) before anything is written into it; so is one that
+//!    is there already, when it is first written into: who made it may have been killed before the sync;
 //! 2. a file is written under another name, synced, renamed, and then its directory is synced: so the name
 //!    appears only with the content, and the answer is given only when both are durable; the renaming replaces
 //!    nothing, so that of all who try at most one creates a file;
@@ -16,6 +17,7 @@
 //!
 //! Invariant: of [`CheckpointStorage`].
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,8 @@ const PIECE: usize = 256 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct DirectoryStorage<D = HostDisk> {
     disk: D,
+    /// Directories whose names would survive a loss of power.
+    durable: BTreeSet<PathBuf>,
 }
 
 impl DirectoryStorage<HostDisk> {
@@ -48,7 +52,10 @@ impl DirectoryStorage<HostDisk> {
 impl<D: Disk> DirectoryStorage<D> {
     /// Storage on a disk.
     pub fn on(disk: D) -> Self {
-        Self { disk }
+        Self {
+            disk,
+            durable: BTreeSet::new(),
+        }
     }
 
     /// The disk.
@@ -63,16 +70,34 @@ impl<D: Disk> DirectoryStorage<D> {
 
     /// Makes a directory and those it lies in, durably.
     fn ensure_directory(&mut self, path: &Path) -> Result<(), StorageError> {
+        if self.durable.contains(path) {
+            return Ok(());
+        }
         let failed = |at: &Path, error: &io::Error| {
             StorageError::of_io("make directory", &at.display(), error)
         };
-        let mut missing = Vec::new();
+        let (mut missing, mut there) = (Vec::new(), None);
         for ancestor in path.ancestors() {
             match self.disk.exists(ancestor) {
-                Ok(true) => break,
+                Ok(true) => {
+                    there = Some(ancestor);
+                    break;
+                }
                 Ok(false) => missing.push(ancestor),
                 Err(error) => return Err(failed(ancestor, &error)),
             }
+        }
+        // Those above it were durable before it was made, if it was made here.
+        let above = there.and_then(Path::parent);
+        if let (Some(there), Some(above)) = (there, above)
+            && !self.durable.contains(there)
+        {
+            match self.disk.sync_directory(above) {
+                // Who may not look into that one did not make this one, and does not know who did.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                synced => synced.map_err(|error| failed(there, &error))?,
+            }
+            self.durable.insert(there.to_owned());
         }
         for directory in missing.into_iter().rev() {
             match self.disk.make_directory(directory) {
@@ -85,6 +110,7 @@ impl<D: Disk> DirectoryStorage<D> {
                 let synced = self.disk.sync_directory(parent);
                 synced.map_err(|error| failed(directory, &error))?;
             }
+            self.durable.insert(directory.to_owned());
         }
         Ok(())
     }
@@ -300,6 +326,7 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
     fn delete_directory(&mut self, at: &Location) -> Result<(), StorageError> {
         let failed = |error: &io::Error| StorageError::of_io("delete", at, error);
         let path = path_of(at)?;
+        self.durable.remove(path);
         let entries = match self.disk.list(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&error)),
@@ -321,7 +348,9 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
 
     fn delete_if_empty(&mut self, at: &Location) -> Result<(), StorageError> {
         let is_no_failure = [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty];
-        match self.disk.remove_directory(path_of(at)?) {
+        let path = path_of(at)?;
+        self.durable.remove(path);
+        match self.disk.remove_directory(path) {
             Err(error) if !is_no_failure.contains(&error.kind()) => {
                 Err(StorageError::of_io("delete", at, &error))
             }

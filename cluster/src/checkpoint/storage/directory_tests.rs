@@ -68,6 +68,30 @@ fn a_new_file_is_whole_or_not_there_wherever_power_goes() {
 }
 
 #[test]
+fn a_file_in_a_directory_that_somebody_was_killed_making_survives_the_loss_of_power() {
+    let (at, content) = (place("/a/b/c"), long(7));
+    for cut in 0.. {
+        let mut killed = DirectoryStorage::on(SimulatedDisk::new());
+        killed.disk().cut_before(cut);
+        let answer = killed.make_directory(&place("/a/b"));
+        let disk = killed.into_disk();
+        disk.end_processes();
+        let mut storage = DirectoryStorage::on(disk);
+        storage.write_new(&at, &content).unwrap();
+        storage.disk().crash(Survival::Nothing);
+        let found = storage.read(&at, 10_000);
+        assert_eq!(
+            found.as_ref(),
+            Ok(&content),
+            "killed before operation {cut}"
+        );
+        if answer.is_ok() {
+            return;
+        }
+    }
+}
+
+#[test]
 fn a_second_file_does_not_touch_the_first_and_leftovers_do_not_stop_it() {
     let (first, second) = (place("/a/b/1"), place("/a/b/2"));
     cut_everywhere(
