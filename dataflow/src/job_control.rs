@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::ids::JobId;
@@ -198,24 +198,28 @@ impl JobControl {
     }
 
     fn ask(&self, wish: JobWish) -> Result<String, RequestRefused> {
+        let ended = || RequestRefused {
+            message: "the job has ended".to_owned(),
+        };
+        let answered = self.put(wish).ok_or_else(ended)?;
+        answered.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Asks for something and does not wait: the answer comes out of what is answered here, in time. None if the job
+    /// has ended.
+    #[must_use]
+    pub fn put(&self, wish: JobWish) -> Option<Receiver<Result<String, RequestRefused>>> {
         let (answer, answered) = sync_channel(1);
         let request = JobRequest {
             wish,
             answer: Some(answer),
         };
         let mut state = self.state();
-        let over = state.status.is_terminal();
-        if !over {
-            state.requests.push_back(request);
+        if state.status.is_terminal() {
+            return None;
         }
-        drop(state);
-        let ended = || RequestRefused {
-            message: "the job has ended".to_owned(),
-        };
-        match over {
-            true => Err(ended()),
-            false => answered.recv().unwrap_or_else(|_| Err(ended())),
-        }
+        state.requests.push_back(request);
+        Some(answered)
     }
 
     /// For the control thread: the next request.

@@ -121,7 +121,8 @@ impl<'j> Coordination<'j> {
 
     /// Somebody asks for a savepoint.
     pub(crate) fn ask(&mut self, request: JobRequest) {
-        let wanted = self.requests.take_in(request, &self.settings, self.id);
+        let named = (self.id, self.ground.draw());
+        let wanted = self.requests.take_in(request, &self.settings, named);
         if let Some((request, wanted)) = wanted {
             self.step(Input::Wanted { request, wanted });
         }

@@ -3,6 +3,7 @@
 //! Entered where the coordination would do it right. Invariant: without a [`Defect`], which only the simulator
 //! gives, nothing of this happens.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -70,6 +71,17 @@ impl Coordination<'_> {
         if let Err(error) = deleted {
             tracing::warn!(%error, "could not be deleted");
         }
+    }
+}
+
+/// Leaves records in flight that several tasks would read, each its own, to the first of them.
+pub(super) fn misdeal_in_flight(plan: &mut RestorePlan) {
+    let mut dealt = BTreeSet::new();
+    for task in plan.tasks.values_mut() {
+        task.in_flight.retain(|part| {
+            let section = &part.section;
+            part.groups.is_none() || dealt.insert((section.path, section.at_sender))
+        });
     }
 }
 

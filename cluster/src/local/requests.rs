@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use thalweg_core::ids::JobId;
-use thalweg_core::seam::clock::entropy;
 use thalweg_dataflow::executor::{JobRequest, JobWish};
 
 use crate::checkpoint::CheckpointSettings;
@@ -23,19 +22,20 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Takes a request in: what the coordinator is to be asked for, unless it was refused here.
+    /// Takes a request in: what the coordinator is to be asked for, unless it was refused here. `drawn` tells its
+    /// savepoint from others.
     pub(super) fn take_in(
         &mut self,
         request: JobRequest,
         settings: &CheckpointSettings,
-        job: JobId,
+        (job, drawn): (JobId, u64),
     ) -> Option<(RequestId, Wanted)> {
         let (named, drain) = match &request.wish {
             JobWish::Savepoint { directory } => (directory, None),
             JobWish::Stop { directory, drain } => (directory, Some(*drain)),
         };
         let directory = match place_of(named.as_deref(), settings) {
-            Ok(below) => savepoint(&below, job, entropy()),
+            Ok(below) => savepoint(&below, job, drawn),
             Err(refusal) => {
                 request.answer(Err(refusal));
                 return None;

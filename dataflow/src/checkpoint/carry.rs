@@ -26,6 +26,8 @@ pub(crate) struct Carry {
     directory: PathBuf,
     /// What the names of files begin with and end with.
     name: (String, String),
+    /// False only where a bug is planted.
+    synced: bool,
     work: Option<Copying>,
     /// Where each file was copied to.
     copies: BTreeMap<PathBuf, String>,
@@ -56,11 +58,16 @@ enum Source {
 
 impl Carry {
     /// Copies `runs`, given newest first, to files of `directory`. Their names are made of `name`.
-    pub(crate) fn new(runs: Vec<CarriedRun>, directory: &Path, name: (String, String)) -> Carry {
+    pub(crate) fn new(
+        runs: Vec<CarriedRun>,
+        directory: &Path,
+        (name, synced): ((String, String), bool),
+    ) -> Carry {
         Carry {
             left: runs.into(),
             directory: directory.to_owned(),
             name,
+            synced,
             work: None,
             copies: BTreeMap::new(),
             done: Vec::new(),
@@ -108,8 +115,12 @@ impl Carry {
         let run = self.left.pop_front()?;
         let (begin, end) = &self.name;
         let file = format!("{begin}.{}-{end}.run", self.copies.len());
+        let upload = Upload::new(self.directory.join(&file));
         Some(Copying {
-            upload: Upload::new(self.directory.join(&file)),
+            upload: match self.synced {
+                true => upload,
+                false => upload.without_sync(),
+            },
             run,
             from,
             file,

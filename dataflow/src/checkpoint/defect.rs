@@ -29,11 +29,17 @@ pub enum Defect {
     InFlightDropped,
     /// A task cuts its state before the records that were in flight at the last checkpoint were read again.
     CutBeforeReplayed,
+    /// After a change of the parallelism records in flight go to one of the tasks that share their key groups.
+    InFlightMisdealt,
+    /// Of the runs that state larger than memory has on disk, one is left out of the checkpoint.
+    RunLeftBehind,
+    /// Runs that state larger than memory has on disk count as copied into a checkpoint before the copy was synced.
+    CopyNotSynced,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 11] = [
+    pub const ALL: [Defect; 14] = [
         Defect::NoAlignment,
         Defect::LatePosition,
         Defect::StateNotSynced,
@@ -45,5 +51,8 @@ impl Defect {
         Defect::SharedRunsDeleted,
         Defect::InFlightDropped,
         Defect::CutBeforeReplayed,
+        Defect::InFlightMisdealt,
+        Defect::RunLeftBehind,
+        Defect::CopyNotSynced,
     ];
 }

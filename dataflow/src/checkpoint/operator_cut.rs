@@ -187,7 +187,11 @@ impl OperatorCut {
         );
         let file = format!("{}-{}.run", name.0, name.1);
         let carries = !freezer.carried.is_empty();
-        let carry = Carry::new(freezer.carried, &setup.directory, name);
+        if self.answers.has_defect(Defect::RunLeftBehind) {
+            freezer.carried.pop();
+        }
+        let synced = !self.answers.has_defect(Defect::CopyNotSynced);
+        let carry = Carry::new(freezer.carried, &setup.directory, (name, synced));
         self.answers.open_piece(checkpoint);
         let upload = Upload::new(setup.directory.join(&file));
         let upload = match self.answers.has_defect(Defect::StateNotSynced) {

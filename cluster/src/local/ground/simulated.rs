@@ -4,7 +4,7 @@
 //! what is due. A process can be killed at any round, and at any operation of the disk, which it shares with the
 //! processes before and after it. Invariant: the same seed, job, disk and kill give the same run.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use thalweg_core::seam::simulated::{SimDisk, SimOptions, SimOutcome, Simulation}
 use thalweg_core::shard::doorbell::Doorbell;
 use thalweg_core::shard::mesh::Mesh;
 use thalweg_dataflow::checkpoint::{Defect, RunFiles};
-use thalweg_dataflow::executor::{Executor, JobControl, JobError, JobResult};
+use thalweg_dataflow::executor::{Executor, JobControl, JobError, JobResult, JobWish};
 use thalweg_dataflow::graph::Job;
 use thalweg_memory::SpillSpace;
 
@@ -53,6 +53,7 @@ pub struct SimulatedExecutor {
     options: SimOptions,
     disk: SimDisk,
     kill_at: u64,
+    asks: Option<(u64, JobWish)>,
     defect: Option<Defect>,
     seen: Arc<Seen>,
 }
@@ -78,6 +79,7 @@ impl SimulatedExecutor {
             options,
             disk,
             kill_at: u64::MAX,
+            asks: None,
             defect: None,
             seen: Arc::default(),
         }
@@ -88,6 +90,13 @@ impl SimulatedExecutor {
     #[must_use]
     pub fn kill_at(mut self, round: u64) -> Self {
         self.kill_at = round;
+        self
+    }
+
+    /// Asks this of the job before this round of its shards.
+    #[must_use]
+    pub fn ask_at(mut self, round: u64, wish: JobWish) -> Self {
+        self.asks = Some((round, wish));
         self
     }
 
@@ -127,13 +136,17 @@ impl Executor for SimulatedExecutor {
             simulation: RefCell::new(simulation),
             seed: self.seed,
             kill_at: self.kill_at,
+            asks: RefCell::new(self.asks.clone()),
+            control: OnceCell::new(),
             defect: self.defect,
             gone: Cell::new(false),
         };
         let result = {
             let id = JobId(u128::from(ground.draw()) << 64 | u128::from(ground.draw()));
-            let control = JobControl::new(id, &*job.graph.name);
-            let attempts = Attempts::of(&job, CancelToken::new(), &ground, &control);
+            let control = ground
+                .control
+                .get_or_init(|| JobControl::new(id, &*job.graph.name));
+            let attempts = Attempts::of(&job, CancelToken::new(), &ground, control);
             attempts.and_then(Attempts::run)
         };
         let killed = ground.gone.get() || (result.is_err() && self.disk.is_off());
@@ -151,6 +164,9 @@ struct Simulated {
     simulation: RefCell<Simulation>,
     seed: u64,
     kill_at: u64,
+    /// What is still to be asked of the job, and before which round.
+    asks: RefCell<Option<(u64, JobWish)>>,
+    control: OnceCell<JobControl>,
     defect: Option<Defect>,
     gone: Cell<bool>,
 }
@@ -169,6 +185,15 @@ impl Simulated {
         self.gone.get()
     }
 
+    /// Asks what is to be asked, if its time has come. What is answered shows in how the job ends.
+    fn ask(&self) {
+        let steps = self.simulation.borrow().steps();
+        let due = self.asks.borrow_mut().take_if(|(round, _)| steps >= *round);
+        if let (Some((_, wish)), Some(control)) = (due, self.control.get()) {
+            drop(control.put(wish));
+        }
+    }
+
     /// A few rounds, until `latest` (ns).
     fn run(&self, latest: Option<u64>, outcome: &mut Outcome) {
         let mut simulation = self.simulation.borrow_mut();
@@ -178,6 +203,11 @@ impl Simulated {
         };
         let before = simulation.steps();
         let left = self.kill_at.saturating_sub(before);
+        let asks = self.asks.borrow();
+        let left = (asks.as_ref()).map_or(left, |(round, _)| {
+            left.min(round.saturating_sub(before).max(1))
+        });
+        drop(asks);
         let ended = simulation.run_until(latest.unwrap_or(u64::MAX), rounds.min(left));
         let seed = self.seed;
         match (ended, latest) {
@@ -265,6 +295,7 @@ impl Ground for Simulated {
         attend: &mut dyn FnMut(&mut Outcome) -> Duration,
     ) {
         while !outcome.poll() && !self.dies() {
+            self.ask();
             let patience = attend(outcome);
             if outcome.poll() || self.dies() {
                 return;

@@ -20,6 +20,7 @@ use self::latest::{Latest, latest};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::Surroundings;
+use super::planted::misdeal_in_flight;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
@@ -126,6 +127,9 @@ impl<'j> Coordination<'j> {
         let mut plan = plan.map_err(refused)?;
         if self.has_defect(Defect::EmptyAfterRescale) {
             self.forget_after_rescale(point, &mut plan);
+        }
+        if self.has_defect(Defect::InFlightMisdealt) {
+            misdeal_in_flight(&mut plan);
         }
         let files = self.ground.runs_in(
             &point.runs,
