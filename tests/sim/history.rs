@@ -6,26 +6,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use thalweg_cluster::SimulatedExecutor;
-use thalweg_core::config::Configuration;
 use thalweg_core::seam::clock::Random;
 use thalweg_core::seam::simulated::{DiskFaults, SimDisk, Survival};
+use thalweg_dataflow::executor::JobWish;
 use thalweg_dataflow::stream::Environment;
 
-use super::knobs::{Knobs, pick};
+use super::caretaker::{Caretaker, SAVEPOINTS};
+use super::knobs::{Knobs, LITTLE_MEMORY, pick};
 use super::model::{Lines, expected};
 use super::plants::Plant;
 use super::program::{PAIRS, Poison, program};
+use super::settings::{CALM_TIMEOUT, Start, configuration};
 use super::shelf::{Ledger, Shelf};
 
-/// Where checkpoints go.
-const CHECKPOINTS: &str = "/checkpoints";
 /// Where state goes that memory does not hold, below a directory for each attempt.
 const SPILL: &str = "/spill";
-/// When checkpoints of a host that is well are given up: no job takes so long.
-const CALM_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Processes that may end by themselves, because of the disk, before it is mended.
 const FAILURES: u32 = 6;
 
@@ -38,6 +35,8 @@ pub struct Trial {
     pub plant: Option<Plant>,
     /// Whether barriers are not waited for: output may be there twice.
     pub at_least_once: bool,
+    /// Whether the job must be the one whose state is larger than its memory.
+    pub larger_than_memory: bool,
 }
 
 /// What happened in a run.
@@ -49,8 +48,16 @@ pub struct History {
     pub kills: u32,
     /// Kills that took the power with them.
     pub power_cuts: u32,
+    /// Kills while a process began: not one round of its shards was over.
+    pub killed_at_start: u32,
     /// Processes that gave up because of the disk.
     pub failures: u32,
+    /// Processes for which the disk had little room.
+    pub cramped: u32,
+    /// Ends by a savepoint, from which the job went on.
+    pub stops: u32,
+    /// Processes that died while they stopped, with a savepoint from which the job went on.
+    pub died_stopping: u32,
     /// Processes that were killed while state was on disk that memory did not hold.
     pub overflowed: u32,
     /// Rounds of all processes together.
@@ -68,6 +75,9 @@ struct Host {
     trial: Trial,
     knobs: Knobs,
     dice: Random,
+    /// For room on the disk and stops, so that these change nothing else.
+    more_dice: Random,
+    caretaker: Caretaker,
     disk: SimDisk,
     ledger: Ledger,
     poison: Poison,
@@ -80,25 +90,30 @@ struct Host {
 /// What the oracle found, with what was drawn.
 pub fn run(trial: Trial) -> Result<History, String> {
     let mut knobs = Knobs::of(trial.seed);
-    if trial.plant.is_some() {
-        // The job with every kind of state shows a bug sooner.
-        knobs.memory = None;
-    }
-    match trial.plant {
-        Some(plant) if plant.is_of_overtaking() => knobs.overtakes_after = Some(0),
+    if let Some(plant) = trial.plant {
+        // The job with every kind of state shows most bugs sooner.
+        let larger = trial.larger_than_memory || plant.is_of_runs();
+        knobs.memory = larger.then_some(LITTLE_MEMORY);
+        (knobs.stops, knobs.room) = (0, None);
         // Barriers that wait show other bugs sooner.
-        Some(_) => knobs.overtakes_after = None,
+        knobs.overtakes_after = plant.is_of_overtaking().then_some(0);
+    } else if trial.larger_than_memory {
+        knobs.memory = Some(LITTLE_MEMORY);
+    }
+    if trial.at_least_once {
         // Nobody waits for barriers, so none has to overtake.
-        None if trial.at_least_once => knobs.overtakes_after = None,
-        None => {}
+        knobs.overtakes_after = None;
     }
     if knobs.overtakes_after.is_some() {
         knobs.concurrent = 1;
     }
+    let disk = SimDisk::with_faults(trial.seed, knobs.options.disk);
     let mut host = Host {
         trial,
         dice: Random::new(trial.seed),
-        disk: SimDisk::with_faults(trial.seed, knobs.options.disk),
+        more_dice: Random::new(trial.seed ^ 0x0D15_C0DE),
+        caretaker: Caretaker::of(disk.clone()),
+        disk,
         ledger: Ledger::default(),
         poison: Poison::of(&knobs),
         history: History::default(),
@@ -130,9 +145,19 @@ impl Host {
             let power_is_lost = killed && self.dice.below(2) == 0;
             self.go_down(power_is_lost);
             self.look()?;
+            if result.is_err() && self.caretaker.ended_otherwise()? {
+                self.history.died_stopping += 1;
+            }
             match result {
-                Ok(()) => return self.judge(),
-                Err(_) if killed => self.history.kills += 1,
+                Ok(None) => return self.judge(),
+                Ok(Some(savepoint)) => {
+                    self.history.stops += 1;
+                    self.caretaker.stopped_by(savepoint);
+                }
+                Err(_) if killed => {
+                    self.history.kills += 1;
+                    self.history.killed_at_start += u32::from(executor.rounds() == 0);
+                }
                 Err(error) if calm => {
                     return Err(format!("the job does not come to its end: {error}"));
                 }
@@ -152,6 +177,18 @@ impl Host {
         if calm {
             return executor;
         }
+        self.cramp();
+        let executor =
+            match self.caretaker.stops() < self.knobs.stops && self.more_dice.below(2) == 0 {
+                true => {
+                    let wish = JobWish::Stop {
+                        directory: Some(SAVEPOINTS.to_owned()),
+                        drain: false,
+                    };
+                    executor.ask_at(1 + self.more_dice.below(self.knobs.life), wish)
+                }
+                false => executor,
+            };
         match self.dice.below(4) {
             // At an operation of the disk, most likely while it begins: a kill in the recovery.
             0 => {
@@ -169,12 +206,44 @@ impl Host {
         }
     }
 
-    fn execute(&mut self, executor: &SimulatedExecutor, calm: bool) -> Result<(), String> {
+    /// The disk may have little room for the next process.
+    fn cramp(&mut self) {
+        let Some(room) = self.knobs.room else { return };
+        let cramped = self.more_dice.below(2) == 0;
+        let room = self.disk.used_bytes() + self.more_dice.below(room);
+        self.disk.set_capacity(cramped.then_some(room));
+        self.history.cramped += u32::from(cramped);
+    }
+
+    /// Runs a process to its end; answers the savepoint it ended by, if it was stopped.
+    fn execute(
+        &mut self,
+        executor: &SimulatedExecutor,
+        calm: bool,
+    ) -> Result<Option<String>, String> {
         let parallelism = match self.history.processes {
             0 => self.knobs.parallelism,
             _ => 1 + self.dice.below(4) as u32,
         };
-        let configuration = self.configuration(parallelism, calm)?;
+        let start = Start {
+            parallelism,
+            is_calm: calm,
+            at_least_once: self.trial.at_least_once,
+            stops: self.caretaker.stops(),
+            checkpoints: self.caretaker.checkpoints(),
+            begins_with: self.caretaker.begins_with()?,
+        };
+        let process = self.history.processes + 1;
+        let (begins_with, room) = (&start.begins_with, self.disk.used_bytes());
+        tracing::debug!(
+            process,
+            parallelism,
+            calm,
+            begins_with,
+            room,
+            "a process begins"
+        );
+        let configuration = configuration(&self.knobs, start)?;
         let environment = Environment::with_executor(Arc::new(executor.clone()), configuration);
         let shelf = |output: &str| Shelf {
             disk: self.disk.clone(),
@@ -184,87 +253,14 @@ impl Host {
         };
         program(&environment, &self.knobs, &self.poison, shelf);
         let result = environment.execute("trial");
-        let taken = result.map_err(|error| error.to_string())?.summary.duration;
+        let result = result.map_err(|error| error.to_string())?;
         // The clock of a host on which all wait for somebody jumps to what is due next.
-        match calm && taken >= CALM_TIMEOUT {
+        match calm && result.summary.duration >= CALM_TIMEOUT {
             true => {
                 Err("a checkpoint was given up by its timeout: somebody is not woken".to_owned())
             }
-            false => Ok(()),
+            false => Ok(result.savepoint),
         }
-    }
-
-    fn configuration(&self, parallelism: u32, calm: bool) -> Result<Configuration, String> {
-        let knobs = &self.knobs;
-        let (timeout, tolerable) = match calm {
-            true => (CALM_TIMEOUT.as_millis() as u64, 1_000_000),
-            false => (knobs.timeout_ms, knobs.tolerable),
-        };
-        let ms = |ms: u64| format!("{ms}ms");
-        let mode = match self.trial.at_least_once {
-            true => "AT_LEAST_ONCE",
-            false => "EXACTLY_ONCE",
-        };
-        let settings = [
-            ("parallelism.default", parallelism.to_string()),
-            ("thalweg.shard.count", knobs.shards.to_string()),
-            ("taskmanager.memory.segment-size", knobs.segment.to_owned()),
-            (
-                "taskmanager.network.memory.buffers-per-channel",
-                knobs.exclusive.to_string(),
-            ),
-            ("execution.checkpointing.interval", ms(knobs.interval_ms)),
-            ("execution.checkpointing.min-pause", ms(knobs.pause_ms)),
-            ("execution.checkpointing.timeout", ms(timeout)),
-            (
-                "execution.checkpointing.max-concurrent-checkpoints",
-                knobs.concurrent.to_string(),
-            ),
-            (
-                "execution.checkpointing.num-retained",
-                knobs.retained.to_string(),
-            ),
-            (
-                "execution.checkpointing.tolerable-failed-checkpoints",
-                tolerable.to_string(),
-            ),
-            ("execution.checkpointing.mode", mode.to_owned()),
-            ("execution.checkpointing.dir", CHECKPOINTS.to_owned()),
-            (
-                "execution.checkpointing.externalized-checkpoint-retention",
-                "RETAIN_ON_CANCELLATION".to_owned(),
-            ),
-            ("execution.state-recovery.path", "latest".to_owned()),
-            ("restart-strategy.type", "fixed-delay".to_owned()),
-            ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
-            ("restart-strategy.fixed-delay.delay", ms(1)),
-        ];
-        let on_disk = knobs.memory.map(|memory| {
-            [
-                ("state.backend.type", "lsm".to_owned()),
-                ("taskmanager.memory.managed.size", memory.to_owned()),
-            ]
-        });
-        let unaligned = knobs.overtakes_after.map(|after| {
-            [
-                (
-                    "execution.checkpointing.unaligned.enabled",
-                    "true".to_owned(),
-                ),
-                (
-                    "execution.checkpointing.aligned-checkpoint-timeout",
-                    ms(after),
-                ),
-            ]
-        });
-        let drawn = on_disk.into_iter().flatten();
-        let drawn = drawn.chain(unaligned.into_iter().flatten());
-        let mut configuration = Configuration::new();
-        for (key, value) in settings.into_iter().chain(drawn) {
-            let set = configuration.set_str(key, &value);
-            set.map_err(|error| format!("{key}={value}: {error}"))?;
-        }
-        Ok(configuration)
     }
 
     fn note(&mut self, executor: &SimulatedExecutor) {
@@ -280,6 +276,7 @@ impl Host {
     /// What the end of the process leaves on the disk.
     fn go_down(&mut self, power_is_lost: bool) {
         if !power_is_lost {
+            tracing::debug!("the process is gone");
             return self.disk.end_processes();
         }
         self.history.power_cuts += 1;
@@ -292,6 +289,7 @@ impl Host {
             Survival::Content,
         ];
         let survival = pick(&mut self.dice, &survivals);
+        tracing::debug!(?survival, "the power is gone");
         self.disk.crash(survival);
     }
 

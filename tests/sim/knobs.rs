@@ -52,7 +52,16 @@ pub struct Knobs {
     pub overtakes_after: Option<u64>,
     /// Memory for state, where the job is the one whose state is larger than that.
     pub memory: Option<&'static str>,
+    /// Whether state is kept on disk at first, where it fits memory. After each savepoint it is the other way round.
+    pub on_disk: bool,
+    /// How often the job is stopped with a savepoint and begins again from it, at most.
+    pub stops: u32,
+    /// Room that the disk is left at times, in bytes at most.
+    pub room: Option<u64>,
 }
+
+/// Memory that is too little for the state of the job whose state is to be larger.
+pub const LITTLE_MEMORY: &str = "2mb";
 
 impl Knobs {
     /// Those of a seed.
@@ -82,8 +91,11 @@ impl Knobs {
             poison_every: 1 + dice.below(records),
             poison: pick(dice, &[0, 0, 1, 3]),
             options: Self::host(dice),
-            memory: pick(dice, &[None, None, None, None, None, Some("2mb")]),
+            memory: pick(dice, &[None, None, None, None, None, Some(LITTLE_MEMORY)]),
             overtakes_after: pick(dice, &[None, None, Some(0), Some(0), Some(1), Some(4)]),
+            on_disk: pick(dice, &[false, false, true]),
+            stops: pick(dice, &[0, 0, 1, 3]),
+            room: pick(dice, &[None, None, None, Some(2_000), Some(60_000)]),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::knobs::Knobs;
 use super::program::{
-    COUNTED, GAP, LATER, MANY, OUTPUTS, REACH, TOLD, WINDOW, key_of, key_of_many, many_keys,
-    time_of,
+    COUNTED, GAP, LATER, MANY, OUTPUTS, REACH, RULED, SELDOM, TOLD, WINDOW, key_of, key_of_many,
+    many_keys, rule_of, time_of,
 };
 
 /// Lines with how often each is written.
@@ -21,8 +21,12 @@ pub(super) fn expected(knobs: &Knobs) -> BTreeMap<&'static str, Lines> {
         let numbers = by_key.entry(key_of(number, knobs.keys)).or_default();
         numbers.push(number);
     }
-    let mut outputs = [Lines::new(), Lines::new(), Lines::new(), Lines::new()];
-    let [told, windows, sessions, pairs] = &mut outputs;
+    let mut outputs = OUTPUTS.map(|_| Lines::new());
+    let [told, windows, sessions, pairs, ruled] = &mut outputs;
+    for number in (0..knobs.records).filter(|number| number.is_multiple_of(SELDOM)) {
+        let rule = rule_of(number / RULED);
+        count(ruled, format!("ruled {number} {rule}"));
+    }
     for (key, numbers) in &by_key {
         let mut timed: Vec<(i64, u64)> = numbers.iter().map(|n| (time_of(*n, knobs), *n)).collect();
         tell(told, *key, numbers, knobs);
@@ -60,7 +64,8 @@ fn tell(told: &mut Lines, key: u64, numbers: &[u64], knobs: &Knobs) {
         let same = &mut by_digit[(number % 3) as usize];
         *same += 1;
         if nth.is_multiple_of(TOLD) {
-            count(told, format!("told {key} {nth} {sum} {TOLD} {same}"));
+            let mean = sum / nth;
+            count(told, format!("told {key} {nth} {sum} {TOLD} {same} {mean}"));
             // A timer of one key and time fires once, however often it was registered: who registers it again
             // is no older than it less LATER, so it has not fired yet.
             let timer = format!("timer {key} {}", time_of(*number, knobs) + LATER);

@@ -24,6 +24,13 @@ pub enum Plant {
     CommitNotSynced,
     /// What was written last before the end of the input is not told of.
     LastEpochNotTold,
+    /// What came after the last flush before a barrier is forgotten at it.
+    LateFlushForgotten,
+    /// What is pending for long is removed, as by a broker that ends transactions by their timeout, and a commit of
+    /// something that is gone counts as done.
+    PendingTimesOut,
+    /// A commit that fails is told of as done.
+    FailedCommitPassedOver,
 }
 
 impl Plant {
@@ -38,9 +45,24 @@ impl Plant {
             Plant::CommittedTwiceFails,
             Plant::CommitNotSynced,
             Plant::LastEpochNotTold,
+            Plant::LateFlushForgotten,
+            Plant::PendingTimesOut,
+            Plant::FailedCommitPassedOver,
         ];
         let engine = Defect::ALL.into_iter().map(Plant::Engine);
         sinks.into_iter().chain(engine).collect()
+    }
+
+    /// All of them, and whether they are sought where state is larger than memory: those of the engine there too.
+    #[must_use]
+    pub fn where_found() -> Vec<(Plant, bool)> {
+        let plants = Plant::all().into_iter();
+        let places = plants.flat_map(|plant| match plant.defect() {
+            _ if plant.is_of_runs() => vec![(plant, true)],
+            Some(_) => vec![(plant, false), (plant, true)],
+            None => vec![(plant, false)],
+        });
+        places.collect()
     }
 
     /// The one with this name.
@@ -56,7 +78,16 @@ impl Plant {
     pub fn is_of_overtaking(self) -> bool {
         matches!(
             self.defect(),
-            Some(Defect::InFlightDropped | Defect::CutBeforeReplayed)
+            Some(Defect::InFlightDropped | Defect::CutBeforeReplayed | Defect::InFlightMisdealt)
+        )
+    }
+
+    /// Whether it can only be seen where state is larger than memory.
+    #[must_use]
+    pub fn is_of_runs(self) -> bool {
+        matches!(
+            self.defect(),
+            Some(Defect::RunLeftBehind | Defect::CopyNotSynced)
         )
     }
 

@@ -1,4 +1,5 @@
-//! The job under test: every kind of state, timers, windows, sessions and a join, each into a sink of its own.
+//! The job under test: every kind of state, timers, windows, sessions, a join and rules that are broadcast, each
+//! into a sink of its own.
 //!
 //! A key's records all come from one stride of its source, whatever its parallelism, so that their order is
 //! theirs alone; nothing else of what is written depends on an order. Invariant: what the job writes in the end
@@ -10,13 +11,12 @@ use std::time::Duration;
 
 use thalweg_connectors::Generator;
 use thalweg_core::event_time::Timestamp;
-use thalweg_dataflow::operator::KeyedProcessFunction;
 use thalweg_dataflow::stream::{DataStream, Environment, Pipe};
-use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
+use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::window::assigner::{SessionWindows, TumblingWindows};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
-use thalweg_state::{ListState, MapState, ReducingState, ValueState};
 
+use super::functions::{Ruled, Telling};
 use super::knobs::Knobs;
 use super::shelf::Shelf;
 
@@ -30,6 +30,10 @@ pub(super) const WINDOW: i64 = 32;
 pub(super) const GAP: i64 = 7;
 /// How far apart joined records are at most, ms.
 pub(super) const REACH: i64 = 3;
+/// One number in so many is put together with a rule.
+pub(super) const SELDOM: u64 = 3;
+/// So many numbers in a row share a rule.
+pub(super) const RULED: u64 = 16;
 /// Numbers that differ by a multiple of this are of one stride, at every parallelism up to 4.
 const STRIDES: u64 = 12;
 
@@ -42,7 +46,7 @@ pub(super) const COUNTED: &str = "counted";
 /// The output of the join.
 pub(super) const PAIRS: &str = "pairs";
 /// The outputs of the job.
-pub(super) const OUTPUTS: [&str; 4] = ["told", "windows", "sessions", PAIRS];
+pub(super) const OUTPUTS: [&str; 5] = ["told", "windows", "sessions", PAIRS, "ruled"];
 
 /// The key of a number: strides share none.
 pub(super) fn key_of(number: u64, keys: u64) -> u64 {
@@ -81,7 +85,7 @@ impl Poison {
         }
     }
 
-    fn taste(&self, number: u64) -> Result<(), FunctionError> {
+    pub(super) fn taste(&self, number: u64) -> Result<(), FunctionError> {
         if number % self.every != self.every - 1 {
             return Ok(());
         }
@@ -92,59 +96,6 @@ impl Poison {
             Err(_) => Ok(()),
         }
     }
-}
-
-type Add = fn(&mut u64, u64);
-
-/// Counts a key in every kind of state.
-struct Telling {
-    count: ValueState<u64, u64>,
-    sum: ReducingState<u64, u64, Add>,
-    recent: ListState<u64, u64>,
-    by_digit: MapState<u64, u64, u64>,
-    poison: Poison,
-}
-
-impl KeyedProcessFunction<u64, (u64, u64), String> for Telling {
-    fn process(
-        &mut self,
-        (key, number): (u64, u64),
-        context: &ProcessContext<u64>,
-        out: &mut Collector<'_, String>,
-    ) -> Result<(), FunctionError> {
-        self.poison.taste(number)?;
-        self.count.update(|count| *count += 1)?;
-        self.sum.add(number)?;
-        self.recent.add(number)?;
-        let digit = number % 3;
-        let same = self.by_digit.get(&digit)?.unwrap_or(0) + 1;
-        self.by_digit.put(digit, same)?;
-        let count = self.count.get()?.unwrap_or(0);
-        if count.is_multiple_of(TOLD) {
-            let recent = self.recent.get()?.len();
-            let sum = self.sum.get()?.unwrap_or(0);
-            out.emit(format!("told {key} {count} {sum} {recent} {same}"));
-            self.recent.clear()?;
-            let at = context.timestamp().plus_ms(LATER);
-            context.timers().register_event_time(at)?;
-        }
-        Ok(())
-    }
-
-    fn on_timer(
-        &mut self,
-        timer: &FiredTimer,
-        context: &ProcessContext<u64>,
-        out: &mut Collector<'_, String>,
-    ) -> Result<(), FunctionError> {
-        let key = context.key().unwrap_or_default();
-        out.emit(format!("timer {key} {}", timer.at.0));
-        Ok(())
-    }
-}
-
-fn add(sum: &mut u64, number: u64) {
-    *sum += number;
 }
 
 fn key(record: &(u64, u64)) -> u64 {
@@ -240,13 +191,7 @@ fn every_kind_of_state(
     let poison = poison.clone();
     left.stream()
         .key_by(key)
-        .process_function(move |open: &mut OpenContext<u64>| Telling {
-            count: open.value_state("count"),
-            sum: open.reducing_state("sum", add as Add),
-            recent: open.list_state("recent"),
-            by_digit: open.map_state("by digit"),
-            poison: poison.clone(),
-        })
+        .process_function(move |open: &mut OpenContext<u64>| Telling::open(open, &poison))
         .uid("telling")
         .sink(shelf("told"))
         .uid("told");
@@ -280,4 +225,20 @@ fn every_kind_of_state(
         .uid("joining")
         .sink(shelf(PAIRS))
         .uid(PAIRS);
+    let rows = knobs.records.div_ceil(RULED);
+    let rules = environment
+        .source(Generator::new(rows, |row| (row, rule_of(row))).rate(knobs.rate / RULED as f64))
+        .uid("rules");
+    left.stream()
+        .key_by(key)
+        .connect(rules.broadcast_stream())
+        .process(Ruled::open)
+        .uid("ruling")
+        .sink(shelf("ruled"))
+        .uid("ruled");
+}
+
+/// The rule of a row.
+pub(super) fn rule_of(row: u64) -> u64 {
+    mix(row) % 1_000
 }

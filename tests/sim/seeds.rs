@@ -1,9 +1,9 @@
 //! The simulator's seeds: no line lost, none doubled, and every planted bug found.
 //!
-//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 120.
+//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 600.
 #![forbid(unsafe_code)]
 
-use thalweg_tests::sim::{History, Plant, Trial, replay, run};
+use thalweg_tests::sim::{Plant, Total, Trial, replay, run, run_all};
 
 /// Seeds within which a planted bug must be found.
 const FOUND_WITHIN: u64 = 2_000;
@@ -13,34 +13,47 @@ fn seeds() -> u64 {
     let full = std::env::var("THALWEG_FULL").is_ok_and(|full| full == "1");
     match said.and_then(|said| said.parse().ok()) {
         Some(seeds) => seeds,
-        None if full => 120,
+        None if full => 600,
         None => 60,
     }
 }
 
+/// Runs a trial with all seeds up to this one; fails with the first that does.
+fn run_up_to(seeds: u64, trial: Trial) -> Total {
+    let (mut total, mut failures) = (Total::default(), Vec::new());
+    run_all(trial, 0..seeds, 2, |trial, result| {
+        total.add(result.as_ref().ok());
+        if let Err(wrong) = result {
+            failures.push(format!(
+                "seed {}: {wrong}\n\nreplay: {}",
+                trial.seed,
+                replay(trial)
+            ));
+        }
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    total
+}
+
 #[test]
 fn what_is_visible_in_the_end_is_what_an_undisturbed_job_writes() {
-    let mut histories = Vec::new();
-    for seed in 0..seeds() {
-        let trial = Trial {
-            seed,
-            ..Trial::default()
-        };
-        match run(trial) {
-            Ok(history) => histories.push(history),
-            Err(wrong) => panic!("seed {seed}: {wrong}\n\nreplay: {}", replay(trial)),
-        }
-    }
-    let sum = |of: fn(&History) -> u64| histories.iter().map(of).sum::<u64>();
-    let kills = sum(|history| u64::from(history.kills));
-    let cuts = sum(|history| u64::from(history.power_cuts));
+    let total = run_up_to(seeds(), Trial::default());
+    let sum = &total.sum;
     assert!(
-        kills > histories.len() as u64,
-        "the knobs kill too seldom: {kills}"
+        u64::from(sum.kills) > total.seeds,
+        "the knobs kill too seldom: {total}"
     );
-    assert!(cuts > 0, "power was never lost");
-    let overflowed = sum(|history| u64::from(history.overflowed));
-    assert!(overflowed > 0, "no state was larger than its memory");
+    assert!(sum.power_cuts > 0, "power was never lost: {total}");
+    assert!(sum.killed_at_start > 0, "no recovery was killed: {total}");
+    assert!(
+        total.spilled > 0,
+        "no state was larger than its memory: {total}"
+    );
+    assert!(
+        total.went_on > 0,
+        "nothing went on from a savepoint: {total}"
+    );
+    assert!(total.cramped > 0, "the disk was never full: {total}");
 }
 
 #[test]
@@ -56,28 +69,25 @@ fn the_same_seed_is_the_same_history() {
 
 #[test]
 fn barriers_that_are_not_waited_for_double_lines_and_lose_none() {
-    let mut doubled = 0;
-    for seed in 0..seeds().min(60) {
-        let trial = Trial {
-            seed,
-            at_least_once: true,
-            ..Trial::default()
-        };
-        match run(trial) {
-            Ok(history) => doubled += history.doubled,
-            Err(wrong) => panic!("seed {seed}: {wrong}\n\nreplay: {}", replay(trial)),
-        }
-    }
-    assert!(doubled > 0, "the kills miss every window");
+    let trial = Trial {
+        at_least_once: true,
+        ..Trial::default()
+    };
+    let total = run_up_to(seeds().min(60), trial);
+    assert!(
+        total.sum.doubled > 0,
+        "the kills miss every window: {total}"
+    );
 }
 
 #[test]
 fn every_planted_bug_is_found() {
-    for plant in Plant::all() {
+    for (plant, larger_than_memory) in Plant::where_found() {
         let fails = |seed: &u64| {
             let trial = Trial {
                 seed: *seed,
                 plant: Some(plant),
+                larger_than_memory,
                 ..Trial::default()
             };
             run(trial).is_err()
@@ -85,7 +95,7 @@ fn every_planted_bug_is_found() {
         let found = (0..FOUND_WITHIN).find(fails);
         assert!(
             found.is_some(),
-            "{plant} was not found within {FOUND_WITHIN} seeds"
+            "{plant} was not found within {FOUND_WITHIN} seeds, larger than memory: {larger_than_memory}"
         );
     }
 }

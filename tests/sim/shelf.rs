@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
@@ -22,6 +23,9 @@ use thalweg_dataflow::sink::{
 use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 
 use super::plants::Plant;
+
+/// When a planted bug takes what is pending for forgotten.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// What the oracle remembers of a sink, beyond the life of processes.
 #[derive(Clone, Default)]
@@ -70,10 +74,14 @@ impl Shelf {
             .try_for_each(|directory| self.disk.sync_directory(directory))
     }
 
-    fn sweep_pending(&self) {
-        for name in self.disk.names_in(&self.directory) {
-            if name.to_string_lossy().starts_with('.') {
-                let _ = self.disk.remove_file(&self.directory.join(name));
+    /// Removes what is pending and was last written so long ago.
+    fn sweep_pending(&self, age: Duration) {
+        let newest = self.disk.now().saturating_sub(age.as_nanos() as u64);
+        for entry in self.disk.list(&self.directory).unwrap_or_default() {
+            let pending = entry.name.to_string_lossy().starts_with('.');
+            if pending && entry.about.modified_ns <= newest {
+                // This is a bug that is planted: nobody cares.
+                let _ = self.disk.remove_file(&self.directory.join(entry.name));
             }
         }
     }
@@ -101,6 +109,7 @@ impl Sink<String> for Shelf {
             directory: self.directory.clone(),
             plant: self.plant,
             lines: Vec::new(),
+            flushed: 0,
             sealed: VecDeque::new(),
             work: None,
             prepared: VecDeque::new(),
@@ -110,7 +119,7 @@ impl Sink<String> for Shelf {
 
     fn committer(&self) -> Option<Box<dyn Committer>> {
         if self.plant == Some(Plant::PendingSweptAtStart) {
-            self.sweep_pending();
+            self.sweep_pending(Duration::ZERO);
         }
         Some(Box::new(ShelfCommitter(self.clone())))
     }
@@ -122,6 +131,8 @@ pub(super) struct ShelfWriter {
     plant: Option<Plant>,
     /// Of the open epoch.
     lines: Vec<String>,
+    /// How many of them were there when the last turn ended.
+    flushed: usize,
     /// Epochs that wait to be written, oldest first.
     sealed: VecDeque<(Option<CheckpointId>, Vec<String>)>,
     work: Option<Work>,
@@ -148,6 +159,10 @@ enum Stage {
 
 impl ShelfWriter {
     fn seal(&mut self, checkpoint: Option<CheckpointId>) {
+        if self.plant == Some(Plant::LateFlushForgotten) && checkpoint.is_some() {
+            self.lines.truncate(self.flushed);
+        }
+        self.flushed = 0;
         let lines = match self.plant {
             // Taken only when the file is begun, so with all that came since.
             Some(Plant::LateRecordsInOldEpoch) if checkpoint.is_some() => Vec::new(),
@@ -265,6 +280,7 @@ impl SinkWriter<String> for ShelfWriter {
         context: &mut TurnContext<'_>,
         input: InputStatus,
     ) -> Result<SinkStatus, SinkError> {
+        self.flushed = self.lines.len();
         if input == InputStatus::Ended && !std::mem::replace(&mut self.ended, true) {
             self.seal(None);
         }
@@ -323,8 +339,14 @@ impl ShelfCommitter {
         if *plant != Some(Plant::CommittedTwiceFails) && there(visible)? {
             return Ok(());
         }
-        if *plant == Some(Plant::PendingSweptAtStart) && !there(pending)? {
+        let forgives = [Plant::PendingSweptAtStart, Plant::PendingTimesOut].map(Some);
+        if forgives.contains(plant) && !there(pending)? {
             return Ok(());
+        }
+        if *plant == Some(Plant::FailedCommitPassedOver) && pending.to_string_lossy().ends_with('0')
+        {
+            let error = io::Error::other("the transaction was aborted");
+            return Err(failed("make visible", pending, &error));
         }
         let renamed = disk.rename_new(pending, visible);
         renamed.map_err(|error| failed("make visible", pending, &error))
@@ -339,9 +361,17 @@ impl Committer for ShelfCommitter {
             ledger,
             plant,
         } = &self.0;
+        if *plant == Some(Plant::PendingTimesOut) {
+            self.0.sweep_pending(TRANSACTION_TIMEOUT);
+        }
         for committable in prepared {
             let (pending, visible) = self.paths(committable);
-            self.publish(&pending, &visible)?;
+            match self.publish(&pending, &visible) {
+                Err(error) if *plant == Some(Plant::FailedCommitPassedOver) => {
+                    tracing::error!(%error, "passed over");
+                }
+                published => published?,
+            }
         }
         if *plant != Some(Plant::CommitNotSynced) && !prepared.is_empty() {
             let synced = disk.sync_directory(directory);

@@ -1,0 +1,118 @@
+//! What somebody knows who looks after the job: where its checkpoints and savepoints are, and what it goes on from.
+//!
+//! A job that is stopped goes on from the savepoint, with its checkpoints elsewhere from then on, until there is one
+//! that builds on it. A process that dies while it is being stopped may have committed what the savepoint lists, and
+//! its own checkpoints know nothing of that: whoever has asked for the stop has to look whether the savepoint is
+//! complete, and to go on from it if it is. Invariant: of what is complete the newest is gone on from.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use thalweg_cluster::checkpoint::home::find::{FindError, Found, find};
+use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
+use thalweg_core::seam::simulated::SimDisk;
+
+/// Where savepoints go.
+pub(super) const SAVEPOINTS: &str = "/savepoints";
+/// Looks at a disk that errs.
+const LOOKS: u32 = 20;
+
+/// Looks after the job of one host.
+pub(super) struct Caretaker {
+    disk: SimDisk,
+    /// How often the job went on from a savepoint.
+    stops: u32,
+    /// The savepoint it goes on from, until there is a checkpoint that builds on it.
+    savepoint: Option<String>,
+    /// Savepoints of former processes.
+    known: BTreeSet<PathBuf>,
+}
+
+impl Caretaker {
+    pub(super) fn of(disk: SimDisk) -> Caretaker {
+        Caretaker {
+            disk,
+            stops: 0,
+            savepoint: None,
+            known: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn stops(&self) -> u32 {
+        self.stops
+    }
+
+    /// Where checkpoints go: after each stop elsewhere.
+    pub(super) fn checkpoints(&self) -> String {
+        format!("/checkpoints-{}", self.stops)
+    }
+
+    /// What the next process begins with: the savepoint, while there is no checkpoint that builds on it.
+    pub(super) fn begins_with(&self) -> Result<String, String> {
+        match &self.savepoint {
+            Some(savepoint) if self.newest_of_jobs()?.is_empty() => Ok(savepoint.clone()),
+            _ => Ok("latest".to_owned()),
+        }
+    }
+
+    /// The job was stopped by this savepoint.
+    pub(super) fn stopped_by(&mut self, savepoint: String) {
+        self.savepoint = Some(savepoint);
+        self.stops += 1;
+        self.known.extend(self.inside(Path::new(SAVEPOINTS)));
+    }
+
+    /// A process died or gave up: it may have been on its way to stop. Whether it was, and a savepoint is gone on
+    /// from.
+    pub(super) fn ended_otherwise(&mut self) -> Result<bool, String> {
+        let all = self.inside(Path::new(SAVEPOINTS));
+        let new = all.into_iter().filter(|path| !self.known.contains(path));
+        let new: Vec<PathBuf> = new.collect();
+        let mut newest = None;
+        for path in &new {
+            newest = newest.or(self.look(path)?);
+        }
+        self.known.extend(new);
+        let Some(savepoint) = newest else {
+            return Ok(false);
+        };
+        let (job, number) = (savepoint.metadata.job, savepoint.metadata.checkpoint);
+        let later = |found: &Found| found.metadata.job == job && found.metadata.checkpoint > number;
+        // The job may have gone on by itself.
+        if self.newest_of_jobs()?.iter().any(later) {
+            return Ok(false);
+        }
+        self.stopped_by(savepoint.directory.to_string());
+        Ok(true)
+    }
+
+    /// The newest checkpoint of each job that wrote where checkpoints go now.
+    fn newest_of_jobs(&self) -> Result<Vec<Found>, String> {
+        let mut newest = Vec::new();
+        for home in self.inside(Path::new(&self.checkpoints())) {
+            newest.extend(self.look(&home)?);
+        }
+        Ok(newest)
+    }
+
+    fn inside(&self, directory: &Path) -> Vec<PathBuf> {
+        let names = self.disk.names_in(directory).into_iter();
+        names.map(|name| directory.join(name)).collect()
+    }
+
+    fn look(&self, at: &Path) -> Result<Option<Found>, String> {
+        let mut storage = DirectoryStorage::on(self.disk.clone());
+        let at = Location::parse(&at.to_string_lossy()).map_err(|error| error.to_string())?;
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            match find(&mut storage, &at) {
+                Ok(found) => return Ok(Some(found)),
+                Err(FindError::Nothing(_)) => return Ok(None),
+                // The disk has its moods.
+                Err(FindError::Storage(_)) if looks < LOOKS => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
