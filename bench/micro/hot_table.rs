@@ -1,13 +1,16 @@
 //! What an update of keyed state costs, from a table in the first cache to one in memory.
 //!
 //! A round is a chunk of 64 records, worked on as keyed operators do: buckets are asked for some records
-//! ahead, entries are found a few records ahead, then each is updated. Figures are per record.
+//! ahead, entries are found a few records ahead, then each is updated. Figures are per record. `window` is what
+//! the window operator keeps, under key and window: its places are only asked for, or not even that.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use thalweg_bench::workload::definitions::{pick, sm};
+use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::{Budget, Key, Str};
 use thalweg_state::{KeyedTable, WINDOW};
@@ -109,6 +112,48 @@ fn words(group: &mut BenchmarkGroup<'_, WallTime>, keys: u64) {
     assert_eq!(counts.len() as u64, keys, "all keys were there before");
 }
 
+/// What is kept of a window: the trigger's state, and a count.
+type Kept = (bool, Option<u64>);
+
+fn windows(group: &mut BenchmarkGroup<'_, WallTime>, keys: u64, near: bool) {
+    let (groups, budget) = (
+        MaxParallelism::default(),
+        Budget::new("bench", BUDGET_BYTES),
+    );
+    let window = (Timestamp(0), Timestamp(1_000));
+    let mut panes = match KeyedTable::<u64, Kept, _>::new(0..128, groups, budget) {
+        Ok(panes) => panes,
+        Err(error) => panic!("no table: {error}"),
+    };
+    let count = |panes: &mut KeyedTable<u64, Kept, _>, key: u64| {
+        let first = |one| (false, Some(one));
+        let add = |kept: &mut Kept, one| kept.1 = kept.1.map(|count| count + one);
+        let counted = panes.fold_in(u64::hash(&key), &key, &window, 1, first, add);
+        assert!(counted.is_ok(), "the budget has room");
+    };
+    (0..keys).for_each(|key| count(&mut panes, key));
+    let mut i = 0;
+    let mut key = || {
+        i += 1;
+        pick(sm(i), keys)
+    };
+    let mut ahead: VecDeque<u64> = (0..CHUNK).map(|_| key()).collect();
+    let name = if near { "window, asked for" } else { "window" };
+    group.bench_function(BenchmarkId::new(name, keys), |bencher| {
+        bencher.iter(|| {
+            for _ in 0..CHUNK / STEP {
+                let next: [u64; STEP] = std::array::from_fn(|_| key());
+                if near {
+                    panes.prefetch_batch_in(&next.map(|key| u64::hash(&key)), &window);
+                }
+                ahead.extend(next);
+                ahead.drain(..STEP).for_each(|key| count(&mut panes, key));
+            }
+        });
+    });
+    assert_eq!(panes.len() as u64, keys, "all keys were there before");
+}
+
 fn main() {
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -121,6 +166,10 @@ fn main() {
     }
     for keys in [1_000, 100_000, 1_000_000] {
         words(&mut group, keys);
+    }
+    for keys in [1_000, 100_000, 1_000_000] {
+        windows(&mut group, keys, false);
+        windows(&mut group, keys, true);
     }
     group.finish();
     criterion.final_summary();
