@@ -70,9 +70,14 @@ impl<D: Disk> DirectoryStorage<D> {
 
     /// Makes a directory and those it lies in, durably.
     fn ensure_directory(&mut self, path: &Path) -> Result<(), StorageError> {
-        if self.durable.contains(path) {
-            return Ok(());
+        match self.make_with_ancestors(path) {
+            // Somebody removed what was there when it was looked for.
+            Err(error) if error.kind == StorageErrorKind::Missing => self.make_with_ancestors(path),
+            made => made,
         }
+    }
+
+    fn make_with_ancestors(&mut self, path: &Path) -> Result<(), StorageError> {
         let failed = |at: &Path, error: &io::Error| {
             StorageError::of_io("make directory", &at.display(), error)
         };
@@ -119,16 +124,19 @@ impl<D: Disk> DirectoryStorage<D> {
     fn ensure_last(&mut self, path: &Path) -> Result<(), StorageError> {
         let failed =
             |error: io::Error| StorageError::of_io("make directory", &path.display(), &error);
-        if self.disk.exists(path).map_err(failed)? {
-            return Ok(());
-        }
         match self.disk.make_directory(path) {
-            // Somebody else was as quick; it must be durable all the same.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Whoever made it may have been killed before that was durable.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.durable.contains(path) {
+                    return Ok(());
+                }
+            }
             made => made.map_err(failed)?,
         }
         let synced = self.disk.sync_directory(&directory_of(path));
-        synced.map_err(failed)
+        synced.map_err(failed)?;
+        self.durable.insert(path.to_owned());
+        Ok(())
     }
 
     /// Writes a file under another name, whole and durable, then gives it its name.

@@ -77,6 +77,7 @@ fn a_file_in_a_directory_that_somebody_was_killed_making_survives_the_loss_of_po
         let disk = killed.into_disk();
         disk.end_processes();
         let mut storage = DirectoryStorage::on(disk);
+        storage.make_directory(&place("/a/b")).unwrap();
         storage.write_new(&at, &content).unwrap();
         storage.disk().crash(Survival::Nothing);
         let found = storage.read(&at, 10_000);
