@@ -156,11 +156,11 @@ fn delete_home(
     delete_all(storage, pointers.filter(|pointer| pointer != last))?;
     storage.settle(last)?;
     let says = storage.read(last, MOST_BYTES)?;
-    storage.delete_directory(home).or_else(|error| {
+    storage.delete_directory(home).map_err(|error| {
         // Something else is in it, or came meanwhile: it must not be taken for what has lost its pointer.
         match storage.create_exclusive(last, &says) {
-            Err(again) if again.kind != StorageErrorKind::AlreadyThere => Err(again),
-            _ => Err(error),
+            Err(again) if again.kind != StorageErrorKind::AlreadyThere => again,
+            _ => error,
         }
     })
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 
 use thalweg_state::run::ReadAt;
 
@@ -163,7 +163,7 @@ fn overtaken_before(call: u64, dies_after: u64, does: Does) -> bool {
     checkpoint(&mut old);
     old.pass(100);
     let (open, ..) = old.triggered();
-    let (disk, (tell, told)) = (old.storage.clone(), channel());
+    let (disk, (tell, told)) = (old.storage.clone(), sync_channel(1));
     let other = move || {
         let mut new = Rig::start(&tolerant(), 1, disk);
         let began = begun_with(&new);
@@ -246,7 +246,7 @@ fn goes_on_before(call: u64, does: Does) -> bool {
     let mut old = leads(&tolerant());
     checkpoint(&mut old);
     let storage = old.storage.clone();
-    let (layout, (tell, told)) = (old.layout.clone(), channel());
+    let (layout, (tell, told)) = (old.layout.clone(), sync_channel(1));
     let disk = old.storage.clone().into_disk();
     let other = move || {
         does.with(&mut old);
@@ -305,7 +305,7 @@ fn overtaken_at_the_end_before(call: u64, checkpoints: u32) -> bool {
     let when = format!("{checkpoints} checkpoints before call {call}");
     let mut old = leads(&tolerant());
     checkpoint(&mut old);
-    let (disk, (tell, told)) = (old.storage.clone(), channel());
+    let (disk, (tell, told)) = (old.storage.clone(), sync_channel(1));
     let other = move || {
         let mut new = Rig::start(&tolerant(), 1, disk);
         let began = begun_with(&new);

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::checkpoint::home::find::{FindError, find};
+use crate::checkpoint::home::pointer::{self, Pointer};
 use crate::checkpoint::protocol::JobEnd;
 use crate::checkpoint::storage::StorageErrorKind;
 use crate::checkpoint::storage::simulated::Fault;
@@ -90,6 +91,46 @@ fn a_former_leader_makes_the_directory_of_an_ended_job_no_more() {
         assert_eq!(late.unwrap_err().kind, StorageErrorKind::Missing);
     }
     assert!(matches!(found(&old), Err(FindError::Nothing(_))));
+}
+
+/// The directory has been made again since, by a begin that found none; somebody may lead in it.
+#[test]
+fn a_pointer_is_taken_back_where_the_one_it_follows_on_is_gone() {
+    for (other, kind) in [
+        (None, StorageErrorKind::AlreadyThere),
+        (Some(1), StorageErrorKind::Overtaken),
+    ] {
+        let settings = settings(|_| {});
+        let mut old = leads(&settings);
+        checkpoint(&mut old);
+        beside(&old, &settings).step(Input::Ended(JobEnd::Finished));
+        let home = old.layout.home().clone();
+        old.storage.make_directory(&old.layout.shared()).unwrap();
+        let pointer = |sequence| Pointer {
+            sequence,
+            term: 1,
+            next: CheckpointId(3),
+            newest: None,
+        };
+        if let Some(other) = other {
+            pointer::create(&mut old.storage, &home, &pointer(other), None).unwrap();
+        }
+        // Two of which nobody knew whether they lasted, after the second.
+        for tried in [3, 4] {
+            let at = old.layout.pointer(tried);
+            let bytes = pointer(tried).encode();
+            old.storage.create_exclusive(&at, &bytes).unwrap();
+        }
+        let refused = pointer::create(&mut old.storage, &home, &pointer(5), Some(2));
+        assert_eq!(refused.unwrap_err().kind, kind);
+        let left = old.home_names().into_iter();
+        let left: Vec<u64> = left
+            .filter_map(|name| JobLayout::pointer_of(&name))
+            .collect();
+        assert_eq!(left, Vec::from_iter(other));
+        let led = pointer::still_leads(&mut old.storage, &old.layout.pointer(2));
+        assert_eq!(led.unwrap_err().kind, StorageErrorKind::Overtaken);
+    }
 }
 
 #[test]

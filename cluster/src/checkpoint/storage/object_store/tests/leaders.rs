@@ -9,6 +9,7 @@ use thalweg_core::ids::{CheckpointId, JobId};
 use super::*;
 use crate::checkpoint::home::pointer::{self, Pointer};
 use crate::checkpoint::home::{JobLayout, take_over};
+use crate::checkpoint::storage::{StorageCommand, perform};
 
 const LEADERS: usize = 4;
 /// How often each of them says that a checkpoint of its is the newest.
@@ -145,4 +146,39 @@ fn a_leader_that_was_overtaken_makes_nothing_true() {
     let mut third = storage(&third, PATIENT);
     let fenced = pointer::create(&mut third, &home, &late, Some(led.sequence)).unwrap_err();
     assert_eq!(fenced.kind, StorageErrorKind::AlreadyThere);
+}
+
+/// There are no directories that go with the job: a number is free again when its pointers are gone.
+#[test]
+fn a_leader_whose_job_was_ended_by_another_makes_nothing_true() {
+    let inner: Arc<InMemory> = Arc::default();
+    let mut first = storage(&Faulty::over(&inner, []), PATIENT);
+    let mut second = storage(&Faulty::over(&inner, []), PATIENT);
+    let led = take_over(&mut first, &layout(), 1).unwrap().leadership;
+    let ends = take_over(&mut second, &layout(), 1).unwrap().leadership;
+    let home = layout().home().clone();
+    let last = layout().pointer(ends.sequence);
+    let end = StorageCommand::DeleteHome { home, last };
+    perform(&mut second, &end).unwrap();
+    let home = layout().home().clone();
+    let metadata = StorageCommand::WriteNew {
+        at: layout().metadata(CheckpointId(1)),
+        bytes: b"metadata".to_vec(),
+        led_by: Some(layout().pointer(led.sequence)),
+    };
+    let point = StorageCommand::Point {
+        home: home.clone(),
+        pointer: Pointer {
+            sequence: led.sequence + 1,
+            term: led.term,
+            next: CheckpointId(2),
+            newest: None,
+        },
+        since: led.sequence,
+    };
+    let refused = perform(&mut first, &metadata).unwrap_err();
+    assert_eq!(refused.kind, StorageErrorKind::Overtaken);
+    let refused = perform(&mut first, &point).unwrap_err();
+    assert_eq!(refused.kind, StorageErrorKind::AlreadyThere);
+    assert_eq!(first.list(&home).unwrap(), []);
 }
