@@ -108,6 +108,9 @@ fn rows_of_a_hot_key_are_exact_in_simulation() {
 }
 
 const CREDITS: u32 = 2;
+/// Segments that a channel may hold beyond its credits: who writes looks at the room behind once per burst of
+/// 64 records, or of 256 totals, none of which takes 64 bytes. All numbers would fill hundreds.
+const OVERDRAWN: f64 = 4.0;
 /// Numbers a run on shards makes.
 const NUMBERS: u64 = 60_000;
 /// Managed memory that is enough for the totals of all keys in the windows that are open, and not for the
@@ -172,7 +175,7 @@ fn run(parallelism: u32, windows: Windows) -> (Vec<Row>, Vec<Look>) {
     let settings = [
         ("parallelism.default", parallel.as_str()),
         ("thalweg.shard.pin", "false"),
-        ("taskmanager.memory.segment-size", "1kb"),
+        ("taskmanager.memory.segment-size", "4kb"),
         ("taskmanager.network.memory.buffers-per-channel", &credits),
         ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
     ];
@@ -222,8 +225,11 @@ fn check(parallelism: u32, local: bool, looks: &[Look]) {
     for look in looks {
         let of = format!("{parallelism}, gathered: {local}, {look:?}");
         // Of each channel those of its credits, one that waits for credit, the open one.
-        assert!(look.segments <= channels * (credits + 2.0), "{of}");
-        assert!(look.waiting <= channels, "{of}");
+        assert!(
+            look.segments <= channels * (credits + 2.0 + OVERDRAWN),
+            "{of}"
+        );
+        assert!(look.waiting <= channels * (1.0 + OVERDRAWN), "{of}");
         assert!(look.arrived <= channels * credits, "{of}");
         assert!(look.managed <= TOTALS + gathered * GATHERED, "{of}");
         if local && look.made > NUMBERS as f64 / 2.0 {
