@@ -13,11 +13,7 @@ use crate::stage;
 
 /// Runs a program of every seed in simulation and compares, `seeds` of them.
 pub(crate) fn simulate(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
-    every(seeds, test, |seed| {
-        let mut trial = Trial::draw(seed);
-        trial.simulated = true;
-        run(&mut trial)
-    });
+    every(seeds, test, |seed| run(&mut Trial::simulated(seed)));
 }
 
 /// The same on the shards of this process.
@@ -81,6 +77,13 @@ impl Trial {
         next.parallelism = parallelism;
         next.set("parallelism.default", parallelism);
         next
+    }
+
+    /// Settings for a run in simulation.
+    pub(crate) fn simulated(seed: u64) -> Self {
+        let mut trial = Self::draw(seed);
+        trial.simulated = true;
+        trial
     }
 
     /// Runs the program that `build` writes and compares what it gathers, in any order, with what is

@@ -19,3 +19,4 @@ mod restarts;
 mod restores;
 mod savepoints;
 mod watched;
+mod windows_on_disk;

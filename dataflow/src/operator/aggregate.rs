@@ -198,7 +198,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> KeyedOperator<K, T, A::Row> for A
     fn seek(
         &mut self,
         place: u8,
-        hash: KeyHash,
+        (hash, _): (KeyHash, Timestamp),
         item: &T::Of<'_>,
         selector: &impl Select<T, K>,
     ) -> bool {

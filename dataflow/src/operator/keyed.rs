@@ -30,16 +30,16 @@ pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: Lifecycle<U> {
         false
     }
 
-    /// Seeks the state of a record at this place of the window; whether all of it is there.
+    /// Seeks the state of a record of this event time at this place of the window; whether all of it is there.
     #[inline(always)]
     fn seek(
         &mut self,
         place: u8,
-        hash: KeyHash,
+        (hash, at): (KeyHash, Timestamp),
         item: &T::Of<'_>,
         selector: &impl Select<T, K>,
     ) -> bool {
-        let _ = (place, hash, item, selector);
+        let _ = (place, hash, at, item, selector);
         true
     }
 
@@ -164,7 +164,7 @@ where
         let mut there = entries.len();
         for (index, entry) in entries.iter().enumerate() {
             let (place, item) = (from.wrapping_add(index as u8), records.item(entry));
-            let found = (frame.operator).seek(place, entry.hash, &item, &self.selector);
+            let found = (frame.operator).seek(place, (entry.hash, entry.at), &item, &self.selector);
             // Those behind one that is missed are asked for all the same.
             there = if found { there } else { there.min(index) };
         }

@@ -10,7 +10,9 @@ use std::ops::Range;
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::Key;
-use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
+use thalweg_state::{
+    KeyedTable, LayeredTable, MakeOverflow, StateDescriptor, StateError, StateVisitor,
+};
 
 use super::TimeWindow;
 
@@ -19,7 +21,9 @@ pub(crate) type Open = (TimeWindow, TimeWindow);
 
 /// The open windows of all keys.
 pub(crate) struct MergingWindows<K: Key> {
-    open: KeyedTable<K, Vec<Open>>,
+    /// Of each key in time order.
+    pub(super) open: LayeredTable<K, Vec<Open>>,
+    descriptor: StateDescriptor,
 }
 
 /// What became of a window that was added.
@@ -34,14 +38,17 @@ pub(crate) struct Added {
 }
 
 impl<K: Key> MergingWindows<K> {
+    /// No open windows; `overflow` makes what takes those for which there is no memory.
     pub(crate) fn new(
         groups: Range<u16>,
         max: MaxParallelism,
         budget: Budget,
+        overflow: Option<&MakeOverflow>,
     ) -> Result<Self, StateError> {
-        Ok(Self {
-            open: KeyedTable::new(groups, max, budget)?,
-        })
+        let descriptor = StateDescriptor::list::<Open>("thalweg.open-windows").of_keys::<K, ()>();
+        let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
+        let open = LayeredTable::new(KeyedTable::new(groups, max, budget)?, overflow);
+        Ok(Self { open, descriptor })
     }
 
     /// Shows which windows are open.
@@ -49,12 +56,11 @@ impl<K: Key> MergingWindows<K> {
         &mut self,
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
-        let open = StateDescriptor::list::<Open>("thalweg.open-windows").of_keys::<K, ()>();
-        visitor.visit(&open, &mut self.open)
+        visitor.visit(&self.descriptor, &mut self.open)
     }
 
     pub(crate) fn prefetch(&self, hashes: &[KeyHash]) {
-        self.open.prefetch_batch(hashes);
+        self.open.hot().prefetch_batch(hashes);
     }
 
     /// Adds a window. The windows it met are put into `met`, in time order, where that made a new
@@ -72,7 +78,7 @@ impl<K: Key> MergingWindows<K> {
             state: window,
             new: true,
         };
-        let entry = self.open.open(hash, key, Vec::new)?;
+        let entry = self.open.hot_mut().open(hash, key, Vec::new)?;
         entry.change(|open| added = add_to(open, window, met))?;
         #[cfg(test)]
         if super::tests::planted(super::tests::Planted::PaneLost) && met.len() > 1 {
@@ -88,9 +94,23 @@ impl<K: Key> MergingWindows<K> {
         key: &K::Of<'_>,
         window: TimeWindow,
     ) -> Option<TimeWindow> {
-        let open = self.open.get(hash, key)?;
+        let open = self.open.hot().get(hash, key)?;
         let found = open.iter().find(|(one, _)| *one == window);
         found.map(|(_, state)| *state)
+    }
+
+    /// Adds to `states` where the state lies of the open windows that a window meets, and where its own would.
+    pub(crate) fn states_met(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+        states: &mut Vec<TimeWindow>,
+    ) {
+        states.push(window);
+        let open = self.open.hot().get(hash, key).into_iter().flatten();
+        let met = open.filter(|(one, _)| one.intersects(window));
+        states.extend(met.map(|(_, state)| *state));
     }
 
     /// Closes a window.
@@ -100,12 +120,12 @@ impl<K: Key> MergingWindows<K> {
         key: &K::Of<'_>,
         window: TimeWindow,
     ) -> Result<(), StateError> {
-        let left = self.open.update(hash, key, |open| {
+        let left = self.open.hot_mut().update(hash, key, |open| {
             open.retain(|(one, _)| *one != window);
             open.len()
         })?;
         if left == Some(0) {
-            self.open.remove(hash, key);
+            self.open.remove_in(hash, key, &());
         }
         Ok(())
     }
@@ -153,7 +173,8 @@ mod tests {
     #[test]
     fn windows_that_meet_become_one_and_keep_the_first_state() -> Result<(), StateError> {
         let budget = Budget::new("slot-0", 1 << 20);
-        let mut windows = MergingWindows::<u64>::new(0..128, MaxParallelism::default(), budget)?;
+        let mut windows =
+            MergingWindows::<u64>::new(0..128, MaxParallelism::default(), budget, None)?;
         let hash = u64::hash(&1);
         let mut met = Vec::new();
         for start in [20, 0, 40] {
@@ -184,7 +205,7 @@ mod tests {
         windows.retire(hash, &1, window(0, 30))?;
         windows.retire(hash, &1, window(40, 50))?;
         assert!(
-            windows.open.is_empty(),
+            windows.open.hot().is_empty(),
             "a key without windows is forgotten"
         );
         Ok(())

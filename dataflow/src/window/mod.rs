@@ -4,7 +4,7 @@
 //! [`trigger`] when a window speaks, an [`evictor`] what it forgets first, and what becomes of its
 //! records is an aggregate ([`WindowAggregate`]) or a function ([`WindowFunction`]). `operator` is the
 //! way of all of them; `merging` keeps sessions that meet, `panes` what is kept of open windows,
-//! `speaking` gives out in parts what is too much at once.
+//! `resident` seeks what of it is on disk, `speaking` gives out in parts what is too much at once.
 //! `slice/` is the way of aligned windows (tumbling, sliding, cumulating) with an incremental
 //! aggregate: records are gathered per slice, and windows are put together from slices. Entered by
 //! the methods of the streams; everything lives on the shard of its subtask.
@@ -18,6 +18,7 @@ mod merging;
 pub(crate) mod operator;
 mod panes;
 pub(crate) mod pipe;
+mod resident;
 pub(crate) mod slice;
 mod speaking;
 mod time_window;

@@ -1,7 +1,8 @@
 //! The window operator: any assigner, trigger, evictor and function.
 //!
-//! What is kept of a window lies under its key and window in one table: the trigger's state and
-//! what the logic keeps of the records. Timers lie in two queues, by event and by processing time.
+//! What is kept of a window lies under its key and window in one table, which may be larger than its
+//! memory: the trigger's state and what the logic keeps of the records. Timers lie in two queues, by
+//! event and by processing time.
 //! The rules are Flink's:
 //!
 //! - A record is added to each of its windows that has not been cleaned up, then the trigger is
@@ -19,14 +20,16 @@
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{StateError, StateVisitor};
+use thalweg_state::{Pressure, StateError, StateVisitor};
 
 use super::TimeWindow;
 use super::assigner::WindowAssigner;
 use super::function::{OpenLogic, WindowLogic};
 use super::merging::{MergingWindows, Open};
 use super::panes::{Call, Panes};
+use super::resident::OnDisk;
 use super::trigger::{TimeDomain, Trigger, TriggerResult};
 use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
@@ -102,12 +105,15 @@ where
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let (max, budget) = (info.max_parallelism, context.budget().clone());
+        let make = context.overflows();
+        let make = make.as_ref();
         let sessions = merging
-            .then(|| MergingWindows::new(groups.clone(), max, budget.clone()))
+            .then(|| MergingWindows::new(groups.clone(), max, budget.clone(), make))
             .transpose()
             .map_err(|error| context.refused(name, error))?;
-        let panes = Panes::new(groups, max, budget, self.trigger, logic)
+        let panes = Panes::new(groups, (max, budget), make, self.trigger, logic)
             .map_err(|error| context.refused(name, error))?;
+        let on_disk = make.map(|_| OnDisk::open(name, context)).transpose()?;
         Ok(WindowOperator {
             event_time: self.assigner.is_event_time(),
             assigner: self.assigner,
@@ -115,6 +121,8 @@ where
             sessions,
             allowed_ms: self.lateness.allowed,
             late: LateRecords::open(self.lateness.output, name, context)?,
+            on_disk,
+            turn: 0,
             due: None,
             windows: Vec::new(),
             results: Vec::new(),
@@ -125,18 +133,22 @@ where
 
 /// The window operator of one subtask.
 pub(crate) struct WindowOperator<K: Key, T: Item, A, G: Trigger<T>, L: WindowLogic<K, T>> {
-    assigner: A,
-    event_time: bool,
-    panes: Panes<K, T, G, L>,
+    pub(super) assigner: A,
+    pub(super) event_time: bool,
+    pub(super) panes: Panes<K, T, G, L>,
     /// Which windows are open, where windows merge.
-    sessions: Option<MergingWindows<K>>,
+    pub(super) sessions: Option<MergingWindows<K>>,
     /// How long event-time windows wait for late records.
     allowed_ms: i64,
     late: LateRecords<T>,
+    /// Where state may be on disk: what is remembered of what was sought there.
+    pub(super) on_disk: Option<Box<OnDisk>>,
+    /// The place of the record in work among those ahead.
+    turn: u8,
     /// The watermark whose timers are being fired.
-    due: Option<Timestamp>,
+    pub(super) due: Option<Timestamp>,
     /// The windows of the record in work, and what the trigger said of each.
-    windows: Vec<TimeWindow>,
+    pub(super) windows: Vec<TimeWindow>,
     results: Vec<TriggerResult>,
     /// The windows that met by the record in work.
     met: Vec<Open>,
@@ -160,7 +172,7 @@ where
         (at < Timestamp::MAX).then_some(at)
     }
 
-    fn is_late(&self, window: TimeWindow) -> bool {
+    pub(super) fn is_late(&self, window: TimeWindow) -> bool {
         self.event_time
             && self
                 .cleanup_time(window)
@@ -367,6 +379,23 @@ where
         Ok(())
     }
 
+    #[inline(always)]
+    fn turn_to(&mut self, _input: u32, at: u8) {
+        self.turn = at;
+    }
+
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        Ok(self.begin_on_disk(context)?)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        Ok(self.end_on_disk(context, waiting)?)
+    }
+
     fn wants_processing_time(&self) -> bool {
         true
     }
@@ -397,6 +426,9 @@ where
     ) -> Result<Firing, FunctionError> {
         self.panes.allow(limit);
         for _ in 0..limit {
+            if self.has_to_seek() && !self.seek_due() {
+                return Ok(Firing::Waiting);
+            }
             self.panes.go_on(next)?;
             if self.panes.is_speaking() || !next.ready() {
                 return Ok(Firing::More);
@@ -429,6 +461,25 @@ where
     L: WindowLogic<K, T>,
 {
     #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.has_to_seek()
+    }
+
+    fn seek(
+        &mut self,
+        place: u8,
+        (hash, at): (KeyHash, Timestamp),
+        item: &T::Of<'_>,
+        selector: &impl Select<T, K>,
+    ) -> bool {
+        self.seek_record(place, (hash, at), item, &selector.select(item))
+    }
+
+    fn has_room(&mut self, records: usize) -> bool {
+        self.makes_room_for(records)
+    }
+
+    #[inline(always)]
     fn apply<N: Push<L::Out>>(
         &mut self,
         hash: KeyHash,
@@ -442,6 +493,9 @@ where
         self.windows.clear();
         let now = self.panes.now;
         self.assigner.assign(&item, at, now, &mut self.windows)?;
+        if let Some(on_disk) = &self.on_disk {
+            on_disk.check(self.turn, &self.windows)?;
+        }
         if self.sessions.is_some() {
             let [window] = self.windows[..] else {
                 return Err(FunctionError::new(format!(

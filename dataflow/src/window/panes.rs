@@ -13,7 +13,9 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
+use thalweg_state::{
+    KeyedTable, LayeredTable, MakeOverflow, StateDescriptor, StateError, StateVisitor, TimerQueue,
+};
 
 use super::TimeWindow;
 use super::function::{Pane, Speech, WindowLogic};
@@ -39,7 +41,7 @@ impl<K: Key> Timers<K> {
 }
 
 /// The key in work, in memory that is reused.
-struct Current<K: Key> {
+pub(super) struct Current<K: Key> {
     hash: KeyHash,
     key: Option<K::Stored>,
 }
@@ -82,6 +84,12 @@ impl<K: Key> Current<K> {
     fn key(&self) -> K::Of<'_> {
         K::lend(self.stored())
     }
+
+    /// Its hash and the key.
+    #[inline]
+    pub(super) fn lent(&self) -> (KeyHash, K::Of<'_>) {
+        (self.hash, self.key())
+    }
 }
 
 /// Why a trigger is asked, besides records.
@@ -96,7 +104,8 @@ type Kept<S, V> = (S, Option<V>);
 
 /// All open windows of one subtask.
 pub(super) struct Panes<K: Key, T: Item, G: Trigger<T>, L: WindowLogic<K, T>> {
-    table: KeyedTable<K, Kept<G::State, L::Kept>, TimeWindow>,
+    pub(super) table: LayeredTable<K, Kept<G::State, L::Kept>, TimeWindow>,
+    descriptor: StateDescriptor,
     /// The windows of the key in work that are giving out their results, the first one now.
     pub(super) speaking: VecDeque<Speaking>,
     /// How many results may be given out until the next look at the clock.
@@ -104,7 +113,7 @@ pub(super) struct Panes<K: Key, T: Item, G: Trigger<T>, L: WindowLogic<K, T>> {
     pub(super) timers: Timers<K>,
     trigger: G,
     pub(super) logic: L,
-    current: Current<K>,
+    pub(super) current: Current<K>,
     pub(super) watermark: Timestamp,
     /// The processing time of this turn.
     pub(super) now: Timestamp,
@@ -120,20 +129,26 @@ where
     G: Trigger<T>,
     L: WindowLogic<K, T>,
 {
+    /// No windows; `overflow` makes what takes those for which there is no memory.
     pub(super) fn new(
         groups: Range<u16>,
-        max: MaxParallelism,
-        budget: Budget,
+        (max, budget): (MaxParallelism, Budget),
+        overflow: Option<&MakeOverflow>,
         trigger: G,
         logic: L,
     ) -> Result<Self, StateError> {
+        let descriptor = StateDescriptor::value::<Kept<G::State, L::Kept>>("thalweg.panes");
+        let descriptor = descriptor.of_keys::<K, TimeWindow>();
+        let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
+        let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
         let queue = || TimerQueue::new(groups.clone(), max, budget.clone());
         Ok(Self {
             timers: Timers {
                 event: queue(),
                 processing: queue(),
             },
-            table: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            table: LayeredTable::new(table, overflow),
+            descriptor,
             speaking: VecDeque::new(),
             allowed: 0,
             trigger,
@@ -154,8 +169,7 @@ where
         &mut self,
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
-        let panes = StateDescriptor::value::<Kept<G::State, L::Kept>>("thalweg.panes");
-        visitor.visit(&panes.of_keys::<K, TimeWindow>(), &mut self.table)?;
+        visitor.visit(&self.descriptor, &mut self.table)?;
         let queues = [
             ("event-time timers of windows", &mut self.timers.event),
             (
@@ -172,7 +186,7 @@ where
 
     /// Brings near what is kept of a window for keys of these hashes.
     pub(super) fn prefetch(&self, hashes: &[KeyHash], window: TimeWindow) {
-        self.table.prefetch_batch_in(hashes, &window);
+        self.table.hot().prefetch_batch_in(hashes, &window);
     }
 
     /// Makes `key` the key in work.
@@ -184,7 +198,7 @@ where
     /// The key in work.
     #[inline]
     pub(super) fn current(&self) -> (KeyHash, K::Of<'_>) {
-        (self.current.hash, self.current.key())
+        self.current.lent()
     }
 
     /// Takes out the next timer that is due and makes its key the key in work.
@@ -262,7 +276,7 @@ where
         let hash = self.current.hash;
         // What only one of the two closures may hold is handed to whichever is called.
         let arriving = (item, &mut self.requests, &mut answer);
-        self.table.fold_in(
+        self.table.hot_mut().fold_in(
             hash,
             &self.current.key(),
             &state,
@@ -300,7 +314,7 @@ where
         let mut answer = (TriggerResult::Continue, false);
         let hash = self.current.hash;
         let asking = (&mut self.requests, &mut answer);
-        self.table.fold_in(
+        self.table.hot_mut().fold_in(
             hash,
             &self.current.key(),
             &window,
@@ -325,6 +339,7 @@ where
         let logic = &self.logic;
         let hash = self.current.hash;
         self.table
+            .hot_mut()
             .update_in(hash, &self.current.key(), &window, |(_, kept)| {
                 logic.merge(kept.get_or_insert_with(|| logic.empty()), from);
             })?;
@@ -338,7 +353,7 @@ where
         for (gone, state) in met {
             let hash = self.current.hash;
             let told = if *state == added.state {
-                let first = self.table.get_in(hash, &self.current.key(), state);
+                let first = self.table.hot().get_in(hash, &self.current.key(), state);
                 first.map(|(told, _)| told.clone())
             } else {
                 let other = self.table.remove_in(hash, &self.current.key(), state);
@@ -365,7 +380,7 @@ where
             ));
         };
         let hash = self.current.hash;
-        self.table.fold_in(
+        self.table.hot_mut().fold_in(
             hash,
             &self.current.key(),
             &added.state,
@@ -402,12 +417,13 @@ where
         let (trigger, times) = (&self.trigger, (self.watermark, self.now));
         let requests = &mut self.requests;
         let hash = self.current.hash;
-        let asked = self
-            .table
-            .update_in(hash, &self.current.key(), &state, |(told, _)| {
-                let context = TriggerContext::new(told, window, times, requests);
-                ask(trigger, call, context)
-            })?;
+        let asked =
+            self.table
+                .hot_mut()
+                .update_in(hash, &self.current.key(), &state, |(told, _)| {
+                    let context = TriggerContext::new(told, window, times, requests);
+                    ask(trigger, call, context)
+                })?;
         let result = match asked {
             Some(result) => result,
             None => self.ask_without_pane(window, state, call)?,
@@ -433,6 +449,7 @@ where
             let insert = |told| (told, None);
             let keep = |_: &mut Kept<G::State, L::Kept>, _| {};
             self.table
+                .hot_mut()
                 .fold_in(hash, &self.current.key(), &state, told, insert, keep)?;
         }
         Ok(result)
@@ -479,6 +496,7 @@ where
         let (hash, logic) = (self.current.hash, &mut self.logic);
         let emit = |(_, kept): &mut Kept<G::State, L::Kept>| emit_kept(logic, &pane, kept, next);
         self.table
+            .hot_mut()
             .update_in(hash, &self.current.key(), &state, emit)?
             .unwrap_or(Ok(()))
     }
@@ -493,7 +511,11 @@ where
         next: &mut N,
     ) -> Result<bool, FunctionError> {
         let pane = self.current.pane(window, (self.watermark, self.now));
-        match self.table.get_in(pane.hash, &self.current.key(), &state) {
+        match self
+            .table
+            .hot()
+            .get_in(pane.hash, &self.current.key(), &state)
+        {
             Some((_, Some(kept))) => self.logic.emit(&pane, kept, speech, next),
             _ => Ok(true),
         }
@@ -507,6 +529,7 @@ where
     ) -> Result<(), FunctionError> {
         let (hash, logic) = (self.current.hash, &self.logic);
         self.table
+            .hot_mut()
             .update_in(hash, &self.current.key(), &state, |(_, kept)| {
                 if let Some(kept) = kept {
                     change(logic, kept);
@@ -519,12 +542,13 @@ where
     pub(super) fn purge(&mut self, state: TimeWindow) -> Result<(), FunctionError> {
         let trigger = &self.trigger;
         let hash = self.current.hash;
-        let blank = self
-            .table
-            .update_in(hash, &self.current.key(), &state, |(told, kept)| {
-                *kept = None;
-                trigger.is_blank(told)
-            })?;
+        let blank =
+            self.table
+                .hot_mut()
+                .update_in(hash, &self.current.key(), &state, |(told, kept)| {
+                    *kept = None;
+                    trigger.is_blank(told)
+                })?;
         if blank == Some(true) {
             self.table.remove_in(hash, &self.current.key(), &state);
         }

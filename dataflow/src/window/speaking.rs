@@ -28,8 +28,8 @@ pub(super) enum After {
 /// A window that is speaking.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Speaking {
-    window: TimeWindow,
-    state: TimeWindow,
+    pub(super) window: TimeWindow,
+    pub(super) state: TimeWindow,
     /// The place to go on from.
     from: usize,
     after: After,

@@ -1,7 +1,9 @@
 //! Days of time zones whose clocks are put forward and back, against the model.
 
+use thalweg_connectors::Collects;
+
 use super::model::{Case, Kind};
-use super::{expected, program};
+use super::{emitted, expected, program};
 use crate::event_time::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
 
@@ -17,7 +19,9 @@ fn draw(dice: &mut Dice) -> Case {
 fn days(trial: &mut Trial) -> Result<(), String> {
     trial.batch = false;
     let case = draw(&mut trial.dice.clone());
-    let compared = trial.compare(expected(&case), |environment| program(&case, environment));
+    let compared = trial.compare(expected(&case), |environment| {
+        program(&case, emitted(&case), environment).collect()
+    });
     compared.map_err(|difference| format!("{difference}\n\ncase: {case:?}"))
 }
 

@@ -11,10 +11,11 @@ mod draw;
 pub(super) mod drawn;
 mod many;
 pub(crate) mod model;
+mod on_disk;
 
 use std::collections::BTreeMap;
 
-use thalweg_connectors::{Collected, Collects};
+use thalweg_connectors::Collects;
 use thalweg_dataflow::stream::{BoxedPipe, DataStream, Environment, Pipe};
 use thalweg_dataflow::window::{
     TimeWindow, WindowAggregate, WindowContext, WindowElements, WindowOpenContext,
@@ -105,19 +106,24 @@ fn with_late<P: Pipe<Out = Row>>(rows: DataStream<Row, P>) -> Rows {
     rows.union(late).boxed()
 }
 
-/// The case as a program.
-fn program(case: &Case, environment: &Environment) -> Collected<Row> {
+/// What comes to the windows of a case.
+fn emitted(case: &Case) -> Vec<Emitted<Rec>> {
     let emitted = case.events.iter().map(|event| match *event {
         Event::Record { key, number, at } => Emitted::Record((key, number), at),
         Event::Watermark(at) => Emitted::Watermark(at),
     });
-    let records = environment.source(Script::of(vec![emitted.collect()]));
+    emitted.collect()
+}
+
+/// The windows of a case as a program.
+fn program(case: &Case, emitted: Vec<Emitted<Rec>>, environment: &Environment) -> Rows {
+    let records = environment.source(Script::of(vec![emitted]));
     let windows = (records.key_by(|record: &Rec| record.0))
         .window(DrawnAssigner::of(case.kind))
         .trigger(DrawnTrigger::of(case))
         .allowed_lateness(ms(case.lateness))
         .late_output(&LATE);
-    let rows = match (case.eviction, case.function) {
+    match (case.eviction, case.function) {
         (None, Function::Whole) => with_late(windows.process(whole)),
         (None, Function::Totals) if case.lateness % 2 == 0 => with_late(windows.aggregate(Totals)),
         (None, Function::Totals) => {
@@ -140,8 +146,7 @@ fn program(case: &Case, environment: &Environment) -> Collected<Row> {
             let windows = windows.evictor(DrawnEvictor::of(eviction));
             with_late(windows.aggregate(Totals))
         }
-    };
-    rows.collect()
+    }
 }
 
 /// What must come out, late records included.
@@ -171,7 +176,9 @@ fn windows(trial: &mut Trial) -> Result<(), String> {
     // As a batch, watermarks before the end are not given out.
     trial.batch = false;
     let case = draw(&mut trial.dice.clone());
-    let compared = trial.compare(expected(&case), |environment| program(&case, environment));
+    let compared = trial.compare(expected(&case), |environment| {
+        program(&case, emitted(&case), environment).collect()
+    });
     compared.map_err(|difference| format!("{difference}\n\ncase: {case:?}"))
 }
 

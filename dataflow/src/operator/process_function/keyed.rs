@@ -278,7 +278,7 @@ where
     fn seek(
         &mut self,
         place: u8,
-        hash: KeyHash,
+        (hash, _): (KeyHash, Timestamp),
         item: &T::Of<'_>,
         selector: &impl Select<T, K>,
     ) -> bool {

@@ -81,6 +81,9 @@ pub trait WindowAssigner<T: Item>: Clone + Send + 'static {
 
     /// Adds the windows of a record with event time `at` to `windows`.
     ///
+    /// Must answer the same for the same record and times whenever it is asked: where state is on disk, a record's is
+    /// read before its turn comes. An answer that differs then fails the job.
+    ///
     /// # Errors
     /// A record that cannot be in any window: it fails the job. A record that shall be in none is no
     /// error: nothing is added.

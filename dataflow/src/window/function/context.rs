@@ -9,8 +9,12 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedBackend, KeyedTable, StateError, StateVisitor};
+use thalweg_state::{
+    KeyedBackend, KeyedTable, LayeredTable, MakeOverflow, Overflow, Pressure, StateDescriptor,
+    StateError, StateVisitor,
+};
 
 use super::logic::Pane;
 use super::state::{Current, ForgetWindow, WindowTable, WindowValueState};
@@ -36,6 +40,8 @@ struct TableMaker {
     groups: std::ops::Range<u16>,
     max: thalweg_core::key_group::MaxParallelism,
     budget: thalweg_memory::Budget,
+    /// Makes what tables overflow to, where state may be on disk.
+    overflow: Option<MakeOverflow>,
 }
 
 impl<K: Key> Deref for WindowOpenContext<K> {
@@ -73,14 +79,18 @@ impl<K: Key> WindowOpenContext<K> {
             groups,
             max,
             budget,
+            overflow,
         } = &self.make;
+        let descriptor = StateDescriptor::value::<V>(name).of_keys::<K, TimeWindow>();
         let table = match KeyedTable::new(groups.clone(), *max, budget.clone()) {
             Ok(table) => table,
             Err(error) => unreachable!("an empty table takes no memory: {error}"),
         };
+        let overflow = overflow.as_ref();
+        let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
         let shared = Rc::new(WindowTable {
-            name: name.to_owned(),
-            table: RefCell::new(table),
+            descriptor,
+            table: RefCell::new(LayeredTable::new(table, overflow)),
         });
         self.tables.push(Rc::clone(&shared) as _);
         WindowValueState::new(shared, Rc::clone(&self.current))
@@ -109,9 +119,13 @@ impl<K: Key> Footing<K> {
             groups: groups.clone(),
             max: info.max_parallelism,
             budget: context.budget().clone(),
+            overflow: context.overflows(),
         };
-        let backend =
+        let mut backend =
             KeyedBackend::in_memory(groups, info.max_parallelism, context.budget().clone());
+        if let Some(make) = context.overflows() {
+            backend = backend.overflowing(make);
+        }
         let current = Rc::new(Current {
             key: Rc::clone(backend.context()),
             window: Cell::new(TimeWindow::GLOBAL),
@@ -203,6 +217,68 @@ impl<K: Key> Footing<K> {
     pub(crate) fn forget(&self, pane: &Pane<'_, K>) {
         for table in &self.tables {
             table.forget(pane.hash, &K::lend(pane.key), pane.window);
+        }
+    }
+}
+
+/// What it keeps may be larger than its memory: it is there when the function is called because it was sought
+/// before, for the record or timer that leads to the call.
+impl<K: Key> Footing<K> {
+    /// Whether states have to be sought before the function is called.
+    pub(crate) fn is_active(&self) -> bool {
+        self.backend.overflows() || self.tables.iter().any(|table| table.is_active())
+    }
+
+    /// Whether there is room for what the function may add for so many windows.
+    pub(crate) fn has_room(&self, windows: usize) -> bool {
+        // All are asked: each makes room for itself.
+        let short = self.tables.iter().filter(|table| !table.has_room(windows));
+        let tables = short.count() == 0;
+        self.backend.has_room(windows) && tables
+    }
+
+    /// Seeks what the function has of a key and some of its windows; whether all of it is there.
+    pub(crate) fn seek(
+        &self,
+        place: usize,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        windows: &[TimeWindow],
+    ) -> bool {
+        let mut there = self.backend.seek(place, hash, key);
+        for window in windows {
+            for table in &self.tables {
+                there &= table.seek(place, hash, key, window);
+            }
+        }
+        there
+    }
+
+    /// A turn begins: takes in what was read of state that is on disk.
+    pub(crate) fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        self.backend.begin_turn(context)?;
+        let mut tables = self.tables.iter();
+        tables.try_for_each(|table| table.begin_turn(context))
+    }
+
+    /// A turn ends: asks for state that is on disk, makes room for it.
+    pub(crate) fn end_turn(
+        &self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError> {
+        let mut pressure = self.backend.end_turn(context, waiting)?;
+        for table in &self.tables {
+            pressure = pressure.max(table.end_turn(context, waiting)?);
+        }
+        Ok(pressure)
+    }
+
+    /// Shows what stands below each state.
+    pub(crate) fn show_overflow(&self, to: &mut dyn FnMut(&Overflow)) {
+        self.backend.show_overflow(&mut *to);
+        for table in &self.tables {
+            table.show(to);
         }
     }
 }

@@ -9,6 +9,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
 use thalweg_state::{StateError, StateVisitor};
 
+use super::context::Footing;
 use crate::function::FunctionError;
 use crate::task::{BuildContext, BuildError, Push};
 use crate::window::TimeWindow;
@@ -105,6 +106,11 @@ pub(crate) trait WindowLogic<K: Key, T: Item>: 'static {
     /// # Errors
     /// What the visitor answers.
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
+
+    /// Those states, where it can have some.
+    fn footing(&self) -> Option<&Footing<K>> {
+        None
+    }
 
     /// The input has ended and every window that was to speak has.
     ///

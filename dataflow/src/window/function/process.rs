@@ -396,6 +396,10 @@ where
         self.footing.visit_states(visitor)
     }
 
+    fn footing(&self) -> Option<&Footing<K>> {
+        Some(&self.footing)
+    }
+
     fn close<N: Push<U>>(&mut self, next: &mut N) -> Result<(), FunctionError> {
         let mut out = Collector::new(next, Timestamp::NONE, &self.side);
         self.speaker.close(&mut out)

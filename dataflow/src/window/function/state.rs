@@ -8,8 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedContext, KeyedTable, StateDescriptor, StateError, StateVisitor};
+use thalweg_state::{
+    KeyedContext, LayeredTable, Overflow, Pressure, StateDescriptor, StateError, StateVisitor,
+};
 
 use crate::window::TimeWindow;
 
@@ -25,11 +28,24 @@ pub(crate) trait ForgetWindow<K: Key> {
 
     /// Shows the state.
     fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError>;
+
+    // What a table that may be larger than its memory asks for: see `LayeredTable`.
+
+    fn is_active(&self) -> bool;
+    fn has_room(&self, entries: usize) -> bool;
+    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, window: &TimeWindow) -> bool;
+    fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError>;
+    fn end_turn(
+        &self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError>;
+    fn show(&self, to: &mut dyn FnMut(&Overflow));
 }
 
 pub(crate) struct WindowTable<K: Key, V: Record> {
-    pub(crate) name: String,
-    pub(crate) table: RefCell<KeyedTable<K, V, TimeWindow>>,
+    pub(crate) descriptor: StateDescriptor,
+    pub(crate) table: RefCell<LayeredTable<K, V, TimeWindow>>,
 }
 
 impl<K: Key, V: Record> ForgetWindow<K> for WindowTable<K, V> {
@@ -38,8 +54,35 @@ impl<K: Key, V: Record> ForgetWindow<K> for WindowTable<K, V> {
     }
 
     fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        let descriptor = StateDescriptor::value::<V>(&*self.name).of_keys::<K, TimeWindow>();
-        visitor.visit(&descriptor, &mut *self.table.borrow_mut())
+        visitor.visit(&self.descriptor, &mut *self.table.borrow_mut())
+    }
+
+    fn is_active(&self) -> bool {
+        self.table.borrow().is_active()
+    }
+
+    fn has_room(&self, entries: usize) -> bool {
+        self.table.borrow_mut().has_room(entries)
+    }
+
+    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, window: &TimeWindow) -> bool {
+        self.table.borrow_mut().seek(place, hash, key, window)
+    }
+
+    fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        self.table.borrow_mut().begin_turn(context)
+    }
+
+    fn end_turn(
+        &self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError> {
+        self.table.borrow_mut().end_turn(context, waiting)
+    }
+
+    fn show(&self, to: &mut dyn FnMut(&Overflow)) {
+        self.table.borrow().overflow().map(to);
     }
 }
 
@@ -82,9 +125,9 @@ impl<K: Key, V: Record> WindowValueState<K, V> {
 
     fn with_table<R>(
         &self,
-        work: impl FnOnce(&mut KeyedTable<K, V, TimeWindow>, KeyHash, &K::Of<'_>, &TimeWindow) -> R,
+        work: impl FnOnce(&mut LayeredTable<K, V, TimeWindow>, KeyHash, &K::Of<'_>, &TimeWindow) -> R,
     ) -> Result<R, StateError> {
-        let state = || self.shared.name.clone();
+        let state = || self.shared.descriptor.name().to_owned();
         let Ok(mut table) = self.shared.table.try_borrow_mut() else {
             return Err(StateError::Reentered { state: state() });
         };
@@ -102,7 +145,7 @@ impl<K: Key, V: Record> WindowValueState<K, V> {
     where
         V: Clone,
     {
-        self.with_table(|table, hash, key, window| table.get_in(hash, key, window).cloned())
+        self.with_table(|table, hash, key, window| table.hot().get_in(hash, key, window).cloned())
     }
 
     /// Changes the value, starting from the default where there is none.
@@ -122,6 +165,7 @@ impl<K: Key, V: Record> WindowValueState<K, V> {
             };
             let update = |value: &mut V, change: F| change(value);
             table
+                .hot_mut()
                 .fold_in(hash, key, window, change, create, update)
                 .map(|_| ())
         })?
@@ -135,6 +179,7 @@ impl<K: Key, V: Record> WindowValueState<K, V> {
         self.with_table(|table, hash, key, window| {
             let set = |old: &mut V, value| *old = value;
             table
+                .hot_mut()
                 .fold_in(hash, key, window, value, |value| value, set)
                 .map(|_| ())
         })?

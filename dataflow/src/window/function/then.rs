@@ -264,4 +264,8 @@ where
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.footing.visit_states(visitor)
     }
+
+    fn footing(&self) -> Option<&Footing<K>> {
+        Some(&self.footing)
+    }
 }

@@ -1,0 +1,112 @@
+//! The same windows where they do not fit their memory: a crowd of other keys comes between the records of each
+//! case, and drives what is kept of its windows to disk again and again.
+//!
+//! Each case runs in the least memory in which it can. In that it fails where all has to stay in memory, mostly:
+//! so state has gone to disk, and has come back.
+
+use std::cell::Cell;
+
+use thalweg_connectors::Collects;
+
+use super::drawn::Rec;
+use super::model::{Case, Row};
+use super::{Emitted, draw, emitted, expected, program};
+use crate::event_time::trial::Trial;
+use crate::random_graphs::every;
+
+/// Keys from here on are of the crowd.
+const CROWD: u64 = 1 << 32;
+/// So many of the crowd come behind each record.
+const BEHIND: u64 = 48;
+/// Memory to begin with, kB.
+const LEAST: u64 = 1 << 10;
+const MOST: u64 = 256 << 10;
+const CASES: u64 = 16;
+
+/// What comes to the windows of a case, and the crowd with it: each a key of its own.
+fn crowded(case: &Case) -> Vec<Emitted<Rec>> {
+    let (mut all, mut next) = (Vec::new(), CROWD);
+    for event in emitted(case) {
+        let at = match event {
+            Emitted::Record(_, at) => Some(at),
+            _ => None,
+        };
+        all.push(event);
+        for _ in 0..at.map_or(0, |_| BEHIND) {
+            all.extend(at.map(|at| Emitted::Record((next, next), at)));
+            next += 1;
+        }
+    }
+    all
+}
+
+/// Runs a case in so much memory; answers its rows without those of the crowd.
+fn run(case: &Case, trial: &Trial, backend: &str, kb: u64) -> Result<Vec<Row>, String> {
+    let mut trial = trial.clone();
+    trial.set("state.backend.type", backend);
+    trial.set("taskmanager.memory.managed.size", format!("{kb}kb"));
+    trial.run(|environment| {
+        let rows = program(case, crowded(case), environment);
+        rows.filter(|row: &Row| row.0 < CROWD).collect()
+    })
+}
+
+fn lacks_memory(error: &str) -> bool {
+    let message = error.split("\n\ntrial:").next();
+    message.is_some_and(|message| message.contains("raise taskmanager.memory.managed.size"))
+}
+
+/// Runs a case in the least memory in which it can; answers whether that is too little without a disk.
+fn compare(case: &Case, trial: &Trial) -> Result<bool, String> {
+    let mut kb = LEAST;
+    let mut rows = loop {
+        match run(case, trial, "lsm", kb) {
+            Ok(rows) => break rows,
+            Err(error) if lacks_memory(&error) && kb < MOST => kb += kb / 2,
+            Err(error) => return Err(error),
+        }
+    };
+    let mut expected = expected(case);
+    rows.sort();
+    expected.sort();
+    if rows != expected {
+        let first = (rows.iter().zip(&expected)).find(|(got, wanted)| got != wanted);
+        return Err(format!(
+            "{} results in {kb} kB, expected {}; sorted, the first that differs and what was expected: {first:?}",
+            rows.len(),
+            expected.len()
+        ));
+    }
+    match run(case, trial, "hashmap", kb) {
+        Ok(_) => Ok(false),
+        Err(error) if lacks_memory(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+#[test]
+fn windows_on_disk_are_the_models_in_simulation() {
+    let (ran, larger) = (Cell::new(0), Cell::new(0));
+    every(
+        CASES,
+        "windows_on_disk_are_the_models_in_simulation",
+        |seed| {
+            let mut trial = Trial::simulated(seed);
+            // As a batch, watermarks before the end are not given out.
+            trial.batch = false;
+            let case = draw(&mut trial.dice.clone());
+            let compared = compare(&case, &trial);
+            let compared = compared
+                .map_err(|error| format!("{error}\n\ntrial: {trial:?}\n\ncase: {case:?}"))?;
+            ran.set(ran.get() + 1);
+            larger.set(larger.get() + u64::from(compared));
+            Ok(())
+        },
+    );
+    let (ran, larger) = (ran.get(), larger.get());
+    // One that is run again alone may be small.
+    assert!(
+        ran == 1 || 3 * larger > ran,
+        "{larger} of {ran} cases were larger than their memory"
+    );
+}
