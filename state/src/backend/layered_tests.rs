@@ -1,5 +1,5 @@
-//! Drawn programs over several states of one operator, all of them larger than their memory and one beside them
-//! that is not: changes and removals, cuts of every kind that become durable or fail, restores again and again at
+//! Drawn programs over several states of one operator, all of them larger than their memory, one of them kept per
+//! window too, and one beside them that is not: changes and removals, cuts of every kind that become durable or fail, restores again and again at
 //! changing parallelism, on a simulated disk, against a map.
 //!
 //! Invariant: whatever a key is asked is what the map says, and what a chain of cuts says by the reading rule is
@@ -15,20 +15,20 @@ use std::time::Duration;
 use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
 use thalweg_core::shard::executor::TaskExit;
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
-use thalweg_core::{Epoch, KeyHash, MaxParallelism};
+use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::spill::{IoQueue, Quota};
 use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
 
 use super::super::facade::KeyedBackend;
-use crate::lsm::{AdoptedRun, CarriedRun, Overflow, Pressure};
+use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable, Overflow, Pressure};
 use crate::run::{
     Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber, counting,
 };
 use crate::snapshot::reading::Draws;
 use crate::snapshot::{CutKind, Snapshot};
 use crate::{
-    AggregatingState, Aggregation, ListState, ReducingState, Scan, StateDescriptor, StateError,
-    StateTtl, ValueState, WINDOW,
+    AggregatingState, Aggregation, KeyedTable, ListState, ReducingState, Scan, StateDescriptor,
+    StateError, StateTtl, ValueState, WINDOW,
 };
 
 const BATCH: usize = 16;
@@ -36,6 +36,8 @@ const BUDGET: u64 = 3 << 20;
 const KEYS: u64 = 16_000;
 /// One key in so many has a list.
 const LISTED: u64 = 40;
+/// Windows that a key may have.
+const WINDOWS: u64 = 2;
 
 /// What a key has in each state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,6 +46,17 @@ struct Held {
     sum: Option<u64>,
     mean: Option<(u64, u64)>,
     list: Vec<u64>,
+    windows: BTreeMap<u64, Pane>,
+}
+
+/// A window, as states see it.
+type Span = (Timestamp, Timestamp);
+/// What is kept of a window: a sum, beside something long.
+type Pane = (u64, String);
+
+fn window(number: u64) -> Span {
+    let start = number as i64 * 10;
+    (Timestamp(start), Timestamp(start + 10))
 }
 
 type Model = BTreeMap<u64, Held>;
@@ -55,10 +68,22 @@ struct States {
     sum: ReducingState<u64, u64>,
     mean: AggregatingState<u64, u64, (u64, u64), (u64, u64)>,
     list: ListState<u64, u64>,
+    /// As an operator keeps windows: it says itself which of a key are sought.
+    windows: LayeredTable<u64, Pane, Span>,
 }
 
 impl States {
-    fn declare(mut backend: KeyedBackend<u64>) -> States {
+    fn windows() -> StateDescriptor {
+        StateDescriptor::value::<Pane>("windows").of_keys::<u64, Span>()
+    }
+
+    /// The states; windows overflow there.
+    fn declare(
+        mut backend: KeyedBackend<u64>,
+        budget: Budget,
+        windows: Option<Box<Overflow>>,
+    ) -> States {
+        let table = KeyedTable::new(backend.groups(), MaxParallelism::default(), budget).unwrap();
         let add: fn(&mut u64, u64) = |sum, number| *sum += number;
         let mean = Aggregation::new(
             || (0, 0),
@@ -72,6 +97,7 @@ impl States {
             sum: backend.reducing_state("sum", add).unwrap(),
             list: backend.list_state("list").unwrap(),
             mean: backend.aggregating_state_of(aging, mean).unwrap(),
+            windows: LayeredTable::new(table, windows),
             backend,
         }
     }
@@ -81,8 +107,13 @@ impl States {
     }
 
     /// What the key in work has.
-    fn held(&mut self) -> Result<Held, StateError> {
+    fn held(&mut self, key: u64) -> Result<Held, StateError> {
+        let pane = |number| {
+            let pane = (self.windows.hot()).get_in(hash(key), &key, &window(number));
+            pane.map(|pane| (number, pane.clone()))
+        };
         Ok(Held {
+            windows: (0..WINDOWS).filter_map(pane).collect(),
             text: self.text.get()?,
             sum: self.sum.get()?,
             mean: self.mean.get()?,
@@ -130,12 +161,60 @@ impl States {
         Ok(())
     }
 
+    /// The same of its windows: one gathers something, is closed, or becomes a part of another.
+    fn change_window(
+        &mut self,
+        key: u64,
+        draws: &mut Draws,
+        held: &mut Held,
+    ) -> Result<(), StateError> {
+        let (what, number) = (draws.below(8), draws.below(1_000));
+        let (one, other) = (draws.below(WINDOWS), draws.below(WINDOWS));
+        let mut more = 0;
+        if what < 3 {
+            let gone = (self.windows).remove_in(hash(key), &key, &window(one));
+            let expected = held.windows.remove(&one);
+            assert_eq!(gone, expected, "window {one} of key {key}");
+            more = gone.map_or(0, |(sum, _)| sum);
+        }
+        if what == 2 && more > 0 || what > 3 {
+            let add = |(sum, _): &mut Pane, more| *sum += more;
+            let more = more + number;
+            let first = |sum| (sum, format!("{key:0>60}"));
+            (self.windows.hot_mut()).fold_in(hash(key), &key, &window(other), more, first, add)?;
+            let pane = held.windows.entry(other).or_insert_with(|| first(0));
+            pane.0 += more;
+        }
+        Ok(())
+    }
+
+    /// Whether entries have to be sought.
+    fn overflows(&self) -> bool {
+        self.backend.overflows() || self.windows.is_active()
+    }
+
+    /// Whether there is room for what a batch may add.
+    fn has_room(&mut self) -> bool {
+        let windows = self.windows.has_room(BATCH);
+        self.backend.has_room(BATCH) && windows
+    }
+
+    /// Seeks all that a key has; whether it is there.
+    fn seek(&mut self, place: usize, key: u64) -> bool {
+        let mut there = self.backend.seek(place, hash(key), &key);
+        for number in 0..WINDOWS {
+            there &= (self.windows).seek(place, hash(key), &key, &window(number));
+        }
+        there
+    }
+
     fn each(&mut self, mut work: impl FnMut(&StateDescriptor, &mut dyn Snapshot)) {
         let mut visit = |descriptor: &StateDescriptor, state: &mut dyn Snapshot| {
             work(descriptor, state);
             Ok(())
         };
         self.backend.visit_states(&mut visit).unwrap();
+        visit(&Self::windows(), &mut self.windows).unwrap();
     }
 
     /// Gives each state back what counts for it, by its runs or by its rows.
@@ -221,6 +300,7 @@ struct Left {
     copies: Vec<Copy>,
     ended: bool,
     reads: u64,
+    reads_of_windows: u64,
 }
 
 struct Cutting {
@@ -263,16 +343,17 @@ impl Program {
     ) -> Program {
         let budget = Budget::new("slot", BUDGET);
         let files = manager.clone();
-        let shared = budget.clone();
+        let (shared, whole) = (budget.clone(), budget.clone());
         let make = move |descriptor: &StateDescriptor, groups: Range<u16>| {
             let (share, queue) = (shared.share(), files.queue(8));
             let descriptor = descriptor.clone();
             Box::new(Overflow::new(descriptor, groups, share, queue, merge_rate))
         };
         let backend = KeyedBackend::in_memory(groups.clone(), MaxParallelism::default(), budget)
-            .overflowing(Box::new(make));
+            .overflowing(Box::new(make.clone()));
+        let windows = make(&States::windows(), groups.clone());
         Program {
-            states: States::declare(backend),
+            states: States::declare(backend, whole, Some(windows)),
             groups,
             queue: manager.queue(4),
             model: Model::new(),
@@ -312,9 +393,7 @@ impl Program {
                 self.states.backend.residency(from as u8, &hashes)?;
                 self.seek();
             }
-            if self.states.backend.overflows()
-                && !(self.states.backend.has_room(BATCH) && self.seek())
-            {
+            if self.states.overflows() && !(self.states.has_room() && self.seek()) {
                 self.waiting = true;
                 return Ok(());
             }
@@ -329,17 +408,20 @@ impl Program {
     /// Seeks all that the batch needs; whether it is there.
     fn seek(&mut self) -> bool {
         let from = self.number * BATCH % WINDOW;
-        let there = self.batch.iter().enumerate();
-        let there = there.filter(|(at, key)| self.states.backend.seek(from + at, hash(**key), key));
-        there.count() == BATCH
+        let mut there = true;
+        for (at, key) in self.batch.iter().enumerate() {
+            there &= self.states.seek(from + at, *key);
+        }
+        there
     }
 
     fn apply(&mut self, key: u64) -> Result<(), StateError> {
         self.states.turn_to(key);
         let expected = self.model.entry(key).or_default();
-        let held = self.states.held()?;
+        let held = self.states.held(key)?;
         assert_eq!(&held, expected, "key {key} in batch {}", self.number);
-        self.states.change(key, &mut self.draws, expected)
+        self.states.change(key, &mut self.draws, expected)?;
+        (self.states).change_window(key, &mut self.draws, expected)
     }
 
     /// Begins, writes or ends a cut; the last one when all batches are done.
@@ -482,6 +564,7 @@ impl Step for Program {
 
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
         self.states.backend.begin_turn(context)?;
+        self.states.windows.begin_turn(context)?;
         self.waiting = false;
         while let Some((_, answer)) = self.queue.next_done() {
             answer?;
@@ -490,6 +573,7 @@ impl Step for Program {
         self.cut()?;
         self.queue.poll(context);
         let pressure = self.states.backend.end_turn(context, self.waiting)?;
+        let pressure = pressure.max(self.states.windows.end_turn(context, self.waiting)?);
         let done = self.ended && self.queue.pending() == 0;
         if done {
             let mut left = self.left.borrow_mut();
@@ -497,6 +581,8 @@ impl Step for Program {
             self.states
                 .backend
                 .show_overflow(|overflow| left.reads += overflow.reads());
+            let windows = self.states.windows.overflow();
+            left.reads_of_windows += windows.map_or(0, Overflow::reads);
         }
         let made = !done && pressure != Pressure::Disk || self.cutting.is_some();
         Ok(Progress { made, done })
@@ -525,12 +611,13 @@ fn run(simulation: &mut Simulation, program: Program) -> Left {
 fn check(copy: &Copy, groups: &Range<u16>, files: &Simulation, what: &str) {
     let budget = Budget::new("check", 1 << 30);
     let max = MaxParallelism::default();
-    let mut states = States::declare(KeyedBackend::in_memory(groups.clone(), max, budget));
+    let backend = KeyedBackend::in_memory(groups.clone(), max, budget.clone());
+    let mut states = States::declare(backend, budget, None);
     states.give_back(&copy.links, files, true);
     for key in (0..KEYS).filter(|key| groups.contains(&group_of(*key))) {
         states.turn_to(key);
         let was = copy.was.get(&key).cloned().unwrap_or_default();
-        assert_eq!(states.held().unwrap(), was, "key {key}: {what}");
+        assert_eq!(states.held(key).unwrap(), was, "key {key}: {what}");
     }
 }
 
@@ -545,7 +632,7 @@ fn ranges(parallelism: u32) -> Vec<Range<u16>> {
 #[test]
 fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallelism() {
     let place = PathBuf::from("/spill");
-    let mut reads = 0;
+    let (mut reads, mut reads_of_windows) = (0, 0);
     for seed in 0..4_u64 {
         let host = SimDisk::with_faults(seed, DiskFaults::NONE);
         host.make_directories(&place).unwrap();
@@ -561,7 +648,7 @@ fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallel
             let mut next = Vec::new();
             for groups in ranges(parallelism) {
                 let draws = seed * 1_000 + generation * 10 + u64::from(groups.start);
-                let batches = if generation == 0 { 2_000 } else { 500 };
+                let batches = if generation == 0 { 1_200 } else { 300 };
                 let draws = (draws, batches);
                 let mut program = Program::new(draws, groups.clone(), merge_rate, &manager);
                 let keeps = (seed + generation) % 3 > 0;
@@ -572,6 +659,7 @@ fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallel
                 let what = format!("seed {seed}, generation {generation}, groups {groups:?}");
                 assert!(left.ended, "{what} hangs");
                 reads += left.reads;
+                reads_of_windows += left.reads_of_windows;
                 for copy in left.copies.iter().rev().take(3) {
                     check(copy, &groups, &simulation, &what);
                 }
@@ -582,4 +670,8 @@ fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallel
         }
     }
     assert!(reads > 2_000, "{reads} reads: entries come back from disk");
+    assert!(
+        reads_of_windows > 2_000,
+        "{reads_of_windows} reads: windows come back from disk"
+    );
 }
