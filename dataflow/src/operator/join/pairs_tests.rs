@@ -84,7 +84,7 @@ impl Window {
             watermark: Timestamp(9),
             processing_time: Timestamp(0),
         };
-        let context = self.footing.enter(&pane);
+        let context = self.footing.enter(&pane).unwrap();
         self.speech.allowed = allowed;
         (self.pairs).speak(&self.elements, context, &mut self.speech, room, &self.side)
     }

@@ -161,25 +161,37 @@ impl<K: Key> Footing<K> {
     }
 
     /// Brings a window into work.
-    pub(crate) fn enter(&mut self, pane: &Pane<'_, K>) -> &WindowContext<K> {
+    ///
+    /// # Errors
+    /// As [`Footing::enter_at`].
+    pub(crate) fn enter(&mut self, pane: &Pane<'_, K>) -> Result<&WindowContext<K>, StateError> {
         let times = (pane.watermark, pane.processing_time);
-        self.enter_at(pane.hash, &K::lend(pane.key), pane.window, times);
-        &self.context
+        self.enter_at(pane.hash, &K::lend(pane.key), pane.window, times)?;
+        Ok(&self.context)
     }
 
-    /// Brings a window of this key into work, at this watermark and processing time.
+    /// Brings a window of this key into work, at this watermark and processing time. With each one some of what
+    /// has expired is removed.
+    ///
+    /// # Errors
+    /// When a removal does not fit the memory.
     pub(crate) fn enter_at(
         &mut self,
         hash: KeyHash,
         key: &K::Of<'_>,
         window: TimeWindow,
         (watermark, processing_time): (Timestamp, Timestamp),
-    ) {
+    ) -> Result<(), StateError> {
+        /// Entries of each state that are looked at.
+        const CLEANED: usize = 2;
+        self.backend.set_processing_time(processing_time);
+        self.backend.clean_expired(CLEANED)?;
         let current = &self.context.current;
         current.key.set_current(hash, key);
         current.window.set(window);
         self.context.watermark = watermark;
         self.context.processing_time = processing_time;
+        Ok(())
     }
 
     /// What the function sees of the window in work.

@@ -381,12 +381,12 @@ where
         speech: &mut Speech,
         next: &mut N,
     ) -> Result<bool, FunctionError> {
-        let context = self.footing.enter(pane);
+        let context = self.footing.enter(pane)?;
         (self.speaker).speak(elements, context, speech, next, &self.side)
     }
 
     fn clear(&mut self, pane: &Pane<'_, K>) -> Result<(), FunctionError> {
-        let context = self.footing.enter(pane);
+        let context = self.footing.enter(pane)?;
         self.speaker.clear(context)?;
         self.footing.forget(pane);
         Ok(())

@@ -246,7 +246,7 @@ where
         _speech: &mut Speech,
         next: &mut N,
     ) -> Result<bool, FunctionError> {
-        let context = self.footing.enter(pane);
+        let context = self.footing.enter(pane)?;
         let mut out = Collector::new(next, pane.window.max_timestamp(), &self.side);
         let function = &mut self.function;
         let outcome = self.gather.with_row(pane.key, pane.window, kept, |row| {

@@ -27,7 +27,12 @@ pub(crate) trait Voice<K: Key, R: Item>: 'static {
     const ASKS_TIME: bool;
 
     /// A window of this key speaks.
-    fn enter(&mut self, key: &K::Of<'_>, window: TimeWindow, times: Times);
+    fn enter(
+        &mut self,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+        times: Times,
+    ) -> Result<(), FunctionError>;
 
     /// What it says, as of this time, its last.
     ///
@@ -85,7 +90,7 @@ impl<K: Key, T: Item, G: WindowAggregate<K, T>> Speaker<'_, K, T, G> {
         held: &G::Accumulator,
         next: &mut impl Push<V::Out>,
     ) -> Result<(), FunctionError> {
-        voice.enter(&key, self.window, self.times);
+        voice.enter(&key, self.window, self.times)?;
         let row = self.aggregate.row(K::shorten(key), self.window, held);
         voice.say(row, self.window.max_timestamp(), next)?;
         voice.said(self.until, self.times.0)
@@ -109,7 +114,9 @@ impl<K: Key, R: Item> Voice<K, R> for Plain {
     const ASKS_TIME: bool = false;
 
     #[inline(always)]
-    fn enter(&mut self, _: &K::Of<'_>, _: TimeWindow, _: Times) {}
+    fn enter(&mut self, _: &K::Of<'_>, _: TimeWindow, _: Times) -> Result<(), FunctionError> {
+        Ok(())
+    }
 
     #[inline(always)]
     fn say<N: Push<R>>(
@@ -215,8 +222,14 @@ where
     const ASKS_TIME: bool = true;
 
     #[inline]
-    fn enter(&mut self, key: &K::Of<'_>, window: TimeWindow, times: Times) {
-        self.footing.enter_at(K::hash(key), key, window, times);
+    fn enter(
+        &mut self,
+        key: &K::Of<'_>,
+        window: TimeWindow,
+        times: Times,
+    ) -> Result<(), FunctionError> {
+        let hash = K::hash(key);
+        Ok(self.footing.enter_at(hash, key, window, times)?)
     }
 
     #[inline]

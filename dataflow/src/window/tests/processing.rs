@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use thalweg_state::{StateDescriptor, StateTtl};
+
+use crate::function::Collector;
 use crate::harness::TestHarness;
 use crate::window::assigner::{GlobalWindows, SessionWindows, SlidingWindows, TumblingWindows};
 use crate::window::trigger::{ContinuousProcessingTimeTrigger, CountTrigger};
+use crate::window::{WindowContext, WindowElements, WindowOpenContext};
 
 type Counts = TestHarness<u64, (u64, u64)>;
 
@@ -102,4 +106,31 @@ fn counting_windows_of_processing_time_forget_what_is_left_at_their_end() {
     harness.advance_processing_time(20 * SECOND);
     (0..3).for_each(|number| harness.push(number));
     assert_eq!(harness.output(), [(0, 2), (0, 2)]);
+}
+
+#[test]
+fn what_a_function_keeps_of_a_key_expires() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|record: &u64| record % 10);
+        let windows = keyed
+            .window(GlobalWindows::new())
+            .trigger(CountTrigger::new(1));
+        windows.process(|open: &mut WindowOpenContext<u64>| {
+            let seen = StateDescriptor::value::<u64>("seen").with_ttl(StateTtl::new(10 * SECOND));
+            let mut seen = open.value_state_with::<u64>(seen);
+            move |_: &WindowElements<u64>,
+                  context: &WindowContext<u64>,
+                  out: &mut Collector<(u64, u64)>| {
+                seen.update(|seen| *seen += 1)?;
+                out.emit((context.with_key(|key| *key), seen.get()?.unwrap_or(0)));
+                Ok(())
+            }
+        })
+    });
+    for (key, later) in [(1, 9), (1, 9), (2, 2), (1, 0), (2, 9), (2, 11), (1, 0)] {
+        harness.push(key);
+        harness.advance_processing_time(later * SECOND);
+    }
+    let seen = [(1, 1), (1, 2), (2, 1), (1, 1), (2, 2), (2, 3), (1, 1)];
+    assert_eq!(harness.output(), seen);
 }
