@@ -5,11 +5,13 @@
 //! nobody declares is refused too, unless its user allowed that; a run that is not the one its receipt is of is
 //! refused before any row of it is taken. Lives on one shard's thread.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use thalweg_core::KeyHash;
 use thalweg_core::ids::OperatorId;
 use thalweg_state::run::{Clip, CountingRun, Part, ReadAt, RunReader, StateNumber, counting};
 use thalweg_state::{
@@ -19,6 +21,9 @@ use thalweg_state::{
 
 use super::in_flight::RestoredSection;
 use super::row_batch::RowBatch;
+
+/// A key group is looked through if it is less than one part in so many of the state.
+const FEW: u64 = 8;
 
 /// Opens the files of a copy.
 pub trait RunFiles {
@@ -249,7 +254,7 @@ impl<'r> Giver<'r> {
         state: &mut dyn Snapshot,
     ) -> Result<(), String> {
         let ages = descriptor.ttl().is_some();
-        let (about, at_most) = self.rows_about(&parts);
+        let (about, at_most) = self.rows_about(&parts)?;
         state.expect_rows(about, at_most);
         let mut batch = RowBatch::default();
         for part in parts.into_iter().rev() {
@@ -280,9 +285,9 @@ impl<'r> Giver<'r> {
         Ok(())
     }
 
-    /// How many rows there are, roughly: in each key group as many as in the run that has most of it, because
-    /// what others hold of it is often the same keys. And how many at most, where they hold others.
-    fn rows_about(&self, parts: &[Part]) -> (u64, u64) {
+    /// How many entries there are, roughly, and at most. In each key group as many as in the run that has most of
+    /// it, and as many more as runs beside it hold of other keys; which is found out for one key group.
+    fn rows_about(&self, parts: &[Part]) -> Result<(u64, u64), String> {
         let end = parts.iter().map(|part| part.groups.end).max();
         let mut most = vec![0; usize::from(end.unwrap_or(0))];
         let mut all = 0;
@@ -297,7 +302,38 @@ impl<'r> Giver<'r> {
                 all += count;
             }
         }
-        (most.into_iter().sum(), all)
+        let about = most.iter().sum::<u64>();
+        let largest = (0_u16..).zip(&most).max_by_key(|(_, rows)| **rows);
+        // A key group that is most of the state takes too long to look through twice.
+        let Some((group, _)) = largest.filter(|(_, rows)| all > about && **rows * FEW < about)
+        else {
+            return Ok((about, all));
+        };
+        let (keys, in_one_run) = self.keys_of_group(parts, group)?;
+        let others = u128::from(about) * u128::from(keys) / u128::from(in_one_run.max(1));
+        Ok((
+            u64::try_from(others)
+                .unwrap_or(all)
+                .clamp(about.min(all), all),
+            all,
+        ))
+    }
+
+    /// The entries of one key group in all runs, and the rows of the run that has most of them.
+    fn keys_of_group(&self, parts: &[Part], group: u16) -> Result<(u64, u64), String> {
+        let (mut keys, mut most) = (BTreeSet::new(), 0);
+        for part in parts.iter().filter(|part| part.groups.contains(&group)) {
+            let run = &self.runs[part.run].reader;
+            let clip = Clip::all().of_state(part.state).within(group..group + 1);
+            let (mut walk, mut rows) = (run.walk(clip.puts()), 0);
+            while let Some((_, row)) = walk.next_row().map_err(|error| error.to_string())? {
+                let namespace = KeyHash::of_bytes(row.namespace);
+                keys.insert(KeyHash::of_bytes(row.key).combine(namespace).0);
+                rows += 1;
+            }
+            most = rows.max(most);
+        }
+        Ok((keys.len() as u64, most))
     }
 
     /// Gives a state the runs that count for it, as they are.
@@ -355,4 +391,75 @@ fn restore_by(
     let value = value.transpose()?;
     let value = value.as_deref();
     state.restore(Row { value, ..row })
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::{KeyGroup, MaxParallelism};
+    use thalweg_state::RowSink;
+    use thalweg_state::run::{RunOptions, RunWriter, StateHeader};
+
+    use super::*;
+
+    /// A run of counters of these keys.
+    fn run_of(keys: Range<u64>) -> Vec<u8> {
+        let mut writer = RunWriter::new(RunOptions::default());
+        let header = StateHeader {
+            name: "counts".to_owned(),
+            descriptor: Vec::new(),
+            full: false,
+        };
+        let state = writer.declare(header).unwrap();
+        for key in keys {
+            let KeyGroup(group) = MaxParallelism::default().key_group(KeyHash::of_u64(key));
+            writer.rows_of(state).unwrap().row(Row {
+                group: KeyGroup(group),
+                key: &key.to_be_bytes(),
+                namespace: b"",
+                value: Some(b"1"),
+            });
+        }
+        writer.finish().unwrap().0
+    }
+
+    /// How many entries are expected of runs of these keys, newest first, and how many at most.
+    fn expected(runs: &[Range<u64>]) -> (u64, u64) {
+        let files: Vec<Vec<u8>> = runs.iter().cloned().map(run_of).collect();
+        let given = files.iter().map(|file| GivenRun {
+            reader: RunReader::open("run", file as &dyn ReadAt).unwrap(),
+            groups: 0..128,
+            only: None,
+            path: None,
+            checksum: 0,
+        });
+        let giver = Giver {
+            runs: given.collect(),
+            keeps_files: true,
+            given: Vec::new(),
+            refused: None,
+        };
+        let (parts, _) = counting(&giver.counting(), "counts");
+        giver.rows_about(&parts).unwrap()
+    }
+
+    #[test]
+    fn entries_of_several_runs_are_expected_about_as_many_as_there_are() {
+        for (runs, entries) in [
+            (vec![0..40_000], 40_000),
+            // The same keys again and again.
+            (vec![0..40_000, 0..40_000, 10_000..40_000], 40_000),
+            // Other keys in each.
+            (vec![60_000..90_000, 40_000..60_000, 0..40_000], 90_000),
+            // Some of both.
+            (vec![20_000..60_000, 0..40_000], 60_000),
+        ] {
+            let (about, at_most) = expected(&runs);
+            let rows: u64 = runs.iter().map(|keys| keys.end - keys.start).sum();
+            assert!(
+                at_most >= rows && about <= at_most,
+                "{runs:?}: {about} of {at_most}"
+            );
+            assert!(about.abs_diff(entries) * 10 < entries, "{runs:?}: {about}");
+        }
+    }
 }
