@@ -445,7 +445,7 @@ mod tests {
     #[test]
     fn entries_of_several_runs_are_expected_about_as_many_as_there_are() {
         for (runs, entries) in [
-            (vec![0..40_000], 40_000),
+            (vec![0..0, 0..40_000], 40_000),
             // The same keys again and again.
             (vec![0..40_000, 0..40_000, 10_000..40_000], 40_000),
             // Other keys in each.
