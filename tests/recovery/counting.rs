@@ -276,3 +276,13 @@ pub(crate) fn check(records: u64, into: &Path) {
         );
     }
 }
+
+/// Looks whether every expected line is in a directory once, and no other.
+pub(crate) fn is_there_once(expected: &BTreeMap<String, u32>, directory: &Path) {
+    let there = lines(directory);
+    let wrong = expected
+        .iter()
+        .find(|(line, _)| there.get(*line) != Some(&1));
+    assert_eq!(wrong, None, "not there once");
+    assert_eq!(there.len(), expected.len());
+}

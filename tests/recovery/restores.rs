@@ -170,7 +170,7 @@ struct Alarms {
     set: Arc<Mutex<BTreeMap<u64, Timestamp>>>,
     /// What fired in this life: a key, the timer's time, and when it fired.
     fired: Arc<Mutex<Vec<(u64, Timestamp, Timestamp)>>>,
-    /// Whether every further record sets a timer for now.
+    /// Whether every further record sets a timer for the present time.
     echoes: Arc<AtomicBool>,
 }
 

@@ -18,7 +18,7 @@ use thalweg_dataflow::window::{
 use thalweg_dataflow::{Collector, Environment, FunctionError};
 use thalweg_state::ValueState;
 
-use super::counting::{Poison, lines};
+use super::counting::{Poison, is_there_once};
 use super::larger::Large;
 
 /// A number, beside something long.
@@ -212,12 +212,7 @@ fn check_sessions(into: &Path) {
 }
 
 fn compare(expected: &BTreeMap<String, u32>, into: &Path) {
-    let there = lines(into);
-    let wrong = expected
-        .iter()
-        .find(|(line, _)| there.get(*line) != Some(&1));
-    assert_eq!(wrong, None, "not there once");
-    assert_eq!(there.len(), expected.len());
+    is_there_once(expected, into);
     assert!(marker(into).exists(), "nothing has gone to disk");
 }
 

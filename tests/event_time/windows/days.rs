@@ -1,9 +1,6 @@
 //! Days of time zones whose clocks are put forward and back, against the model.
 
-use thalweg_connectors::Collects;
-
 use super::model::{Case, Kind};
-use super::{emitted, expected, program};
 use crate::event_time::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
 
@@ -17,12 +14,8 @@ fn draw(dice: &mut Dice) -> Case {
 }
 
 fn days(trial: &mut Trial) -> Result<(), String> {
-    trial.batch = false;
     let case = draw(&mut trial.dice.clone());
-    let compared = trial.compare(expected(&case), |environment| {
-        program(&case, emitted(&case), environment).collect()
-    });
-    compared.map_err(|difference| format!("{difference}\n\ncase: {case:?}"))
+    super::compare(trial, case)
 }
 
 #[test]

@@ -173,9 +173,14 @@ pub(crate) fn draw(dice: &mut Dice) -> Case {
 }
 
 fn windows(trial: &mut Trial) -> Result<(), String> {
+    let case = draw(&mut trial.dice.clone());
+    compare(trial, case)
+}
+
+/// Compares what the windows of a case give with what the model does.
+fn compare(trial: &mut Trial, case: Case) -> Result<(), String> {
     // As a batch, watermarks before the end are not given out.
     trial.batch = false;
-    let case = draw(&mut trial.dice.clone());
     let compared = trial.compare(expected(&case), |environment| {
         program(&case, emitted(&case), environment).collect()
     });
