@@ -168,6 +168,9 @@ impl JobControl {
 
     /// Takes a savepoint below `directory`, and waits for it. Answers its path. The job goes on.
     ///
+    /// Where sinks had prepared output, a checkpoint follows it at once and is waited for too: what the savepoint lists
+    /// is committed then, so that it can be restored whatever becomes of the job.
+    ///
     /// # Errors
     /// Why there is none: no directory is named anywhere, it cannot be written, a task declined, or the job
     /// has ended.

@@ -278,6 +278,48 @@ fn savepoints_of_a_job_that_goes_on_and_fails_now_and_then_change_nothing() {
     assert!(fs::read_dir(place.path("state")).unwrap().next().is_none());
 }
 
+/// Its job fails for good at once, goes on from its checkpoints, and so removes what those do not list.
+#[test]
+fn a_savepoint_is_of_use_whatever_becomes_of_its_job() {
+    let place = Place::new();
+    let (state, copies, out) = (place.path("state"), place.path("copies"), place.out());
+    let start = |from: &str| {
+        let (environment, _) = stage::shards(&[
+            ("parallelism.default", "2"),
+            ("thalweg.shard.pin", "false"),
+            ("execution.checkpointing.interval", "300ms"),
+            ("execution.checkpointing.dir", &*state),
+            ("execution.checkpointing.savepoint-dir", &*copies),
+            ("execution.state-recovery.path", from),
+        ]);
+        environment
+            .source(Generator::new(RECORDS, |number| number).rate(RATE))
+            .uid("numbers")
+            .map(|number: u64| number.to_string())
+            .sink(FileSink::new(out.clone()))
+            .uid("shown");
+        environment.execute_async("numbers").unwrap()
+    };
+    let job = start("latest");
+    // Its first checkpoint is committed.
+    while !out.is_dir() || lines(&out).is_empty() {
+        let_it_run(&job, Duration::from_millis(5));
+    }
+    let_it_run(&job, Duration::from_millis(100));
+    let savepoint = job.trigger_savepoint(None).unwrap();
+    job.cancel();
+    job.wait().unwrap_err();
+    // The next process of the job.
+    let job = start("latest");
+    let_it_run(&job, Duration::from_millis(50));
+    job.cancel();
+    job.wait().unwrap_err();
+    start(&savepoint).wait().unwrap();
+    let shown = lines(&out);
+    let missing = (0..RECORDS).find(|number| !shown.contains_key(&number.to_string()));
+    assert_eq!(missing, None);
+}
+
 #[test]
 fn a_savepoint_needs_a_place_and_a_job_that_takes_part() {
     let place = Place::new();

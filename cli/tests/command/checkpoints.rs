@@ -101,6 +101,7 @@ fn checkpoint(home: &Path) -> PathBuf {
         term: 1,
         next: CheckpointId(4),
         newest: Some((CheckpointId(3), facts)),
+        savepoint: None,
     };
     let pointed = storage.create_exclusive(&layout.pointer(5), &pointer.encode());
     pointed.unwrap();

@@ -6,9 +6,9 @@
 //! A checkpoint: metadata is written whole into its own directory, then the next pointer is created. Only the
 //! pointer makes it true, so a crash before leaves the older one the newest, and one after the new one.
 //! A savepoint: its files are copied into its directory, checked on the way, then its metadata is written:
-//! that makes it true.
+//! that makes it true. One by which the job is stopped is committed, so it becomes the newest by a pointer too.
 //!
-//! Both only as long as the leader's last pointer is there, which goes when it is overtaken and when the job ends.
+//! All only as long as the leader's last pointer is there, which goes when it is overtaken and when the job ends.
 //!
 //! If nobody can know whether a pointer will last, another one, with the next number, says the same. If that
 //! stays unknown too the job must stop: to go on as if it were not true would be as wrong as the opposite.
@@ -211,6 +211,7 @@ impl Completion {
                     term: leadership.term,
                     next: leadership.next,
                     newest: Some((self.metadata.checkpoint, self.facts)),
+                    savepoint: self.pending.purpose.savepoint().cloned(),
                 };
                 StorageCommand::Point {
                     home: self.layout.home().clone(),
@@ -221,8 +222,7 @@ impl Completion {
             Stage::Directory(_) | Stage::Copy(_) | Stage::Metadata => StorageCommand::WriteNew {
                 at: self.directory.child(METADATA),
                 bytes: self.bytes.clone(),
-                led_by: (!self.pending.purpose.is_savepoint())
-                    .then(|| self.layout.pointer(leadership.since)),
+                led_by: self.layout.pointer(leadership.since),
             },
         }
     }
@@ -233,14 +233,14 @@ impl Completion {
         outcome: Result<(), StorageError>,
         leadership: &mut Leadership,
     ) -> Progress {
-        let savepoint = self.pending.purpose.is_savepoint();
+        let counts = self.pending.purpose.lists_for_good();
         match (&mut self.stage, outcome) {
             (Stage::Directory(copies), Ok(())) => {
                 self.stage = Stage::Copy(std::mem::take(copies));
                 Progress::Do(self.next(leadership))
             }
             (Stage::Copy(_), Ok(())) => Progress::Do(self.next(leadership)),
-            (Stage::Metadata, Ok(())) if savepoint => Progress::Complete,
+            (Stage::Metadata, Ok(())) if !counts => Progress::Complete,
             (Stage::Metadata, Ok(())) => {
                 self.stage = Stage::Pointer { retries: 0 };
                 Progress::Do(self.next(leadership))
@@ -252,10 +252,7 @@ impl Completion {
             (Stage::Pointer { retries }, Err(error)) => match error.kind {
                 StorageErrorKind::AlreadyThere => {
                     let unseen = *retries == 0;
-                    let withdraw = unseen.then(|| StorageCommand::Withdraw {
-                        home: self.layout.home().clone(),
-                        checkpoint: self.metadata.checkpoint,
-                    });
+                    let withdraw = unseen.then(|| self.withdrawal());
                     Progress::Fenced(error.message, withdraw)
                 }
                 StorageErrorKind::Overtaken => Progress::Fenced(error.message, None),
@@ -275,9 +272,21 @@ impl Completion {
                 }
             },
             (_, Err(error)) if error.kind == StorageErrorKind::Overtaken => {
-                Progress::Fenced(error.message, None)
+                let savepoint = self.pending.purpose.savepoint();
+                Progress::Fenced(error.message, savepoint.map(|_| self.withdrawal()))
             }
             (_, Err(error)) => Progress::Failed(error.message),
+        }
+    }
+
+    /// What removes one that nobody can have gone on from.
+    fn withdrawal(&self) -> StorageCommand {
+        match self.pending.purpose.savepoint() {
+            Some(directory) => StorageCommand::DeleteDirectory(directory.clone()),
+            None => StorageCommand::Withdraw {
+                home: self.layout.home().clone(),
+                checkpoint: self.metadata.checkpoint,
+            },
         }
     }
 

@@ -57,6 +57,13 @@ impl Purpose {
         matches!(self, Purpose::Stop { .. })
     }
 
+    /// Whether the job never goes back behind it, so that what it lists is committed: all but savepoints after which
+    /// the job goes on.
+    #[must_use]
+    pub fn lists_for_good(&self) -> bool {
+        !matches!(self, Purpose::Savepoint { .. })
+    }
+
     /// Who waits for it.
     #[must_use]
     pub fn request(&self) -> Option<RequestId> {

@@ -119,7 +119,7 @@ impl CheckpointCoordinator {
         };
         self.schedule.ended(now.ms);
         let purpose = completion.pending.purpose.clone();
-        let commits = !purpose.is_savepoint() || purpose.is_stop();
+        let commits = purpose.lists_for_good();
         let commit = if commits {
             completion.metadata.committables.clone()
         } else {
@@ -129,19 +129,23 @@ impl CheckpointCoordinator {
             completed: completed.clone(),
             commit,
         });
-        if let Some(request) = purpose.request() {
-            let answer = Ok(completed);
-            out.push(Output::Answer { request, answer });
+        if commits {
+            self.settle_savepoints(checkpoint, out);
         }
-        if purpose.is_savepoint() {
-            self.last_savepoint = self.last_savepoint.max(checkpoint);
-            if purpose.is_stop() {
-                self.foreign = Some(RestorePoint {
-                    metadata: Arc::clone(&completion.metadata),
-                    runs: completion.directory.clone(),
-                });
+        match (purpose.request(), commits) {
+            (Some(request), true) => {
+                let answer = Ok(completed);
+                out.push(Output::Answer { request, answer });
             }
-        } else {
+            (Some(request), false) => self.savepoint_is_whole(request, completed, out),
+            (None, _) => {}
+        }
+        if purpose.is_stop() {
+            self.foreign = Some(RestorePoint {
+                metadata: Arc::clone(&completion.metadata),
+                runs: completion.directory.clone(),
+            });
+        } else if commits {
             self.subsume(&completion, now, out);
         }
         self.release(&completion);

@@ -58,6 +58,7 @@ impl CheckpointCoordinator {
             let answer = Err(format!("{checkpoint} failed: {reason}"));
             out.push(Output::Answer { request, answer });
         }
+        self.unsettled_by(checkpoint, &reason, out);
         if !counts || !matches!(self.phase, Phase::Running(_)) {
             return;
         }
@@ -89,6 +90,7 @@ impl CheckpointCoordinator {
         self.stand_still(&reason, now, out);
         if !restart {
             self.phase = Phase::Over;
+            self.drop_unsettled(&reason, out);
         }
         out.push(Output::FailJob { reason, restart });
     }
@@ -127,13 +129,11 @@ impl CheckpointCoordinator {
             .foreign
             .as_ref()
             .map_or(newest, |point| point.metadata.checkpoint);
-        let listed = newest.max(foreign).max(self.last_savepoint);
-        let discarded = self.ledger.discard_after(listed);
+        self.drop_unsettled("the job stopped", out);
+        let discarded = self.ledger.discard_after(newest.max(foreign));
         if !discarded.is_empty() {
             out.push(Output::Discard(discarded));
         }
-        // What a savepoint lists that the job does not go on from is its user's: the job makes it anew.
-        self.ledger.discard_after(newest.max(foreign));
         self.store.files().forget_unheld();
         let Some(attempts) = self.attempts.clone() else {
             return;
@@ -155,8 +155,11 @@ impl CheckpointCoordinator {
         self.stand_still("the job has ended", now, out);
         self.phase = Phase::Still;
         // One that is just being made true is of no use any more, unless it is the user's.
-        self.completing
-            .take_if(|it| !it.pending.purpose.is_savepoint());
+        let dropped = (self.completing).take_if(|it| it.pending.purpose.lists_for_good());
+        if let Some(request) = dropped.and_then(|it| it.pending.purpose.request()) {
+            let answer = Err("the job has ended".to_owned());
+            out.push(Output::Answer { request, answer });
+        }
         self.clear_away(out);
         self.phase = Phase::Over;
         let keep = match self.retention {
@@ -175,6 +178,7 @@ impl CheckpointCoordinator {
             term: self.leadership.term,
             next: self.trigger.next(),
             newest: None,
+            savepoint: None,
         };
         let leads = StorageCommand::Point {
             home: self.layout.home().clone(),

@@ -20,6 +20,7 @@ mod answers;
 mod completing;
 mod errands;
 mod giving_up;
+mod savepoints;
 mod starting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +31,7 @@ use thalweg_core::config::CheckpointRetention;
 use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
 
 use self::errands::Errand;
+use self::savepoints::Unsettled;
 use super::commits::CommitLedger;
 use super::complete::{Completion, Leadership};
 use super::home::find::Found;
@@ -99,8 +101,8 @@ pub struct CheckpointCoordinator {
     goes_on: bool,
     /// What the job started from, until its own first checkpoint is true; or the savepoint it was stopped by.
     foreign: Option<RestorePoint>,
-    /// The newest savepoint: what it lists is not discarded.
-    last_savepoint: CheckpointId,
+    /// Whole savepoints of which nobody was told yet.
+    unsettled: Vec<Unsettled>,
     leadership: Leadership,
     /// The lowest pointer that has not been deleted.
     oldest_pointer: u64,
@@ -121,13 +123,14 @@ impl CheckpointCoordinator {
         takeover: Takeover,
         restored: Option<Found>,
     ) -> CheckpointCoordinator {
+        let goes_on = !takeover.kept.is_empty() || takeover.stopped_by.is_some();
         let restored = restored.filter(|_| takeover.kept.is_empty());
+        let restored = takeover.stopped_by.or(restored);
         let listed = takeover.kept.last().map(|kept| kept.committables.clone());
         let base = restored.as_ref().map(|found| found.given.0 + 1);
         let next = CheckpointId(takeover.next.0.max(base.unwrap_or(0)));
         let aside = takeover.aside.iter();
         let aside = aside.map(|aside| (aside.checkpoint, aside.metadata.as_deref()));
-        let goes_on = !takeover.kept.is_empty();
         let mut store = CheckpointStore::new(settings.retained, takeover.kept);
         // Damaged ones stay as long as the job.
         store.keep_aside(aside);
@@ -162,7 +165,7 @@ impl CheckpointCoordinator {
                 metadata: Arc::new(found.metadata),
                 runs: found.runs,
             }),
-            last_savepoint: CheckpointId(0),
+            unsettled: Vec::new(),
             leadership: takeover.leadership,
             oldest_pointer: takeover.leadership.sequence,
             failures: 0,

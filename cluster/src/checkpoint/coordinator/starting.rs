@@ -39,6 +39,10 @@ impl CheckpointCoordinator {
             return false;
         }
         let mut full = self.foreign.is_some();
+        let settles = self.is_to_be_settled() && !self.tasks.running().is_empty();
+        if settles && self.start(Purpose::Periodic, full, now, out) {
+            return true;
+        }
         let purpose = match self.wanted.front() {
             // The job goes on after none of those that are under way.
             Some((_, Wanted::Stop { .. })) if self.under_way() > 0 => return false,

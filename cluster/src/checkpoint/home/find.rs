@@ -121,8 +121,9 @@ pub(super) fn pointed_to(
     let Some((checkpoint, facts)) = pointer.newest else {
         return Err(FindError::Nothing(home.clone()));
     };
+    let beside = || layout.checkpoint(checkpoint);
     let (directory, pointer) = (
-        layout.checkpoint(checkpoint),
+        pointer.savepoint.clone().unwrap_or_else(beside),
         layout.pointer(pointer.sequence),
     );
     let at = directory.child(METADATA);

@@ -8,14 +8,17 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `THALWEGP` |
-//! | 4 | format version, 1 |
+//! | 4 | format version: 1, or 2 for a savepoint |
 //! | 8 | sequence number |
 //! | 8 | term: how many leaders there were |
 //! | 8 | next: checkpoints from this number on have not begun, as far as its writer knows |
 //! | 8 | checkpoint; 0 for none |
 //! | 8 | length of its metadata |
 //! | 4 | CRC-32C of its metadata |
-//! | 4 | CRC-32C of the 56 bytes before |
+//! | to the last 4 | in version 2: where the savepoint is by which the job was stopped, in UTF-8 |
+//! | 4 | CRC-32C of all bytes before |
+//!
+//! A job that is stopped by a savepoint shows what that lists, so from then on it is the newest, wherever it is.
 //!
 //! Entered by the control thread. Invariant: a pointer has its name only when it is whole; the highest is never
 //! deleted before the end of the job.
@@ -29,15 +32,18 @@ use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError, StorageErrorKind};
 
 const MAGIC: &[u8; 8] = b"THALWEGP";
+/// Of a pointer to a checkpoint.
 const VERSION: u32 = 1;
-/// Bytes of a pointer.
+/// Of a pointer to a savepoint.
+const OF_SAVEPOINT: u32 = 2;
+/// Bytes of a pointer to a checkpoint.
 pub const POINTER_BYTES: usize = 60;
 /// More than a pointer of any version has: each begins with the eight bytes and its version, and ends with the CRC-32C
-/// of all bytes before.
-pub(crate) const MOST_BYTES: u64 = 4_096;
+/// of all bytes before. No path and no key of an object store is as long.
+pub(crate) const MOST_BYTES: u64 = 8_192;
 
 /// What a pointer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
     /// Its number: the highest counts.
     pub sequence: u64,
@@ -48,6 +54,8 @@ pub struct Pointer {
     pub next: CheckpointId,
     /// The newest checkpoint, and what its metadata must be.
     pub newest: Option<(CheckpointId, FileFacts)>,
+    /// Where that is, if it is a savepoint: the job was stopped by it.
+    pub savepoint: Option<Location>,
 }
 
 impl Pointer {
@@ -60,8 +68,12 @@ impl Pointer {
         };
         let (checkpoint, facts) = self.newest.unwrap_or((CheckpointId(0), nothing));
         let mut bytes = Vec::with_capacity(POINTER_BYTES);
+        let version = match &self.savepoint {
+            Some(_) => OF_SAVEPOINT,
+            None => VERSION,
+        };
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&version.to_le_bytes());
         for number in [
             self.sequence,
             self.term,
@@ -72,6 +84,9 @@ impl Pointer {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&facts.checksum.to_le_bytes());
+        if let Some(savepoint) = &self.savepoint {
+            bytes.extend_from_slice(savepoint.to_string().as_bytes());
+        }
         bytes.extend_from_slice(&crc32c(&bytes).to_le_bytes());
         bytes
     }
@@ -79,15 +94,18 @@ impl Pointer {
     /// Reads a pointer; `None` for anything that is not one, whole and undamaged.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Pointer> {
-        let bytes: &[u8; POINTER_BYTES] = bytes.try_into().ok()?;
         let (content, checksum) = bytes.split_last_chunk()?;
         if crc32c(content) != u32::from_le_bytes(*checksum) {
             return None;
         }
-        let rest = content
-            .strip_prefix(MAGIC)?
-            .strip_prefix(&VERSION.to_le_bytes())?;
-        let (numbers, checksum) = rest.split_last_chunk()?;
+        let (version, rest) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
+        let (numbers, rest) = rest.split_first_chunk::<40>()?;
+        let (checksum, place) = rest.split_first_chunk()?;
+        let savepoint = match u32::from_le_bytes(*version) {
+            VERSION if place.is_empty() => None,
+            OF_SAVEPOINT => Some(Location::parse(std::str::from_utf8(place).ok()?).ok()?),
+            _ => return None,
+        };
         let [sequence, term, next, checkpoint, length] = numbers.as_chunks::<8>().0 else {
             return None;
         };
@@ -101,16 +119,17 @@ impl Pointer {
             term: u64::from_le_bytes(*term),
             next: CheckpointId(u64::from_le_bytes(*next)),
             newest: (checkpoint.0 != 0).then_some((checkpoint, facts)),
+            savepoint,
         })
     }
 }
 
 /// What a file with the name of a pointer holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PointerBytes {
     /// A pointer.
     Whole(Pointer),
-    /// A whole pointer of this version, which another release wrote.
+    /// A whole pointer of another version, which another release wrote.
     OtherVersion(u32),
     /// Nothing a writer of pointers leaves: it gives the name to what is whole.
     Damaged,
@@ -137,12 +156,14 @@ fn other_version(bytes: &[u8]) -> Option<u32> {
     let (content, checksum) = bytes.split_last_chunk()?;
     let (version, _) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
     let version = u32::from_le_bytes(*version);
-    (version != VERSION && crc32c(content) == u32::from_le_bytes(*checksum)).then_some(version)
+    (version > OF_SAVEPOINT && crc32c(content) == u32::from_le_bytes(*checksum)).then_some(version)
 }
 
 /// What to say of a pointer of another version.
 pub(super) fn of_version(found: u32) -> String {
-    format!("it is a pointer of format version {found}, this release reads version {VERSION}")
+    format!(
+        "it is a pointer of format version {found}, this release reads versions up to {OF_SAVEPOINT}"
+    )
 }
 
 /// Creates a pointer, if it is the highest and follows on that with the number `since`, which its writer knows to be
@@ -269,23 +290,29 @@ mod tests {
             term: 3,
             next: CheckpointId(50),
             newest: Some((CheckpointId(41), facts)),
+            savepoint: None,
         };
-        let bytes = pointer.encode();
-        assert_eq!(bytes.len(), POINTER_BYTES);
-        assert_eq!(Pointer::decode(&bytes), Some(pointer));
-        for cut in 0..bytes.len() {
-            assert_eq!(Pointer::decode(&bytes[..cut]), None);
-        }
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Pointer::decode(&damaged), None, "{bit}");
-        }
-        assert_eq!(Pointer::decode(&[0; POINTER_BYTES]), None);
+        assert_eq!(pointer.encode().len(), POINTER_BYTES);
         let none = Pointer {
             newest: None,
-            ..pointer
+            ..pointer.clone()
         };
-        assert_eq!(Pointer::decode(&none.encode()), Some(none));
+        let stopped = Pointer {
+            savepoint: Some(Location::parse("/savepoints/savepoint-3f2a").unwrap()),
+            ..pointer.clone()
+        };
+        for pointer in [pointer, none, stopped] {
+            let bytes = pointer.encode();
+            assert_eq!(Pointer::decode(&bytes).as_ref(), Some(&pointer));
+            for cut in 0..bytes.len() {
+                assert_eq!(Pointer::decode(&bytes[..cut]), None);
+            }
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Pointer::decode(&damaged), None, "{bit}");
+            }
+        }
+        assert_eq!(Pointer::decode(&[0; POINTER_BYTES]), None);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use thalweg_core::ids::CheckpointId;
 
 use super::damage::Damage;
-use super::find::{FindError, check_lengths, pointed_to, read};
+use super::find::{FindError, Found, check_lengths, pointed_to, read};
 use super::layout::JobLayout;
 use super::newest::{pointers, readable};
 use super::older::Whole;
@@ -37,6 +37,8 @@ pub struct Takeover {
     pub next: CheckpointId,
     /// The checkpoints that are kept, oldest first.
     pub kept: Vec<Arc<CheckpointMetadata>>,
+    /// The savepoint by which the job was stopped, newer than all checkpoints: what it lists may be committed.
+    pub stopped_by: Option<Found>,
     /// Older checkpoints that would be kept if they were not damaged. They stay as they are, with their files.
     pub aside: Vec<Aside>,
     /// Checkpoints above the newest that can be read, and no pointer says that they are true: one was passed over for
@@ -102,6 +104,7 @@ fn taken(
 ) -> Result<Takeover, FindError> {
     let Kept {
         kept,
+        stopped_by,
         mut aside,
         mut unsaid,
     } = load(storage, layout, overtaken, retained)?;
@@ -114,6 +117,7 @@ fn taken(
         leadership: overtaken.leadership,
         next: overtaken.pointer.next,
         kept,
+        stopped_by,
         aside,
         unsaid,
         leftovers,
@@ -142,13 +146,14 @@ fn overtake(
         storage.make_directory(&layout.shared())?;
         let pointers = pointers(storage, layout.home())?;
         let (pointer, entries) = (pointers.counts, pointers.entries);
-        let highest = pointer.map(|pointer| pointer.sequence);
+        let highest = pointer.as_ref().map(|pointer| pointer.sequence);
         let runs = storage.list(&layout.shared())?;
         let own = Pointer {
             sequence: highest.unwrap_or(0).max(at_least) + 1,
-            term: pointer.map_or(0, |pointer| pointer.term) + 1,
+            term: pointer.as_ref().map_or(0, |pointer| pointer.term) + 1,
             next: next_after(&entries, pointer.as_ref()),
-            newest: pointer.and_then(|pointer| pointer.newest),
+            newest: pointer.as_ref().and_then(|pointer| pointer.newest),
+            savepoint: pointer.and_then(|pointer| pointer.savepoint),
         };
         match pointer::create(storage, layout.home(), &own, highest) {
             Ok(()) => {
@@ -206,6 +211,7 @@ fn overtake_damaged(
         term,
         next: CheckpointId(next.0.max(found.given.0 + 1)),
         newest: Some((found.metadata.checkpoint, found.facts.facts())),
+        savepoint: None,
     };
     let since = Some(whole.highest).filter(|it| *it > 0);
     pointer::create(storage, layout.home(), &own, since)?;
@@ -233,6 +239,7 @@ fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
 struct Kept {
     /// The newest checkpoint and older whole ones, oldest first.
     kept: Vec<Arc<CheckpointMetadata>>,
+    stopped_by: Option<Found>,
     aside: Vec<Aside>,
     unsaid: Vec<Arc<CheckpointMetadata>>,
 }
@@ -244,16 +251,21 @@ fn load(
     retained: usize,
 ) -> Result<Kept, FindError> {
     let (mut kept, mut aside, mut unsaid) = (Vec::new(), Vec::new(), Vec::new());
+    let mut stopped_by = None;
     let Some((newest, _)) = overtaken.pointer.newest else {
         return Ok(Kept {
             kept,
+            stopped_by,
             aside,
             unsaid,
         });
     };
     let found = pointed_to(storage, layout.home(), &overtaken.pointer)?;
     check_lengths(storage, &found)?;
-    kept.push(Arc::new(found.metadata));
+    match overtaken.pointer.savepoint {
+        Some(_) => stopped_by = Some(found),
+        None => kept.push(Arc::new(found.metadata)),
+    }
     let mut older: Vec<CheckpointId> = (overtaken.entries.iter())
         .filter_map(|entry| JobLayout::checkpoint_of(&entry.name))
         .filter(|older| *older < newest)
@@ -282,6 +294,7 @@ fn load(
     }
     Ok(Kept {
         kept,
+        stopped_by,
         aside,
         unsaid,
     })

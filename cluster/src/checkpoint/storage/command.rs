@@ -24,8 +24,8 @@ pub enum StorageCommand {
         at: Location,
         /// Its content.
         bytes: Vec<u8>,
-        /// The last pointer of the leader who writes it, which must be there; none where nobody leads.
-        led_by: Option<Location>,
+        /// The last pointer of the leader who writes it, which must be there.
+        led_by: Location,
     },
     /// Say which checkpoint is the newest, if nobody else leads the job.
     Point {
@@ -92,9 +92,7 @@ pub fn perform(
 ) -> Result<(), StorageError> {
     match command {
         StorageCommand::WriteNew { at, bytes, led_by } => {
-            if let Some(pointer) = led_by {
-                pointer::still_leads(storage, pointer)?;
-            }
+            pointer::still_leads(storage, led_by)?;
             storage.write_new(at, bytes)
         }
         StorageCommand::Point {

@@ -82,6 +82,9 @@ impl<'j> Coordination<'j> {
             let settled = storage.settle(&layout.metadata(newest.checkpoint));
             settled.map_err(|error| unusable(error.into()))?;
         }
+        if let Some(savepoint) = &takeover.stopped_by {
+            settle(&mut *storage, savepoint).map_err(unusable)?;
+        }
         let named = (id, job.graph.name.clone());
         let coordinator =
             CheckpointCoordinator::new(&settings, named, layout.clone(), takeover, restored);
@@ -270,7 +273,7 @@ fn taken_over(
         }
         None => take_over(storage, layout, retained).map_err(unusable)?,
     };
-    if goes_on && takeover.kept.is_empty() {
+    if goes_on && takeover.kept.is_empty() && takeover.stopped_by.is_none() {
         return Err(ended_meanwhile(storage, layout, &takeover));
     }
     for aside in &takeover.aside {

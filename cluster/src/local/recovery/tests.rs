@@ -38,6 +38,7 @@ fn job(storage: &mut dyn CheckpointStorage) -> (JobLayout, Pointer) {
         term: led.term,
         next: CheckpointId(2),
         newest: Some((CheckpointId(1), MetadataFacts::of(&bytes).facts())),
+        savepoint: None,
     };
     pointer::create(storage, layout.home(), &pointer, Some(led.sequence)).unwrap();
     (layout, pointer)

@@ -14,24 +14,41 @@ const SURVIVALS: [Survival; 7] = [
     Survival::Drawn(13),
 ];
 
-/// Takes checkpoints and a savepoint until power is gone.
+/// Takes checkpoints and a savepoint, and stops by another, until power is gone.
 fn work(rig: &mut Rig) {
+    let place = |name| Location::parse(&format!("/savepoints/{name}")).unwrap();
     for round in 0..4 {
         if round == 2 {
-            let directory = Location::parse("/savepoints/savepoint-1").unwrap();
-            rig.step(Input::Wanted {
-                request: RequestId(1),
-                wanted: Wanted::Savepoint { directory },
-            });
-            let (savepoint, kind, _) = rig.triggered();
-            rig.answer(0, savepoint, kind);
-            rig.answer(1, savepoint, kind);
+            let directory = place("savepoint-1");
+            want(rig, 1, Wanted::Savepoint { directory });
         }
         rig.checkpoint();
         if rig.storage.disk().is_off() {
-            break;
+            return;
         }
     }
+    let (directory, drain) = (place("savepoint-2"), false);
+    want(rig, 2, Wanted::Stop { directory, drain });
+}
+
+/// What somebody asks for is begun and answered by all tasks.
+fn want(rig: &mut Rig, request: u64, wanted: Wanted) {
+    let request = RequestId(request);
+    rig.step(Input::Wanted { request, wanted });
+    let (savepoint, kind, _) = rig.triggered();
+    rig.answer(0, savepoint, kind);
+    rig.answer(1, savepoint, kind);
+}
+
+/// All that was committed: the checkpoints, and the savepoint to stop with.
+fn committed(rig: &Rig) -> Option<CheckpointId> {
+    let committed = rig.seen.iter().filter_map(|output| match output {
+        Output::Complete { completed, commit } if !commit.is_empty() => {
+            Some(completed.metadata.checkpoint)
+        }
+        _ => None,
+    });
+    committed.max()
 }
 
 /// Lets a job work until power is lost before an operation, and checks what is found after that. False if there
@@ -49,7 +66,7 @@ fn cut(before: u64, survival: Survival, settings: &CheckpointSettings) -> bool {
                 let answers = rig.answers().into_iter();
                 let savepoints: Vec<Completed> =
                     answers.filter_map(|(_, answer)| answer.ok()).collect();
-                let newest = rig.completed().into_iter().max();
+                let newest = committed(&rig);
                 let highest = Some(rig.triggered().0);
                 let happened = rig.storage.disk().is_off();
                 (rig.storage, newest, highest, savepoints, happened)

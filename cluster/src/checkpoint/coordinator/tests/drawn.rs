@@ -62,6 +62,8 @@ struct Model {
     prepared: Vec<(CheckpointId, Vec<u8>)>,
     discarded: BTreeSet<Vec<u8>>,
     savepoints: Vec<Completed>,
+    /// Of which it was said that they are complete.
+    told: BTreeSet<CheckpointId>,
     last: Option<TaskSnapshot>,
     requests: u64,
     over: bool,
@@ -82,6 +84,7 @@ impl Model {
             prepared: Vec::new(),
             discarded: BTreeSet::new(),
             savepoints: Vec::new(),
+            told: BTreeSet::new(),
             last: None,
             requests: 0,
             over: false,
@@ -242,7 +245,6 @@ impl Model {
             point, self.newest,
             "a restart goes back to the newest that completed"
         );
-        // What only a savepoint lists is its user's; the job makes it anew.
         self.prepared.retain(|(of, _)| *of <= point);
         self.must.clear();
         self.has.clear();
@@ -306,7 +308,18 @@ impl Model {
                     fails = true;
                     self.over |= !restart;
                 }
-                Output::Answer { .. } | Output::Refused { .. } | Output::Leftover(_) => {}
+                Output::Answer { answer, .. } => {
+                    let told = answer.ok().map(|told| told.metadata);
+                    let savepoint = |told: &Arc<CheckpointMetadata>| {
+                        told.kind == CheckpointKind::Savepoint
+                            && (told.committables.is_empty() || told.checkpoint < self.newest)
+                    };
+                    let is_none =
+                        |told: &Arc<CheckpointMetadata>| told.kind == CheckpointKind::Checkpoint;
+                    assert!(told.as_ref().is_none_or(|it| savepoint(it) || is_none(it)));
+                    self.told.extend(told.map(|told| told.checkpoint));
+                }
+                Output::Refused { .. } | Output::Leftover(_) => {}
                 Output::Store { .. } => unreachable!("the rig performs them"),
             }
         }
@@ -359,7 +372,9 @@ impl Model {
         for metadata in &kept {
             assert_whole(&mut storage, metadata, &shared, "kept");
         }
-        for savepoint in self.savepoints.clone() {
+        let told = self.savepoints.iter();
+        let told = told.filter(|it| self.told.contains(&it.metadata.checkpoint));
+        for savepoint in told {
             assert_whole(
                 &mut storage,
                 &savepoint.metadata,

@@ -10,7 +10,7 @@ use thalweg_state::run::ReadAt;
 
 use super::two_leaders::{checkpoint, found, leads, receipt};
 use super::*;
-use crate::checkpoint::home::find::FindError;
+use crate::checkpoint::home::find::{FindError, read};
 use crate::checkpoint::protocol::JobEnd;
 use crate::checkpoint::storage::simulated::SimulatedFile;
 use crate::checkpoint::storage::{Disk, Entry};
@@ -345,5 +345,63 @@ fn who_ends_a_job_and_is_overtaken_harms_nobody() {
     for checkpoints in [0, 1, 3] {
         let calls = (0..).find(|call| !overtaken_at_the_end_before(*call, checkpoints));
         assert!(calls.unwrap() > 15);
+    }
+}
+
+/// The former leader stops by a savepoint and is held up on the way; false if it did not come so far.
+fn overtaken_as_it_stops_before(call: u64, dies_after: u64, checkpoints: u32) -> bool {
+    let when = format!("{checkpoints} checkpoints before call {call}, dead {dies_after} later");
+    let mut old = leads(&tolerant());
+    checkpoint(&mut old);
+    let (directory, drain) = (Location::parse("/savepoints/last").unwrap(), false);
+    let named = directory.clone();
+    let wanted = Wanted::Stop {
+        directory: named,
+        drain,
+    };
+    let request = RequestId(1);
+    old.step(Input::Wanted { request, wanted });
+    let (stop, ..) = old.triggered();
+    let (disk, (tell, told)) = (old.storage.clone(), sync_channel(1));
+    let other = move || {
+        let mut new = Rig::start(&tolerant(), 1, disk);
+        let began = begun_with(&new);
+        does(checkpoints, false).with(&mut new);
+        tell.send((new, began)).unwrap();
+    };
+    let mut storage = held(&old, call, call.saturating_add(dies_after), other);
+    let receipt = receipt(&old);
+    old.step_on(&mut storage, receipt);
+    drop(storage);
+    let Ok((mut new, began)) = told.recv() else {
+        return false;
+    };
+    let shown = |output: &Output| matches!(output, Output::Complete { completed, .. } if completed.metadata.checkpoint == stop);
+    let shown = old.seen.iter().any(shown);
+    assert!(!shown || began == Some(stop), "{when}: {began:?} goes back");
+    assert!(began >= Some(CheckpointId(1)), "{when}: {began:?}");
+    let answers = old.answers();
+    let succeeded = matches!(answers[..], [(_, Ok(_))]);
+    assert!(succeeded == shown && answers.len() == 1, "{when}");
+    if began == Some(stop) {
+        let point = read(&mut new.look_at(), &directory);
+        assert!(point.is_ok(), "{when}: what it began with is there");
+    }
+    let before = new.completed().len();
+    while new.completed().len() == before {
+        checkpoint(&mut new);
+        assert_eq!(new.job_failures(), [], "{when}");
+    }
+    assert_eq!(found(&new).unwrap(), *new.completed().last().unwrap());
+    true
+}
+
+#[test]
+fn a_leader_that_is_overtaken_as_it_stops_shows_nothing_that_is_not_gone_on_from() {
+    for checkpoints in [0, 1, 3] {
+        for dies_after in (0..12).chain([u64::MAX]) {
+            let held = |call: &u64| !overtaken_as_it_stops_before(*call, dies_after, checkpoints);
+            assert!((0..).find(held).unwrap() > 15);
+        }
     }
 }

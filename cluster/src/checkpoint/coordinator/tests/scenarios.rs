@@ -175,13 +175,19 @@ fn a_savepoint_holds_all_it_needs_and_the_engine_never_deletes_it() {
     assert_eq!(kind, CutKind::Copy);
     rig.answer(0, savepoint, CutKind::Copy);
     rig.answer(1, savepoint, CutKind::Copy);
-    let answers = rig.answers();
-    assert!(matches!(&answers[..], [(RequestId(5), Ok(done))] if done.directory == directory));
     let commits = |output: &Output| matches!(output, Output::Complete { completed, commit } if completed.metadata.checkpoint == savepoint && commit.is_empty());
     assert!(
         rig.seen.iter().any(commits),
         "a savepoint the job goes on after commits nothing"
     );
+    assert_eq!(rig.answers(), [], "what it lists may still be removed");
+    let (follows, kind, _) = rig.triggered();
+    assert!(follows > savepoint, "a checkpoint follows at once");
+    rig.answer(0, follows, kind);
+    rig.answer(1, follows, kind);
+    assert_eq!(rig.completed().last(), Some(&follows));
+    let answers = rig.answers();
+    assert!(matches!(&answers[..], [(RequestId(5), Ok(done))] if done.directory == directory));
     for _ in 0..3 {
         rig.checkpoint();
     }
@@ -191,6 +197,78 @@ fn a_savepoint_holds_all_it_needs_and_the_engine_never_deletes_it() {
     assert_eq!(found.runs, directory);
     assert_whole(&mut rig.storage, &found.metadata, &directory, "a savepoint");
     assert_eq!(found.metadata.committables.len(), 4);
+}
+
+/// The job goes back behind it and its sinks remove what it lists, so nothing is left of it.
+#[test]
+fn a_savepoint_whose_output_is_not_committed_is_none() {
+    let declines: fn(&mut Rig, CheckpointId) = |rig, checkpoint| {
+        rig.step(Input::Declined {
+            attempt: rig.attempt,
+            task: task(0),
+            checkpoint,
+            reason: "the disk is full".to_owned(),
+        });
+    };
+    let restarts: fn(&mut Rig, CheckpointId) = |rig, _| rig.restart();
+    let ends: fn(&mut Rig, CheckpointId) = |rig, _| rig.step(Input::Ended(JobEnd::Failed));
+    for (trouble, goes_on) in [(declines, true), (restarts, true), (ends, false)] {
+        let mut rig = Rig::start(&settings(|s| s.tolerable_failures = 9), 1, disk());
+        let before = rig.checkpoint();
+        rig.step(Input::Committed { checkpoint: before });
+        let directory = savepoint_place();
+        let named = directory.clone();
+        want(&mut rig, 5, Wanted::Savepoint { directory: named });
+        let (savepoint, ..) = rig.triggered();
+        rig.answer(0, savepoint, CutKind::Copy);
+        let (follows, ..) = rig.triggered();
+        trouble(&mut rig, follows);
+        let answers = rig.answers();
+        assert!(
+            matches!(&answers[..], [(RequestId(5), Err(_))]),
+            "{answers:?}"
+        );
+        let left = rig.look_at().list(&directory).unwrap();
+        assert!(left.is_empty(), "{left:?}");
+        if goes_on {
+            let next = rig.checkpoint();
+            assert_eq!(rig.completed(), [before, next]);
+        }
+        assert_eq!(rig.job_failures(), []);
+    }
+}
+
+/// Two savepoints and what comes after them, when several may be under way.
+#[test]
+fn one_checkpoint_settles_all_savepoints_before_it() {
+    let mut rig = Rig::start(&settings(|s| s.max_concurrent = 3), 1, disk());
+    let place = |name| Location::parse(&format!("/savepoints/{name}")).unwrap();
+    for (request, name) in [(1, "a"), (2, "b")] {
+        let directory = place(name);
+        want(&mut rig, request, Wanted::Savepoint { directory });
+    }
+    for savepoint in [1, 2] {
+        rig.answer(0, CheckpointId(savepoint), CutKind::Copy);
+    }
+    assert_eq!(rig.answers(), []);
+    let (follows, kind, _) = rig.triggered();
+    assert_eq!(follows, CheckpointId(3), "one after both");
+    rig.answer(0, follows, kind);
+    assert_eq!(rig.answers().len(), 2);
+    // Where nothing was prepared nothing is waited for.
+    let committed = Input::Committed {
+        checkpoint: follows,
+    };
+    rig.step(committed);
+    let directory = place("c");
+    want(&mut rig, 3, Wanted::Savepoint { directory });
+    let (savepoint, kind, _) = rig.triggered();
+    let mut snapshot = rig.answer_of(0, savepoint, kind);
+    snapshot.operators[0].committables.clear();
+    let attempt = rig.attempt;
+    rig.step(Input::Receipt { attempt, snapshot });
+    assert_eq!(rig.answers().len(), 3);
+    assert_eq!(rig.triggered().0, savepoint);
 }
 
 #[test]
@@ -298,6 +376,9 @@ fn what_was_restored_from_is_not_needed_once_the_first_checkpoint_is_true() {
     let (savepoint, ..) = rig.triggered();
     rig.answer(0, savepoint, CutKind::Copy);
     rig.answer(1, savepoint, CutKind::Copy);
+    let (follows, kind, _) = rig.triggered();
+    rig.answer(0, follows, kind);
+    rig.answer(1, follows, kind);
     rig.step(Input::Ended(JobEnd::Finished));
     let mut storage = rig.storage;
     let found = read(&mut storage, &directory).unwrap();
@@ -499,8 +580,10 @@ fn a_savepoint_goes_only_where_nothing_is() {
                 directory: directory.clone(),
             },
         );
-        let (savepoint, ..) = rig.triggered();
-        rig.answer(0, savepoint, CutKind::Copy);
+        for _ in 0..2 {
+            let (open, kind, _) = rig.triggered();
+            rig.answer(0, open, kind);
+        }
     }
     let answers = rig.answers();
     assert!(

@@ -32,6 +32,7 @@ fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
         term: leadership.term,
         next: takeover.next,
         newest: None,
+        savepoint: None,
     });
     for step in 1..=POINTS {
         let own = Pointer {
@@ -39,6 +40,7 @@ fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
             term: leadership.term,
             next: CheckpointId(takeover.next.0 + step),
             newest: None,
+            savepoint: None,
         };
         match pointer::create(
             &mut storage,
@@ -79,8 +81,9 @@ fn race(fates: Vec<Vec<Fate>>, patience: Patience) {
     let mut claimed = BTreeMap::new();
     for (leader, led) in leaders.into_iter().enumerate() {
         for pointer in led.join().unwrap() {
-            let before = claimed.insert(pointer.sequence, (leader, pointer));
-            assert!(before.is_none(), "{pointer:?} was created by two");
+            let sequence = pointer.sequence;
+            let before = claimed.insert(sequence, (leader, pointer));
+            assert!(before.is_none(), "{sequence} was created by two");
         }
     }
     // Attempts of two leaders have different numbers, and so have their files.
@@ -137,6 +140,7 @@ fn a_leader_that_was_overtaken_makes_nothing_true() {
         term: led.term,
         next: led.next,
         newest: None,
+        savepoint: None,
     };
     let home = layout().home().clone();
     let fenced = pointer::create(&mut first, &home, &late, Some(led.sequence)).unwrap_err();
@@ -164,7 +168,7 @@ fn a_leader_whose_job_was_ended_by_another_makes_nothing_true() {
     let metadata = StorageCommand::WriteNew {
         at: layout().metadata(CheckpointId(1)),
         bytes: b"metadata".to_vec(),
-        led_by: Some(layout().pointer(led.sequence)),
+        led_by: layout().pointer(led.sequence),
     };
     let point = StorageCommand::Point {
         home: home.clone(),
@@ -173,6 +177,7 @@ fn a_leader_whose_job_was_ended_by_another_makes_nothing_true() {
             term: led.term,
             next: CheckpointId(2),
             newest: None,
+            savepoint: None,
         },
         since: led.sequence,
     };
