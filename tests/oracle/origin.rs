@@ -4,6 +4,7 @@
 //! Lives on the oracle's thread, and looks while no process of the job runs. Invariant: what it removes is gone for
 //! good, and what it names is there.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,18 +74,17 @@ impl Origin {
         }
     }
 
-    /// A process was killed: if it had a savepoint whole to be stopped by, it was.
-    pub(super) fn killed(&mut self) -> Result<(), String> {
-        // The one before goes when another takes its place.
-        let former = self.stopped_by.clone();
+    /// A process was killed. If it was stopping, and its checkpoints say that it was stopped by a savepoint, whoever
+    /// goes on with them goes on from that; of any other nobody was told.
+    pub(super) fn killed(&self) -> Result<(), String> {
+        let mut named = BTreeSet::from_iter(self.stopped_by.clone());
+        for home in directories_in(&self.state)? {
+            let found = found(&home)?;
+            named.extend(found.and_then(|found| found.directory.path().map(Path::to_owned)));
+        }
         for savepoint in directories_in(&self.savepoints)? {
-            if Some(&savepoint) == former.as_ref() {
-                continue;
-            }
-            match found(&savepoint)?.is_some() {
-                true => self.stopped_by(savepoint)?,
-                // Nobody will complete it.
-                false => remove(&savepoint)?,
+            if !named.contains(&savepoint) {
+                remove(&savepoint)?;
             }
         }
         Ok(())

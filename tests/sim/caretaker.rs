@@ -1,14 +1,14 @@
 //! What somebody knows who looks after the job: where its checkpoints and savepoints are, and what it goes on from.
 //!
 //! A job that is stopped goes on from the savepoint, with its checkpoints elsewhere from then on, until there is one
-//! that builds on it. A process that dies while it is being stopped may have committed what the savepoint lists, and
-//! its own checkpoints know nothing of that: whoever has asked for the stop has to look whether the savepoint is
-//! complete, and to go on from it if it is. Invariant: of what is complete the newest is gone on from.
+//! that builds on it. A process that dies while it is being stopped may have committed what the savepoint lists; its
+//! checkpoints say so, and whoever goes on with them need not know. Invariant: of what is complete the newest is gone on
+//! from.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use thalweg_cluster::checkpoint::home::find::{FindError, Found, find};
+use thalweg_cluster::checkpoint::metadata::CheckpointKind;
 use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
 use thalweg_core::seam::simulated::SimDisk;
 
@@ -24,8 +24,6 @@ pub(super) struct Caretaker {
     stops: u32,
     /// The savepoint it goes on from, until there is a checkpoint that builds on it.
     savepoint: Option<String>,
-    /// Savepoints of former processes.
-    known: BTreeSet<PathBuf>,
 }
 
 impl Caretaker {
@@ -34,7 +32,6 @@ impl Caretaker {
             disk,
             stops: 0,
             savepoint: None,
-            known: BTreeSet::new(),
         }
     }
 
@@ -59,31 +56,14 @@ impl Caretaker {
     pub(super) fn stopped_by(&mut self, savepoint: String) {
         self.savepoint = Some(savepoint);
         self.stops += 1;
-        self.known.extend(self.inside(Path::new(SAVEPOINTS)));
     }
 
-    /// A process died or gave up: it may have been on its way to stop. Whether it was, and a savepoint is gone on
-    /// from.
-    pub(super) fn ended_otherwise(&mut self) -> Result<bool, String> {
-        let all = self.inside(Path::new(SAVEPOINTS));
-        let new = all.into_iter().filter(|path| !self.known.contains(path));
-        let new: Vec<PathBuf> = new.collect();
-        let mut newest = None;
-        for path in &new {
-            newest = newest.or(self.look(path)?);
-        }
-        self.known.extend(new);
-        let Some(savepoint) = newest else {
-            return Ok(false);
-        };
-        let (job, number) = (savepoint.metadata.job, savepoint.metadata.checkpoint);
-        let later = |found: &Found| found.metadata.job == job && found.metadata.checkpoint > number;
-        // The job may have gone on by itself.
-        if self.newest_of_jobs()?.iter().any(later) {
-            return Ok(false);
-        }
-        self.stopped_by(savepoint.directory.to_string());
-        Ok(true)
+    /// Whether a process that died or gave up had said that the job was stopped by a savepoint: whoever goes on with
+    /// its checkpoints goes on from that.
+    pub(super) fn was_stopping(&self) -> Result<bool, String> {
+        let newest = self.newest_of_jobs()?;
+        let stopped = |found: &Found| found.metadata.kind == CheckpointKind::Savepoint;
+        Ok(newest.iter().any(stopped))
     }
 
     /// The newest checkpoint of each job that wrote where checkpoints go now.
