@@ -15,13 +15,15 @@ pub type Failure = Box<dyn Error>;
 
 /// The exit code after a failure.
 pub(crate) const FAILED: u8 = 1;
+/// The exit code where the job goes on in another process: whoever starts programs again should leave this one be.
+pub(crate) const OVERTAKEN: u8 = 3;
 /// The exit code after a cancellation: what shells say of a process ended by Ctrl-C.
 pub(crate) const CANCELLED: u8 = 130;
 
 /// Ends a program: prints what went wrong to standard error and answers the exit code.
 ///
-/// 0 if all went well, and after the plan was printed instead of a run; 130 if the job was cancelled;
-/// 1 for all else.
+/// 0 if all went well, and after the plan was printed instead of a run; 130 if the job was cancelled; 3 if another
+/// process has taken the job over, so that this one is not to be started again; 1 for all else.
 pub fn report<T, E: Into<Failure>>(result: Result<T, E>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
@@ -37,6 +39,7 @@ pub fn report<T, E: Into<Failure>>(result: Result<T, E>) -> ExitCode {
         .write_all(describe(&*failure).as_bytes());
     match job {
         Some(JobError::Cancelled { .. }) => ExitCode::from(CANCELLED),
+        Some(JobError::Overtaken { .. }) => ExitCode::from(OVERTAKEN),
         _ => ExitCode::from(FAILED),
     }
 }
@@ -80,7 +83,7 @@ fn describe(error: &(dyn Error + 'static)) -> String {
             }
             let _ = writeln!(text, "  until then, {summary}");
         }
-        Some(JobError::Cancelled { summary }) => {
+        Some(JobError::Cancelled { summary } | JobError::Overtaken { summary, .. }) => {
             let _ = writeln!(text, "  until then, {summary}");
         }
         _ => {}
@@ -112,6 +115,11 @@ mod tests {
         assert_eq!(report(Ok::<_, Failure>(())), ExitCode::SUCCESS);
         assert_eq!(code(JobError::PlanOnly), ExitCode::SUCCESS);
         assert_eq!(code(cancelled()), ExitCode::from(130));
+        let overtaken = JobError::Overtaken {
+            message: "taken over".to_owned(),
+            summary: Box::new(JobSummary::default()),
+        };
+        assert_eq!(code(overtaken), ExitCode::from(3));
         assert_eq!(
             code(JobError::rejected(ErrorKind::Data, "no")),
             ExitCode::from(1)

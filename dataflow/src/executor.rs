@@ -63,6 +63,14 @@ pub enum JobError {
         /// What the job had done until then.
         summary: Box<JobSummary>,
     },
+    /// Another process leads the job now, or has brought it to its end: it is not to be started again here.
+    #[error("the job goes on elsewhere: {message}")]
+    Overtaken {
+        /// Where that was seen.
+        message: String,
+        /// What the job had done here until then.
+        summary: Box<JobSummary>,
+    },
     /// The job was told to stop.
     #[error("the job was cancelled after {:.1?}", summary.duration)]
     Cancelled {

@@ -71,7 +71,10 @@ fn a_job_that_is_cancelled_goes_on_at_another_parallelism_where_it_was() {
 /// Starts a job that would take long, and waits until some of its output is visible.
 fn start(state: &str, into: &Path) -> JobClient {
     let mut settings = settings(state, "2");
-    settings.push(("restart-strategy.type", "none"));
+    // Who is overtaken does not begin again, though it might.
+    settings.push(("restart-strategy.type", "fixed-delay"));
+    settings.push(("restart-strategy.fixed-delay.attempts", "20"));
+    settings.push(("restart-strategy.fixed-delay.delay", "1ms"));
     let (environment, _) = stage::shards(&settings);
     program(
         &environment,
@@ -150,7 +153,10 @@ fn a_former_process_that_still_runs_completes_nothing_more() {
     // Nobody has told it that another one goes on with its job.
     run(at, "3", 1e9, &into, stage::PATIENCE).unwrap();
     let ended = former.wait();
-    assert!(matches!(ended, Err(JobError::Failed { .. })), "{ended:?}");
+    assert!(
+        matches!(ended, Err(JobError::Overtaken { .. })),
+        "{ended:?}"
+    );
     check(RECORDS, &into);
     // What it may have left is nothing to go on from.
     let again = directory.path().join("again");

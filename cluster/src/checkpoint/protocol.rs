@@ -214,7 +214,18 @@ pub enum Output {
     FailJob {
         /// Why.
         reason: String,
-        /// Whether the restart strategy may start it again; if not, this process must let go of the job.
-        restart: bool,
+        /// What may follow.
+        then: AfterFailure,
     },
+}
+
+/// What may follow the failure of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// The restart strategy may start it again.
+    Restart,
+    /// This process must let go of the job: it does not know what is true of it.
+    LetGo,
+    /// This process must let go of the job: another leads it.
+    Overtaken,
 }

@@ -16,7 +16,7 @@ use super::ground::Ground;
 use super::outcome::Outcome;
 use super::plan::Deployment;
 use super::requests;
-use crate::checkpoint::protocol::JobEnd;
+use crate::checkpoint::protocol::{AfterFailure, JobEnd};
 use crate::job_manager::{RestartDecision, RestartStrategy};
 
 /// The attempts of one job.
@@ -91,9 +91,11 @@ impl<'j, G: Ground> Attempts<'j, G> {
     ) -> Result<JobResult, JobError> {
         let summary = match &mut result {
             Ok(result) => Some(&mut result.summary),
-            Err(JobError::Failed { summary, .. } | JobError::Cancelled { summary }) => {
-                Some(&mut **summary)
-            }
+            Err(
+                JobError::Failed { summary, .. }
+                | JobError::Cancelled { summary }
+                | JobError::Overtaken { summary, .. },
+            ) => Some(&mut **summary),
             Err(_) => None,
         };
         if let (Some(summary), Some(coordination)) = (summary, &self.coordination) {
@@ -197,9 +199,15 @@ impl<'j, G: Ground> Attempts<'j, G> {
             coordination.failing(&reason);
         }
         ground.stop(shards, &mut outcome);
-        let restart = coordination.stopped() && outcome.may_restart();
+        let then = coordination.stopped();
+        let restart = then == AfterFailure::Restart && outcome.may_restart();
         let verdict = match outcome.conclude_committed(&deployment) {
             Ok(result) => Verdict::Over(Ok(result)),
+            Err(JobError::Failed {
+                message, summary, ..
+            }) if then == AfterFailure::Overtaken => {
+                Verdict::Over(Err(JobError::Overtaken { message, summary }))
+            }
             Err(error @ JobError::Failed { .. }) if restart => return Ok(Verdict::Failed(error)),
             Err(error) => Verdict::Over(Err(error)),
         };

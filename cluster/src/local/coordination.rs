@@ -25,7 +25,7 @@ use super::requests::Requests;
 use super::staging::Staging;
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::metadata::PendingCommittable;
-use crate::checkpoint::protocol::{JobEnd, Wanted};
+use crate::checkpoint::protocol::{AfterFailure, JobEnd, Wanted};
 use crate::checkpoint::storage::{CheckpointStorage, Location, perform};
 use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::{Now, RequestId};
@@ -54,8 +54,8 @@ pub(crate) struct Coordination<'j> {
     pub(super) committers: BTreeMap<OperatorId, Box<dyn Committer>>,
     /// How many finished tasks the coordinator knows of.
     known_finished: usize,
-    /// Why the attempt must end, and whether another may begin.
-    failure: Option<(String, bool)>,
+    /// Why the attempt must end, and what may follow.
+    failure: Option<(String, AfterFailure)>,
     /// What became of the checkpoint that ends the job.
     concluded: Option<Result<CheckpointId, String>>,
     /// Who waits for a savepoint.
@@ -256,14 +256,15 @@ impl<'j> Coordination<'j> {
         self.step(Input::Failing { attempt, reason });
     }
 
-    /// No task runs any more. Answers whether another attempt may begin.
-    pub(crate) fn stopped(&mut self) -> bool {
+    /// No task runs any more. Answers what may follow.
+    pub(crate) fn stopped(&mut self) -> AfterFailure {
         self.doors.clear();
         if let Some(staging) = &mut self.staging {
             staging.stop();
         }
         self.step(Input::Stopped);
-        self.failure.take().is_none_or(|(_, restart)| restart)
+        let failure = self.failure.take();
+        failure.map_or(AfterFailure::Restart, |(_, then)| then)
     }
 
     /// The job is over.
@@ -327,7 +328,10 @@ impl<'j> Coordination<'j> {
                     // A savepoint the job goes on after commits nothing: what it lists waits.
                     Ok(()) if commit.is_empty() => {}
                     Ok(()) => return Some(Input::Committed { checkpoint }),
-                    Err(reason) => self.failure = self.failure.take().or(Some((reason, true))),
+                    Err(reason) => {
+                        let failure = (reason, AfterFailure::Restart);
+                        self.failure = self.failure.take().or(Some(failure));
+                    }
                 }
             }
             Output::Aborted { checkpoint, reason } => {
@@ -349,8 +353,8 @@ impl<'j> Coordination<'j> {
             Output::Discard(withdrawn) => self.withdraw(&withdrawn),
             Output::Refused { checkpoint, why } => tracing::debug!(%checkpoint, %why, "refused"),
             Output::Leftover(error) => tracing::warn!(%error, "left behind"),
-            Output::FailJob { reason, restart } => {
-                self.failure = self.failure.take().or(Some((reason, restart)));
+            Output::FailJob { reason, then } => {
+                self.failure = self.failure.take().or(Some((reason, then)));
             }
         }
         None

@@ -10,7 +10,7 @@ use thalweg_core::ids::CheckpointId;
 use super::errands::Errand;
 use super::{CheckpointCoordinator, Phase, RestorePoint};
 use crate::checkpoint::complete::{Completion, Progress, gather};
-use crate::checkpoint::protocol::{Completed, Output};
+use crate::checkpoint::protocol::{AfterFailure, Completed, Output};
 use crate::checkpoint::storage::{Location, StorageCommand, StorageError};
 use crate::checkpoint::trigger::Now;
 
@@ -75,14 +75,23 @@ impl CheckpointCoordinator {
                 if let Some(withdraw) = withdraw {
                     self.dispose(withdraw, false, out);
                 }
-                self.let_go(&completion, &reason, now, out);
+                self.let_go(&completion, &reason, AfterFailure::Overtaken, now, out);
             }
-            Progress::Unknown(reason) => self.let_go(&completion, &reason, now, out),
+            Progress::Unknown(reason) => {
+                self.let_go(&completion, &reason, AfterFailure::LetGo, now, out);
+            }
         }
     }
 
     /// The job is another's, or nobody knows whose.
-    fn let_go(&mut self, completion: &Completion, reason: &str, now: Now, out: &mut Vec<Output>) {
+    fn let_go(
+        &mut self,
+        completion: &Completion,
+        reason: &str,
+        then: AfterFailure,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) {
         self.release(completion);
         let checkpoint = completion.pending.checkpoint;
         self.given_up(
@@ -93,9 +102,11 @@ impl CheckpointCoordinator {
             now,
             out,
         );
-        let reason =
-            format!("this process does not know what is true of the job any more: {reason}");
-        self.fail_job(reason, false, now, out);
+        let reason = match then {
+            AfterFailure::Overtaken => reason.to_owned(),
+            _ => format!("this process does not know what is true of the job any more: {reason}"),
+        };
+        self.fail_job(reason, then, now, out);
     }
 
     /// The files of one that was being completed are held no more.

@@ -9,7 +9,7 @@ use thalweg_core::ids::CheckpointId;
 use super::errands::Errand;
 use super::{CheckpointCoordinator, Phase};
 use crate::checkpoint::home::pointer::Pointer;
-use crate::checkpoint::protocol::{JobEnd, Output};
+use crate::checkpoint::protocol::{AfterFailure, JobEnd, Output};
 use crate::checkpoint::storage::StorageCommand;
 use crate::checkpoint::trigger::{Now, Purpose};
 
@@ -34,7 +34,7 @@ impl CheckpointCoordinator {
         self.given_up(&pending.purpose, checkpoint, reason, counts, now, out);
         if self.late.len() > MOST_LATE && matches!(self.phase, Phase::Running(_)) {
             let reason = format!("{MOST_LATE} checkpoints were given up and none completed");
-            self.fail_job(reason, true, now, out);
+            self.fail_job(reason, AfterFailure::Restart, now, out);
         }
     }
 
@@ -65,7 +65,7 @@ impl CheckpointCoordinator {
         if purpose.is_stop() {
             // Its sources have stopped: only a restart lets them go on.
             let reason = format!("the savepoint to stop with failed: {reason}");
-            self.fail_job(reason, true, now, out);
+            self.fail_job(reason, AfterFailure::Restart, now, out);
         } else if !purpose.is_savepoint() {
             self.failures += 1;
             if self.failures > self.tolerable_failures {
@@ -74,7 +74,7 @@ impl CheckpointCoordinator {
                      is {}; the last, {checkpoint}: {reason}",
                     self.failures, self.tolerable_failures
                 );
-                self.fail_job(reason, true, now, out);
+                self.fail_job(reason, AfterFailure::Restart, now, out);
             }
         }
     }
@@ -83,16 +83,16 @@ impl CheckpointCoordinator {
     pub(super) fn fail_job(
         &mut self,
         reason: String,
-        restart: bool,
+        then: AfterFailure,
         now: Now,
         out: &mut Vec<Output>,
     ) {
         self.stand_still(&reason, now, out);
-        if !restart {
+        if then != AfterFailure::Restart {
             self.phase = Phase::Over;
             self.drop_unsettled(&reason, out);
         }
-        out.push(Output::FailJob { reason, restart });
+        out.push(Output::FailJob { reason, then });
     }
 
     /// The attempt is over: all that waits for answers is given up. What is being made true still may be.

@@ -304,9 +304,9 @@ impl Model {
                         self.discarded.insert(entry.bytes);
                     }
                 }
-                Output::FailJob { restart, .. } => {
+                Output::FailJob { then, .. } => {
                     fails = true;
-                    self.over |= !restart;
+                    self.over |= then != AfterFailure::Restart;
                 }
                 Output::Answer { answer, .. } => {
                     let told = answer.ok().map(|told| told.metadata);

@@ -19,7 +19,7 @@ use super::*;
 use crate::checkpoint::home::takeover::take_over;
 use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::metadata::{CheckpointKind, PendingCommittable};
-use crate::checkpoint::protocol::Completed;
+use crate::checkpoint::protocol::{AfterFailure, Completed};
 use crate::checkpoint::storage::simulated::SimulatedDisk;
 use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, StorageError, perform};
 use crate::checkpoint::tasks::VertexShape;
@@ -294,7 +294,9 @@ impl Rig {
 
     pub(super) fn job_failures(&self) -> Vec<(String, bool)> {
         let failures = self.seen.iter().filter_map(|output| match output {
-            Output::FailJob { reason, restart } => Some((reason.clone(), *restart)),
+            Output::FailJob { reason, then } => {
+                Some((reason.clone(), *then == AfterFailure::Restart))
+            }
             _ => None,
         });
         failures.collect()
