@@ -19,6 +19,15 @@ use thalweg_dataflow::sink::{Committable, SinkError};
 /// The first byte of an encoded [`Pending`].
 const VERSION: u8 = 1;
 
+/// What was found of a pending file that was to be made visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// It is visible.
+    Visible,
+    /// Neither it nor what it was to become is there.
+    Gone,
+}
+
 /// A pending file that waits to be made visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pending {
@@ -56,7 +65,7 @@ impl Pending {
     }
 
     /// Gives the file its final name, if it has not got it yet.
-    pub(crate) fn publish(&self, overwrite: bool) -> Result<(), SinkError> {
+    pub(crate) fn publish(&self, overwrite: bool) -> Result<Published, SinkError> {
         let pending_len = len_of(&self.pending)?;
         let last_len = len_of(&self.last)?;
         match (pending_len, last_len) {
@@ -68,18 +77,23 @@ impl Pending {
                     return Err(self.appeared());
                 }
                 fs::rename(&self.pending, &self.last)
-                    .map_err(|error| failed("publish", &self.last, &error))
+                    .map_err(|error| failed("publish", &self.last, &error))?;
+                Ok(Published::Visible)
             }
-            (None, Some(len)) if len == self.len => Ok(()),
-            (None, _) => {
-                let message = format!(
-                    "the pending file `{}` is gone, so `{}` cannot be published: was it removed? Run the job again",
-                    self.pending.display(),
-                    self.last.display()
-                );
-                Err(SinkError::new(ErrorKind::Data, message))
-            }
+            (None, Some(len)) if len == self.len => Ok(Published::Visible),
+            (None, None) => Ok(Published::Gone),
+            (None, Some(_)) => Err(self.gone("run the job again")),
         }
+    }
+
+    /// What to say of a file that cannot be published because it is not there.
+    pub(crate) fn gone(&self, mend: &str) -> SinkError {
+        let message = format!(
+            "the pending file `{}` is gone, so `{}` cannot be published: was it removed? If so, {mend}",
+            self.pending.display(),
+            self.last.display()
+        );
+        SinkError::new(ErrorKind::Data, message)
     }
 
     fn appeared(&self) -> SinkError {

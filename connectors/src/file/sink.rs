@@ -17,7 +17,7 @@ use thalweg_memory::record::Item;
 use super::bucket::{BucketBy, Buckets, OneBucket};
 use super::encode::{AsLines, Encoded, Encoder};
 use super::leftovers::WriterState;
-use super::pending::{decode_all, parent, remove, sync_all};
+use super::pending::{Pending, Published, decode_all, parent, remove, sync_all};
 use super::rolling::RollingPolicy;
 use super::target::Target;
 use super::writer::{FileSinkWriter, unprepared};
@@ -138,6 +138,16 @@ impl<I: Item, E, B> FileSink<I, E, B> {
         self
     }
 
+    /// Readers may move or remove files as soon as they are visible.
+    ///
+    /// A job that goes on after a failure commits once more what may not have been. A file that is then neither pending
+    /// nor visible was either moved or lost, and nobody can tell which: the job refuses to go on, by the name of the
+    /// file. With this setting it was moved, which is told as a warning, and the job goes on.
+    pub fn files_may_be_moved(mut self) -> Self {
+        self.target = Arc::new(self.target.whose_files_may_be_moved());
+        self
+    }
+
     /// How the names of files begin and end, instead of with `part` and nothing.
     pub fn names(mut self, prefix: &str, suffix: &str) -> Self {
         self.target = Arc::new(self.target.named(prefix, suffix));
@@ -207,11 +217,29 @@ struct FileCommitter {
     target: Arc<Target>,
 }
 
+impl FileCommitter {
+    /// A file was neither pending nor visible: it was moved since, where that is allowed.
+    fn moved(&self, file: &Pending) -> Result<(), SinkError> {
+        if !self.target.files_may_be_moved {
+            return Err(file.gone(
+                "run the job again; if readers may move files away once they are visible, say so by \
+                 FileSink::files_may_be_moved",
+            ));
+        }
+        let path = file.last.display();
+        tracing::warn!(%path, "a file that was to be visible is gone: it was moved, as files_may_be_moved allows");
+        Ok(())
+    }
+}
+
 impl Committer for FileCommitter {
     fn commit(&mut self, prepared: &[Committable]) -> Result<(), SinkError> {
         let mut directories = BTreeSet::new();
         for file in decode_all(prepared)? {
-            file.publish(false)?;
+            if file.publish(false)? == Published::Gone {
+                self.moved(&file)?;
+                continue;
+            }
             // A bucket's directory may be new, and so the ones above it.
             let own = std::path::absolute(&self.target.directory);
             let own = own.unwrap_or_else(|_| self.target.directory.clone());

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,8 @@ pub(crate) struct PartNumber {
 /// Where one file sink of one job writes.
 pub(crate) struct Target {
     pub(crate) directory: PathBuf,
+    /// Whether readers may move or remove files as soon as they are visible.
+    pub(crate) files_may_be_moved: bool,
     prefix: String,
     suffix: String,
     /// Tells this attempt's files from all others; 0 before it is drawn.
@@ -48,6 +51,7 @@ impl Target {
     pub(crate) fn new(directory: PathBuf, prefix: String, suffix: String) -> Self {
         Self {
             directory,
+            files_may_be_moved: false,
             prefix,
             suffix,
             mark: AtomicU64::new(0),
@@ -68,7 +72,18 @@ impl Target {
 
     /// The same place under other names.
     pub(crate) fn named(&self, prefix: &str, suffix: &str) -> Self {
-        Self::new(self.directory.clone(), prefix.into(), suffix.into())
+        Self {
+            files_may_be_moved: self.files_may_be_moved,
+            ..Self::new(self.directory.clone(), prefix.into(), suffix.into())
+        }
+    }
+
+    /// The same place, whose files readers may move or remove as soon as they are visible.
+    pub(crate) fn whose_files_may_be_moved(&self) -> Self {
+        Self {
+            files_may_be_moved: true,
+            ..self.named(&self.prefix, &self.suffix)
+        }
     }
 
     /// Checks the directory, makes it if need be, and draws the mark of this attempt.
@@ -85,7 +100,8 @@ impl Target {
             return Err(invalid(path, what));
         }
         match fs::metadata(path) {
-            Ok(about) if about.is_dir() => {}
+            // Who made it may have died before it would have survived a loss of power.
+            Ok(about) if about.is_dir() => sync_above(path)?,
             Ok(_) => return Err(invalid(path, "is a file: give the path of a directory")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_durably(path)?;
@@ -190,6 +206,25 @@ fn make_durably(path: &Path) -> Result<(), SinkError> {
     let changed: BTreeSet<PathBuf> = missing.map(|made| parent(made).to_owned()).collect();
     fs::create_dir_all(&path).map_err(|error| failed("make the directory", &path, &error))?;
     sync_all(&changed)
+}
+
+/// Makes the entries durable by which a directory that is there is found, up to where its file system is mounted and as
+/// far as they can be read: above that no job could have made any.
+fn sync_above(path: &Path) -> Result<(), SinkError> {
+    let path = std::path::absolute(path).map_err(|error| failed("find", path, &error))?;
+    let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+    let own = device(&path);
+    for above in path.ancestors().skip(1) {
+        if device(above) != own {
+            break;
+        }
+        match File::open(above).and_then(|above| above.sync_all()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            Err(error) => return Err(failed("make durable", above, &error)),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use thalweg_dataflow::sink::{Committable, Committer, SinkError};
 
 use super::sink::Target;
-use crate::file::pending::{Pending, decode_all, remove, remove_if_empty, sync_all};
+use crate::file::pending::{Pending, Published, decode_all, remove, remove_if_empty, sync_all};
 
 /// Publishes or withdraws the files of one text sink.
 pub struct TextCommitter {
@@ -20,7 +20,9 @@ impl Committer for TextCommitter {
     fn commit(&mut self, prepared: &[Committable]) -> Result<(), SinkError> {
         let prepared = decode_all(prepared)?;
         for file in &prepared {
-            file.publish(self.target.overwrite)?;
+            if file.publish(self.target.overwrite)? == Published::Gone {
+                return Err(file.gone("run the job again"));
+            }
         }
         if self.target.overwrite {
             self.remove_former(&prepared)?;

@@ -324,6 +324,30 @@ fn an_abort_leaves_what_a_checkpoint_may_list_and_removes_it_when_it_is_listed()
     assert_eq!(restored.next, 100);
 }
 
+/// A reader moves what is visible away, and the job goes on from a checkpoint that lists it.
+#[test]
+fn files_that_were_moved_away_are_told_from_lost_ones_where_that_is_said() {
+    let directory = TempDir::new().unwrap();
+    let sink = FileSink::<u64>::new(directory.path());
+    let complete = killed(&sink);
+    let mut committer = sink.committer().unwrap();
+    committer.commit(&complete.committables).unwrap();
+    let names = below(directory.path(), false);
+    let (moved, part) = ("moved", directory.path().join(&names[0]));
+    std::fs::rename(&part, directory.path().join(moved)).unwrap();
+    let refused = committer.commit(&complete.committables).unwrap_err();
+    let refused = refused.to_string();
+    for word in [&*names[0], "files_may_be_moved"] {
+        assert!(refused.contains(word), "{refused}");
+    }
+    let sink = sink.files_may_be_moved();
+    let mut committer = sink.committer().unwrap();
+    committer.commit(&complete.committables).unwrap();
+    // What is there and is not what was written is damage all the same.
+    std::fs::write(&part, "x").unwrap();
+    committer.commit(&complete.committables).unwrap_err();
+}
+
 #[test]
 fn state_that_does_not_fit_is_refused_in_words() {
     let directory = TempDir::new().unwrap();
