@@ -170,6 +170,10 @@ type ArchivedBounds = ArchivedTuple2<i64_le, i64_le>;
 
 impl Record for TimeWindow {
     const OUT_OF_LINE: bool = false;
+
+    fn plain_copy(&self) -> Option<Self> {
+        Some(*self)
+    }
 }
 
 impl Archive for TimeWindow {

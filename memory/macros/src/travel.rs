@@ -25,6 +25,14 @@ pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>)
         });
         quote!(#pattern => 0usize #(+ #sizes)*)
     });
+    let copies = shape.variants.iter().map(|variant| {
+        let (pattern, path) = (&variant.pattern, &variant.path);
+        let fields = variant.fields.iter().map(|field| {
+            let (binding, member, ty) = (&field.binding, &field.member, field.ty);
+            quote_spanned!(ty.span()=> #member: <#ty as #room::Record>::plain_copy(#binding)?)
+        });
+        quote!(#pattern => #path { #(#fields),* })
+    });
     let input = without_endless_bounds(room, input);
     quote! {
         #[derive(#room::rkyv::Archive, #room::rkyv::Serialize, #room::rkyv::Deserialize)]
@@ -37,6 +45,11 @@ pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>)
 
             fn heap_bytes(&self) -> usize {
                 match self { #(#arms),* }
+            }
+
+            #[inline]
+            fn plain_copy(&self) -> ::std::option::Option<Self> {
+                ::std::option::Option::Some(match self { #(#copies),* })
             }
         }
     }

@@ -92,4 +92,11 @@ pub trait Record:
     fn heap_bytes(&self) -> usize {
         0
     }
+
+    /// The same value once more, of what takes no memory but its own; none of anything else.
+    #[doc(hidden)]
+    #[inline]
+    fn plain_copy(&self) -> Option<Self> {
+        None
+    }
 }

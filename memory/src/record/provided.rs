@@ -21,6 +21,11 @@ macro_rules! plain_records {
     ($($type:ty)*) => {$(
         impl Record for $type {
             const OUT_OF_LINE: bool = false;
+
+            #[inline(always)]
+            fn plain_copy(&self) -> Option<Self> {
+                Some(*self)
+            }
         }
     )*};
 }
@@ -58,6 +63,14 @@ impl<T: Record> Record for Option<T> {
 
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, T::heap_bytes)
+    }
+
+    #[inline]
+    fn plain_copy(&self) -> Option<Self> {
+        match self {
+            None => Some(None),
+            Some(value) => value.plain_copy().map(Some),
+        }
     }
 }
 
@@ -142,6 +155,11 @@ macro_rules! tuple_records {
             #[inline]
             fn heap_bytes(&self) -> usize {
                 [$(self.$index.heap_bytes()),+].iter().sum()
+            }
+
+            #[inline]
+            fn plain_copy(&self) -> Option<Self> {
+                Some(($(self.$index.plain_copy()?,)+))
             }
         }
     )*};

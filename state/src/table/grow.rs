@@ -1,6 +1,6 @@
 //! From a full array to a larger one, a little with each insertion.
 //!
-//! First the memory of the larger array is touched, a page with each insertion: the system zeroes it then, 2 MiB
+//! First the memory of the larger array is touched, a little with each insertion: the system zeroes it then, 2 MiB
 //! at a time where pages are huge, and if the first keys did that wherever they belong, one turn would wait for
 //! all of it. Then entries move; while they do, new entries go into the larger array, lookups ask both. Moved
 //! entries are placed by hashing their key again. Invariant: both end long before an array is filled to its last
@@ -17,12 +17,14 @@ use crate::error::StateError;
 
 /// Buckets of a table's first array.
 const FIRST: usize = 4;
-/// Buckets moved with each insertion: at most 3 entries each. Half a microsecond; with few of them a table has
-/// two arrays, and lookups that miss the caches in both, for a quarter of the time it grows.
-pub(super) const MOVED_PER_INSERT: usize = 32;
-/// Bytes of memory that is touched with each insertion: a small page.
+/// Buckets moved with each insertion: at most 3 entries each. A quarter of a microsecond, so that a turn whose records are
+/// all new is not much longer than others; with few of them a table has two arrays, and lookups that miss the caches in
+/// both, for much of the time it grows.
+pub(super) const MOVED_PER_INSERT: usize = 16;
+/// Bytes of a small page.
 const PAGE: usize = 4096;
-/// Buckets that are touched with each insertion at least: large ones too all before the smaller array is full.
+/// Buckets whose memory is touched with each insertion: all of it before the array is filled to two thirds, and hardly more
+/// than one huge page in a turn whose records are all new.
 const TOUCHED_PER_INSERT: usize = 8;
 
 /// An array for which there is no memory is tried with one part in so many less.
@@ -43,7 +45,7 @@ impl<E> Coming<E> {
     /// Touches some more of it; whether none is left.
     fn touch(&mut self) -> bool {
         let bucket = size_of::<Bucket<E>>();
-        let until = self.touched + (PAGE / bucket).max(TOUCHED_PER_INSERT);
+        let until = self.touched + TOUCHED_PER_INSERT;
         for first in (self.touched..until).step_by((PAGE / bucket).max(1)) {
             self.buckets.touch(first);
         }

@@ -86,8 +86,8 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Ok(Scan::Done)
     }
 
-    /// Writes tombstones, then what was written aside, then what was cleared; whether that used up the
-    /// slice.
+    /// Writes tombstones, then what was written aside or copied, then what was cleared; whether that used up
+    /// the slice.
     fn emit_set_aside(
         &mut self,
         left: &mut Left,
@@ -99,6 +99,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         };
         cut.emit_rows(left, out);
         let (groups, full) = (&self.groups, cut.is_alone());
+        while !left.is_over()
+            && let Some((entry, stamp)) = cut.copies.pop(&mut cut.account)
+        {
+            let in_no_copy = full || stamp.is_new();
+            let rows = &mut cut.rows;
+            left.row(emit_one::<K, V, N>(
+                rows, groups, &entry, keep, in_no_copy, out,
+            ));
+        }
         while !left.is_over()
             && let Some(mut cleared) = cut.cleared.pop()
         {

@@ -10,6 +10,7 @@
 //! memory they are forgotten and the next cut writes everything. `emit` writes a cut and takes its rows
 //! back, `rows` makes rows of entries. Lives on one shard's thread.
 
+mod copies;
 mod emit;
 mod rows;
 #[cfg(test)]
@@ -17,6 +18,8 @@ mod tests;
 
 use thalweg_core::Epoch;
 use thalweg_memory::{Budget, Key, Record};
+
+use copies::Copies;
 
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
@@ -60,6 +63,8 @@ pub(super) struct Cut<E> {
     buried_lost: bool,
     /// Rows of entries that were changed before the walk came to them.
     aside: RowLog,
+    /// Copies of others, from before they were.
+    copies: Copies<E>,
     /// Arrays of entries that were cleared before the walk came to them.
     cleared: Vec<Buckets<E>>,
     /// No more rows than this come back.
@@ -107,6 +112,7 @@ impl<E> Cut<E> {
             buried: RowLog::default(),
             buried_lost: false,
             aside: RowLog::default(),
+            copies: Copies::new(),
             cleared: Vec::new(),
             rows_at_most: 0,
             account: Account::new(budget),
@@ -210,6 +216,7 @@ impl<E> Cut<E> {
     /// Gives back what only the writing of the cut needed.
     fn end(&mut self) {
         self.aside.clear(&mut self.account);
+        self.copies.clear(&mut self.account);
         self.cleared.clear();
         let kept = (self.graves.bytes() + self.buried.bytes()) as u64;
         let over = self.account.bytes() - kept;
@@ -221,6 +228,22 @@ impl<E> Cut<E> {
         self.graves.clear(&mut self.account);
         self.graves_lost = true;
     }
+}
+
+/// A copy of an entry, where its value has no memory of its own.
+#[inline]
+fn copy_of<K: Key, V: Record, N: Namespace>(
+    entry: &Entry<K::Stored, N, V>,
+) -> Option<Entry<K::Stored, N, V>> {
+    // What is dropped may do more than give memory back.
+    if const { std::mem::needs_drop::<V>() } {
+        return None;
+    }
+    Some(Entry {
+        value: entry.value.plain_copy()?,
+        key: K::store(&K::lend(&entry.key)),
+        namespace: entry.namespace,
+    })
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
@@ -327,7 +350,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         cut.given_up = 0;
     }
 
-    /// Writes the row of an entry aside that is about to change, if the cut still needs it.
+    /// Keeps an entry aside that is about to change, if the cut still needs it: as a copy, or as its row.
     #[cold]
     #[inline(never)]
     pub(super) fn write_aside(&mut self, seat: Seat) {
@@ -342,8 +365,13 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         if !cut.wanted.is_pending(stamp) {
             return;
         }
-        let row = cut.rows.row::<K, V, N>(&self.groups, self.buckets.at(seat));
-        cut.aside.push_owing(row, &mut cut.account);
+        let entry = self.buckets.at(seat);
+        if let Some(copy) = copy_of::<K, V, N>(entry) {
+            cut.copies.push_owing(copy, stamp, &mut cut.account);
+        } else {
+            let row = cut.rows.row::<K, V, N>(&self.groups, entry);
+            cut.aside.push_owing(row, &mut cut.account);
+        }
         self.buckets.set_stamp(seat, cut.wanted.written(stamp));
     }
 
