@@ -81,7 +81,9 @@ impl History {
     fn act(&mut self, act: &Act) {
         match *act {
             Act::TakesOver => {
-                let _ = !self.is_over && self.takes_over();
+                if !self.is_over {
+                    self.takes_over();
+                }
             }
             Act::Checkpoint(of) => self.with(of, |leader, _| leader.checkpoint()),
             Act::Savepoint(of, stops) => self.with(of, |leader, place| {
