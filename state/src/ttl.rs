@@ -30,7 +30,8 @@ pub enum TtlVisibility {
 /// The time to live of a state, in processing time.
 ///
 /// It is kept per value; per entry of a map; per element of a list. What has expired is removed by the
-/// read that finds it, or by [`KeyedBackend::clean_expired`](crate::KeyedBackend::clean_expired).
+/// read that finds it, or by [`KeyedBackend::clean_expired`](crate::KeyedBackend::clean_expired); where files of
+/// state larger than memory are merged, by that.
 ///
 /// ```
 /// use std::time::Duration;

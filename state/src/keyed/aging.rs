@@ -15,8 +15,11 @@ use crate::ttl::{StateTtl, TtlUpdate, TtlVisibility};
 /// The processing time of one operator, set by it once per turn.
 pub(crate) type ProcessingClock = Rc<Cell<Timestamp>>;
 
+/// Whether the time of what is kept has passed.
+pub(crate) type IsExpired<Kept> = Box<dyn Fn(&Kept) -> bool>;
+
 /// How values are kept.
-pub(crate) trait Aging<V: Record>: 'static {
+pub(crate) trait Aging<V: Record>: Clone + 'static {
     /// What is in the table.
     type Kept: Record;
     /// Whether anything ever expires.
@@ -34,6 +37,8 @@ pub(crate) trait Aging<V: Record>: 'static {
     fn refresh(&self, kept: &mut Self::Kept);
     /// Whether its time has passed.
     fn is_expired(&self, kept: &Self::Kept) -> bool;
+    /// The same as of now, for who asks later.
+    fn is_expired_by_now(&self) -> IsExpired<Self::Kept>;
     /// Whether what has expired may still be shown.
     fn shows_expired(&self) -> bool;
     /// Whether reading makes it as new.
@@ -47,6 +52,7 @@ pub(crate) trait Aging<V: Record>: 'static {
 }
 
 /// Values without a time to live.
+#[derive(Clone)]
 pub(crate) struct Lasting;
 
 impl<V: Record> Aging<V> for Lasting {
@@ -74,6 +80,9 @@ impl<V: Record> Aging<V> for Lasting {
     #[inline(always)]
     fn is_expired(&self, _: &V) -> bool {
         false
+    }
+    fn is_expired_by_now(&self) -> IsExpired<V> {
+        Box::new(|_| false)
     }
     #[inline(always)]
     fn shows_expired(&self) -> bool {
@@ -127,6 +136,10 @@ impl<V: Record> Aging<V> for Expiring {
     }
     fn is_expired(&self, kept: &(V, i64)) -> bool {
         self.ttl.is_over(Timestamp(kept.1), self.clock.get())
+    }
+    fn is_expired_by_now(&self) -> IsExpired<(V, i64)> {
+        let oldest_alive = self.ttl.oldest_alive(self.clock.get());
+        Box::new(move |kept| kept.1 < oldest_alive)
     }
     fn shows_expired(&self) -> bool {
         self.ttl.visibility() == TtlVisibility::ReturnExpiredIfNotCleanedUp

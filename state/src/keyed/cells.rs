@@ -23,7 +23,11 @@ pub(crate) struct Cells<K: Key, V: Record, N: Namespace, A: Aging<V>> {
 }
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
-    pub(crate) fn new(table: LayeredTable<K, A::Kept, N>, aging: A) -> Self {
+    pub(crate) fn new(mut table: LayeredTable<K, A::Kept, N>, aging: A) -> Self {
+        if A::AGES {
+            let aging = aging.clone();
+            table.leave_out(move || aging.is_expired_by_now());
+        }
         Cells {
             table,
             aging,

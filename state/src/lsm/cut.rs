@@ -20,6 +20,8 @@ use super::run::ColdRun;
 use crate::error::StateError;
 use crate::migration::Migration;
 use crate::run::{ReadAt, RunReader, StateNumber};
+#[cfg(test)]
+use crate::snapshot::planted::{self, Bug};
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 use crate::table::{Namespace, Scan};
 
@@ -127,11 +129,18 @@ impl Overflow {
         let carried = runs.filter(|run| kind.is_full() || !run.copied.get());
         self.carried = carried.collect();
         self.beside = kind == CutKind::Copy;
+        if kind != CutKind::Copy {
+            self.runs_are_carried();
+        }
+        if kind == CutKind::Everything {
+            self.left_out_before = std::mem::take(&mut self.left_out);
+        }
         Ok(())
     }
 
     /// What the last cut carried is part of a copy on which later cuts build.
     fn carried_is_copied(&mut self) {
+        self.left_out_before = false;
         for run in (self.carried.drain(..)).chain(self.made_of_carried.drain(..)) {
             if !self.beside {
                 run.copied.set(true);
@@ -143,6 +152,7 @@ impl Overflow {
     fn drop_carried(&mut self) {
         self.carried.clear();
         self.made_of_carried.clear();
+        self.left_out |= std::mem::take(&mut self.left_out_before);
     }
 
     /// Takes runs of a copy over, newest first.
@@ -203,7 +213,11 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
     }
 
     fn begins_anew(&self) -> bool {
-        self.has_spilled() && self.table.would_be_everything()
+        let overflow = self.overflow.as_ref();
+        let left_out = overflow.is_some_and(|it| it.left_out || it.left_out_before);
+        #[cfg(test)]
+        let left_out = left_out && !planted::is_in(Bug::CutsBuildOnExpired);
+        left_out || self.has_spilled() && self.table.would_be_everything()
     }
 
     fn is_cutting(&self) -> bool {

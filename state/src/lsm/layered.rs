@@ -10,7 +10,7 @@ use thalweg_memory::{Key, Record};
 
 use super::overflow::{Overflow, Pressure};
 use crate::error::StateError;
-use crate::table::{KeyedTable, Namespace};
+use crate::table::{KeyedTable, Namespace, OverflowRows};
 
 /// A keyed table that may be larger than its memory.
 ///
@@ -43,6 +43,20 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     #[inline(always)]
     pub fn hot_mut(&mut self) -> &mut KeyedTable<K, V, N> {
         &mut self.table
+    }
+
+    /// Runs are merged without the values that are over by then; `as_of_now` answers at the start of each merge
+    /// which those are. What is over must stay so until it is changed, and be shown to nobody who must see it.
+    pub(crate) fn leave_out<F: Fn(&V) -> bool + 'static>(
+        &mut self,
+        as_of_now: impl Fn() -> F + 'static,
+    ) {
+        if let Some(overflow) = &mut self.overflow {
+            overflow.leave_out(Box::new(move || {
+                let (is_over, mut rows) = (as_of_now(), OverflowRows::new());
+                Box::new(move |value| Ok(is_over(&rows.value(value)?)))
+            }));
+        }
     }
 
     /// What takes what memory does not hold.

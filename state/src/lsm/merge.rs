@@ -2,9 +2,10 @@
 //!
 //! Entered at the end of turns, a slice at a time, at no more than a rate of bytes. Goes from key groups to
 //! key groups: the blocks of some are read from all runs that are merged, as many as there is a little memory
-//! for, then their rows are written in order, that of the newest run where several know a key. Invariants: the merged run says what those it was
-//! made of said; tombstones stay where what they say is gone may lie below. Memory is what the runs hold of one key
-//! group, or a little more.
+//! for, then their rows are written in order, that of the newest run where several know a key. Invariants: the merged
+//! run says what those it was made of said, but that what was over when the merge began is gone; tombstones, of that
+//! too, stay where what they say is gone may lie below, so nothing older comes to light. Memory is what the runs hold
+//! of one key group, or a little more.
 //! Lives on one shard's thread.
 
 use std::cell::Cell;
@@ -21,6 +22,8 @@ use super::run::{ColdRun, writer_of};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::run::{ChainRun, CompactionPolicy, RowCursor, RunWriter, StateNumber};
+#[cfg(test)]
+use crate::snapshot::planted::{self, Bug};
 use crate::snapshot::{Row, RowSink};
 
 /// Bytes of the rows of several key groups that are read at once.
@@ -70,6 +73,11 @@ pub(super) fn plan(
     }
     None
 }
+
+/// Tells of the value of a row whether its time has passed.
+pub(super) type IsOver = Box<dyn FnMut(&[u8]) -> Result<bool, StateError>>;
+/// Answers that as of now: a merge asks at its start, so that one time counts for all of its rows.
+pub(super) type LeaveOut = Box<dyn Fn() -> IsOver>;
 
 /// The rows of one section and some key groups, in order.
 struct Stream {
@@ -164,6 +172,9 @@ pub(super) struct Merging {
     order: Vec<usize>,
     begun: bool,
     last: Option<(Vec<u8>, Vec<u8>)>,
+    is_over: Option<IsOver>,
+    /// Something was over.
+    left_out: bool,
     writer: Option<Box<RunWriter>>,
     file: BulkWriter,
     sealed: Option<ColdRun>,
@@ -204,10 +215,28 @@ impl Merging {
             order: Vec::new(),
             begun: false,
             last: None,
+            is_over: None,
+            left_out: false,
             writer: Some(Box::new(writer)),
             file: BulkWriter::new(queue.files().file(), PIECE_BYTES),
             sealed: None,
         })
+    }
+
+    /// The same merge, of which is left out what is over.
+    pub(super) fn without(self, is_over: Option<IsOver>) -> Merging {
+        Merging { is_over, ..self }
+    }
+
+    /// Leaves out nothing from here on; whether nothing was left out before.
+    pub(super) fn leave_out_no_more(&mut self) -> bool {
+        self.is_over = None;
+        !self.left_out
+    }
+
+    /// Whether it has left out something.
+    pub(super) fn has_left_out(&self) -> bool {
+        self.left_out
     }
 
     /// The runs that are merged.
@@ -337,7 +366,7 @@ impl Merging {
 
     /// Writes the row at which a stream stands, unless one that counts before it was written.
     fn write_row(&mut self, number: usize, queue: &mut IoQueue) -> Result<(), StateError> {
-        let row = self.streams[number].row();
+        let mut row = self.streams[number].row();
         let known = (self.last.as_ref())
             .is_some_and(|(key, namespace)| key == row.key && namespace == row.namespace);
         let Some(writer) = self.writer.as_mut().filter(|_| !known) else {
@@ -348,6 +377,17 @@ impl Merging {
         key.extend_from_slice(row.key);
         namespace.clear();
         namespace.extend_from_slice(row.namespace);
+        if let (Some(value), Some(is_over)) = (row.value, &mut self.is_over)
+            && is_over(value)?
+        {
+            // As if it had been removed. If it is in memory as it is here, it is over there too.
+            row.value = None;
+            self.left_out = true;
+            #[cfg(test)]
+            if planted::is_in(Bug::ExpiredWithoutTombstone) {
+                return Ok(());
+            }
+        }
         if row.is_tombstone() && !self.keeps_tombstones {
             return Ok(());
         }

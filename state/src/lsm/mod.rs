@@ -18,7 +18,8 @@
 //! what was not used lately to a run and drops it once the run is on the disk. An entry that was only read
 //! since it came back is dropped without being written. Each entry carries a bit that says that a cold run
 //! holds it as it is, which every change clears. An entry that is removed leaves a grave, and that a tombstone
-//! in the next run; it may come again meanwhile, but not leave memory before that run.
+//! in the next run; it may come again meanwhile, but not leave memory before that run. What has expired goes where
+//! runs are merged, as if it had been removed.
 //!
 //! Invariants: an entry that is not in memory is, as it was last, in the newest run that knows its key; what
 //! runs hold in memory (indexes, filters) counts as the table's; nothing here waits. A cold run is a run
@@ -26,6 +27,8 @@
 //! one shard's thread.
 
 mod cut;
+#[cfg(test)]
+mod expiry_tests;
 mod flush;
 mod graves;
 mod index;

@@ -16,7 +16,7 @@ use thalweg_memory::{Key, Record, Share, SpillError};
 use super::flush::{Kept, Progress, Round};
 use super::graves::Graves;
 use super::lookup::{Known, Lookups, Runs, Sought};
-use super::merge::{Held, Merged, Merging, plan};
+use super::merge::{Held, LeaveOut, Merged, Merging, plan};
 use super::run::ColdRun;
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
@@ -72,6 +72,13 @@ pub struct Overflow {
     dropped: usize,
     fruitless: usize,
     merging: Option<Merging>,
+    /// What merges leave out.
+    leave_out: Option<LeaveOut>,
+    /// Copies hold some of that still and no run says that it is gone: no cut of changes may build on them. What
+    /// comes again in its place would be new to the table, and so could go without a tombstone.
+    pub(super) left_out: bool,
+    /// The same before the cut in work, which writes everything.
+    pub(super) left_out_before: bool,
     merge_bytes_per_second: u64,
     /// When the merge may go on, monotonic ns.
     merge_at: u64,
@@ -119,6 +126,9 @@ impl Overflow {
             dropped: 0,
             fruitless: 0,
             merging: None,
+            leave_out: None,
+            left_out: false,
+            left_out_before: false,
             merge_bytes_per_second: merge_bytes_per_second.max(1),
             merge_at: 0,
             stalled: false,
@@ -266,6 +276,11 @@ impl Overflow {
             self.spilled = true;
             table.bury_elsewhere();
         }
+    }
+
+    /// Merges leave out what this says is over.
+    pub(super) fn leave_out(&mut self, over: LeaveOut) {
+        self.leave_out = Some(over);
     }
 
     /// Records wait for their entries, or for room: the end of the turn sees to it.
@@ -477,6 +492,16 @@ impl Overflow {
         self.merging.is_some() || self.queue.pending() > 0
     }
 
+    /// A cut carries all runs that no copy holds: what is left out of them from here on, no copy is told.
+    pub(super) fn runs_are_carried(&mut self) {
+        let merging = self.merging.as_mut();
+        let untold = merging.filter(|merging| merging.runs().iter().any(|run| !run.copied.get()));
+        if untold.is_some_and(|merging| !merging.leave_out_no_more()) {
+            // It begins again, as one of runs that are carried.
+            self.merging = None;
+        }
+    }
+
     /// Goes on with a merge, or begins one where runs have become many.
     fn merge(&mut self, until: u64, context: &mut TurnContext<'_>) -> Result<(), StateError> {
         if self.merging.is_none() {
@@ -494,9 +519,14 @@ impl Overflow {
             let runs = self.runs.list[planned].to_vec();
             // A copy may hold entries that were never in a run.
             let untold = self.was_copied && !runs.iter().all(|run| run.copied.get());
+            // What is over and that copies hold goes where all runs below are merged too, which is seldom: a cut of
+            // everything has to follow.
+            let tells = held(&runs[0]) == Held::No;
+            let leave_out = (self.leave_out.as_ref()).filter(|_| tells || !(below || untold));
+            let is_over = leave_out.map(|as_of_now| as_of_now());
             let (groups, queue) = (self.groups.clone(), &self.queue);
             let merging = Merging::new(runs, below || untold, groups, &self.descriptor, queue)?;
-            self.merging = Some(merging);
+            self.merging = Some(merging.without(is_over));
         }
         let mut now = context.reactor().now();
         // One whose memory is waited for does not spare the disk.
@@ -535,6 +565,7 @@ impl Overflow {
         let is_input = |run: &Rc<ColdRun>| inputs.iter().any(|input| Rc::ptr_eq(input, run));
         run.copied
             .set(inputs.iter().all(|input| input.copied.get()));
+        self.left_out |= merging.has_left_out() && run.copied.get();
         let carried = self.carried.iter().chain(&self.made_of_carried);
         if carried.into_iter().any(is_input) {
             // What the cut carries is in this one: with the cut it becomes part of the copy.

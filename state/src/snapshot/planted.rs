@@ -15,6 +15,10 @@ pub(crate) enum Bug {
     MarksLost,
     /// A timer registered during a cut is written.
     NewTimersWritten,
+    /// What has expired goes from a merged run even where older runs lie below it.
+    ExpiredWithoutTombstone,
+    /// A cut of changes builds on a copy that holds what merges have left out of all runs.
+    CutsBuildOnExpired,
 }
 
 thread_local! {

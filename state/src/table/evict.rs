@@ -161,7 +161,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let Some(value) = row.value.filter(|_| !there) else {
             return Ok(());
         };
-        let value: V = rows.0.value(value)?;
+        let value: V = rows.value(value)?;
         let mark = self.cut.as_ref().map_or(0, |cut| cut.mark());
         let seat = self.insert(hash, key, namespace, value)?;
         let stamp = Stamp::of(Generation::RESTORED, mark).made_cold();
@@ -195,5 +195,10 @@ pub(crate) struct OverflowRows(RowWriter);
 impl OverflowRows {
     pub(crate) fn new() -> OverflowRows {
         OverflowRows(RowWriter::new())
+    }
+
+    /// The value of a row.
+    pub(crate) fn value<V: Record>(&mut self, bytes: &[u8]) -> Result<V, StateError> {
+        self.0.value(bytes)
     }
 }
