@@ -21,6 +21,7 @@ mod align;
 mod answers;
 mod broadcast_cut;
 mod carry;
+mod chain;
 mod command;
 mod defect;
 mod in_flight;

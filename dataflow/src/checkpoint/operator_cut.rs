@@ -21,6 +21,7 @@ use thalweg_state::{
 use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
 use super::carry::Carry;
+use super::chain::Chain;
 use super::defect::Defect;
 use super::upload::{Upload, Uploading};
 use crate::task::{BuildContext, BuildError};
@@ -31,10 +32,6 @@ const SLICE_ROWS: usize = 128;
 const SHARE_NS: u64 = 50_000;
 /// Bytes that go to the disk at once.
 const CHUNK_BYTES: usize = 128 << 10;
-/// Runs after which a cut writes everything anew instead of one more change.
-const LONGEST_CHAIN: usize = 32;
-/// Changes that are not worth writing everything anew for.
-const FEW_ROWS: u64 = 10_000;
 
 /// An operator with state that checkpoints copy.
 pub(crate) trait Remembers: 'static {
@@ -72,11 +69,8 @@ pub(crate) struct OperatorCut {
     place: usize,
     /// The key groups of the subtask.
     groups: Range<u16>,
-    /// What the state was at the last durable cut, newest run first. After a rescale there is a chain for
-    /// each former subtask, one behind the other.
-    chain: Vec<RunHandle>,
-    /// How many of them, the oldest, hold what there was when the chain was begun.
-    base: usize,
+    /// What the state was at the last durable cut.
+    chain: Chain,
     work: Option<Work>,
 }
 
@@ -127,11 +121,10 @@ impl OperatorCut {
         }
         let info = context.info();
         Ok(Self {
-            base: chain.len(),
             answers,
             place,
             groups: info.max_parallelism.range(info.index, info.parallelism),
-            chain,
+            chain: Chain::restored(chain),
             work: None,
         })
     }
@@ -238,26 +231,7 @@ impl OperatorCut {
             BarrierKind::Copy => return CutKind::Copy,
             BarrierKind::Changes => {}
         }
-        let base = self.chain.len() - self.base;
-        let rows = |part: &dyn Fn(usize, &RunHandle) -> bool| {
-            let runs = self.chain.iter().enumerate();
-            let runs = runs.filter(|(at, run)| part(*at, run));
-            runs.map(|(_, run)| run.rows).sum::<u64>()
-        };
-        // State larger than memory is in no run in full: the runs its chain began with count as one.
-        let (whole, changes, runs) = match self.chain.iter().any(|run| run.full) {
-            true => (
-                rows(&|_, run| run.full),
-                rows(&|_, run| !run.full),
-                self.chain.len(),
-            ),
-            false => (
-                rows(&|at, _| at >= base),
-                rows(&|at, _| at < base),
-                base + 1,
-            ),
-        };
-        match changes > whole.max(FEW_ROWS) || runs >= LONGEST_CHAIN {
+        match self.chain.is_outgrown() {
             true => CutKind::Everything,
             false => CutKind::Changes,
         }
@@ -313,7 +287,7 @@ impl OperatorCut {
         let bytes = files.into_values().sum();
         let runs = match work.copy {
             true => new,
-            false => self.chain_with(new, work.full),
+            false => self.chain.with(new, work.full),
         };
         let now = context.reactor().now();
         let took = now.saturating_sub(work.begun_ns.unwrap_or(now));
@@ -323,16 +297,6 @@ impl OperatorCut {
         self.answers
             .add_runs(work.checkpoint, self.place, runs, bytes, took);
         self.answers.close_piece(work.checkpoint);
-    }
-
-    /// The chain with more runs, newest first, which may make all older ones needless.
-    fn chain_with(&mut self, new: Vec<RunHandle>, full: bool) -> Vec<RunHandle> {
-        if full {
-            self.chain.clear();
-            self.base = new.len();
-        }
-        self.chain.splice(0..0, new);
-        self.chain.clone()
     }
 
     /// The cut cannot be written: what was in it counts as changed again.

@@ -6,6 +6,7 @@
 //! refused before any row of it is taken. Lives on one shard's thread.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -99,16 +100,19 @@ impl RestoredState {
         runs: &[RunHandle],
         show: impl FnOnce(&mut dyn StateVisitor) -> Result<(), StateError>,
     ) -> Result<(), String> {
-        let open = |handle: &RunHandle| {
-            let opened = self.files.open(handle);
-            opened.map_err(|error| {
-                format!("the state file {} cannot be opened: {error}", handle.file)
-            })
-        };
-        let sources = runs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        // A file that counts for several states is named once for each.
+        let mut sources = BTreeMap::new();
+        for handle in runs {
+            if let Entry::Vacant(place) = sources.entry(&*handle.file) {
+                let opened = self.files.open(handle).map_err(|error| {
+                    format!("the state file {} cannot be opened: {error}", handle.file)
+                })?;
+                place.insert(opened);
+            }
+        }
         let mut readers = Vec::with_capacity(runs.len());
-        for (handle, source) in runs.iter().zip(&sources) {
-            let reader = RunReader::open(&*handle.file, &**source);
+        for handle in runs {
+            let reader = RunReader::open(&*handle.file, &*sources[&*handle.file]);
             let reader = reader.map_err(|error| error.to_string())?;
             check_only(handle, reader.states().len())?;
             // Another run of this name is as whole as this one, and holds other state.
@@ -336,7 +340,7 @@ impl<'r> Giver<'r> {
         Ok((keys.len() as u64, most))
     }
 
-    /// Gives a state the runs that count for it, as they are.
+    /// Gives a state the runs that count for it, as they are; files without a row of it it need not hold open.
     fn adopt(&self, parts: &[Part], state: &mut dyn Snapshot) -> Result<(), String> {
         let mut adopted = Vec::new();
         for parts in parts.chunk_by(|one, next| one.run == next.run) {
@@ -344,6 +348,9 @@ impl<'r> Giver<'r> {
             let Some(path) = given.path.clone() else {
                 continue;
             };
+            if given.reader.rows_of(number) == 0 {
+                continue;
+            }
             let about = (path, given.reader.length(), given.checksum);
             let groups = parts.iter().map(|part| part.groups.clone()).collect();
             let run = AdoptedRun::new(about, &given.reader, number, groups);
@@ -395,9 +402,11 @@ fn restore_by(
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::{KeyGroup, MaxParallelism};
-    use thalweg_state::RowSink;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use thalweg_core::{Epoch, KeyGroup, MaxParallelism};
     use thalweg_state::run::{RunOptions, RunWriter, StateHeader};
+    use thalweg_state::{CutKind, RowSink, Scan};
 
     use super::*;
 
@@ -461,5 +470,99 @@ mod tests {
             );
             assert!(about.abs_diff(entries) * 10 < entries, "{runs:?}: {about}");
         }
+    }
+
+    /// One file, and how often it was opened.
+    struct OneFile(Vec<u8>, AtomicUsize);
+
+    impl RunFiles for OneFile {
+        fn open_file(&self, _: &str) -> io::Result<Box<dyn ReadAt>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(self.0.clone()))
+        }
+        fn path(&self, handle: &RunHandle) -> Option<PathBuf> {
+            Some(PathBuf::from(&handle.file))
+        }
+    }
+
+    /// A state that takes runs over, and counts them.
+    struct Adopting(usize);
+
+    impl Snapshot for Adopting {
+        fn freeze(&mut self, _: Epoch, kind: CutKind) -> CutKind {
+            kind
+        }
+        fn is_cutting(&self) -> bool {
+            false
+        }
+        fn emit(&mut self, _: usize, _: &mut dyn RowSink) -> Result<Scan, StateError> {
+            Ok(Scan::Done)
+        }
+        fn cut_failed(&mut self) {}
+        fn restore(&mut self, _: Row<'_>) -> Result<(), StateError> {
+            unreachable!("it takes over runs")
+        }
+        fn adopts_runs(&self) -> bool {
+            true
+        }
+        fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+            self.0 += runs.len();
+            Ok(())
+        }
+        fn forget_copies(&mut self) {}
+    }
+
+    #[test]
+    fn a_file_of_several_states_is_opened_once_and_taken_over_where_it_has_rows() {
+        let mut writer = RunWriter::new(RunOptions::default());
+        let declared: Vec<_> = ["one", "two", "three"]
+            .into_iter()
+            .map(StateDescriptor::value::<u64>)
+            .collect();
+        for descriptor in &declared {
+            let mut described = Vec::new();
+            descriptor.encode(&mut described);
+            let header = StateHeader {
+                name: descriptor.name().to_owned(),
+                descriptor: described,
+                full: false,
+            };
+            writer.declare(header).unwrap();
+        }
+        for state in [0, 2] {
+            let mut rows = writer.rows_of(StateNumber(state)).unwrap();
+            rows.row(Row {
+                group: KeyGroup(7),
+                key: b"key",
+                namespace: b"",
+                value: None,
+            });
+        }
+        let (bytes, summary) = writer.finish().unwrap();
+        let handle = |number| RunHandle {
+            file: "the.run".to_owned(),
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            rows: 1,
+            groups: 0..128,
+            full: false,
+            only: Some(StateNumber(number)),
+        };
+        let files = Arc::new(OneFile(bytes, AtomicUsize::new(0)));
+        let restored = RestoredState {
+            operators: Vec::new(),
+            in_flight: Vec::new(),
+            files: Arc::clone(&files) as _,
+            keeps_files: true,
+            allow_unclaimed: false,
+        };
+        let mut states = [const { Adopting(0) }; 3];
+        let given = restored.give_back(&[handle(0), handle(1), handle(2)], |visitor| {
+            let mut shown = declared.iter().zip(&mut states);
+            shown.try_for_each(|(descriptor, state)| visitor.visit(descriptor, state))
+        });
+        given.unwrap();
+        assert_eq!(files.1.load(Ordering::Relaxed), 1, "opened");
+        assert_eq!(states.map(|state| state.0), [1, 0, 1]);
     }
 }

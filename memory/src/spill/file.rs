@@ -3,11 +3,12 @@
 //! Invariant: a file of its own is made when it is first written to, and removed when its last handle goes; names come
 //! from a counter, so that no directory is ever read to find one. Lives on one shard's thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use thalweg_core::seam::reactor::{FileId, OpId};
+use thalweg_core::shard::step::{TaskWaker, TurnContext};
 
 use super::io_manager::IoManager;
 
@@ -18,6 +19,8 @@ pub struct SpillFile(pub(super) Rc<FileCell>);
 pub(super) struct FileCell {
     pub(super) path: PathBuf,
     pub(super) state: Cell<FileState>,
+    /// Tasks that wait until it is open, besides the one that asked for that.
+    pub(super) waiting: RefCell<Vec<TaskWaker>>,
     /// The byte behind the last one written or being written.
     pub(super) end: Cell<u64>,
     pub(super) manager: IoManager,
@@ -29,7 +32,11 @@ pub(super) struct FileCell {
 pub(super) enum FileState {
     /// Nobody has asked for it yet.
     Fresh,
-    Opening(OpId),
+    /// The queue of this number has asked for it: its task is woken.
+    Opening {
+        op: OpId,
+        queue: u64,
+    },
     Open(FileId),
     Broken,
 }
@@ -47,7 +54,7 @@ impl SpillFile {
     pub fn opened(&self) -> Option<FileId> {
         match self.0.state.get() {
             FileState::Open(file) => Some(file),
-            FileState::Fresh | FileState::Opening(_) | FileState::Broken => None,
+            FileState::Fresh | FileState::Opening { .. } | FileState::Broken => None,
         }
     }
 
@@ -61,6 +68,25 @@ impl SpillFile {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl FileCell {
+    /// It is in another state now: who waits for that goes on.
+    pub(super) fn become_known(&self, state: FileState) {
+        self.state.set(state);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// The task in work waits until it is open.
+    pub(super) fn wait_for(&self, context: &TurnContext<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        let waker = context.waker();
+        if !waiting.iter().any(|other| other.task() == waker.task()) {
+            waiting.push(waker);
+        }
     }
 }
 

@@ -16,6 +16,8 @@ mod blocks;
 mod bulk;
 mod error;
 mod file;
+#[cfg(test)]
+mod foreign_tests;
 mod io_manager;
 mod queue;
 mod quota;

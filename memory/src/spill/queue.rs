@@ -48,6 +48,8 @@ struct Flight {
 /// The requests of one task.
 pub struct IoQueue {
     manager: IoManager,
+    /// Among those of its shard.
+    number: u64,
     depth: usize,
     next: u64,
     waiting: VecDeque<Request>,
@@ -56,9 +58,10 @@ pub struct IoQueue {
 }
 
 impl IoQueue {
-    pub(super) fn new(manager: IoManager, depth: usize) -> IoQueue {
+    pub(super) fn new(manager: IoManager, depth: usize, number: u64) -> IoQueue {
         IoQueue {
             manager,
+            number,
             depth: depth.max(1),
             next: 0,
             waiting: VecDeque::new(),
@@ -207,7 +210,7 @@ impl IoQueue {
         while self.flying.len() < self.depth
             && let Some(request) = self.waiting.pop_front()
         {
-            match open(&request.file, context) {
+            match open(&request.file, self.number, context) {
                 Ok(Some(file)) => self.submit(request, file, context),
                 Ok(None) => kept.push_back(request),
                 Err(error) => self.done.push_back((request.id, Err(error))),
@@ -248,8 +251,26 @@ impl IoQueue {
     }
 }
 
-/// The file's number at the reactor, once it is open.
-fn open(file: &SpillFile, context: &mut TurnContext<'_>) -> Result<Option<FileId>, SpillError> {
+/// Who waits for a file that this queue was to open has to open it: what comes of that is told to nobody now.
+impl Drop for IoQueue {
+    fn drop(&mut self) {
+        for Request { file, .. } in &self.waiting {
+            if let FileState::Opening { queue, .. } = file.0.state.get()
+                && queue == self.number
+                && !file.0.own
+            {
+                file.0.become_known(FileState::Fresh);
+            }
+        }
+    }
+}
+
+/// The file's number at the reactor, once it is open; `queue` asks.
+fn open(
+    file: &SpillFile,
+    queue: u64,
+    context: &mut TurnContext<'_>,
+) -> Result<Option<FileId>, SpillError> {
     match file.0.state.get() {
         FileState::Open(open) => Ok(Some(open)),
         FileState::Fresh => {
@@ -262,22 +283,27 @@ fn open(file: &SpillFile, context: &mut TurnContext<'_>) -> Result<Option<FileId
             };
             let path = file.path().to_owned();
             let op = context.submit(Op::Open { path, options });
-            file.0.state.set(FileState::Opening(op));
+            file.0.state.set(FileState::Opening { op, queue });
             Ok(None)
         }
-        FileState::Opening(op) => match context.reactor().take(op) {
-            None => Ok(None),
+        FileState::Opening { op, queue: asked } => match context.reactor().take(op) {
+            None => {
+                if asked != queue {
+                    file.0.wait_for(context);
+                }
+                Ok(None)
+            }
             Some(Ok(Outcome::Opened { file: open, .. })) => {
-                file.0.state.set(FileState::Open(open));
+                file.0.become_known(FileState::Open(open));
                 Ok(Some(open))
             }
             Some(Ok(other)) => {
-                file.0.state.set(FileState::Broken);
+                file.0.become_known(FileState::Broken);
                 let error = std::io::Error::other(format!("the driver answered {other:?}"));
                 Err(SpillError::of_io(file.path(), "opened", &error))
             }
             Some(Err(IoFailure { error, .. })) => {
-                file.0.state.set(FileState::Broken);
+                file.0.become_known(FileState::Broken);
                 Err(SpillError::of_io(file.path(), "opened", &error))
             }
         },
