@@ -1,7 +1,8 @@
 //! The minimum over inputs: a watermark holds only when every channel has promised it.
 //!
 //! Idle channels promise nothing and hold nothing back; when all are idle the task is.
-//! A channel that has ended has promised everything.
+//! A channel that has ended holds nothing back, and promises nothing for the others: while those that have
+//! not are idle the task is, and only when all have ended is everything promised.
 
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_memory::Mark;
@@ -15,6 +16,35 @@ struct ChannelTime {
     input: u32,
     watermark: Timestamp,
     idle: bool,
+}
+
+impl ChannelTime {
+    /// Whether it has promised that nothing more will come.
+    fn has_ended(&self) -> bool {
+        self.watermark == Timestamp::MAX
+    }
+}
+
+/// What some channels promise together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// No promise: those that have not ended are idle.
+    None,
+    /// The least of those that are neither idle nor have ended; everything, if all have ended.
+    Upto(Timestamp),
+}
+
+/// What channels promise together.
+fn promise<'a>(channels: impl Iterator<Item = &'a ChannelTime>) -> Promise {
+    let mut open = channels.filter(|time| !time.has_ended()).peekable();
+    if open.peek().is_none() {
+        return Promise::Upto(Timestamp::MAX);
+    }
+    let active = open.filter(|time| !time.idle);
+    match active.map(|time| time.watermark).min() {
+        Some(lowest) => Promise::Upto(lowest),
+        None => Promise::None,
+    }
 }
 
 /// Combines the marks of the channels of one gate.
@@ -73,20 +103,19 @@ impl WatermarkCombiner {
         self.update(channel, Mark::Watermark(Watermark(Timestamp::MAX)))
     }
 
-    /// Shows what an input has promised: the least of its channels, idle ones apart.
+    /// Shows what an input has promised, if it promises something.
     fn show(&self, input: u32) {
         let Some(shown) = self.each.get(input as usize) else {
             return;
         };
-        let active = (self.channels.iter()).filter(|time| time.input == input && !time.idle);
-        if let Some(lowest) = active.map(|time| time.watermark).min() {
+        let of_input = self.channels.iter().filter(|time| time.input == input);
+        if let Promise::Upto(lowest) = promise(of_input) {
             shown.set(lowest);
         }
     }
 
     fn combined(&mut self) -> Option<Mark> {
-        let active = self.channels.iter().filter(|time| !time.idle);
-        let Some(lowest) = active.map(|time| time.watermark).min() else {
+        let Promise::Upto(lowest) = promise(self.channels.iter()) else {
             let new = !std::mem::replace(&mut self.idle, true);
             return new.then_some(Mark::Idle);
         };
@@ -131,6 +160,11 @@ mod tests {
             combiner.update(ChannelId(2), Mark::Active),
             Some(Mark::Active)
         );
-        assert_eq!(combiner.end(ChannelId(2)), Some(watermark(i64::MAX)));
+        assert_eq!(combiner.end(ChannelId(2)), Some(Mark::Idle));
+        assert_eq!(
+            combiner.update(ChannelId(4), watermark(12)),
+            Some(watermark(12))
+        );
+        assert_eq!(combiner.end(ChannelId(4)), Some(watermark(i64::MAX)));
     }
 }

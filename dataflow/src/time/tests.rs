@@ -6,7 +6,7 @@ use thalweg_core::config::{Configuration, options};
 use thalweg_core::event_time::Timestamp;
 
 use super::{WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
-use crate::harness::TestHarness;
+use crate::harness::{TestHarness, TwoInputHarness};
 use crate::stream::RuntimeMode;
 
 type Times = TestHarness<i64, i64>;
@@ -182,4 +182,24 @@ fn a_watermark_of_a_record_stands_right_behind_it() {
     }
     let seen = [(5, Timestamp::MIN.0), (9, 5), (7, 9), (12, 9)];
     assert_eq!(harness.output(), seen);
+}
+
+#[test]
+fn an_input_that_has_ended_promises_nothing_for_one_that_is_idle() {
+    let mut harness = TwoInputHarness::<i64, i64, i64>::new(|ended, idle| ended.union(idle));
+    harness.advance_watermark(Timestamp(10));
+    harness.mark_second_idle();
+    harness.finish_first();
+    assert_eq!(
+        (harness.watermark(), harness.is_idle()),
+        (Timestamp(10), true)
+    );
+    harness.push_second_at(20, Timestamp(20));
+    harness.advance_second(Timestamp(30));
+    assert_eq!(
+        (harness.watermark(), harness.is_idle()),
+        (Timestamp(30), false)
+    );
+    harness.finish_second();
+    assert_eq!(harness.watermark(), Timestamp::MAX);
 }

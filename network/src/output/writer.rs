@@ -78,7 +78,8 @@ pub(super) fn picked_for(channel: u64, places: &[u64; BLOCK]) -> u64 {
 
 /// Marks of a channel that has no open buffer: what they come to, until a record or a flush takes them
 /// along. A later watermark replaces an earlier one, and so does a later word on idleness, so that marks
-/// on a quiet channel need no memory and no credit.
+/// on a quiet channel need no memory and no credit. A channel that was idle is active with its next
+/// watermark.
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct HeldMarks {
     watermark: Option<Mark>,
@@ -94,6 +95,9 @@ impl HeldMarks {
                     _ => new,
                 };
                 self.watermark = Some(Mark::Watermark(old.max(new)));
+                if self.activity == Some(Mark::Idle) {
+                    self.activity = Some(Mark::Active);
+                }
             }
             Mark::Idle | Mark::Active => self.activity = Some(mark),
         }
@@ -139,8 +143,13 @@ mod tests {
             [Mark::Active, watermark(5)]
         );
         assert_eq!(held.take().count(), 0);
-        held.hold(Mark::Idle);
         held.hold(watermark(6));
+        held.hold(Mark::Idle);
         assert_eq!(held.take().collect::<Vec<_>>(), [watermark(6), Mark::Idle]);
+        // A channel that promises something is idle no more.
+        held.hold(Mark::Idle);
+        held.hold(watermark(7));
+        let taken: Vec<_> = held.take().collect();
+        assert_eq!(taken, [Mark::Active, watermark(7)]);
     }
 }
