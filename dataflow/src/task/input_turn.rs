@@ -26,7 +26,7 @@ use super::{
 };
 use crate::checkpoint::{Alignment, Passage, Replay, Replayed, TaskAnswers, TaskCommand};
 use crate::operator::{Circuit, LapCombiner, OUTSIDE, Onward};
-use crate::time::{TaskClock, WatermarkCombiner};
+use crate::time::{Said, TaskClock, WatermarkCombiner};
 
 /// Entries taken in one step: what vectors work on at once, and what is applied between two
 /// looks at the room. What their results need too much is overdrawn, as for a single record.
@@ -419,10 +419,11 @@ impl<C: Consume> InputHead<C> {
 
     /// Passes on what the channels promise together. At the head of a loop the last promise waits until
     /// nothing is left in the loop.
-    fn promise(&mut self, combined: Option<Mark>) {
-        let Some(mark) = combined else { return };
-        if self.circuit.is_none() || mark != LAST {
-            self.consume.mark(mark);
+    fn promise(&mut self, combined: Said) {
+        for mark in combined.into_iter().flatten() {
+            if self.circuit.is_none() || mark != LAST {
+                self.consume.mark(mark);
+            }
         }
     }
 

@@ -34,6 +34,9 @@ enum Promise {
     Upto(Timestamp),
 }
 
+/// What is new for the whole task, in this order.
+pub(crate) type Said = [Option<Mark>; 2];
+
 /// What channels promise together.
 fn promise<'a>(channels: impl Iterator<Item = &'a ChannelTime>) -> Promise {
     let mut open = channels.filter(|time| !time.has_ended()).peekable();
@@ -79,8 +82,8 @@ impl WatermarkCombiner {
         }
     }
 
-    /// Takes a channel's mark; answers what holds for the whole task now, if that is new.
-    pub(crate) fn update(&mut self, channel: ChannelId, mark: Mark) -> Option<Mark> {
+    /// Takes a channel's mark; answers what holds for the whole task now, as far as that is new.
+    pub(crate) fn update(&mut self, channel: ChannelId, mark: Mark) -> Said {
         let Ok(at) = self.channels.binary_search_by_key(&channel, |t| t.channel) else {
             unreachable!("the gate delivers only its own channels");
         };
@@ -99,7 +102,7 @@ impl WatermarkCombiner {
     }
 
     /// The channel has ended: it holds nothing back any more.
-    pub(crate) fn end(&mut self, channel: ChannelId) -> Option<Mark> {
+    pub(crate) fn end(&mut self, channel: ChannelId) -> Said {
         self.update(channel, Mark::Watermark(Watermark(Timestamp::MAX)))
     }
 
@@ -114,18 +117,20 @@ impl WatermarkCombiner {
         }
     }
 
-    fn combined(&mut self) -> Option<Mark> {
+    /// What is new. That the task counts again is said ahead of what it promises: whoever knows of a
+    /// promise as high, as an operator that was restored does, needs to hear of it all the same.
+    fn combined(&mut self) -> Said {
         let Promise::Upto(lowest) = promise(self.channels.iter()) else {
             let new = !std::mem::replace(&mut self.idle, true);
-            return new.then_some(Mark::Idle);
+            return [new.then_some(Mark::Idle), None];
         };
-        if lowest > self.emitted {
-            self.emitted = lowest;
-            self.all.set(lowest);
-            self.idle = false;
-            return Some(Mark::Watermark(Watermark(lowest)));
+        let active = std::mem::replace(&mut self.idle, false).then_some(Mark::Active);
+        if lowest <= self.emitted {
+            return [active, None];
         }
-        std::mem::replace(&mut self.idle, false).then_some(Mark::Active)
+        self.emitted = lowest;
+        self.all.set(lowest);
+        [active, Some(Mark::Watermark(Watermark(lowest)))]
     }
 }
 
@@ -137,34 +142,51 @@ mod tests {
         Mark::Watermark(Watermark(Timestamp(t)))
     }
 
+    const NOTHING: Said = [None, None];
+
+    fn said(mark: Mark) -> Said {
+        match mark {
+            Mark::Watermark(_) => [None, Some(mark)],
+            Mark::Idle | Mark::Active => [Some(mark), None],
+        }
+    }
+
+    fn combiner() -> WatermarkCombiner {
+        let channels = vec![(ChannelId(4), 0), (ChannelId(2), 0)];
+        WatermarkCombiner::new(channels, &TaskCounters::default())
+    }
+
     #[test]
     fn the_slowest_channel_decides_and_idle_ones_do_not() {
-        let channels = vec![(ChannelId(4), 0), (ChannelId(2), 0)];
-        let mut combiner = WatermarkCombiner::new(channels, &TaskCounters::default());
-        assert_eq!(combiner.update(ChannelId(4), watermark(10)), None);
-        assert_eq!(
-            combiner.update(ChannelId(2), watermark(5)),
-            Some(watermark(5))
-        );
-        assert_eq!(
-            combiner.update(ChannelId(2), watermark(3)),
-            None,
-            "never back"
-        );
-        assert_eq!(
-            combiner.update(ChannelId(2), Mark::Idle),
-            Some(watermark(10))
-        );
-        assert_eq!(combiner.update(ChannelId(4), Mark::Idle), Some(Mark::Idle));
-        assert_eq!(
-            combiner.update(ChannelId(2), Mark::Active),
-            Some(Mark::Active)
-        );
-        assert_eq!(combiner.end(ChannelId(2)), Some(Mark::Idle));
-        assert_eq!(
-            combiner.update(ChannelId(4), watermark(12)),
-            Some(watermark(12))
-        );
-        assert_eq!(combiner.end(ChannelId(4)), Some(watermark(i64::MAX)));
+        let mut combiner = combiner();
+        let mut update = |channel, mark| combiner.update(ChannelId(channel), mark);
+        assert_eq!(update(4, watermark(10)), NOTHING);
+        assert_eq!(update(2, watermark(5)), said(watermark(5)));
+        assert_eq!(update(2, watermark(3)), NOTHING, "never back");
+        assert_eq!(update(2, Mark::Idle), said(watermark(10)));
+        assert_eq!(update(4, Mark::Idle), said(Mark::Idle));
+        assert_eq!(update(2, Mark::Active), said(Mark::Active));
+    }
+
+    #[test]
+    fn that_a_task_counts_again_is_said_ahead_of_what_it_promises() {
+        let mut combiner = combiner();
+        let mut update = |channel, mark| combiner.update(ChannelId(channel), mark);
+        assert_eq!(update(4, watermark(10)), NOTHING);
+        assert_eq!(update(2, watermark(5)), said(watermark(5)));
+        assert_eq!(update(4, Mark::Idle), NOTHING);
+        assert_eq!(update(2, Mark::Idle), said(Mark::Idle));
+        let both = [Some(Mark::Active), Some(watermark(10))];
+        assert_eq!(update(4, Mark::Active), both);
+    }
+
+    #[test]
+    fn channels_that_have_ended_promise_nothing_for_those_that_are_idle() {
+        let mut combiner = combiner();
+        combiner.update(ChannelId(4), Mark::Idle);
+        assert_eq!(combiner.end(ChannelId(2)), said(Mark::Idle));
+        let both = [Some(Mark::Active), Some(watermark(12))];
+        assert_eq!(combiner.update(ChannelId(4), watermark(12)), both);
+        assert_eq!(combiner.end(ChannelId(4)), said(watermark(i64::MAX)));
     }
 }

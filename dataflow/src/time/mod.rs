@@ -28,7 +28,7 @@ mod told;
 
 pub(crate) use align::AlignmentGroup;
 pub use assign::{TimedPipe, TimedSourcePipe};
-pub(crate) use combine::WatermarkCombiner;
+pub(crate) use combine::{Said, WatermarkCombiner};
 pub use generator::{
     BoundedDisorder, GeneratorTemplate, HighestSoFar, MadeBy, NoWatermarks, Punctuated,
     WatermarkGenerator, WatermarkOutput,
