@@ -96,5 +96,5 @@ fn every_subtask_has_every_rule_in_simulation() {
 
 #[test]
 fn every_subtask_has_every_rule_on_shards() {
-    trial::on_shards(40, "every_subtask_has_every_rule_on_shards", broadcast);
+    trial::on_shards(200, "every_subtask_has_every_rule_on_shards", broadcast);
 }

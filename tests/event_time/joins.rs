@@ -158,14 +158,14 @@ fn interval_joins_equal_the_model_in_simulation() {
 #[test]
 fn interval_joins_equal_the_model_on_shards() {
     trial::on_shards(
-        40,
+        200,
         "interval_joins_equal_the_model_on_shards",
         interval_join,
     );
 }
 
 /// The row's version: the latest at or before it, unless that is a deletion (a number that 5 divides).
-fn version_of<'a>(row: &Timed, versions: &'a [Timed]) -> Option<&'a Timed> {
+pub(crate) fn version_of<'a>(row: &Timed, versions: &'a [Timed]) -> Option<&'a Timed> {
     let of_key = versions.iter().filter(|version| version.row.0 == row.row.0);
     let valid = of_key.filter(|version| version.at <= row.at);
     let latest = valid.max_by_key(|version| version.at);
@@ -211,7 +211,7 @@ fn temporal_joins_equal_the_model_in_simulation() {
 #[test]
 fn temporal_joins_equal_the_model_on_shards() {
     trial::on_shards(
-        40,
+        200,
         "temporal_joins_equal_the_model_on_shards",
         temporal_join,
     );
@@ -310,7 +310,7 @@ fn connected_functions_equal_the_model_in_simulation() {
 #[test]
 fn connected_functions_equal_the_model_on_shards() {
     trial::on_shards(
-        40,
+        200,
         "connected_functions_equal_the_model_on_shards",
         connected_state,
     );
@@ -347,4 +347,10 @@ fn connected_streams_lose_nothing_in_simulation() {
         "connected_streams_lose_nothing_in_simulation",
         connected_streams,
     );
+}
+
+#[test]
+fn connected_streams_lose_nothing_on_shards() {
+    let test = "connected_streams_lose_nothing_on_shards";
+    trial::on_shards(200, test, connected_streams);
 }

@@ -8,6 +8,7 @@
 //!
 //! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
 
+mod braid;
 mod broadcast;
 mod invariance;
 mod joins;
@@ -20,6 +21,7 @@ mod slices;
 mod split_script;
 mod timers;
 pub(crate) mod trial;
+mod uneven;
 mod watermarks;
 mod window_joins;
 mod windows;

@@ -40,6 +40,16 @@ impl<T> Script<T> {
 }
 
 impl<T: Clone> Script<T> {
+    /// The highest watermark of any split before its end.
+    pub(crate) fn highest(&self) -> i64 {
+        let events = self.0.iter().flatten();
+        let promised = events.map(|event| match event {
+            Event::Watermark(to) => *to,
+            Event::Record(..) => i64::MIN,
+        });
+        promised.max().unwrap_or(i64::MIN)
+    }
+
     /// Deals timed records out over `splits` splits, each in the order of its records' times but for
     /// up to `disorder` ms, with watermarks between them.
     pub(crate) fn draw(dice: &mut Dice, records: &[(T, i64)], splits: u32, disorder: u64) -> Self {

@@ -284,7 +284,7 @@ fn slices_equal_the_model_in_simulation() {
 
 #[test]
 fn slices_equal_the_model_on_shards() {
-    trial::on_shards(60, "slices_equal_the_model_on_shards", on_time_records);
+    trial::on_shards(200, "slices_equal_the_model_on_shards", on_time_records);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn late_records_in_slices_equal_the_model_in_simulation() {
 #[test]
 fn late_records_in_slices_equal_the_model_on_shards() {
     trial::on_shards(
-        60,
+        200,
         "late_records_in_slices_equal_the_model_on_shards",
         late_records,
     );

@@ -158,7 +158,7 @@ fn timers_follow_the_model_in_simulation() {
 
 #[test]
 fn timers_follow_the_model_on_shards() {
-    trial::on_shards(25, "timers_follow_the_model_on_shards", follow_the_model);
+    trial::on_shards(200, "timers_follow_the_model_on_shards", follow_the_model);
 }
 
 /// Registers a timer at the time of the record and later ones; tells what fires, once per key and time.
@@ -219,7 +219,7 @@ fn timers_of_many_splits_fire_once_before_the_watermark_in_simulation() {
 #[test]
 fn timers_of_many_splits_fire_once_before_the_watermark_on_shards() {
     let test = "timers_of_many_splits_fire_once_before_the_watermark_on_shards";
-    trial::on_shards(25, test, fire_once_before_the_watermark);
+    trial::on_shards(200, test, fire_once_before_the_watermark);
 }
 
 /// The model against a program that never deletes: as if the engine forgot to.

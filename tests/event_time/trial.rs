@@ -16,9 +16,18 @@ pub(crate) fn simulate(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Resul
     every(seeds, test, |seed| run(&mut Trial::simulated(seed)));
 }
 
-/// The same on the shards of this process.
+/// The same on the shards of this process; fewer seeds where the caller's environment says so.
 pub(crate) fn on_shards(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
+    let most = std::env::var(stage::MOST_SEEDS);
+    let most = most.ok().and_then(|most| most.parse().ok());
+    let seeds = seeds.min(most.unwrap_or(u64::MAX));
     every(seeds, test, |seed| run(&mut Trial::draw(seed)));
+}
+
+/// Whether tests run with as many seeds as they say, so that what they find can be counted.
+pub(crate) fn runs_all_seeds() -> bool {
+    let fewer = ["THALWEG_SEED", "THALWEG_SEEDS", stage::MOST_SEEDS];
+    !fewer.iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// Settings, and the dice for the rest.

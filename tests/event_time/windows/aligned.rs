@@ -207,6 +207,6 @@ fn slices_from_many_producers_are_the_models_in_simulation() {
 #[test]
 fn slices_are_the_models_on_shards() {
     let test = "slices_are_the_models_on_shards";
-    trial::on_shards(40, test, with_late_records);
-    trial::on_shards(40, test, from_many_producers);
+    trial::on_shards(200, test, with_late_records);
+    trial::on_shards(200, test, from_many_producers);
 }

@@ -78,5 +78,5 @@ fn windows_over_all_are_the_models_in_simulation() {
 #[test]
 fn windows_over_all_are_the_models_on_shards() {
     let test = "windows_over_all_are_the_models_on_shards";
-    trial::on_shards(40, test, windows);
+    trial::on_shards(200, test, windows);
 }

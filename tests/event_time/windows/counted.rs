@@ -113,5 +113,5 @@ fn count_windows_are_the_models_in_simulation() {
 
 #[test]
 fn count_windows_are_the_models_on_shards() {
-    trial::on_shards(40, "count_windows_are_the_models_on_shards", windows);
+    trial::on_shards(200, "count_windows_are_the_models_on_shards", windows);
 }

@@ -25,5 +25,5 @@ fn days_are_the_models_in_simulation() {
 
 #[test]
 fn days_are_the_models_on_shards() {
-    trial::on_shards(40, "days_are_the_models_on_shards", days);
+    trial::on_shards(200, "days_are_the_models_on_shards", days);
 }

@@ -12,6 +12,7 @@ pub(super) mod drawn;
 mod many;
 pub(crate) mod model;
 mod on_disk;
+mod without_end;
 
 use std::collections::BTreeMap;
 
@@ -194,5 +195,5 @@ fn windows_are_the_models_in_simulation() {
 
 #[test]
 fn windows_are_the_models_on_shards() {
-    trial::on_shards(60, "windows_are_the_models_on_shards", windows);
+    trial::on_shards(200, "windows_are_the_models_on_shards", windows);
 }
