@@ -134,6 +134,23 @@ impl<P: Produce> StrideReader<P> {
         }
     }
 
+    /// Brings to the front a stride of which records are wanted: one that is ahead of its alignment group is
+    /// passed over.
+    fn turn_to_one_wanted<O: SourceOutput<P::Record>>(&mut self, out: &mut O) {
+        if !self.several {
+            return;
+        }
+        for _ in 0..self.strides.len() {
+            if let Some(Run { split, .. }) = self.strides.front() {
+                out.begin_split(*split);
+            }
+            if out.wanted() {
+                return;
+            }
+            self.strides.rotate_left(1);
+        }
+    }
+
     fn poll_paced<O: SourceOutput<P::Record>>(
         &mut self,
         out: &mut O,
@@ -147,6 +164,11 @@ impl<P: Produce> StrideReader<P> {
         };
         let now = context.reactor().now();
         let due = pace.due_before(first, now);
+        let left = |strides: &VecDeque<Run>| {
+            let left = strides.iter().map(|run| run.stride.left);
+            left.fold(0, u64::wrapping_add)
+        };
+        let before = left(&self.strides);
         for Run { split, stride } in &mut self.strides {
             if several {
                 out.begin_split(*split);
@@ -156,15 +178,20 @@ impl<P: Produce> StrideReader<P> {
                 out.end_split(*split);
             }
         }
+        let none = left(&self.strides) == before;
         self.strides.retain(|run| run.stride.left > 0);
-        match self.strides.iter().map(|run| run.stride.next).min() {
-            None => SourceStatus::Finished,
-            Some(next) if next < due => SourceStatus::More,
-            Some(next) => {
-                pace.wake(next, now, context);
-                SourceStatus::Waiting
-            }
+        let next = || self.strides.iter().map(|run| run.stride.next);
+        if self.strides.is_empty() {
+            return SourceStatus::Finished;
         }
+        if !none && next().any(|next| next < due) {
+            return SourceStatus::More;
+        }
+        // What is due and not wanted waits for room or for its alignment group, and is told by them.
+        if let Some(next) = next().filter(|next| *next >= due).min() {
+            pace.wake(next, now, context);
+        }
+        SourceStatus::Waiting
     }
 }
 
@@ -182,13 +209,11 @@ impl<P: Produce> SourceReader for StrideReader<P> {
             return Ok(self.poll_paced(out, context));
         }
         self.name_splits(out);
+        self.turn_to_one_wanted(out);
         let several = self.several;
         let Some(Run { split, stride }) = self.strides.front_mut() else {
             return Ok(SourceStatus::Finished);
         };
-        if several {
-            out.begin_split(*split);
-        }
         stride.emit(&self.produce, u64::MAX, out);
         if stride.left == 0 {
             if several {
@@ -251,6 +276,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use thalweg_memory::Mark;
+
     use super::*;
 
     fn numbers(mut stride: Stride) -> Vec<u64> {
@@ -291,6 +318,48 @@ mod tests {
         for (bound, below) in [(0, 0), (5, 0), (6, 1), (8, 1), (9, 2), (15, 4), (1000, 4)] {
             assert_eq!(stride.below(bound), below, "below {bound}");
         }
+    }
+
+    /// An output that wants records of one split only.
+    struct Only {
+        wanted: u64,
+        current: u64,
+    }
+
+    impl SourceOutput<u64> for Only {
+        fn wanted(&self) -> bool {
+            self.current == self.wanted
+        }
+        fn emit(&mut self, _: u64, _: Timestamp) {}
+        fn mark(&mut self, _: Mark) {}
+        fn begin_split(&mut self, split: u64) {
+            self.current = split;
+        }
+    }
+
+    #[derive(Clone)]
+    struct Itself;
+
+    impl Produce for Itself {
+        type Record = u64;
+        const TIMESTAMPS: bool = false;
+        fn produce(&self, number: u64) -> (u64, Timestamp) {
+            (number, Timestamp::NONE)
+        }
+    }
+
+    #[test]
+    fn a_stride_that_is_not_wanted_is_passed_over() {
+        let strides = Stride::deal(0, Some(30), 3);
+        let mut reader = StrideReader::new(strides, Itself, None);
+        for wanted in [2, 0, 1, 1, 7] {
+            let mut out = Only { wanted, current: 9 };
+            reader.turn_to_one_wanted(&mut out);
+            if wanted < 3 {
+                assert_eq!(reader.strides.front().map(|run| run.split), Some(wanted));
+            }
+        }
+        assert_eq!(reader.strides.len(), 3);
     }
 
     #[test]

@@ -205,6 +205,12 @@ impl<G> Splits<G> {
         self.active > 0 && self.holding.iter().all(|held| *held > limit)
     }
 
+    /// Whether some active split is beyond `limit`.
+    pub(crate) fn any_beyond(&self, limit: Timestamp) -> bool {
+        let mut holding = self.holding.iter();
+        holding.any(|held| *held > limit && *held < Timestamp::MAX)
+    }
+
     /// A period has passed in which nobody asks the generators.
     pub(crate) fn skip(&mut self) {
         for slot in &mut self.slots {
@@ -325,10 +331,15 @@ mod tests {
         splits.raise(Timestamp(10));
         splits.find_idle(500, 100, Timestamp(9));
         assert!(splits.all_beyond(Timestamp(9)) && !splits.all_beyond(Timestamp(10)));
+        assert!(splits.any_beyond(Timestamp(9)) && !splits.any_beyond(Timestamp(10)));
         splits.find_idle(550, 100, Timestamp(10));
         assert_eq!(splits.lowest(), Some(Timestamp(10)));
         splits.find_idle(600, 100, Timestamp(10));
         assert_eq!(splits.lowest(), None);
+        assert!(
+            !splits.any_beyond(Timestamp(9)),
+            "an idle one waits for nobody"
+        );
     }
 
     const TIMEOUT: u64 = 100;

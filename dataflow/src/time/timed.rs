@@ -65,6 +65,8 @@ struct Aligned {
     /// Up to where splits may run, when it was last looked.
     limit: Timestamp,
     all_paused: bool,
+    /// The split in work or another one that has records waits.
+    some_paused: bool,
 }
 
 /// When to look at the generators; all times in ns.
@@ -148,6 +150,7 @@ where
             interval: u64::try_from(alignment.interval.as_nanos()).unwrap_or(u64::MAX),
             limit: Timestamp::MIN,
             all_paused: false,
+            some_paused: false,
         });
         Self {
             name: name.into(),
@@ -267,25 +270,33 @@ where
         self.tell();
     }
 
+    /// Asks the split in work how far it is, where there is a group that wants to know it at once.
+    fn measure(&mut self) {
+        let wall = self.clock.now();
+        let marks = &mut self.watermarks;
+        if marks.alignment.is_none() || self.idle || marks.schedule.emit_every.is_none() {
+            return;
+        }
+        let mut said = WatermarkOutput::default();
+        self.generator.on_periodic(wall, &mut said);
+        marks
+            .splits
+            .raise(said.watermark().unwrap_or(Timestamp::MIN));
+    }
+
     /// Tells the alignment group how far this input is, and pauses what is ahead.
     fn align(&mut self) {
-        let wall = self.clock.now();
+        self.measure();
         let marks = &mut self.watermarks;
         let Some(aligned) = &mut marks.alignment else {
             return;
         };
-        let mut said = WatermarkOutput::default();
-        if !self.idle && marks.schedule.emit_every.is_some() {
-            self.generator.on_periodic(wall, &mut said);
-            marks
-                .splits
-                .raise(said.watermark().unwrap_or(Timestamp::MIN));
-        }
         let lowest = marks.splits.lowest().unwrap_or(Timestamp::MAX);
         aligned.member.publish(lowest);
         aligned.limit = aligned.member.limit();
         aligned.all_paused = marks.splits.all_beyond(aligned.limit);
         self.paused = marks.splits.current_watermark() > aligned.limit;
+        aligned.some_paused = self.paused || marks.splits.any_beyond(aligned.limit);
     }
 
     /// Has the task woken for the next look, unless nothing can be new then.
@@ -302,7 +313,8 @@ where
                     false => schedule.period().max(LEAST_INTERVAL),
                 }));
         }
-        if let Some(aligned) = marks.alignment.as_ref().filter(|_| self.paused) {
+        // The group may let a split go on of which the reader is told by nobody else.
+        if let Some(aligned) = marks.alignment.as_ref().filter(|of| of.some_paused) {
             at = at.min(now.saturating_add(aligned.interval.max(1)));
         }
         // One alarm at a time, unless it would come too late.
@@ -430,7 +442,11 @@ where
         if self.watermarks.splits.is_current(split) {
             return;
         }
-        self.settle();
+        if self.touched {
+            self.settle();
+            // The next look may find another split in work.
+            self.measure();
+        }
         let marks = &mut self.watermarks;
         let (quiet, template) = (marks.schedule.quiet, &marks.template);
         marks
