@@ -29,10 +29,13 @@ pub(crate) fn settings<'s>(
     (state, spill, parallelism): (&'s str, &'s str, &'s str),
     memory: &'s str,
 ) -> Vec<(&'s str, &'s str)> {
+    // One way and the other, from life to life.
+    let direct = if parallelism == "1" { "true" } else { "false" };
     vec![
         ("parallelism.default", parallelism),
         ("thalweg.shard.count", "2"),
         ("thalweg.shard.pin", "false"),
+        ("thalweg.spill.direct-reads", direct),
         ("state.backend.type", "lsm"),
         ("taskmanager.memory.managed.size", memory),
         ("io.tmp.dirs", spill),

@@ -22,9 +22,10 @@ pub(crate) fn claim(configuration: &Configuration) -> Result<Option<SpillSpace>,
     }
     let places = places_of(configuration.get(&options::TMP_DIRECTORIES).as_deref());
     let claimed = SpillSpace::claim(&places, quota_of(configuration));
-    claimed
-        .map(Some)
-        .map_err(|error| JobError::rejected(error.kind(), error.to_string()))
+    let space = claimed.map_err(|error| JobError::rejected(error.kind(), error.to_string()))?;
+    Ok(Some(space.with_direct_reads(
+        configuration.get(&options::DIRECT_READS),
+    )))
 }
 
 /// Claims one directory in the first of `io.tmp.dirs`, for files that are copies of what is kept elsewhere.

@@ -272,6 +272,16 @@ pub const SPILL_QUOTA: ConfigOption<MemorySize> = ConfigOption::new(
      hold.",
 );
 
+/// `thalweg.spill.direct-reads`
+pub const DIRECT_READS: ConfigOption<bool> = ConfigOption::new(
+    "thalweg.spill.direct-reads",
+    || false,
+    "Whether what is read back of state on disk goes past the page cache of the system (O_DIRECT), through 2 MiB of \
+     buffers of each shard, registered with io_uring where the limit of locked memory allows it. For state much larger \
+     than the memory of the host, of which the cache would hold little. With epoll, and where a file system refuses, reads \
+     are as ever.",
+);
+
 /// `thalweg.text.max-line-length`
 pub const MAX_LINE_LENGTH: ConfigOption<MemorySize> = ConfigOption::new(
     "thalweg.text.max-line-length",
@@ -340,6 +350,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &STATE_MERGE_RATE,
     &TMP_DIRECTORIES,
     &SPILL_QUOTA,
+    &DIRECT_READS,
     &MAX_LINE_LENGTH,
 ];
 

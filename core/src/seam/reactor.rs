@@ -71,6 +71,10 @@ pub struct OpenOptions {
     pub exclusive: bool,
     /// Emptied.
     pub truncate: bool,
+    /// Short reads go past the page cache, where driver and file system can: for files larger than memory, of which
+    /// the cache would hold little, and that beside the memory that was given to the process. A wish: where it cannot be,
+    /// they are read as ever.
+    pub direct: bool,
 }
 
 impl OpenOptions {
@@ -80,6 +84,7 @@ impl OpenOptions {
         create: false,
         exclusive: false,
         truncate: false,
+        direct: false,
     };
     /// For writing a new file, or an existing one anew.
     pub const WRITE_NEW: OpenOptions = OpenOptions {
@@ -87,6 +92,7 @@ impl OpenOptions {
         create: true,
         exclusive: false,
         truncate: true,
+        direct: false,
     };
     /// For reading and writing a file that is made if need be and kept if there.
     pub const READ_WRITE: OpenOptions = OpenOptions {
@@ -94,6 +100,7 @@ impl OpenOptions {
         create: true,
         exclusive: false,
         truncate: false,
+        direct: false,
     };
 }
 

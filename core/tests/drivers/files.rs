@@ -150,6 +150,76 @@ pub(crate) fn a_file_is_written_synced_renamed_and_read(rig: &dyn Rig) {
     assert_all_done(&exits);
 }
 
+/// Bytes of a file that is read past the page cache: some blocks and a part of one.
+const LONG: usize = 3 * 16_384 + 777;
+
+/// From where on, and how much: within a block, over several, more than a buffer for it holds, and behind the end.
+const PIECES: [(usize, usize); 9] = [
+    (0, 1),
+    (0, 4_096),
+    (5, 4_090),
+    (4_000, 200),
+    (8_191, 8_194),
+    (1, 16_384),
+    (3, 40_000),
+    (LONG - 10, 100),
+    (LONG + 5_000, 8),
+];
+
+pub(crate) fn a_file_is_read_past_the_page_cache(rig: &dyn Rig) {
+    let exits = Exits::default();
+    let told = Arc::clone(&exits);
+    let path = rig.directory().join("direct");
+    let bytes: Vec<u8> = (0..LONG).map(|at| (at * 7 / 3) as u8).collect();
+    rig.run_shard(move |shard| {
+        end_after(shard, 1, &told);
+        let (mut file, mut written, mut read) = (FileId(0), 0, 0);
+        shard.add_step(chain("direct reader", move |stage, result| {
+            match (stage, result) {
+                (0, _) => {
+                    let options = OpenOptions {
+                        direct: true,
+                        ..OpenOptions::WRITE_NEW
+                    };
+                    let path = path.clone();
+                    return Some(Op::Open { path, options });
+                }
+                (1, result) => file = opened(result).0,
+                // As with reads, less may be moved than was asked for.
+                (_, Some(Ok(Outcome::Bytes { count, .. }))) if written < LONG => written += count,
+                (_, Some(Ok(Outcome::Bytes { buffer, count }))) => {
+                    let (offset, length) = PIECES[read];
+                    let expected = bytes.get(offset..LONG.min(offset + length));
+                    let expected = expected.unwrap_or_default();
+                    assert!(
+                        (count == 0) == expected.is_empty(),
+                        "{length} from {offset}"
+                    );
+                    assert!(buffer.all()[..count] == expected[..count]);
+                    read += 1;
+                }
+                (_, result) => panic!("{result:?}"),
+            }
+            if written < LONG {
+                let (buffer, offset) = (IoBuffer::from(bytes[written..].to_vec()), written as u64);
+                return Some(Op::Write {
+                    file,
+                    buffer,
+                    offset,
+                });
+            }
+            let (offset, length) = *PIECES.get(read)?;
+            let (buffer, offset) = (IoBuffer::zeroed(length), offset as u64);
+            Some(Op::Read {
+                file,
+                buffer,
+                offset,
+            })
+        }));
+    });
+    assert_all_done(&exits);
+}
+
 /// Everything that goes wrong, one after the other.
 fn clumsy(missing: PathBuf, there: PathBuf) -> impl FnMut(usize, Option<OpResult>) -> Option<Op> {
     let mut file = FileId(0);

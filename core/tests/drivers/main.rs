@@ -32,6 +32,7 @@ macro_rules! suite {
                 isolation::a_panic_ends_its_task_only,
                 isolation::a_panicking_command_does_not_end_the_shard,
                 files::a_file_is_written_synced_renamed_and_read,
+                files::a_file_is_read_past_the_page_cache,
                 files::failures_are_told_with_the_buffer,
                 files::many_operations_at_once,
                 files::a_shutdown_with_files_in_flight_ends,
@@ -87,7 +88,7 @@ fn the_default_driver_passes_where_io_uring_is_denied() {
         "{said}\n{}",
         String::from_utf8_lossy(&child.stderr)
     );
-    assert!(said.contains("21 passed"), "{said}");
+    assert!(said.contains("22 passed"), "{said}");
 }
 
 #[test]

@@ -274,12 +274,14 @@ fn open(
     match file.0.state.get() {
         FileState::Open(open) => Ok(Some(open)),
         FileState::Fresh => {
-            let options = match file.0.own {
-                true => OpenOptions {
-                    exclusive: true,
-                    ..OpenOptions::WRITE_NEW
-                },
+            let kind = match file.0.own {
+                true => OpenOptions::WRITE_NEW,
                 false => OpenOptions::READ,
+            };
+            let options = OpenOptions {
+                exclusive: file.0.own,
+                direct: file.0.manager.space().direct_reads(),
+                ..kind
             };
             let path = file.path().to_owned();
             let op = context.submit(Op::Open { path, options });

@@ -24,7 +24,10 @@ const TRIES: u32 = 10_000;
 
 /// Where the spill files of one process lie. Clones share it; with the last one the directories go.
 #[derive(Clone, Debug)]
-pub struct SpillSpace(Arc<Inner>);
+pub struct SpillSpace {
+    inner: Arc<Inner>,
+    direct_reads: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -54,11 +57,11 @@ impl SpillSpace {
             claims.push(claimed.map_err(|error| SpillError::of_io(place, "claimed", &error))?);
         }
         let directories = claims.iter().map(|claim| claim.directory.clone()).collect();
-        Ok(SpillSpace(Arc::new(Inner {
+        Ok(SpillSpace::of(Inner {
             directories,
             quota,
             claims,
-        })))
+        }))
     }
 
     /// Directories that somebody else makes and removes, such as those of a simulation.
@@ -68,23 +71,45 @@ impl SpillSpace {
     #[must_use]
     pub fn lent(directories: Vec<PathBuf>, quota: Quota) -> SpillSpace {
         assert!(!directories.is_empty(), "there is a place to spill to");
-        SpillSpace(Arc::new(Inner {
+        SpillSpace::of(Inner {
             directories,
             quota,
             claims: Vec::new(),
-        }))
+        })
+    }
+
+    fn of(inner: Inner) -> SpillSpace {
+        SpillSpace {
+            inner: Arc::new(inner),
+            direct_reads: false,
+        }
+    }
+
+    /// The same, whose files are read past the page cache, where that can be.
+    #[must_use]
+    pub fn with_direct_reads(self, direct_reads: bool) -> SpillSpace {
+        SpillSpace {
+            direct_reads,
+            ..self
+        }
+    }
+
+    /// Whether files are to be read past the page cache.
+    #[must_use]
+    pub fn direct_reads(&self) -> bool {
+        self.direct_reads
     }
 
     /// The directories, in which nobody else writes.
     #[must_use]
     pub fn directories(&self) -> &[PathBuf] {
-        &self.0.directories
+        &self.inner.directories
     }
 
     /// The limit on what is spilled.
     #[must_use]
     pub fn quota(&self) -> &Quota {
-        &self.0.quota
+        &self.inner.quota
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use io_uring::{IoUring, opcode, squeue, types};
 
+use super::direct::{DirectBuffers, DirectRead};
 use crate::seam::bell::Bell;
 use crate::seam::directory;
 use crate::seam::pending::Pending;
@@ -29,9 +30,11 @@ const ENTRIES: u32 = 128;
 const MAX_FLYING: usize = 256;
 
 enum Kind {
+    /// First as ever; then, if reads are to go past the page cache, once more for that.
     Open {
         path: CString,
         flags: i32,
+        direct: bool,
     },
     Read {
         offset: u64,
@@ -59,6 +62,17 @@ struct FileOp {
     buffer: Option<IoBuffer>,
     /// Kept open while the operation flies, even if the file is closed meanwhile.
     fd: Option<Rc<OwnedFd>>,
+    /// The same file, to be read past the page cache.
+    direct: Option<Rc<OwnedFd>>,
+    /// Where it is read to, if it is.
+    slot: Option<DirectRead>,
+}
+
+/// A file that is open.
+struct OpenFile {
+    fd: Rc<OwnedFd>,
+    /// The same, to be read past the page cache.
+    direct: Option<Rc<OwnedFd>>,
 }
 
 /// The files of one shard.
@@ -66,7 +80,11 @@ pub(super) struct FileRing {
     ring: Option<IoUring>,
     /// Written by the kernel when an operation completes.
     bell: Arc<Bell>,
-    files: HashMap<FileId, Rc<OwnedFd>, foldhash::fast::FixedState>,
+    /// For reads past the page cache; made with the first file that asks for them. Outlives the ring.
+    buffers: Option<DirectBuffers>,
+    /// It was said that files cannot be read so.
+    told_refusal: bool,
+    files: HashMap<FileId, OpenFile, foldhash::fast::FixedState>,
     next_file: u64,
     /// By the number that is the operation's user data.
     flying: Vec<Option<FileOp>>,
@@ -80,6 +98,8 @@ impl FileRing {
         FileRing {
             ring: None,
             bell,
+            buffers: None,
+            told_refusal: false,
             files: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0)),
             next_file: 0,
             flying: Vec::new(),
@@ -126,7 +146,7 @@ impl FileRing {
     /// Another descriptor of an open file, for what the ring cannot do with it.
     pub(super) fn lend(&self, file: FileId) -> Result<File, IoFailure> {
         match self.files.get(&file) {
-            Some(fd) => Ok(File::from(fd.try_clone()?)),
+            Some(file) => Ok(File::from(file.fd.try_clone()?)),
             None => Err(unknown_file(None)),
         }
     }
@@ -149,12 +169,15 @@ impl FileRing {
                 kind,
                 buffer: None,
                 fd: None,
+                direct: None,
+                slot: None,
             })
         };
         match op {
             Op::Open { path, options } => named(Kind::Open {
                 path: c_path(&path)?,
                 flags: open_flags(options),
+                direct: options.direct,
             }),
             Op::Rename { from, to } => named(Kind::Rename {
                 from: c_path(&from)?,
@@ -189,11 +212,16 @@ impl FileRing {
         buffer: Option<IoBuffer>,
     ) -> Result<FileOp, IoFailure> {
         match self.files.get(&file) {
-            Some(fd) => Ok(FileOp {
+            Some(open) => Ok(FileOp {
                 id,
+                direct: open
+                    .direct
+                    .clone()
+                    .filter(|_| matches!(kind, Kind::Read { .. })),
                 kind,
                 buffer,
-                fd: Some(Rc::clone(fd)),
+                fd: Some(Rc::clone(&open.fd)),
+                slot: None,
             }),
             None => Err(unknown_file(buffer)),
         }
@@ -218,6 +246,7 @@ impl FileRing {
                 // The kernel may still write to the buffers: keep them for good rather than free them.
                 tracing::error!(%error, "cannot wait for file operations; their buffers are leaked");
                 std::mem::forget(std::mem::take(&mut self.flying));
+                std::mem::forget(self.buffers.take());
                 self.vacant.clear();
                 return;
             }
@@ -242,7 +271,9 @@ impl FileRing {
                 self.flying.push(None);
                 self.flying.len() - 1
             });
-            let entry = entry(&mut op).user_data(place as u64);
+            op.slot = slot_for(&op, self.buffers.as_mut());
+            let registered = self.buffers.as_ref().is_some_and(|it| it.registered);
+            let entry = entry(&mut op, registered).user_data(place as u64);
             self.flying[place] = Some(op);
             // SAFETY: all that the entry points to is owned by the operation, which stays in `flying`
             // until its completion is reaped; `CString` and `IoBuffer` keep their bytes in place.
@@ -287,9 +318,27 @@ impl FileRing {
     }
 
     fn complete(&mut self, mut op: FileOp, result: i32, pending: &mut Pending) {
+        if let Some(read) = op.slot.take()
+            && let Some(buffers) = &mut self.buffers
+        {
+            if let (Ok(count), Some(buffer)) = (usize::try_from(result), op.buffer.as_mut()) {
+                let count = buffers.finish(&read, count, buffer.as_mut_slice());
+                return self.end(op, count as i32, pending);
+            }
+            buffers.give_back(&read);
+            if result == -libc::EINVAL {
+                // The device wants what no other does: as ever, then.
+                op.direct = None;
+                self.waiting.push_back(op);
+                return;
+            }
+        }
         if result == -libc::EINTR || result == -libc::EAGAIN {
             self.waiting.push_back(op);
             return;
+        }
+        if let Kind::Open { direct: true, .. } = op.kind {
+            return self.opened(op, result, pending);
         }
         if result >= 0 && op.fd.is_none() && matches!(op.kind, Kind::SyncDirectory { .. }) {
             // SAFETY: the kernel opened this descriptor for this operation; nobody else has it.
@@ -297,9 +346,37 @@ impl FileRing {
             self.waiting.push_back(op);
             return;
         }
+        self.end(op, result, pending);
+    }
+
+    fn end(&mut self, op: FileOp, result: i32, pending: &mut Pending) {
         let id = op.id;
         let answer = self.answer(op, result);
         pending.finish(id, answer);
+    }
+
+    /// A file whose reads are to go past the page cache was opened, for the first or the second time.
+    fn opened(&mut self, mut op: FileOp, result: i32, pending: &mut Pending) {
+        // SAFETY: the kernel opened this descriptor for this operation; nobody else has it.
+        let fd = (result >= 0).then(|| unsafe { OwnedFd::from_raw_fd(result) });
+        match (&op.fd, fd) {
+            (None, None) => self.end(op, result, pending),
+            (None, Some(fd)) => {
+                op.fd = Some(Rc::new(fd));
+                self.waiting.push_back(op);
+            }
+            (Some(_), fd) => {
+                if fd.is_none() && !std::mem::replace(&mut self.told_refusal, true) {
+                    let error = io::Error::from_raw_os_error(-result);
+                    tracing::warn!(%error, "a file system cannot be read past the page cache: it is read as ever");
+                }
+                if let (Some(_), None, Some(ring)) = (&fd, &self.buffers, &self.ring) {
+                    self.buffers = Some(DirectBuffers::new(&ring.submitter()));
+                }
+                op.direct = fd.map(Rc::new);
+                self.end(op, 0, pending);
+            }
+        }
     }
 
     fn answer(&mut self, op: FileOp, result: i32) -> OpResult {
@@ -316,19 +393,33 @@ impl FileRing {
                 count: result as usize,
             }),
             (Kind::Open { .. }, _) => {
-                // SAFETY: the kernel opened this descriptor for this operation; nobody else has it.
-                let fd = unsafe { OwnedFd::from_raw_fd(result) };
-                let file = File::from(fd);
+                let fd = op.fd.unwrap_or_else(|| {
+                    // SAFETY: the kernel opened this descriptor for this operation; nobody else has it.
+                    Rc::new(unsafe { OwnedFd::from_raw_fd(result) })
+                });
                 // The inode is in memory: this does not wait for the disk.
-                let len = file.metadata()?.len();
+                let len = file_length(&fd)?;
                 self.next_file += 1;
                 let id = FileId(self.next_file);
-                self.files.insert(id, Rc::new(OwnedFd::from(file)));
+                let direct = op.direct;
+                self.files.insert(id, OpenFile { fd, direct });
                 Ok(Outcome::Opened { file: id, len })
             }
             _ => Ok(Outcome::Done),
         }
     }
+}
+
+fn file_length(fd: &OwnedFd) -> io::Result<u64> {
+    Ok(File::from(fd.try_clone()?).metadata()?.len())
+}
+
+/// Where an operation is read to, if that goes past the page cache.
+fn slot_for(op: &FileOp, buffers: Option<&mut DirectBuffers>) -> Option<DirectRead> {
+    let (Kind::Read { offset }, Some(_), Some(buffer)) = (&op.kind, &op.direct, &op.buffer) else {
+        return None;
+    };
+    buffers?.take(*offset, buffer.window().len())
 }
 
 fn unknown_file(buffer: Option<IoBuffer>) -> IoFailure {
@@ -362,11 +453,25 @@ fn open_flags(options: OpenOptions) -> i32 {
     flags
 }
 
-fn entry(op: &mut FileOp) -> squeue::Entry {
+fn entry(op: &mut FileOp, registered: bool) -> squeue::Entry {
     const HERE: types::Fd = types::Fd(libc::AT_FDCWD);
     let fd = op.fd.as_ref().map(|fd| types::Fd(fd.as_raw_fd()));
+    if let (Some(read), Some(direct)) = (&op.slot, &op.direct) {
+        let direct = types::Fd(direct.as_raw_fd());
+        return match registered {
+            true => opcode::ReadFixed::new(direct, read.at, read.length, 0)
+                .offset(read.offset)
+                .build(),
+            false => opcode::Read::new(direct, read.at, read.length)
+                .offset(read.offset)
+                .build(),
+        };
+    }
     match (&op.kind, fd, &mut op.buffer) {
-        (Kind::Open { path, flags }, ..) => opcode::OpenAt::new(HERE, path.as_ptr())
+        (Kind::Open { path, .. }, Some(_), _) => opcode::OpenAt::new(HERE, path.as_ptr())
+            .flags(libc::O_RDONLY | libc::O_DIRECT | libc::O_CLOEXEC)
+            .build(),
+        (Kind::Open { path, flags, .. }, ..) => opcode::OpenAt::new(HERE, path.as_ptr())
             .flags(*flags)
             .mode(0o644)
             .build(),

@@ -12,6 +12,7 @@
 //! it never fires, the loop itself decides when glommio may poll, and a heartbeat bounds what is left of
 //! the trap (an unlucky completion in the same instant).
 
+mod direct;
 mod file_ring;
 mod park;
 mod sockets;

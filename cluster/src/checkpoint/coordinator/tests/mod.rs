@@ -4,6 +4,7 @@ mod crashes;
 mod damaged;
 mod drawn;
 mod interleaved;
+mod leaders_drawn;
 mod listing;
 mod scenarios;
 mod two_leaders;

@@ -65,8 +65,8 @@ impl Disk {
             let at = usize::try_from(offset).unwrap_or(usize::MAX);
             let there = self.bytes_of(file.inode).len().saturating_sub(at);
             let count = self.faults.shorten(there.min(buffer.as_slice().len()));
-            let window = &mut buffer.as_mut_slice()[..count];
-            window.copy_from_slice(&self.bytes_of(file.inode)[at.min(at + count)..][..count]);
+            let read = self.bytes_of(file.inode).get(at..).unwrap_or_default();
+            buffer.as_mut_slice()[..count].copy_from_slice(&read[..count]);
             Ok(count)
         });
         moved(buffer, read)
