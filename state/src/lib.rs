@@ -38,7 +38,7 @@ pub use lsm::{AdoptedRun, CarriedRun, DUE, LayeredTable, Overflow, Pressure};
 pub use migration::Migration;
 pub use snapshot::{
     ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,
-    OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, Snapshot, SnapshotEffort,
+    OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, Snapshot, SnapshotEffort, StateSize,
     StateVisitor, TaskSnapshot,
 };
 pub use table::{

@@ -14,11 +14,13 @@ use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::executor::JobResult;
 use thalweg_dataflow::function::Collector;
 use thalweg_dataflow::harness::{TestHarness, TwoInputHarness};
-use thalweg_dataflow::operator::AsyncIo;
+use thalweg_dataflow::operator::{AsyncIo, KeyedProcessFunction};
 use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::window::assigner::TumblingWindows;
 use thalweg_dataflow::window::{TimeWindow, WindowAggregate};
+use thalweg_dataflow::{FunctionError, OpenContext, ProcessContext};
+use thalweg_state::{MapState, ValueState};
 
 use crate::stage::{self, Settings};
 
@@ -234,6 +236,119 @@ fn of_operator(harness: &TestHarness<u64, u64>, name: &str, operator: &str) -> O
     let shown = of.next().map(MetricSnapshot::number);
     assert!(of.next().is_none(), "{operator} shows {name} twice");
     shown
+}
+
+/// What is shown of the states of an operator: entries, and whether they have a size, by name.
+fn sizes(metrics: &[MetricSnapshot]) -> Vec<(String, f64, bool)> {
+    let named = |name: &'static str| metrics.iter().filter(move |metric| metric.name == name);
+    let mut sizes: Vec<_> = named("numStateEntries")
+        .map(|entries| {
+            let state = entries.scope.label("state").unwrap();
+            let bytes = named("stateBytes").find(|bytes| bytes.scope == entries.scope);
+            let bytes = bytes.unwrap().number();
+            (state.to_owned(), entries.number(), bytes > 0.0)
+        })
+        .collect();
+    sizes.sort_by(|one, other| one.0.cmp(&other.0));
+    sizes
+}
+
+/// Remembers numbers by key in two ways, and asks to be called for each.
+struct Remembering {
+    last: ValueState<u64, u64>,
+    seen: MapState<u64, u64, u64>,
+}
+
+impl Remembering {
+    fn open(open: &mut OpenContext<u64>) -> Remembering {
+        Remembering {
+            last: open.value_state("last"),
+            seen: open.map_state("seen"),
+        }
+    }
+}
+
+impl KeyedProcessFunction<u64, u64, u64> for Remembering {
+    fn process(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        _out: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        self.last.set(number)?;
+        self.seen.put(number, number)?;
+        let at = Timestamp(number as i64 + 1_000);
+        context.timers().register_event_time(at)
+    }
+}
+
+#[test]
+fn each_state_shows_how_much_is_in_it() {
+    let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+        let by_digit = numbers.key_by(|n| n % 10);
+        by_digit.process_function(Remembering::open)
+    });
+    let entries = |harness: &TestHarness<u64, u64>| {
+        let shown = sizes(&harness.metrics());
+        let of = |name: &str| {
+            shown
+                .iter()
+                .find(|state| state.0 == name)
+                .map(|state| state.1)
+        };
+        ["last", "seen", "thalweg.event-time-timers"].map(of)
+    };
+    assert_eq!(entries(&harness), [Some(0.0); 3]);
+    (0..30).for_each(|number| harness.push(number));
+    let there = [Some(10.0), Some(30.0), Some(30.0)];
+    assert_eq!(entries(&harness), there);
+    assert!(
+        sizes(&harness.metrics())
+            .iter()
+            .all(|(_, entries, has_size)| *entries == 0.0 || *has_size)
+    );
+    harness.advance_watermark(Timestamp(2_000));
+    assert_eq!(
+        entries(&harness),
+        [Some(10.0), Some(30.0), Some(0.0)],
+        "all have fired"
+    );
+}
+
+#[test]
+fn state_on_disk_shows_its_files_by_name() {
+    let settings: Settings<'static> = &[
+        ("parallelism.default", "1"),
+        ("thalweg.shard.pin", "false"),
+        ("state.backend.type", "lsm"),
+        ("taskmanager.memory.managed.size", "2mb"),
+    ];
+    let (environment, _token) = stage::shards(settings);
+    environment
+        .sequence(0..=99_999)
+        .key_by(|n| *n)
+        .fold([0_u64; 8], |held, number| held[0] += number)
+        .name("held")
+        .discard();
+    let result = environment.execute("large").unwrap();
+    let metrics = &result.summary.metrics;
+    check_labels(metrics);
+    let all = |name: &str| sum(metrics, name, "held");
+    let (rows, bytes) = (all("numStateDiskRows"), all("stateFilesBytes"));
+    assert!(
+        rows > 0.0 && bytes > 64.0 * rows,
+        "{rows} rows, {bytes} bytes"
+    );
+    assert_eq!(
+        bytes,
+        all("stateDiskBytes"),
+        "the operator has no other state"
+    );
+    assert!(
+        rows + all("numStateEntries") >= 100_000.0,
+        "every key is somewhere"
+    );
+    assert!(all("stateBytes") < (2 << 20) as f64);
 }
 
 #[test]

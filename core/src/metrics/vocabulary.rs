@@ -40,16 +40,19 @@ pub enum Level {
     Input,
     /// One operator of a task.
     Operator,
+    /// One state of an operator.
+    State,
 }
 
 impl Level {
     /// All of them, outermost first.
-    pub const ALL: [Level; 5] = [
+    pub const ALL: [Level; 6] = [
         Level::Shard,
         Level::Slot,
         Level::Task,
         Level::Input,
         Level::Operator,
+        Level::State,
     ];
 
     /// The word for it.
@@ -61,6 +64,7 @@ impl Level {
             Level::Task => "task",
             Level::Input => "input",
             Level::Operator => "operator",
+            Level::State => "state",
         }
     }
 
@@ -73,6 +77,9 @@ impl Level {
             Level::Task => &["job", "shard", "vertex", "task", "subtask"],
             Level::Input => &["job", "shard", "vertex", "task", "subtask", "input"],
             Level::Operator => &["job", "shard", "vertex", "task", "subtask", "operator"],
+            Level::State => &[
+                "job", "shard", "vertex", "task", "subtask", "operator", "state",
+            ],
         }
     }
 }
@@ -189,6 +196,14 @@ vocabulary! {
         "blocks" * 1.0, "Blocks read from disk for state that memory did not hold.";
     NUM_TIMERS = "numTimersRegistered", "thalweg_operator_timers", Gauge of Operator,
         "timers" * 1.0, "Timers that a function has registered and that have not fired.";
+    STATE_ENTRIES = "numStateEntries", "thalweg_state_entries", Gauge of State,
+        "entries" * 1.0, "Entries of one state in memory: keys, entries of a map, chunks of a list, timers; what RocksDB's `estimate-num-keys` is in Flink.";
+    STATE_BYTES = "stateBytes", "thalweg_state_memory_bytes", Gauge of State,
+        "bytes" * 1.0, "Managed memory of one state.";
+    STATE_DISK_ROWS = "numStateDiskRows", "thalweg_state_disk_rows", Gauge of State,
+        "rows" * 1.0, "Rows of one state in its files on disk: an entry that was written several times has several, and may be in memory too.";
+    STATE_DISK_BYTES = "stateFilesBytes", "thalweg_state_disk_bytes", Gauge of State,
+        "bytes" * 1.0, "Bytes of the files on disk of one state; what RocksDB's `total-sst-files-size` is in Flink.";
 }
 
 /// The definition of an engine metric.

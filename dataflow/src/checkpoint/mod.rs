@@ -14,6 +14,8 @@
 //!    Copies of what was overtaken, before the task and behind it, go to files of their own (`in_flight`).
 //! 5. When all of it is durable the task answers, with receipts, after it has answered all before (`answers`).
 //!
+//! Beside that it shows how large the states are (`state_sizes`).
+//!
 //! Invariants: the record path knows nothing of this; an answer is given only for what is durable; a failed
 //! write declines the checkpoint and not the job. Lives on one shard's thread, but for commands and answers.
 
@@ -29,6 +31,7 @@ mod operator_cut;
 mod restored;
 mod row_batch;
 mod setup;
+mod state_sizes;
 mod statistics;
 mod upload;
 
@@ -43,4 +46,5 @@ pub(crate) use in_flight::{Replay, Replayed};
 pub(crate) use operator_cut::{Cutting, OperatorCut, Remembers};
 pub use restored::{RestoredOperator, RestoredState, RunFiles};
 pub use setup::{ChannelPart, CheckpointAnswer, CheckpointSetup, SPLITS};
+pub(crate) use state_sizes::{LOOK_NS, StateSizes};
 pub use statistics::{CheckpointStatistics, CompletedCheckpoint};

@@ -229,7 +229,7 @@ fn build_vertex(
     let info = info_of(job, place);
     let context = BuildContext::new(info, gate, partitions, splits, budget.clone());
     let mut context = match context.with_metrics(&shard.metrics()) {
-        Ok(context) => context,
+        Ok(context) => context.shown_after_every_turn(),
         Err(error) => panic!("the program under test cannot be shown: {error}"),
     };
     let head = match (job.vertices[place].instantiate())(&mut context) {

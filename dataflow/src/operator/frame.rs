@@ -17,7 +17,7 @@ use thalweg_memory::{Entry, Mark};
 use thalweg_network::{Barrier, Event};
 use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor, StateKind};
 
-use crate::checkpoint::{Cutting, OperatorCut, Remembers};
+use crate::checkpoint::{Cutting, OperatorCut, Remembers, StateSizes};
 use crate::function::FunctionError;
 use crate::task::{
     BuildContext, BuildError, ChainTurn, Failure, InputStatus, Push, Stage, WatermarkCell,
@@ -234,6 +234,7 @@ pub(crate) struct Frame<O, N> {
     alarm: Option<Alarm>,
     clock: TaskClock,
     cut: OperatorCut,
+    sizes: StateSizes,
     /// The watermark told last. A restored operator is told no older one.
     watermark: Timestamp,
     /// The watermark that went on last.
@@ -259,6 +260,7 @@ impl<O: Remembers, N> Frame<O, N> {
             tell_of_memory(&name, &mut operator);
         }
         let cut = OperatorCut::open(&mut operator, HEAD, context)?;
+        let sizes = StateSizes::open(&mut operator, &name, context)?;
         let mut frame = Self {
             name,
             operator,
@@ -271,6 +273,7 @@ impl<O: Remembers, N> Frame<O, N> {
             alarm: None,
             clock: context.clock().clone(),
             cut,
+            sizes,
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
             told: context.told(HEAD),
@@ -543,11 +546,11 @@ impl<O, N> Frame<O, N> {
             self.fail(&error);
             Pressure::None
         });
+        let ended = turn.input() == InputStatus::Ended;
+        self.sizes.look(&mut self.operator, turn.context(), ended);
         // A task that has done all it had to do makes no room for more.
         match pressure {
-            Pressure::MakingRoom if waiting || turn.input() != InputStatus::Ended => {
-                Stage::Unfinished
-            }
+            Pressure::MakingRoom if waiting || !ended => Stage::Unfinished,
             _ => stage,
         }
     }

@@ -25,7 +25,9 @@ use thalweg_state::{MakeOverflow, OperatorPart, Overflow};
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
-use crate::checkpoint::{CheckpointSetup, RestoredOperator, RestoredState, SPLITS, TaskAnswers};
+use crate::checkpoint::{
+    CheckpointSetup, LOOK_NS, RestoredOperator, RestoredState, SPLITS, TaskAnswers,
+};
 use crate::graph::EdgeId;
 use crate::operator::{Circuit, IterationPlan};
 use crate::sink::Committable;
@@ -137,6 +139,8 @@ pub struct BuildContext {
     answers: TaskAnswers,
     metrics: Registry,
     spill: Option<IoManager>,
+    /// Time between two looks at the sizes of states, ns.
+    look_ns: u64,
 }
 
 /// Operations of one state that are at the disk at once.
@@ -172,6 +176,7 @@ impl BuildContext {
             async_runtime: Rc::new(InlineRuntime::default()),
             metrics: Registry::new(Scope::root()),
             spill: None,
+            look_ns: LOOK_NS,
         }
     }
 
@@ -233,6 +238,17 @@ impl BuildContext {
     /// The metrics of the user's function in an operator.
     pub(crate) fn user_metrics(&self, operator: &str) -> MetricGroup {
         MetricGroup::new(&self.operator_metrics(operator))
+    }
+
+    /// The same, shown as it is after every turn: where time stands still unless it is moved.
+    pub(crate) fn shown_after_every_turn(mut self) -> Self {
+        self.look_ns = 0;
+        self
+    }
+
+    /// Time between two looks at the sizes of its states, ns.
+    pub(crate) fn looks_at_states_every(&self) -> u64 {
+        self.look_ns
     }
 
     /// The same, with files for state that memory does not hold. Without them state stays in memory.

@@ -13,7 +13,7 @@ use thalweg_memory::{Budget, Record, SavedRecord};
 
 use super::{BYTES_OF_ENTRY, BroadcastMap};
 use crate::error::StateError;
-use crate::snapshot::{CutKind, Row, RowLog, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowLog, RowSink, Snapshot, StateSize};
 use crate::table::{Account, Scan};
 
 /// A cut that is being written.
@@ -122,6 +122,11 @@ impl<K: Record + Ord, V: Record> BroadcastCut<K, V> {
 }
 
 impl<K: Record + Ord, V: Record> Snapshot for BroadcastMap<K, V> {
+    fn size(&self) -> StateSize {
+        let kept_for_cut = self.cut.as_ref().map_or(0, |cut| cut.account.bytes());
+        StateSize::in_memory(self.entries.len(), self.account.bytes() + kept_for_cut)
+    }
+
     fn freeze(&mut self, _: Epoch, kind: CutKind) -> CutKind {
         let budget = self.account.budget().clone();
         self.cut = Some(Box::new(BroadcastCut::new(budget)));

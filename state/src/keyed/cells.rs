@@ -12,7 +12,7 @@ use super::aging::Aging;
 use super::held::Tables;
 use crate::error::StateError;
 use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable};
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// A table of values.
@@ -141,6 +141,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for Cells<K, V, N, A> 
 
 /// The rows of its cuts hold what is alive when they are written.
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A> {
+    fn size(&self) -> StateSize {
+        self.table.size()
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.table.freeze(epoch, kind)
     }

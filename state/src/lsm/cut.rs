@@ -22,7 +22,7 @@ use crate::migration::Migration;
 use crate::run::{ReadAt, RunReader, StateNumber};
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{Namespace, Scan};
 
 /// A run that belongs to a cut as it is: a checkpoint copies its file.
@@ -200,6 +200,15 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
 }
 
 impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
+    fn size(&self) -> StateSize {
+        let overflow = self.overflow.as_ref();
+        StateSize {
+            disk_rows: overflow.map_or(0, |overflow| overflow.disk_rows()),
+            disk_bytes: overflow.map_or(0, |overflow| overflow.disk_bytes()),
+            ..StateSize::in_memory(self.table.len(), self.memory_bytes())
+        }
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         let kind = self.table.freeze(epoch, kind);
         if let Some(overflow) = &mut self.overflow {

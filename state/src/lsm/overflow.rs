@@ -158,6 +158,12 @@ impl Overflow {
         self.runs.list.iter().map(|run| run.bytes).sum()
     }
 
+    /// Rows of all runs: an entry that was written several times has several.
+    #[must_use]
+    pub fn disk_rows(&self) -> u64 {
+        self.runs.list.iter().map(|run| run.rows).sum()
+    }
+
     /// Blocks read for entries that were not in memory, so far.
     #[must_use]
     pub fn reads(&self) -> u64 {

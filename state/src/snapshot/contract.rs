@@ -18,6 +18,7 @@
 use thalweg_core::Epoch;
 
 use super::row::{Row, RowSink};
+use super::size::StateSize;
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::lsm::{AdoptedRun, CarriedRun};
@@ -47,6 +48,9 @@ impl CutKind {
 
 /// Something a checkpoint copies piece by piece: a table, a queue of timers, a broadcast map.
 pub trait Snapshot {
+    /// How large it is. Cheap: told every now and then while records flow.
+    fn size(&self) -> StateSize;
+
     /// Marks the moment of a cut. Answers of what kind its rows will be: [`CutKind::Everything`] also where
     /// only that can be (the first cut, states that are always written in full, more removals since the
     /// last cut than there was memory to remember). A copy stays a copy.

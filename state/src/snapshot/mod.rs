@@ -14,6 +14,7 @@ pub(crate) mod planted;
 #[cfg(test)]
 pub(crate) mod reading;
 mod row;
+mod size;
 
 pub use contract::{CutKind, Snapshot, StateVisitor};
 pub use declared::DamagedDescriptor;
@@ -23,3 +24,4 @@ pub use handle::{
 pub use in_flight::{ChannelPath, InFlightFile, InFlightSection};
 pub(crate) use log::{LogCursor, RowLog};
 pub use row::{Row, RowSink};
+pub use size::StateSize;

@@ -16,7 +16,7 @@ use super::queue::TimerQueue;
 use crate::error::StateError;
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
-use crate::snapshot::{CutKind, Row, RowLog, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowLog, RowSink, Snapshot, StateSize};
 use crate::table::{Account, Namespace, Scan};
 
 /// A cut that is being written.
@@ -148,6 +148,10 @@ fn bytes<K: Key, N: Namespace>(timer: &Timer<K, N>) -> usize {
 }
 
 impl<K: Key, N: Namespace> Snapshot for TimerQueue<K, N> {
+    fn size(&self) -> StateSize {
+        StateSize::in_memory(self.len(), self.memory_bytes())
+    }
+
     fn freeze(&mut self, _: Epoch, kind: CutKind) -> CutKind {
         let budget = self.account.budget().clone();
         self.cut = Some(Box::new(TimerCut::new(budget, self.max_parallelism())));

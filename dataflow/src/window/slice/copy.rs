@@ -7,7 +7,9 @@
 use thalweg_core::Epoch;
 use thalweg_memory::DamagedKey;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{CutKind, KeyedTable, Namespace, Row, RowSink, Scan, Snapshot, StateError};
+use thalweg_state::{
+    CutKind, KeyedTable, Namespace, Row, RowSink, Scan, Snapshot, StateError, StateSize,
+};
 
 use super::aligned::AlignedWindows;
 use super::store::{Part, Slices};
@@ -73,6 +75,20 @@ impl<K: Key, A: Record> CopyOfSlices<'_, K, A> {
 }
 
 impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
+    fn size(&self) -> StateSize {
+        let mut size = StateSize::default();
+        for slice in self.slices.iter() {
+            size += slice.table.size();
+            if let Some(patch) = &slice.patch {
+                size += patch.size();
+            }
+        }
+        for leaving in &self.slices.leaving {
+            size.memory_bytes += leaving.table.memory_bytes();
+        }
+        size
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.slices.leaving.clear();
         // The tables need not know what is in earlier checkpoints.

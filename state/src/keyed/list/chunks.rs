@@ -17,7 +17,7 @@ use super::super::chunk::Chunk;
 use super::super::held::Tables;
 use crate::error::StateError;
 use crate::migration::Migration;
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// Bytes of the elements of a full chunk, about.
@@ -359,6 +359,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N
 }
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V, N, A> {
+    fn size(&self) -> StateSize {
+        self.table.size()
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.table.freeze(epoch, kind)
     }

@@ -10,9 +10,10 @@ use thalweg_core::Epoch;
 use thalweg_memory::{Key, Record, RecordKey};
 
 use super::super::aging::Aging;
+use super::super::held::Tables;
 use super::entries::MapEntries;
 use crate::error::StateError;
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{Namespace, Scan, ScanCursor};
 
 /// Entries that are looked at in one step when the index is made.
@@ -26,6 +27,10 @@ where
     N: Namespace,
     A: Aging<UV>,
 {
+    fn size(&self) -> StateSize {
+        StateSize::in_memory(self.entries(), self.memory_bytes())
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.table.freeze(epoch, kind)
     }

@@ -17,7 +17,7 @@ use super::super::stamp::Stamp;
 use super::Cut;
 use super::rows::{RowWriter, place_of};
 use crate::error::StateError;
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
+use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
 
 /// Bytes of rows that cost as much as a row itself.
 const BYTES_OF_BUDGET: usize = 1 << 10;
@@ -263,6 +263,10 @@ impl<E> Cut<E> {
 }
 
 impl<K: Key, V: Record, N: Namespace> Snapshot for KeyedTable<K, V, N> {
+    fn size(&self) -> StateSize {
+        StateSize::in_memory(self.len(), self.memory_bytes())
+    }
+
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.begin_cut(epoch, kind)
     }
