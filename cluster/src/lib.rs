@@ -12,6 +12,6 @@ pub mod local;
 pub mod rest;
 
 pub use local::{
-    CancelToken, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor, beside,
-    control_of,
+    CancelToken, CrashPoint, LocalExecutor, MetricsReader, MetricsSnapshot, SimulatedExecutor,
+    beside, control_of,
 };

@@ -6,7 +6,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use thalweg_core::seam::clock::{Random, monotonic_ns};
@@ -26,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const GLANCE: Duration = Duration::from_micros(300);
 /// What is in a file that is not synced before the power is cut.
 const LOST: &str = "to be lost";
+/// The signal by which a process ends itself.
+const ABORTED: i32 = 6;
 /// How many processes are told of when something is wrong.
 const TOLD: usize = 6;
 
@@ -151,6 +155,10 @@ impl<'t> Host<'t> {
                 self.power_after(&log)?;
                 return Ok(true);
             }
+            Some(End::Failed(status)) if life.crash().is_some() && has_crashed(status) => {
+                self.report.crashes += 1;
+                self.crashed(&log)?;
+            }
             Some(End::Failed(status)) => {
                 let log = log.display();
                 return Err(format!("a process ended by itself, {status}: see {log}"));
@@ -200,6 +208,8 @@ impl<'t> Host<'t> {
         };
         Ok(match life.death {
             Death::Kill => Ok(None),
+            // Points of recovery are behind it, if it has not come there; others come with each checkpoint.
+            Death::CrashAt(..) => process.live(process.age() + AWAITED),
             Death::KillAt(moment) => self.lie_in_wait(process, moment),
             Death::Stop => stop(PATIENCE),
             Death::KillInStop(after) => {
@@ -238,6 +248,15 @@ impl<'t> Host<'t> {
             process.live(until).map_err(wrong)?;
         }
         process.kill().map_err(wrong)?;
+        self.power_is_back(log)?;
+        self.origin.killed()
+    }
+
+    /// A process has ended by itself where it was to: as if it had been killed, and the power goes with it where that
+    /// is to be.
+    fn crashed(&mut self, log: &Path) -> Result<(), String> {
+        self.report.kills += 1;
+        self.cut()?;
         self.power_is_back(log)?;
         self.origin.killed()
     }
@@ -289,6 +308,7 @@ impl<'t> Host<'t> {
         let records = self.report.records.to_string();
         let out = below(&self.ground.join("out"));
         let mut arguments = vec![records, rate.to_string(), out];
+        arguments.extend(life.crash());
         let mut settings = life.settings(self.trial.at_least_once);
         let savepoints = below(&self.origin.savepoints);
         settings.push(("execution.checkpointing.dir", below(&self.origin.state)));
@@ -336,6 +356,11 @@ impl<'t> Host<'t> {
         }
         Ok(())
     }
+}
+
+/// Whether a process has ended itself at a point.
+fn has_crashed(status: ExitStatus) -> bool {
+    status.signal() == Some(ABORTED)
 }
 
 /// Makes the directories the job writes to. What is not transactional is no matter of the disk whose power goes.

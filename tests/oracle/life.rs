@@ -4,13 +4,17 @@
 
 use std::time::Duration;
 
+use thalweg_cluster::CrashPoint;
 use thalweg_core::seam::clock::Random;
 
-use super::job::OUTPUTS;
+use super::job::{CRASH, OUTPUTS};
 use super::moment::Moment;
 
 /// Every so manieth process is told to stop with a savepoint.
 const STOPPED: u64 = 5;
+
+/// By which time at the latest a process ends at a point that it comes to again and again.
+const CRASHED_BY: u64 = 4;
 
 /// How long a process lives after its time, at most, until what it is to be killed at happens.
 pub(super) const AWAITED: Duration = Duration::from_millis(400);
@@ -22,6 +26,9 @@ pub(super) enum Death {
     Kill,
     /// SIGKILL when something happens next.
     KillAt(Moment),
+    /// It ends by itself, as if killed, when it comes to a point of its own code for the nth time; SIGKILL if it does
+    /// not come there.
+    CrashAt(CrashPoint, u64),
     /// It is told to stop with a savepoint.
     Stop,
     /// It is told to stop, and killed so much later.
@@ -87,13 +94,26 @@ impl Life {
     }
 
     fn kill(dice: &mut Random) -> Death {
-        match dice.below(6) {
+        match dice.below(9) {
             0 => Death::KillAt(Moment::Completed),
             1 => {
                 let output = OUTPUTS[dice.below(OUTPUTS.len() as u64) as usize];
                 Death::KillAt(Moment::Committing(output))
             }
+            2..5 => {
+                let points = CrashPoint::ALL;
+                let point = points[dice.below(points.len() as u64) as usize];
+                Death::CrashAt(point, 1 + dice.below(CRASHED_BY))
+            }
             _ => Death::Kill,
+        }
+    }
+
+    /// What the process is told of where it ends by itself.
+    pub(super) fn crash(&self) -> Option<String> {
+        match self.death {
+            Death::CrashAt(point, nth) => Some(format!("{CRASH}{point}:{nth}")),
+            _ => None,
         }
     }
 
@@ -101,7 +121,7 @@ impl Life {
     pub(super) fn longest(&self) -> Duration {
         match self.death {
             Death::Kill => self.lasts,
-            Death::KillAt(_) => self.lasts + AWAITED,
+            Death::KillAt(_) | Death::CrashAt(..) => self.lasts + AWAITED,
             Death::Stop | Death::KillInStop(_) => self.lasts + AWAITED,
         }
     }

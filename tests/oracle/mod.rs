@@ -3,7 +3,8 @@
 //!
 //! A [`trial`] starts the process on a `host`, ends it at drawn instants and starts it anew, at another parallelism,
 //! from the newest checkpoint or from a savepoint it was stopped by (`origin`); `life` is what is drawn of a process,
-//! and a kill may wait for a dangerous `moment`, or take the `power` with it. [`job`] is that process and what it runs
+//! and a kill may wait for a dangerous `moment`, come from within at a named point of recovery or of a checkpoint, or
+//! take the `power` with it. [`job`] is that process and what it runs
 //! over the `input`; `model` works out what must be written, without the engine; `visible`
 //! compares, while the job runs and when it has ended. The seed decides what is drawn, not how the machine takes it.
 

@@ -39,6 +39,8 @@ pub struct Report {
     pub kills: u64,
     /// How many of them when something happened that was waited for.
     pub ambushes: u64,
+    /// How many of them at a named point of their own code.
+    pub crashes: u64,
     /// How many of them had been told to stop.
     pub kills_in_stop: u64,
     /// How many took the power with them.
@@ -77,13 +79,14 @@ impl fmt::Display for Report {
             processes,
             kills,
             ambushes,
+            crashes,
             kills_in_stop,
             ..
         } = self;
         write!(
             f,
-            "{processes} processes, {kills} killed ({ambushes} at a commit or completion, {kills_in_stop} while they \
-             stopped), {} stopped; {} went on from a checkpoint, {} from a savepoint; ",
+            "{processes} processes, {kills} killed ({ambushes} at a commit or completion, {crashes} at a named point, \
+             {kills_in_stop} while they stopped), {} stopped; {} went on from a checkpoint, {} from a savepoint; ",
             self.stops, self.from_checkpoint, self.from_savepoint
         )?;
         if self.power_cuts > 0 {

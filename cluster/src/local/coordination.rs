@@ -19,7 +19,7 @@ use thalweg_network::{Barrier, BarrierKind};
 use thalweg_state::{CutKind, OperatorSnapshot, SnapshotEffort, TaskSnapshot};
 
 use super::checkpointing::TaskDoor;
-use super::ground::Surroundings;
+use super::ground::{CrashPoint, Surroundings};
 use super::outcome::Outcome;
 use super::requests::Requests;
 use super::staging::Staging;
@@ -303,7 +303,9 @@ impl<'j> Coordination<'j> {
                 tasks,
             } => self.trigger(checkpoint, kind, stop, tasks),
             Output::Store { ticket, command } => {
+                self.passes(CrashPoint::before(&command));
                 let outcome = perform(&mut *self.storage, &command);
+                self.passes(CrashPoint::after(&command).filter(|_| outcome.is_ok()));
                 return Some(Input::Stored { ticket, outcome });
             }
             Output::Complete { completed, commit } => {
@@ -360,6 +362,12 @@ impl<'j> Coordination<'j> {
         None
     }
 
+    fn passes(&self, point: Option<CrashPoint>) {
+        if let Some(point) = point {
+            self.ground.passes(point);
+        }
+    }
+
     fn trigger(
         &self,
         checkpoint: CheckpointId,
@@ -411,7 +419,9 @@ impl<'j> Coordination<'j> {
                      execution.state-recovery.ignore-unclaimed-state to leave that output hidden"
                 ));
             };
+            self.ground.passes(CrashPoint::BeforeCommit);
             let committed = committer.commit(&prepared);
+            self.ground.passes(CrashPoint::AfterCommit);
             committed.map_err(|error| format!("output could not be made visible: {error}"))?;
         }
         Ok(())

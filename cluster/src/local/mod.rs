@@ -24,7 +24,8 @@ mod spill;
 mod staging;
 
 pub use cancel::CancelToken;
-pub use ground::SimulatedExecutor;
+
+pub use ground::{CrashPoint, SimulatedExecutor};
 pub use metrics::{MetricsReader, MetricsSnapshot};
 
 use std::sync::mpsc::sync_channel;
@@ -37,13 +38,15 @@ use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobR
 use thalweg_dataflow::graph::Job;
 
 use self::attempts::Attempts;
-use self::ground::Process;
+
+use self::ground::{Listener, Process};
 
 /// Runs jobs on shards of this process.
 #[derive(Clone, Default)]
 pub struct LocalExecutor {
     cancel: CancelToken,
     metrics: MetricsReader,
+    listener: Listener,
 }
 
 impl LocalExecutor {
@@ -52,7 +55,18 @@ impl LocalExecutor {
         Self {
             cancel,
             metrics: MetricsReader::new(),
+            listener: Listener::default(),
         }
+    }
+
+    /// The same, which tells a listener, on the control thread, of the points at which a crash is most dangerous: for
+    /// tests that end their process there.
+    pub fn with_crash_points(
+        mut self,
+        listener: impl Fn(CrashPoint) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Listener::new(listener);
+        self
     }
 
     /// The same, with the metrics of the running job open to the reader: one job at a time.
@@ -75,7 +89,7 @@ impl LocalExecutor {
     /// # Errors
     /// As [`Executor::execute`].
     pub fn run(&self, job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
-        let ground = Process::new(&self.metrics);
+        let ground = Process::new(&self.metrics, &self.listener);
         let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control);
         let result = attempts.and_then(Attempts::run);
         control.ended(match &result {

@@ -1,7 +1,8 @@
 //! The job's side: a process that runs the program, and does what it is told on its input.
 //!
-//! `job RECORDS RATE DIRECTORY KEY=VALUE…`: reads so many records at so many a second (0 as fast as they are taken),
-//! writes below the directory. A line `stop` on its input stops it with a savepoint; when its input is closed,
+//! `job RECORDS RATE DIRECTORY [crash=POINT:NTH] KEY=VALUE…`: reads so many records at so many a second (0 as fast as
+//! they are taken), writes below the directory, and ends by itself, as if killed, when it comes to a point for the nth
+//! time. A line `stop` on its input stops it with a savepoint; when its input is closed,
 //! whoever started it is gone, and so is it. It says `running`, and in the end `finished`, or `stopped` with the
 //! savepoint.
 
@@ -13,9 +14,10 @@ use std::io::{self, BufRead as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use thalweg_cluster::{CancelToken, LocalExecutor};
+use thalweg_cluster::{CancelToken, CrashPoint, LocalExecutor};
 use thalweg_core::config::Configuration;
 use thalweg_dataflow::executor::{JobClient, JobControl, JobStatus};
 use thalweg_dataflow::stream::Environment;
@@ -70,6 +72,10 @@ fn run(arguments: &[String]) -> Result<String, String> {
         records: number(records)?,
         rate: (rate > 0).then_some(rate as f64),
     };
+    let (settings, crash) = match settings.split_first() {
+        Some((first, rest)) if first.starts_with(CRASH) => (rest, Some(Crash::of(first)?)),
+        _ => (settings, None),
+    };
     let mut configuration = Configuration::new();
     for setting in settings {
         let (key, value) = setting
@@ -78,7 +84,11 @@ fn run(arguments: &[String]) -> Result<String, String> {
         let set = configuration.set_str(key, value);
         set.map_err(|error| format!("{setting}: {error}"))?;
     }
-    let executor = Arc::new(LocalExecutor::new(CancelToken::new()));
+    let executor = LocalExecutor::new(CancelToken::new());
+    let executor = Arc::new(match crash {
+        Some(crash) => executor.with_crash_points(move |point| crash.passes(point)),
+        None => executor,
+    });
     let environment = Environment::with_executor(executor, configuration);
     program(&environment, &work, Path::new(directory));
     let job = environment.execute_async("oracle");
@@ -91,6 +101,38 @@ fn run(arguments: &[String]) -> Result<String, String> {
         Some(savepoint) => format!("{STOPPED}{savepoint}"),
         None => FINISHED.to_owned(),
     })
+}
+
+/// What the argument begins with that names a point.
+pub(super) const CRASH: &str = "crash=";
+
+/// Ends the process when it comes to a point for the nth time.
+struct Crash {
+    point: CrashPoint,
+    left: AtomicU64,
+}
+
+impl Crash {
+    fn of(argument: &str) -> Result<Crash, String> {
+        let named = argument.strip_prefix(CRASH).and_then(|said| {
+            let (name, nth) = said.split_once(':')?;
+            let mut points = CrashPoint::ALL.into_iter();
+            let point = points.find(|point| point.to_string() == name)?;
+            Some((point, nth.parse::<u64>().ok()?))
+        });
+        let (point, nth) = named.ok_or(format!("{argument} is no crash=POINT:NTH"))?;
+        Ok(Crash {
+            point,
+            left: AtomicU64::new(nth),
+        })
+    }
+
+    /// Nothing is unwound, flushed or told: the process is no more.
+    fn passes(&self, point: CrashPoint) {
+        if point == self.point && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            std::process::abort();
+        }
+    }
 }
 
 /// Waits until the tasks of the job have started, or it is over.

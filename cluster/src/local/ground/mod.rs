@@ -4,6 +4,7 @@
 //! a seed and a disk that forgets; all that decides about a job is the same on both. Entered by the control
 //! thread. Invariant: what a job's control thread learns of the world it learns here.
 
+mod crash_point;
 mod process;
 mod shards;
 mod simulated;
@@ -16,9 +17,12 @@ use thalweg_core::config::Configuration;
 use thalweg_dataflow::checkpoint::{Defect, RunFiles};
 use thalweg_dataflow::executor::JobError;
 
+pub use self::crash_point::CrashPoint;
+pub(super) use self::crash_point::Listener;
 pub(super) use self::process::Process;
 pub use self::simulated::SimulatedExecutor;
 use super::cancel::CancelToken;
+
 use super::outcome::Outcome;
 use super::plan::Deployment;
 use super::staging::Staging;
@@ -61,6 +65,11 @@ pub(crate) trait Surroundings {
     ) -> Result<Option<Box<dyn Staging>>, JobError> {
         let _ = (shared, configuration);
         Ok(None)
+    }
+
+    /// The control thread has come to this point.
+    fn passes(&self, point: CrashPoint) {
+        let _ = point;
     }
 
     /// What is to be done wrong, to see that it is found.

@@ -12,12 +12,14 @@ use thalweg_core::seam::clock::{entropy, monotonic_ns, wall_ms};
 use thalweg_dataflow::checkpoint::RunFiles;
 use thalweg_dataflow::executor::JobError;
 
+use super::crash_point::{CrashPoint, Listener};
 use super::shards::Shards;
 use super::{Ground, Surroundings};
 use crate::checkpoint::metadata::model::FileFacts;
 use crate::checkpoint::storage::{AnyStorage, CheckpointStorage, Location};
 use crate::local::cancel::CancelToken;
 use crate::local::checkpointing::RunDirectory;
+
 use crate::local::metrics::{Attached, MetricsReader};
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
@@ -30,13 +32,17 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// This process, with somebody who may look at its metrics.
 pub(crate) struct Process<'r> {
     metrics: &'r MetricsReader,
+    listener: &'r Listener,
     storage: AnyStorage,
 }
 
 impl<'r> Process<'r> {
-    pub(crate) fn new(metrics: &'r MetricsReader) -> Self {
-        let storage = AnyStorage::new();
-        Self { metrics, storage }
+    pub(crate) fn new(metrics: &'r MetricsReader, listener: &'r Listener) -> Self {
+        Self {
+            metrics,
+            listener,
+            storage: AnyStorage::new(),
+        }
     }
 }
 
@@ -57,6 +63,10 @@ impl Surroundings for Process<'_> {
 
     fn draw(&self) -> u64 {
         entropy()
+    }
+
+    fn passes(&self, point: CrashPoint) {
+        self.listener.tell(point);
     }
 
     fn storage(&self) -> Box<dyn CheckpointStorage> {

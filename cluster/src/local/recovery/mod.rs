@@ -19,7 +19,7 @@ use thalweg_dataflow::graph::Job;
 use self::latest::{Latest, latest};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
-use super::ground::Surroundings;
+use super::ground::{CrashPoint, Surroundings};
 use super::planted::misdeal_in_flight;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
@@ -77,6 +77,7 @@ impl<'j> Coordination<'j> {
         let made = storage.make_directory(&layout.shared());
         made.map_err(|error| no_place(&error))?;
         let takeover = taken_over(&mut *storage, &layout, settings.retained, latest)?;
+        ground.passes(CrashPoint::TakenOver);
         // A former process that still runs may have completed others until now, and can complete none from here on.
         if let Some(newest) = takeover.kept.last() {
             let settled = storage.settle(&layout.metadata(newest.checkpoint));
@@ -104,7 +105,12 @@ impl<'j> Coordination<'j> {
     pub(crate) fn beginning(&mut self, restarts: u32) -> Result<Beginning, JobError> {
         self.attempt = self.coordinator.attempt(restarts);
         let restored = match self.coordinator.restore_point() {
-            Some(point) => Some(self.restore(&point)?),
+            Some(point) => {
+                self.ground.passes(CrashPoint::BeforeRestore);
+                let restored = self.restore(&point)?;
+                self.ground.passes(CrashPoint::AfterRestore);
+                Some(restored)
+            }
             None => None,
         };
         let directory = match (&self.staging, self.layout.shared().path()) {
