@@ -16,8 +16,19 @@ pub mod collection;
 pub mod discard;
 pub mod file;
 pub mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz {
+    //! What a fuzzer throws at formats that are private to this crate.
+    pub use crate::file::fuzz::file_sink;
+    #[cfg(feature = "postgres")]
+    pub use crate::postgres::fuzz::transactions;
+    pub use crate::text::fuzz::{lines, packed};
+}
 pub mod generator;
 pub mod monitor;
+#[cfg(test)]
+#[path = "../../fuzz/mutants.rs"]
+mod mutants;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod print;

@@ -1,16 +1,7 @@
 //! Descriptions of states as runs keep them: what is read is written as the same bytes.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use thalweg_state::StateDescriptor;
+#[path = "../bodies/descriptor.rs"]
+mod body;
 
-fuzz_target!(|input: &[u8]| {
-    let mut rest = input;
-    if let Ok(descriptor) = StateDescriptor::decode(&mut rest) {
-        let mut again = Vec::new();
-        descriptor.encode(&mut again);
-        let mut reread = &again[..];
-        assert_eq!(StateDescriptor::decode(&mut reread), Ok(descriptor));
-        assert!(reread.is_empty());
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::check(bytes));

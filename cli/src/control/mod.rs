@@ -11,7 +11,12 @@
 //! alone, and one that is not is refused. Lives on threads of its own beside the job's control thread.
 
 pub mod caller;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod message;
+#[cfg(test)]
+#[path = "../../../fuzz/mutants.rs"]
+mod mutants;
 mod run_directory;
 mod server;
 

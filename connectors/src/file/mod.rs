@@ -17,6 +17,8 @@
 mod bucket;
 mod encode;
 mod epochs;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod leftovers;
 pub(crate) mod part;
 pub(crate) mod pending;

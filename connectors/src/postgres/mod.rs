@@ -24,6 +24,8 @@
 
 mod commit;
 mod door;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod ledger;
 mod leftovers;
 mod names;

@@ -16,6 +16,8 @@
 mod commit;
 mod decompress;
 mod feed;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod lines;
 mod sink;
 mod source;

@@ -12,7 +12,7 @@
 //! | 8 | sequence number |
 //! | 8 | term: how many leaders there were |
 //! | 8 | next: checkpoints from this number on have not begun, as far as its writer knows |
-//! | 8 | checkpoint; 0 for none |
+//! | 8 | checkpoint; 0 for none, and what follows of it is 0 then |
 //! | 8 | length of its metadata |
 //! | 4 | CRC-32C of its metadata |
 //! | to the last 4 | in version 2: where the savepoint is by which the job was stopped, in UTF-8 |
@@ -114,6 +114,10 @@ impl Pointer {
             checksum: u32::from_le_bytes(*checksum),
         };
         let checkpoint = CheckpointId(u64::from_le_bytes(*checkpoint));
+        let nothing = facts.bytes == 0 && facts.checksum == 0;
+        if checkpoint.0 == 0 && !nothing {
+            return None;
+        }
         Some(Pointer {
             sequence: u64::from_le_bytes(*sequence),
             term: u64::from_le_bytes(*term),
@@ -314,5 +318,21 @@ mod tests {
             }
         }
         assert_eq!(Pointer::decode(&[0; POINTER_BYTES]), None);
+    }
+
+    #[test]
+    fn what_says_that_there_is_no_checkpoint_and_what_it_is_made_of_is_no_pointer() {
+        let mut bytes = Pointer {
+            sequence: 7,
+            term: 3,
+            next: CheckpointId(1),
+            newest: None,
+        }
+        .encode();
+        let (length, end) = (44, POINTER_BYTES - 4);
+        bytes[length] = 1;
+        let checksum = crc32c(&bytes[..end]).to_le_bytes();
+        bytes[end..].copy_from_slice(&checksum);
+        assert_eq!(Pointer::decode(&bytes), None);
     }
 }
