@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use thalweg_cluster::CrashPoint;
 use thalweg_core::seam::clock::{Random, monotonic_ns};
 
 use super::job::{LEAKED, OUTPUTS};
@@ -208,6 +209,7 @@ impl<'t> Host<'t> {
         };
         Ok(match life.death {
             Death::Kill => Ok(None),
+            Death::CrashAt(CrashPoint::BeforeCopy, _) => stop(AWAITED),
             // Points of recovery are behind it, if it has not come there; others come with each checkpoint.
             Death::CrashAt(..) => process.live(process.age() + AWAITED),
             Death::KillAt(moment) => self.lie_in_wait(process, moment),

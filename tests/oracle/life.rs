@@ -103,7 +103,15 @@ impl Life {
             2..5 => {
                 let points = CrashPoint::ALL;
                 let point = points[dice.below(points.len() as u64) as usize];
-                Death::CrashAt(point, 1 + dice.below(CRASHED_BY))
+                let nth = match point {
+                    // Once in a process, or once in a while in one that stops.
+                    CrashPoint::TakenOver
+                    | CrashPoint::BeforeRestore
+                    | CrashPoint::AfterRestore
+                    | CrashPoint::BeforeCopy => 1,
+                    _ => 1 + dice.below(CRASHED_BY),
+                };
+                Death::CrashAt(point, nth)
             }
             _ => Death::Kill,
         }
