@@ -29,5 +29,7 @@ fn all_of_this_where_io_uring_is_denied() {
     let named = ["end_to_end::", "event_time::", "loops::"];
     // Simulation knows no driver; the many windows take long and do nothing on a driver.
     let skipped = ["in_simulation", "event_time::windows::many::"];
-    stage::pass_where_io_uring_is_denied(&named, &skipped, 80);
+    // The models are seen to hold on more of them where io_uring is not denied.
+    let seeds = [(event_time::trial::MOST_SEEDS, "40")];
+    stage::pass_where_io_uring_is_denied(&named, &skipped, &seeds, 80);
 }

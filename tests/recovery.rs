@@ -24,5 +24,5 @@ fn all_of_this_but_the_longest_where_io_uring_is_denied() {
         "recovery::windows_on_disk::windows_on_disk_go_on_at_another_parallelism",
         "recovery::windows_on_disk::sessions_on_disk_go_on_at_another_parallelism",
     ];
-    stage::pass_where_io_uring_is_denied(&["recovery::"], &longest, 15);
+    stage::pass_where_io_uring_is_denied(&["recovery::"], &longest, &[], 15);
 }

@@ -6,7 +6,8 @@
 //! its watermark. Each further file is one family of operators with its models. Nothing of the engine
 //! is in a model.
 //!
-//! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on.
+//! `THALWEG_SEED=n` runs one seed only, `THALWEG_SEEDS=n` so many from 0 on,
+//! `THALWEG_MOST_SEEDS_ON_SHARDS=n` no more than so many outside of simulation.
 
 mod braid;
 mod broadcast;

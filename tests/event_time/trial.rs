@@ -11,6 +11,9 @@ use crate::random_graphs::dice::Dice;
 use crate::random_graphs::every;
 use crate::stage;
 
+/// Says how many seeds a test on shards is run with at most.
+pub(crate) const MOST_SEEDS: &str = "THALWEG_MOST_SEEDS_ON_SHARDS";
+
 /// Runs a program of every seed in simulation and compares, `seeds` of them.
 pub(crate) fn simulate(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
     every(seeds, test, |seed| run(&mut Trial::simulated(seed)));
@@ -18,7 +21,7 @@ pub(crate) fn simulate(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Resul
 
 /// The same on the shards of this process; fewer seeds where the caller's environment says so.
 pub(crate) fn on_shards(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Result<(), String>) {
-    let most = std::env::var(stage::MOST_SEEDS);
+    let most = std::env::var(MOST_SEEDS);
     let most = most.ok().and_then(|most| most.parse().ok());
     let seeds = seeds.min(most.unwrap_or(u64::MAX));
     every(seeds, test, |seed| run(&mut Trial::draw(seed)));
@@ -26,7 +29,7 @@ pub(crate) fn on_shards(seeds: u64, test: &str, run: impl Fn(&mut Trial) -> Resu
 
 /// Whether tests run with as many seeds as they say, so that what they find can be counted.
 pub(crate) fn runs_all_seeds() -> bool {
-    let fewer = ["THALWEG_SEED", "THALWEG_SEEDS", stage::MOST_SEEDS];
+    let fewer = ["THALWEG_SEED", "THALWEG_SEEDS", MOST_SEEDS];
     !fewer.iter().any(|name| std::env::var_os(name).is_some())
 }
 

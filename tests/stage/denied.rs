@@ -8,22 +8,22 @@ use std::process::Command;
 use thalweg_core::seam::probe::probe;
 use thalweg_core::seam::seccomp::forbid_io_uring_for_tests;
 
-/// How many seeds a test on shards is run with at most.
-pub(crate) const MOST_SEEDS: &str = "THALWEG_MOST_SEEDS_ON_SHARDS";
-const SEEDS: u64 = 40;
-
 /// Runs the tests with these words in their names, and those without `skipped`, in a process that is denied
-/// io_uring; there must be `fewest` of them or more, and all pass.
-pub(crate) fn pass_where_io_uring_is_denied(named: &[&str], skipped: &[&str], fewest: u32) {
+/// io_uring, with these variables; there must be `fewest` of them or more, and all pass.
+pub(crate) fn pass_where_io_uring_is_denied(
+    named: &[&str],
+    skipped: &[&str],
+    variables: &[(&str, &str)],
+    fewest: u32,
+) {
     let skips = skipped.iter().flat_map(|name| ["--skip", name]);
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // At their usual size, whatever the size of those here, and beside them; but models are compared on
-    // fewer seeds, which have been seen to hold by then.
+    // At their usual size, whatever the size of those here, and beside them.
     command
         .args(named)
         .args(skips)
         .arg("--test-threads=2")
-        .env(MOST_SEEDS, SEEDS.to_string())
+        .envs(variables.iter().copied())
         .env_remove("THALWEG_FULL");
     // The filter holds for the thread that sets it and for what that thread starts.
     let denied = move || {

@@ -15,7 +15,7 @@ use thalweg_core::config::Configuration;
 use thalweg_core::seam::simulated::SimOptions;
 use thalweg_dataflow::stream::Environment;
 
-pub(crate) use self::denied::{MOST_SEEDS, pass_where_io_uring_is_denied};
+pub(crate) use self::denied::pass_where_io_uring_is_denied;
 
 /// How long a job may take before it counts as hanging. The machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
