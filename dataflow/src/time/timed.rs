@@ -67,6 +67,8 @@ struct Aligned {
     all_paused: bool,
     /// The split in work or another one that has records waits.
     some_paused: bool,
+    /// One did until now, and the reader has not been asked since.
+    released: bool,
 }
 
 /// When to look at the generators; all times in ns.
@@ -151,6 +153,7 @@ where
             limit: Timestamp::MIN,
             all_paused: false,
             some_paused: false,
+            released: false,
         });
         Self {
             name: name.into(),
@@ -296,7 +299,8 @@ where
         aligned.limit = aligned.member.limit();
         aligned.all_paused = marks.splits.all_beyond(aligned.limit);
         self.paused = marks.splits.current_watermark() > aligned.limit;
-        aligned.some_paused = self.paused || marks.splits.any_beyond(aligned.limit);
+        let waits = self.paused || marks.splits.any_beyond(aligned.limit);
+        aligned.released = std::mem::replace(&mut aligned.some_paused, waits) && !waits;
     }
 
     /// Has the task woken for the next look, unless nothing can be new then.
@@ -313,9 +317,13 @@ where
                     false => schedule.period().max(LEAST_INTERVAL),
                 }));
         }
-        // The group may let a split go on of which the reader is told by nobody else.
-        if let Some(aligned) = marks.alignment.as_ref().filter(|of| of.some_paused) {
-            at = at.min(now.saturating_add(aligned.interval.max(1)));
+        // The group lets splits go on of which the reader is told by nobody else.
+        match &marks.alignment {
+            Some(aligned) if aligned.some_paused => {
+                at = at.min(now.saturating_add(aligned.interval.max(1)));
+            }
+            Some(aligned) if aligned.released => at = now,
+            _ => {}
         }
         // One alarm at a time, unless it would come too late.
         if at < u64::MAX && (schedule.alarm <= now || at < schedule.alarm) {
