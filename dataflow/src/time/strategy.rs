@@ -30,6 +30,8 @@ const ALIGNMENT_INTERVAL: Duration = Duration::from_millis(10);
 ///   idle the whole input is, and its last promise stands. The first record behind that makes it count
 ///   again. Time in which records wait (for room behind them, for their turn, for the others of an
 ///   alignment group) does not count as idle.
+/// - A split or input that has ended holds nothing back either, and promises nothing for the others: while
+///   those that have not ended are idle, the last promise stands. [`Timestamp::MAX`] comes when all have.
 ///
 /// ```
 /// use std::time::Duration;
