@@ -1,7 +1,6 @@
 //! Joins of uneven streams: what comes out as late may have been late, and the pairs of everything else
 //! are the model's.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_connectors::{Collected, Collects};
@@ -10,6 +9,7 @@ use thalweg_dataflow::stream::Environment;
 use thalweg_dataflow::window::assigner::TumblingWindows;
 use thalweg_dataflow::{Collector, OutputTag};
 
+use super::run;
 use super::script::Script;
 use crate::event_time::joins::{Input, Row, Timed, key, version_of};
 use crate::event_time::script::Script as EvenScript;
@@ -243,22 +243,6 @@ fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
     let version = |row: &Timed| version_of(row, &judged.right).map(|version| version.row.1);
     let expected = judged.left.iter().map(|row| pair(row.row.1, version(row)));
     judged.equals(expected.collect(), trial)
-}
-
-/// Runs a join and sees that enough rows were late.
-fn run(
-    on: fn(u64, &str, &dyn Fn(&mut Trial) -> Result<(), String>),
-    test: &str,
-    join: fn(&mut Trial) -> Result<usize, String>,
-) {
-    let late = Cell::new(0);
-    on(200, test, &|trial| {
-        let found = join(trial).map_err(|wrong| format!("{wrong}\n\ntrial: {trial:?}"));
-        late.set(late.get() + found?);
-        Ok(())
-    });
-    let all = trial::runs_all_seeds();
-    assert!(!all || late.get() > 200, "{} rows were late", late.get());
 }
 
 /// The tests of a join.

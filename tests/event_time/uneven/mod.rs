@@ -6,3 +6,23 @@
 mod joins;
 mod script;
 mod timers;
+
+use std::cell::Cell;
+
+use super::trial::{self, Trial};
+
+/// Runs a check with so many seeds, in simulation or on shards.
+type OnSeeds = fn(u64, &str, &dyn Fn(&mut Trial) -> Result<(), String>);
+
+/// Runs trials, each of which answers how much in it was late: together that must be enough to prove
+/// something.
+fn run(on: OnSeeds, test: &str, one: fn(&mut Trial) -> Result<usize, String>) {
+    let late = Cell::new(0);
+    on(200, test, &|trial| {
+        let found = one(trial).map_err(|wrong| format!("{wrong}\n\ntrial: {trial:?}"));
+        late.set(late.get() + found?);
+        Ok(())
+    });
+    let late = late.get();
+    assert!(!trial::runs_all_seeds() || late > 200, "{late} were late");
+}

@@ -1,7 +1,6 @@
 //! Timers judged by what each key saw: every registering, deleting and firing in its order, with the
 //! watermark of that moment. Whatever order records and watermarks came in, that must follow the rules.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use thalweg_connectors::{Collected, Collects};
@@ -12,6 +11,7 @@ use thalweg_dataflow::time::FiredTimer;
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
 use thalweg_state::ValueState;
 
+use super::run;
 use super::script::Script;
 use crate::event_time::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
@@ -269,30 +269,27 @@ fn diaries(trial: &mut Trial) -> Result<usize, String> {
             trial.run(|environment| kept_of_two(environment, one, other))
         }
     };
-    judge(told?, &asks).map_err(|wrong| format!("{wrong}\n\ntrial: {trial:?}"))
-}
-
-/// Runs the trials and sees that enough timers were registered late.
-fn run(on: fn(u64, &str, &dyn Fn(&mut Trial) -> Result<(), String>), test: &str) {
-    let past = Cell::new(0);
-    on(200, test, &|trial| {
-        past.set(past.get() + diaries(trial)?);
-        Ok(())
-    });
-    let all = trial::runs_all_seeds();
-    assert!(!all || past.get() > 200, "{} of the past", past.get());
+    judge(told?, &asks)
 }
 
 #[test]
 fn timers_of_uneven_splits_follow_the_rules_in_simulation() {
     let test = "timers_of_uneven_splits_follow_the_rules_in_simulation";
-    run(|seeds, test, run| trial::simulate(seeds, test, run), test);
+    run(
+        |seeds, test, run| trial::simulate(seeds, test, run),
+        test,
+        diaries,
+    );
 }
 
 #[test]
 fn timers_of_uneven_splits_follow_the_rules_on_shards() {
     let test = "timers_of_uneven_splits_follow_the_rules_on_shards";
-    run(|seeds, test, run| trial::on_shards(seeds, test, run), test);
+    run(
+        |seeds, test, run| trial::on_shards(seeds, test, run),
+        test,
+        diaries,
+    );
 }
 
 /// The judge finds a timer that is forgotten, fires twice, early, late or out of order.
