@@ -25,7 +25,9 @@ const RUN: &[u8] = include_bytes!("../compatibility/fixtures/run-1.bin");
 
 /// The file, and what is between its version and its checksum.
 pub(crate) fn pointers() -> Vec<Vec<u8>> {
-    vec![POINTER.to_vec(), POINTER[12..56].to_vec(), vec![0; 44]]
+    let numbers = &POINTER[12..56];
+    let savepoint = [numbers, b"/savepoints/savepoint-3f2a"].concat();
+    vec![POINTER.to_vec(), numbers.to_vec(), vec![0; 44], savepoint]
 }
 
 /// The bodies.

@@ -406,7 +406,7 @@ mod tests {
 
     use thalweg_core::{Epoch, KeyGroup, MaxParallelism};
     use thalweg_state::run::{RunOptions, RunWriter, StateHeader};
-    use thalweg_state::{CutKind, RowSink, Scan};
+    use thalweg_state::{CutKind, RowSink, Scan, StateSize};
 
     use super::*;
 
@@ -489,6 +489,9 @@ mod tests {
     struct Adopting(usize);
 
     impl Snapshot for Adopting {
+        fn size(&self) -> StateSize {
+            StateSize::default()
+        }
         fn freeze(&mut self, _: Epoch, kind: CutKind) -> CutKind {
             kind
         }

@@ -103,7 +103,7 @@ impl Pointer {
         let (checksum, place) = rest.split_first_chunk()?;
         let savepoint = match u32::from_le_bytes(*version) {
             VERSION if place.is_empty() => None,
-            OF_SAVEPOINT => Some(Location::parse(std::str::from_utf8(place).ok()?).ok()?),
+            OF_SAVEPOINT => Some(place_of(place)?),
             _ => return None,
         };
         let [sequence, term, next, checkpoint, length] = numbers.as_chunks::<8>().0 else {
@@ -115,7 +115,7 @@ impl Pointer {
         };
         let checkpoint = CheckpointId(u64::from_le_bytes(*checkpoint));
         let nothing = facts.bytes == 0 && facts.checksum == 0;
-        if checkpoint.0 == 0 && !nothing {
+        if checkpoint.0 == 0 && (!nothing || savepoint.is_some()) {
             return None;
         }
         Some(Pointer {
@@ -126,6 +126,13 @@ impl Pointer {
             savepoint,
         })
     }
+}
+
+/// Where a savepoint is, as its address is written.
+fn place_of(bytes: &[u8]) -> Option<Location> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let place = Location::parse(text).ok()?;
+    (place.to_string() == text).then_some(place)
 }
 
 /// What a file with the name of a pointer holds.
@@ -327,6 +334,7 @@ mod tests {
             term: 3,
             next: CheckpointId(1),
             newest: None,
+            savepoint: None,
         }
         .encode();
         let (length, end) = (44, POINTER_BYTES - 4);
