@@ -283,7 +283,8 @@ fn savepoints_of_a_job_that_goes_on_and_fails_now_and_then_change_nothing() {
 fn a_savepoint_is_of_use_whatever_becomes_of_its_job() {
     let place = Place::new();
     let (state, copies, out) = (place.path("state"), place.path("copies"), place.out());
-    let start = |from: &str| {
+    // Slow until it is to come to its end.
+    let start = |from: &str, rate: f64| {
         let (environment, _) = stage::shards(&[
             ("parallelism.default", "2"),
             ("thalweg.shard.pin", "false"),
@@ -293,14 +294,14 @@ fn a_savepoint_is_of_use_whatever_becomes_of_its_job() {
             ("execution.state-recovery.path", from),
         ]);
         environment
-            .source(Generator::new(RECORDS, |number| number).rate(RATE))
+            .source(Generator::new(RECORDS, |number| number).rate(rate))
             .uid("numbers")
             .map(|number: u64| number.to_string())
             .sink(FileSink::new(out.clone()))
             .uid("shown");
         environment.execute_async("numbers").unwrap()
     };
-    let job = start("latest");
+    let job = start("latest", RATE / 10.0);
     // Its first checkpoint is committed.
     while !out.is_dir() || lines(&out).is_empty() {
         let_it_run(&job, Duration::from_millis(5));
@@ -310,11 +311,11 @@ fn a_savepoint_is_of_use_whatever_becomes_of_its_job() {
     job.cancel();
     job.wait().unwrap_err();
     // The next process of the job.
-    let job = start("latest");
+    let job = start("latest", RATE / 10.0);
     let_it_run(&job, Duration::from_millis(50));
     job.cancel();
     job.wait().unwrap_err();
-    start(&savepoint).wait().unwrap();
+    start(&savepoint, 1e9).wait().unwrap();
     let shown = lines(&out);
     let missing = (0..RECORDS).find(|number| !shown.contains_key(&number.to_string()));
     assert_eq!(missing, None);
