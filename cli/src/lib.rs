@@ -55,6 +55,29 @@ pub use environment::environment;
 pub use logging::log_to_stderr;
 pub use report::{Failure, report};
 
+/// The ends there are: sources and sinks.
+///
+/// The lines of the logs in a directory; with [`FileProcessing::Continuously`](connectors::FileProcessing), also
+/// those that come later:
+///
+/// ```
+/// use thalweg::connectors::{FileProcessing, TextFiles};
+/// use thalweg::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("today.log"), "opened\nclosed\n")?;
+///
+/// let environment = thalweg::environment()?;
+/// let logs = TextFiles::new(folder.path()).include("*.log").recursive();
+/// let lines = environment.monitor_text(logs, FileProcessing::Once).collect();
+/// environment.execute("logs")?;
+/// let mut lines: Vec<String> = lines.take();
+/// lines.sort();
+/// assert_eq!(lines, ["closed", "opened"]);
+/// # Ok(())
+/// # }
+/// ```
 pub use thalweg_connectors as connectors;
 pub use thalweg_core::config;
 pub use thalweg_core::error::ErrorKind;
@@ -98,6 +121,34 @@ pub mod sink {
 }
 
 /// Time: timers and the clocks they go by.
+///
+/// Readings of two sensors in windows of five seconds, with event times and watermarks from their source on:
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg::connectors::Generator;
+/// use thalweg::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let environment = thalweg::environment()?;
+/// let readings = Generator::new(1_000, |number| (number % 2, number as i64 * 10));
+/// let disorder = Duration::from_secs(1);
+/// let strategy = WatermarkStrategy::<(u64, i64)>::for_bounded_out_of_orderness(disorder)
+///     .with_timestamp_assigner(|reading, _previous| Timestamp(reading.1));
+/// let counts = environment
+///     .source_with(readings, strategy)
+///     .key_by(|reading: &(u64, i64)| reading.0)
+///     .window(TumblingWindows::event_time(Duration::from_secs(5)))
+///     .count()
+///     .map(|(sensor, count)| (sensor, count))
+///     .collect();
+/// environment.execute("readings")?;
+/// let mut counts: Vec<(u64, u64)> = counts.take();
+/// counts.sort_unstable();
+/// assert_eq!(counts, [(0, 250), (0, 250), (1, 250), (1, 250)]);
+/// # Ok(())
+/// # }
+/// ```
 pub mod time {
     pub use thalweg_core::event_time::{Timestamp, Watermark};
     pub use thalweg_dataflow::time::*;
