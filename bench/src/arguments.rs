@@ -173,6 +173,8 @@ pub(crate) enum Run {
         #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..))]
         restored_parallelism: u32,
     },
+    /// A savepoint of state of a given size, against what its disk takes.
+    Savepoint(Saved),
     /// Latency of a lone record to another shard.
     Lone {
         /// Records to send.
@@ -261,6 +263,22 @@ pub(crate) struct Killed {
     /// Memory for state of all slots, such as 64mb; enough for all of it, if not said.
     #[arg(long)]
     pub(crate) memory: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: Single,
+}
+
+/// What `savepoint` takes.
+#[derive(Args)]
+pub(crate) struct Saved {
+    /// Size of the state, such as 1GB.
+    #[arg(long, value_parser = bytes, default_value = "100MB")]
+    pub(crate) state_bytes: u64,
+    /// Directory for the savepoint; what is written there is removed at the end.
+    #[arg(long)]
+    pub(crate) savepoint_dir: PathBuf,
+    /// Where state is kept: hashmap or lsm.
+    #[arg(long, default_value = "hashmap")]
+    pub(crate) state: String,
     #[command(flatten)]
     pub(crate) how: Single,
 }
@@ -553,6 +571,7 @@ mod tests {
             "run lat_win --wm periodic --local-aggregation off",
             "run recover --state-bytes 1GB --checkpoint-dir d --state lsm --memory 64mb",
             "run rescale --checkpoint-dir d --parallelism 1 --restored-parallelism 3",
+            "run savepoint --state-bytes 1GB --savepoint-dir d --state lsm",
             "limit lat_win --wm periodic --rate 7 --threads 1",
         ] {
             assert!(parse(good).is_ok(), "{good}");
@@ -566,6 +585,7 @@ mod tests {
             "run sum --parallelism 0",
             "run gen -D thalweg.shard.pin",
             "run recover --state-bytes 1GB",
+            "run savepoint --state-bytes 1GB",
             "run recover --checkpoint-dir d --restored-parallelism 3",
             "run lone --with-limit",
             "run lone --gap 0",

@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod comparison;
+pub mod disk;
 pub mod engine;
 #[allow(
     unsafe_code,

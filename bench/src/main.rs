@@ -7,12 +7,13 @@ mod arguments;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use serde::Serialize;
 use thalweg_bench::comparison::{self, Comparison, Disagreement};
 use thalweg_bench::engine::{
-    self, BigState, Ckpt, CkptReport, EngineError, Query, Settings, StateReport,
+    self, BigState, Ckpt, CkptReport, EngineError, Query, Savepoint, Settings, StateReport,
 };
 use thalweg_bench::limit::{self, LimitError};
 use thalweg_bench::recovery::{self, Recovery, RecoveryError};
@@ -24,8 +25,8 @@ use thalweg_bench::workload::pace::Pace;
 use thiserror::Error;
 
 use crate::arguments::{
-    Arguments, Checkpointed, Command, How, Killed, Large, Latency, Local, Nexmark, Output, Run,
-    Single, Workload,
+    Arguments, Checkpointed, Command, How, Killed, Large, Latency, Local, Nexmark, Output,
+    Overrides, Run, Saved, Single, Workload,
 };
 
 #[derive(Debug, Error)]
@@ -181,21 +182,25 @@ fn on_engine(run: Run) -> Result<(), Failure> {
             killed,
             restored_parallelism,
         } => return recover(killed, restored_parallelism),
+        Run::Savepoint(what) => return savepoint(what),
         Run::Lone {
             records,
             gap,
             settings,
-        } => {
-            let Output::Json = settings.output;
-            let settings = Settings {
-                parallelism: 2,
-                overrides: settings.overrides,
-            };
-            let latencies = engine::lone(records, gap, &settings)?;
-            return Ok(report::print(&latencies)?);
-        }
+        } => return lone(records, gap, settings),
     };
     throughput(&work, how)
+}
+
+/// Sends records one by one, and reports how long each took.
+fn lone(records: u64, gap: Duration, settings: Overrides) -> Result<(), Failure> {
+    let Output::Json = settings.output;
+    let settings = Settings {
+        parallelism: 2,
+        overrides: settings.overrides,
+    };
+    let latencies = engine::lone(records, gap, &settings)?;
+    Ok(report::print(&latencies)?)
 }
 
 fn nexmark(query: Query, what: Nexmark) -> (engine::Work, How) {
@@ -234,6 +239,7 @@ fn big_state(what: Large) -> Result<(), Failure> {
     let work = BigState {
         records: what.amount.records,
         keys: Keys::new(what.keys, what.zipf),
+        probe_seconds: PROBE_SECONDS,
     };
     let Single {
         parallelism,
@@ -331,6 +337,28 @@ fn recover(what: Killed, restored: u32) -> Result<(), Failure> {
     Ok(report::print(&recovery::recover(&work)?)?)
 }
 
+/// Takes a savepoint of a job with state, and measures it against the disk.
+fn savepoint(what: Saved) -> Result<(), Failure> {
+    let keys = (what.state_bytes / BYTES_OF_KEY).max(1);
+    let Single {
+        parallelism,
+        mut settings,
+    } = what.how;
+    let Output::Json = settings.output;
+    let enough = (keys * BYTES_IN_MEMORY + SPARE_BYTES).to_string();
+    settings.unless_set("taskmanager.memory.managed.size", &enough);
+    settings.unless_set("state.backend.type", &what.state);
+    let settings = Settings {
+        parallelism,
+        overrides: settings.overrides,
+    };
+    let work = Savepoint {
+        keys,
+        directory: what.savepoint_dir,
+    };
+    Ok(report::print(&engine::savepoint(&work, &settings)?)?)
+}
+
 /// A run with checkpoints beside the same without.
 #[derive(Serialize)]
 struct CkptComparison {
@@ -349,8 +377,10 @@ struct StateComparison {
     ratio: f64,
 }
 
-/// Bytes of a key and what is kept of it, in `recover`.
+/// Bytes of a key and what is kept of it, in `recover` and `savepoint`.
 const BYTES_OF_KEY: u64 = 72;
+/// For so long the disk is measured by itself after `bigstate`.
+const PROBE_SECONDS: f64 = 2.0;
 /// Bytes of memory that are more than enough for a key of `bigstate`.
 const BYTES_IN_MEMORY: u64 = 512;
 /// Bytes beside.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use thalweg::prelude::RuntimeMode;
 use thalweg_bench::comparison::{Comparison, by_hand};
-use thalweg_bench::engine::{self, BigState, Query, Settings, Work};
+use thalweg_bench::engine::{self, BigState, Query, Savepoint, Settings, Work};
 use thalweg_bench::limit;
 use thalweg_bench::spread::LatencyWork;
 use thalweg_bench::text::{self, TextPlan};
@@ -310,6 +310,7 @@ fn bigstate_gives_the_same_rows_where_memory_holds_a_part_of_it() {
         let work = BigState {
             records: 120_011,
             keys: Keys::new(40_000, zipf),
+            probe_seconds: 0.05,
         };
         let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let settings = Settings {
@@ -325,5 +326,33 @@ fn bigstate_gives_the_same_rows_where_memory_holds_a_part_of_it() {
         let expected = format!("{:016x}", engine::expected(&work));
         assert_eq!(run.report.checksum, expected, "{zipf} at {parallelism}");
         assert!(run.miss_rate > 0.0 && run.disk_mb > 0.0, "{run:?}");
+        assert!(run.budget_mb == 1.0 && run.rss_of_budget > 0.0, "{run:?}");
+        // Where reads go past the cache, both figures are there.
+        assert_eq!(run.device_iops.is_some(), run.of_device.is_some());
+        assert!(run.of_device.is_none_or(|share| share > 0.0), "{run:?}");
+    }
+}
+
+#[test]
+fn a_savepoint_is_measured_against_its_disk_and_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("savepoints");
+    let work = Savepoint {
+        keys: 20_000,
+        directory: place.clone(),
+    };
+    let setting = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    for state in ["hashmap", "lsm"] {
+        let settings = Settings {
+            parallelism: 2,
+            overrides: vec![
+                setting("thalweg.shard.pin", "false"),
+                setting("state.backend.type", state),
+            ],
+        };
+        let report = engine::savepoint(&work, &settings).unwrap();
+        assert!(report.bytes > 20_000 * 64, "{report:?}");
+        assert!(report.ratio > 0.0 && report.disk_mb_per_s.iter().all(|rate| *rate > 0.0));
+        assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
     }
 }

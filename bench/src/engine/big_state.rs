@@ -10,10 +10,18 @@ use thalweg::prelude::*;
 
 use super::checksum::{Gathered, Total};
 use super::{EngineError, Settings, measure};
+use crate::disk;
 use crate::report::Report;
 use crate::workload::definitions::{h2, mix, step};
 use crate::workload::keys::Keys;
 
+/// Bytes of a MiB.
+const MIB: f64 = (1 << 20) as f64;
+/// Reads under way where the disk is measured by itself.
+const DEPTH: usize = 32;
+/// Bytes of the file for that.
+const LEAST_PROBED: u64 = 64 << 20;
+const MOST_PROBED: u64 = 2 << 30;
 /// Words that follow from the key.
 const WORDS: usize = 7;
 
@@ -47,6 +55,8 @@ pub struct BigState {
     pub records: u64,
     /// Which keys they have.
     pub keys: Keys,
+    /// For how many seconds the disk is measured by itself afterwards.
+    pub probe_seconds: f64,
 }
 
 /// What a run did, and what the disk had to do for it.
@@ -63,6 +73,15 @@ pub struct StateReport {
     pub device_reads_per_s: f64,
     /// State on disk at the end, MiB.
     pub disk_mb: f64,
+    /// Blocks that the disk reads a second by itself, at random in a file as long as the state, with 32 reads under way
+    /// and past the system's cache; none where nothing was on disk or reads cannot go past the cache.
+    pub device_iops: Option<f64>,
+    /// Records per second over those that this many reads would do at this miss rate.
+    pub of_device: Option<f64>,
+    /// Managed memory of all slots, MiB.
+    pub budget_mb: f64,
+    /// Peak memory of the process, with code, network memory and all, over this.
+    pub rss_of_budget: f64,
 }
 
 /// Does it.
@@ -76,13 +95,36 @@ pub fn big_state(work: &BigState, settings: &Settings) -> Result<StateReport, En
     let reads = result.metric("numStateReads").unwrap_or(0.0);
     let disk = result.metric("stateDiskBytes").unwrap_or(0.0);
     let seconds = report.seconds;
+    let miss_rate = reads / work.records.max(1) as f64;
+    let device_iops = match disk > 0.0 {
+        true => device_iops(disk as u64, work, settings)?,
+        false => None,
+    };
+    let of_device = device_iops.filter(|_| miss_rate > 0.0);
+    let budget_mb = settings.managed_bytes()? / MIB;
     Ok(StateReport {
-        report,
         keys: work.keys.count(),
-        miss_rate: reads / work.records.max(1) as f64,
+        miss_rate,
         device_reads_per_s: reads / seconds,
-        disk_mb: disk / f64::from(1 << 20),
+        disk_mb: disk / MIB,
+        device_iops,
+        of_device: of_device.map(|iops| report.records_per_s / (iops / miss_rate)),
+        budget_mb,
+        rss_of_budget: report.peak_rss_mb / budget_mb,
+        report,
     })
+}
+
+/// What the disk that the state overflows to does by itself.
+fn device_iops(
+    bytes: u64,
+    work: &BigState,
+    settings: &Settings,
+) -> Result<Option<f64>, EngineError> {
+    let directory = settings.spill_directory();
+    let bytes = bytes.clamp(LEAST_PROBED, MOST_PROBED);
+    disk::reads_per_second(&directory, bytes, DEPTH, work.probe_seconds)
+        .map_err(|source| EngineError::Place { directory, source })
 }
 
 fn program(environment: &Environment, work: &BigState) -> Total {

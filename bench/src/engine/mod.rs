@@ -12,13 +12,15 @@ mod latency;
 mod lone;
 mod nexmark;
 mod paced;
+mod savepoint;
 mod timers;
 mod win;
 mod words;
 
 use std::path::PathBuf;
 
-use thalweg::config::Configuration;
+use thalweg::RequestRefused;
+use thalweg::config::{Configuration, options};
 use thalweg::prelude::{ConfigError, Environment, JobError, JobResult, RuntimeMode};
 use thiserror::Error;
 
@@ -33,6 +35,7 @@ pub use grown::{Word, grown};
 pub use latency::latency;
 pub use lone::{Latencies, lone};
 pub use nexmark::Query;
+pub use savepoint::{Savepoint, SavepointReport, savepoint};
 pub use timers::timers;
 
 /// A workload and what it is to work on.
@@ -94,6 +97,20 @@ pub enum EngineError {
     /// The job failed.
     #[error(transparent)]
     Job(#[from] JobError),
+    /// A savepoint was not made.
+    #[error(transparent)]
+    Refused(#[from] RequestRefused),
+    /// A directory cannot be written or read.
+    #[error("{}: {source}; name a directory with room for the state twice", directory.display())]
+    Place {
+        /// Which.
+        directory: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The state takes too long to grow.
+    #[error("the state has not grown in {0} s: choose a smaller --state-bytes")]
+    NotGrown(u64),
     /// Of the timers that were registered, some did not fire, or more than once.
     #[error(
         "each of {records} timers must fire once, which is checksum {expected}; {} rows came, checksum {}: \
@@ -110,6 +127,32 @@ pub enum EngineError {
 }
 
 impl Settings {
+    /// What a setting was set to, if it was.
+    fn said(&self, key: &str) -> Option<&str> {
+        let mut settings = self.overrides.iter().rev();
+        let said = settings.find(|(known, _)| known == key);
+        said.map(|(_, value)| value.as_str())
+    }
+
+    /// The first directory that state overflows to.
+    fn spill_directory(&self) -> PathBuf {
+        let said = self.said("io.tmp.dirs").unwrap_or_default();
+        match said.split([',', ':']).next() {
+            None | Some("") => std::env::temp_dir(),
+            Some(first) => PathBuf::from(first),
+        }
+    }
+
+    /// Bytes of managed memory.
+    fn managed_bytes(&self) -> Result<f64, EngineError> {
+        let mut configuration = Configuration::new();
+        let key = options::MANAGED_MEMORY_SIZE.key;
+        if let Some(said) = self.said(key) {
+            configuration.set_str(key, said)?;
+        }
+        Ok(configuration.get(&options::MANAGED_MEMORY_SIZE).0 as f64)
+    }
+
     /// An empty program with these settings.
     fn environment(&self) -> Result<Environment, EngineError> {
         let environment = thalweg::environment()?;
