@@ -184,6 +184,41 @@ impl<D: Disk> DirectoryStorage<D> {
         }
     }
 
+    /// Gives a file, which is never changed, another name instead of copying it, and checks it. False where it has to be
+    /// copied.
+    fn link(
+        &mut self,
+        from: &Location,
+        to: &Location,
+        facts: FileFacts,
+    ) -> Result<bool, StorageError> {
+        let path = path_of(to)?;
+        match self.disk.link_new(path_of(from)?, path) {
+            Ok(()) => {}
+            Err(error) => match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    return Err(StorageError::of_io("create", to, &error));
+                }
+                io::ErrorKind::NotFound => return Err(StorageError::of_io("read", from, &error)),
+                // Another file system, or one without links.
+                _ => return Ok(false),
+            },
+        }
+        let durable = |error: &io::Error| StorageError::of_io("make durable", to, error);
+        let checked = read_through(&mut self.disk, to, |_, _| Ok(()))
+            .and_then(|found| check(from, found, facts))
+            .and_then(|()| self.disk.open(path).map_err(|error| durable(&error)))
+            .and_then(|mut file| self.disk.sync(&mut file).map_err(|error| durable(&error)));
+        if let Err(error) = checked {
+            // Its metadata, which would name it, is never written then.
+            let _ = self.disk.remove_file(path);
+            return Err(error);
+        }
+        let named = self.disk.sync_directory(&directory_of(path));
+        named.map_err(|error| durable(&error).uncertain())?;
+        Ok(true)
+    }
+
     fn fill_part(
         &mut self,
         part: &Path,
@@ -254,6 +289,9 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
         facts: FileFacts,
     ) -> Result<(), StorageError> {
         self.ensure_last(&directory_of(path_of(to)?))?;
+        if self.link(from, to, facts)? {
+            return Ok(());
+        }
         self.publish(to, |disk, file| {
             let found = read_through(disk, from, |disk, piece| {
                 let written = disk.write(file, piece);

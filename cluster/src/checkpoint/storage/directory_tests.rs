@@ -1,5 +1,7 @@
 //! Storage in directories: what is answered survives the loss of power before any operation, and faults.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use super::*;
 use crate::checkpoint::storage::HostDisk;
 use crate::checkpoint::storage::simulated::{Fault, SimulatedDisk, Survival};
@@ -241,8 +243,24 @@ fn the_host_does_the_same() {
     storage.create_exclusive(&root.child("p"), b"p").unwrap();
     assert!(storage.create_exclusive(&root.child("p"), b"q").is_err());
     let facts = storage.examine(&at).unwrap();
+    let wrong = FileFacts {
+        checksum: facts.checksum ^ 1,
+        ..facts
+    };
+    let refused = storage.copy_new(&at, &shared.child("copy"), wrong);
+    assert_eq!(refused.unwrap_err().kind, StorageErrorKind::Damaged);
     storage.copy_new(&at, &shared.child("copy"), facts).unwrap();
     assert_eq!(storage.examine(&shared.child("copy")).unwrap(), facts);
+    for (from, to, kind) in [
+        (&at, "copy", StorageErrorKind::AlreadyThere),
+        (&root.child("no"), "other", StorageErrorKind::Missing),
+    ] {
+        let refused = storage.copy_new(from, &shared.child(to), facts);
+        assert_eq!(refused.unwrap_err().kind, kind);
+    }
+    // One file with two names: the copy stays when the original goes.
+    let inode = |at: &Location| std::fs::metadata(at.path().unwrap()).unwrap().ino();
+    assert_eq!(inode(&at), inode(&shared.child("copy")));
     assert_eq!(storage.list(&root.child("nothing")).unwrap(), []);
     let names: Vec<String> = (storage.list(&root.child("job")).unwrap().into_iter())
         .map(|entry| entry.name)

@@ -75,6 +75,15 @@ pub trait Disk: Send {
     /// As the operating system says; [`io::ErrorKind::AlreadyExists`] if something has that name.
     fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file that is never changed another name beside the one it has, if nothing has that name.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] and [`io::ErrorKind::NotFound`] as the operating system says; anything else
+    /// where a file cannot have two names, or not these.
+    fn link_new(&mut self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Whether there is something of that name.
     ///
     /// # Errors
@@ -154,6 +163,10 @@ impl Disk for HostDisk {
             }
             other => Ok(other?),
         }
+    }
+
+    fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn draw(&mut self) -> u64 {
