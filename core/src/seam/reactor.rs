@@ -355,4 +355,22 @@ pub trait Reactor {
 
     /// How many operations are in flight.
     fn pending(&self) -> usize;
+
+    /// What tasks that have gone have left here, for the shard to clear away. What is open is answered once.
+    fn left_behind(&mut self) -> LeftBehind {
+        LeftBehind::default()
+    }
+}
+
+/// What tasks that have gone have left at a reactor.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Files they had open.
+    pub files: Vec<FileId>,
+    /// Sockets and listeners they had open.
+    pub sockets: Vec<SocketId>,
+    /// What they waited for on sockets, perhaps for ever.
+    pub waiting: Vec<OpId>,
+    /// How many of their operations on files the kernel still works on.
+    pub working: usize,
 }

@@ -5,6 +5,7 @@
 //! anything in a round; each gets one turn per round; a task that fails or panics is dropped and told,
 //! and the others never notice. Lives on the shard's thread and never leaves it.
 
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::error::in_one_line;
 use crate::ids::ShardId;
 use crate::metrics::{MetricSnapshot, Registry, Scope};
-use crate::seam::reactor::Reactor;
+use crate::seam::reactor::{Op, Reactor};
 use crate::shard::catch::catch;
 use crate::shard::doorbell::Doorbell;
 use crate::shard::mailbox::{Mailbox, MailboxSender};
@@ -84,6 +85,8 @@ pub struct Shard {
     doorbell: Arc<Doorbell>,
     mailbox: Mailbox,
     pumps: Vec<Box<dyn Pump>>,
+    /// What commands find again.
+    resident: Option<Rc<dyn Any>>,
     tasks: Vec<Option<Task>>,
     vacant: Vec<TaskIndex>,
     queue: Rc<RunQueue>,
@@ -113,6 +116,7 @@ impl Shard {
             doorbell,
             mailbox,
             pumps: Vec::new(),
+            resident: None,
             tasks: Vec::new(),
             vacant: Vec::new(),
             queue: Rc::new(RunQueue::default()),
@@ -206,6 +210,16 @@ impl Shard {
         self.pumps.push(pump);
     }
 
+    /// Keeps something of this shard's that later commands need, until the shard ends: one thing, the last.
+    pub fn keep(&mut self, resident: Rc<dyn Any>) {
+        self.resident = Some(resident);
+    }
+
+    /// What was kept, if it is of this type.
+    pub fn kept<T: 'static>(&self) -> Option<Rc<T>> {
+        Rc::clone(self.resident.as_ref()?).downcast().ok()
+    }
+
     /// Sets who is told when a task ends. Without it failures are logged.
     pub fn on_exit(&mut self, told: impl FnMut(TaskExit) + 'static) {
         self.on_exit = Box::new(told);
@@ -220,6 +234,22 @@ impl Shard {
     /// Drops a task without another turn and without telling `on_exit`; false if it is not there.
     pub fn remove(&mut self, task: TaskIndex) -> bool {
         self.evict(task).is_some()
+    }
+
+    /// Closes what tasks that have gone have left open, and gives up what they waited for on sockets. False as long
+    /// as the kernel still works on files for them: what it does there may happen yet.
+    pub fn clear_away(&mut self) -> bool {
+        let left = self.reactor.left_behind();
+        left.waiting
+            .into_iter()
+            .for_each(|op| self.reactor.cancel(op));
+        let files = left.files.into_iter().map(|file| Op::Close { file });
+        let sockets = left.sockets.into_iter();
+        let sockets = sockets.map(|socket| Op::CloseSocket { socket });
+        for close in files.chain(sockets) {
+            self.reactor.submit(close, TaskWaker::noop());
+        }
+        left.working == 0
     }
 
     /// How many tasks there are.
@@ -385,6 +415,7 @@ impl Shard {
         self.timers.clear();
         self.mailbox.close();
         self.pumps.clear();
+        self.resident = None;
     }
 }
 

@@ -20,7 +20,7 @@ use self::sockets::Sockets;
 use crate::seam::clock::{self, Random};
 use crate::seam::file_thread::FileThread;
 use crate::seam::pending::Pending;
-use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
+use crate::seam::reactor::{DriverKind, LeftBehind, Op, OpId, OpResult, Reactor};
 use crate::shard::doorbell::Doorbell;
 use crate::shard::executor::{Round, Shard, Spin};
 use crate::shard::start::Launch;
@@ -104,7 +104,7 @@ impl Reactor for EpollReactor {
 
     fn submit(&mut self, op: Op, waker: TaskWaker) -> OpId {
         let mut pending = self.shared.pending.borrow_mut();
-        let id = pending.begin(waker);
+        let id = pending.begin(&op, waker);
         if op.is_socket() {
             self.shared
                 .sockets
@@ -137,6 +137,10 @@ impl Reactor for EpollReactor {
 
     fn pending(&self) -> usize {
         self.shared.pending.borrow().flying()
+    }
+
+    fn left_behind(&mut self) -> LeftBehind {
+        self.shared.pending.borrow_mut().left_behind()
     }
 }
 

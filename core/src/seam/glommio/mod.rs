@@ -38,7 +38,7 @@ use crate::seam::bell::{Bell, sleep_precisely};
 use crate::seam::clock::{self, Random};
 use crate::seam::file_thread::FileThread;
 use crate::seam::pending::Pending;
-use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
+use crate::seam::reactor::{DriverKind, LeftBehind, Op, OpId, OpResult, Reactor};
 use crate::shard::doorbell::Doorbell;
 use crate::shard::executor::{POLL_INTERVAL_NS, Round, Shard, Spin};
 use crate::shard::start::Launch;
@@ -143,7 +143,7 @@ impl Reactor for GlommioReactor {
     }
 
     fn submit(&mut self, op: Op, waker: TaskWaker) -> OpId {
-        let id = self.shared.pending.borrow_mut().begin(waker);
+        let id = self.shared.pending.borrow_mut().begin(&op, waker);
         if op.is_socket() {
             sockets::submit(&self.shared, id, op);
             return id;
@@ -190,6 +190,10 @@ impl Reactor for GlommioReactor {
 
     fn pending(&self) -> usize {
         self.shared.pending.borrow().flying()
+    }
+
+    fn left_behind(&mut self) -> LeftBehind {
+        self.shared.pending.borrow_mut().left_behind()
     }
 }
 

@@ -13,7 +13,7 @@ use super::disk::{SimDisk, Survival};
 use super::network::{Arrival, Network};
 use crate::seam::clock::Random;
 use crate::seam::pending::Pending;
-use crate::seam::reactor::{DriverKind, Op, OpId, OpResult, Reactor};
+use crate::seam::reactor::{DriverKind, LeftBehind, Op, OpId, OpResult, Reactor};
 use crate::shard::step::TaskWaker;
 
 /// A simulated host's clock starts here, so that code that subtracts from it is exercised fairly.
@@ -234,7 +234,7 @@ impl Reactor for SimReactor {
     }
 
     fn submit(&mut self, op: Op, waker: TaskWaker) -> OpId {
-        let id = self.pending.borrow_mut().begin(waker);
+        let id = self.pending.borrow_mut().begin(&op, waker);
         let latency = 1 + self.world.below(self.world.options.max_latency_ns);
         self.world
             .schedule(self.world.now() + latency, Event::Begin(self.shard, id, op));
@@ -257,5 +257,9 @@ impl Reactor for SimReactor {
 
     fn pending(&self) -> usize {
         self.pending.borrow().flying()
+    }
+
+    fn left_behind(&mut self) -> LeftBehind {
+        self.pending.borrow_mut().left_behind()
     }
 }
