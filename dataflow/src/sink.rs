@@ -10,6 +10,7 @@
 //! ends one; the writer goes on with the next at once, and answers [`SinkWriter::prepared`]
 //! when the data of the ended one is durable, epoch after epoch. The shard never waits.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use thalweg_core::error::ErrorKind;
@@ -82,6 +83,35 @@ pub trait Committer: Send {
     /// # Errors
     /// When something was left behind; the message names it.
     fn abort(&mut self, prepared: &[Committable]) -> Result<(), SinkError>;
+
+    /// Whether what some subtasks wrote can be taken back while the others go on: whether
+    /// [`Committer::roll_back`] may be called. Where it cannot, a failure begins the whole job again.
+    fn rolls_back(&self) -> bool {
+        false
+    }
+
+    /// These subtasks have gone and will be opened or restored anew, by the same [`Sink`], without
+    /// [`Sink::prepare`]; all others go on. Removes what the ones that have gone prepared and will never
+    /// be committed, which is listed; what they prepared for checkpoints after `after`, of which the engine
+    /// may not have heard; and what else they had begun to write. What the new ones write must not get into
+    /// the way of what the old ones have told and may still be committed.
+    ///
+    /// # Errors
+    /// When something could not be taken back: the whole job begins again.
+    fn roll_back(
+        &mut self,
+        prepared: &[Committable],
+        subtasks: &BTreeSet<u32>,
+        after: CheckpointId,
+    ) -> Result<(), SinkError> {
+        let (count, subtasks) = (prepared.len(), subtasks.len());
+        Err(SinkError::new(
+            ErrorKind::Internal,
+            format!(
+                "{count} committables of {subtasks} subtasks after {after} cannot be taken back alone: a defect of the engine"
+            ),
+        ))
+    }
 }
 
 /// The template of a sink.

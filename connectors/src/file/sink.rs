@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::CheckpointId;
 use thalweg_dataflow::sink::{Committable, Committer, Sink, SinkError};
 use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_memory::record::Item;
@@ -259,5 +260,21 @@ impl Committer for FileCommitter {
             remove(&file.pending)?;
         }
         self.target.clean_up()
+    }
+
+    fn rolls_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(
+        &mut self,
+        prepared: &[Committable],
+        subtasks: &BTreeSet<u32>,
+        after: CheckpointId,
+    ) -> Result<(), SinkError> {
+        for file in decode_all(prepared)? {
+            remove(&file.pending)?;
+        }
+        self.target.begin_again(subtasks, after)
     }
 }

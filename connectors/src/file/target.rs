@@ -4,7 +4,7 @@
 //! [`Target::part`], which only makes names. Invariant: a name belongs to one part of one attempt, for
 //! good: the attempt's mark, drawn when the job starts, is in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use thalweg_core::ids::CheckpointId;
 use thalweg_core::seam::clock::entropy;
 use thalweg_dataflow::sink::SinkError;
 
@@ -41,10 +42,13 @@ pub(crate) struct Target {
     suffix: String,
     /// Tells this attempt's files from all others; 0 before it is drawn.
     mark: AtomicU64,
+    /// The marks that subtasks of this attempt had before some began again. Locked when some do.
+    former: Mutex<BTreeSet<u64>>,
     made_directory: AtomicBool,
     /// Pending files that were told to a job with checkpoints, one of which may list them: they are removed
-    /// only when they are listed. Locked once for each checkpoint of a writer.
-    told: Mutex<BTreeSet<PathBuf>>,
+    /// only when they are listed. With the checkpoint; none at the end of the input. Locked once for each
+    /// checkpoint of a writer.
+    told: Mutex<BTreeMap<PathBuf, Option<CheckpointId>>>,
 }
 
 impl Target {
@@ -55,18 +59,19 @@ impl Target {
             prefix,
             suffix,
             mark: AtomicU64::new(0),
+            former: Mutex::default(),
             made_directory: AtomicBool::new(false),
             told: Mutex::default(),
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    fn told(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<CheckpointId>>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These pending files are told to a job with checkpoints.
-    pub(crate) fn tell(&self, parts: &[Pending]) {
-        let parts = parts.iter().map(|part| part.pending.clone());
+    /// These pending files are told to a job with checkpoints, for this one.
+    pub(crate) fn tell(&self, parts: &[Pending], checkpoint: Option<CheckpointId>) {
+        let parts = parts.iter().map(|part| (part.pending.clone(), checkpoint));
         self.told().extend(parts);
     }
 
@@ -109,13 +114,56 @@ impl Target {
             }
             Err(error) => return Err(failed("look at", path, &error)),
         }
-        // Never 0, and short enough for a name.
-        let mark = entropy() >> 24 | 1;
-        self.mark.store(mark, Ordering::Release);
+        self.former().clear();
+        let mark = self.draw_mark();
         // A directory that cannot be written to is found out before the job starts.
         let probe = path.join(format!(".{mark:010x}{IN_PROGRESS}"));
         File::create_new(&probe).map_err(|error| failed("write", &probe, &error))?;
         remove(&probe)
+    }
+
+    fn draw_mark(&self) -> u64 {
+        // Never 0, and short enough for a name.
+        let mark = entropy() >> 24 | 1;
+        self.mark.store(mark, Ordering::Release);
+        mark
+    }
+
+    fn former(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every mark of this attempt.
+    fn marks(&self) -> BTreeSet<u64> {
+        let former = self.former().clone();
+        former.into_iter().chain(self.mark()).collect()
+    }
+
+    /// These subtasks, whose writers have gone, begin again while others go on: removes what they were writing, and what
+    /// they told for checkpoints after this one or at the end, and draws another mark for them, because the numbers of
+    /// their parts begin again too.
+    pub(crate) fn begin_again(
+        &self,
+        subtasks: &BTreeSet<u32>,
+        after: CheckpointId,
+    ) -> Result<(), SinkError> {
+        let marks = self.marks();
+        if self.directory.exists() {
+            let own = &self.directory;
+            let own = std::path::absolute(own).map_err(|error| failed("find", own, &error))?;
+            let of_them =
+                |part: PartNumber| marks.contains(&part.mark) && subtasks.contains(&part.subtask);
+            self.told().retain(|path, checkpoint| {
+                let stays = checkpoint.is_some_and(|checkpoint| checkpoint <= after);
+                let part = path.file_name().and_then(|name| self.pending_part(name));
+                stays || !part.is_some_and(of_them)
+            });
+            // A directory that is empty now may be about to get a part of others.
+            self.clean_directory(&own, &of_them, false)?;
+        }
+        self.former().extend(self.mark());
+        self.draw_mark();
+        Ok(())
     }
 
     /// The mark of this attempt; none before [`Target::prepare`].
@@ -166,12 +214,11 @@ impl Target {
     /// Removes every pending file of this attempt that no checkpoint can list, and what was made for the
     /// attempt alone.
     pub(crate) fn clean_up(&self) -> Result<(), SinkError> {
-        if let Some(mark) = self.mark()
-            && self.directory.exists()
-        {
+        let marks = self.marks();
+        if !marks.is_empty() && self.directory.exists() {
             let own = &self.directory;
             let own = std::path::absolute(own).map_err(|error| failed("find", own, &error))?;
-            self.clean_directory(&own, mark)?;
+            self.clean_directory(&own, &|part| marks.contains(&part.mark), true)?;
             // What lies in it now, if anything, is not ours.
             if self.made_directory.load(Ordering::Acquire) {
                 remove_if_empty(&own)?;
@@ -180,19 +227,26 @@ impl Target {
         Ok(())
     }
 
-    /// Answers whether a file of the directory itself was removed.
-    fn clean_directory(&self, directory: &Path, mark: u64) -> Result<bool, SinkError> {
+    /// Removes what is ours and was not told, and if `prune` what directories are empty then. Answers whether a file
+    /// of the directory itself was removed.
+    fn clean_directory(
+        &self,
+        directory: &Path,
+        ours: &dyn Fn(PartNumber) -> bool,
+        prune: bool,
+    ) -> Result<bool, SinkError> {
         let mut removed = false;
         for path in entries(directory)? {
             let name = path.file_name().unwrap_or_default();
-            let own = self
-                .pending_part(name)
-                .is_some_and(|part| part.mark == mark);
-            if own && !self.told().contains(&path) {
+            let own = self.pending_part(name).is_some_and(ours);
+            if own && !self.told().contains_key(&path) {
                 remove(&path)?;
                 removed = true;
-            } else if path.is_dir() && !path.is_symlink() && self.clean_directory(&path, mark)? {
-                remove_if_empty(&path)?;
+            } else if path.is_dir() && !path.is_symlink() {
+                let emptier = self.clean_directory(&path, ours, prune)?;
+                if emptier && prune {
+                    remove_if_empty(&path)?;
+                }
             }
         }
         Ok(removed)
@@ -229,7 +283,53 @@ fn sync_above(path: &Path) -> Result<(), SinkError> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
+
+    #[test]
+    fn who_begins_again_leaves_what_others_write_and_what_may_be_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = Target::new(directory.path().into(), "part".into(), String::new());
+        target.prepare().unwrap();
+        let mark = target.mark().unwrap();
+        let write = |mark, subtask, number| {
+            let part = PartNumber {
+                mark,
+                subtask,
+                number,
+            };
+            let (pending, last, _) = target.part("", part);
+            File::create_new(&pending).unwrap();
+            Pending {
+                pending,
+                last,
+                len: 0,
+            }
+        };
+        let (listed, unheard, begun) = (write(mark, 1, 0), write(mark, 1, 1), write(mark, 1, 2));
+        let (others, beside) = (write(mark, 0, 0), write(mark, 0, 1));
+        let tell = |part: &Pending, checkpoint| target.tell(slice::from_ref(part), checkpoint);
+        tell(&listed, Some(CheckpointId(3)));
+        tell(&unheard, Some(CheckpointId(4)));
+        tell(&beside, Some(CheckpointId(4)));
+        target
+            .begin_again(&BTreeSet::from([1]), CheckpointId(3))
+            .unwrap();
+        let there = |part: &Pending| part.pending.exists();
+        assert!(there(&listed) && there(&others) && there(&beside));
+        assert!(!there(&unheard) && !there(&begun));
+        // The numbers of its parts begin again under another mark, and all of them are the attempt's to remove.
+        let again = target.mark().unwrap();
+        assert_ne!(again, mark);
+        let anew = write(again, 1, 0);
+        target.clean_up().unwrap();
+        assert!(!there(&anew) && !there(&others));
+        assert!(
+            there(&listed) && there(&beside),
+            "a checkpoint may list them"
+        );
+    }
 
     #[test]
     fn a_pending_name_says_which_part_it_is() {

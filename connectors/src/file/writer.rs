@@ -200,7 +200,7 @@ impl<I: Item, E: Encoder<I>, B: Buckets<I>> SinkWriter<I> for FileSinkWriter<I, 
             next,
         };
         if self.checkpoints {
-            self.target.tell(&parts);
+            self.target.tell(&parts, checkpoint);
         }
         let state = checkpoint.map(|_| state.encode());
         Some(Prepared {

@@ -30,6 +30,9 @@ pub trait SplitPlan: Send {
     /// # Errors
     /// Input that is not there or cannot be read.
     fn deal(&self, parallelism: u32) -> Result<Vec<Box<dyn Any + Send>>, SourceError>;
+
+    /// The same splits once more, for a subtask that begins again; none if they are not of this source.
+    fn copy(&self, dealt: &(dyn Any + Send)) -> Option<Box<dyn Any + Send>>;
 }
 
 pub(crate) struct SourceSplits<S>(pub(crate) S);
@@ -44,6 +47,11 @@ impl<S: Source> SplitPlan for SourceSplits<S> {
             .into_iter()
             .map(|splits| Box::new(splits) as Box<dyn Any + Send>)
             .collect())
+    }
+
+    fn copy(&self, dealt: &(dyn Any + Send)) -> Option<Box<dyn Any + Send>> {
+        let splits = dealt.downcast_ref::<Vec<S::Split>>()?;
+        Some(Box::new(splits.clone()))
     }
 }
 
