@@ -15,6 +15,7 @@ mod larger;
 mod lists;
 mod objects;
 mod pressure;
+mod regions;
 mod restarts;
 mod restores;
 mod savepoints;

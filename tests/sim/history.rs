@@ -37,6 +37,8 @@ pub struct Trial {
     pub at_least_once: bool,
     /// Whether the job must be the one whose state is larger than its memory.
     pub larger_than_memory: bool,
+    /// Whether the job is the one of several parts that nothing connects, tasks of which fail too.
+    pub apart: bool,
 }
 
 /// What happened in a run.
@@ -99,6 +101,10 @@ pub fn run(trial: Trial) -> Result<History, String> {
         knobs.overtakes_after = plant.is_of_overtaking().then_some(0);
     } else if trial.larger_than_memory {
         knobs.memory = Some(LITTLE_MEMORY);
+    }
+    if trial.apart {
+        (knobs.apart, knobs.memory) = (true, None);
+        knobs.poison += 2;
     }
     if trial.at_least_once {
         // Nobody waits for barriers, so none has to overtake.

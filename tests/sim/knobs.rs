@@ -52,6 +52,8 @@ pub struct Knobs {
     pub overtakes_after: Option<u64>,
     /// Memory for state, where the job is the one whose state is larger than that.
     pub memory: Option<&'static str>,
+    /// Whether the job is the one of several parts that nothing connects.
+    pub apart: bool,
     /// Whether state is kept on disk at first, where it fits memory. After each savepoint it is the other way round.
     pub on_disk: bool,
     /// How often the job is stopped with a savepoint and begins again from it, at most.
@@ -93,6 +95,7 @@ impl Knobs {
             options: Self::host(dice),
             memory: pick(dice, &[None, None, None, None, None, Some(LITTLE_MEMORY)]),
             overtakes_after: pick(dice, &[None, None, Some(0), Some(0), Some(1), Some(4)]),
+            apart: false,
             on_disk: pick(dice, &[false, false, true]),
             stops: pick(dice, &[0, 0, 1, 3]),
             room: pick(dice, &[None, None, None, Some(2_000), Some(60_000)]),

@@ -2,7 +2,8 @@
 //!
 //! Prints what was done in all; a seed that fails is told with the command that runs it again, and ends the run
 //! with code 1. `--threads N` runs so many seeds at a time, `--plant NAME` plants a bug, `--larger-than-memory` takes
-//! the job whose state is larger than memory in every seed, `--at-least-once` lets barriers pass, `--verbose` tells
+//! the job whose state is larger than memory in every seed, `--apart` that of parts which begin again alone,
+//! `--at-least-once` lets barriers pass, `--verbose` tells
 //! of each seed, `--log` shows what the engine logs, `--plants` lists the bugs there are.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "this is a command")]
@@ -20,7 +21,7 @@ struct Wanted {
     log: bool,
 }
 
-const USAGE: &str = "--seeds A..B [--threads N] [--plant NAME] [--plants] [--larger-than-memory] \
+const USAGE: &str = "--seeds A..B [--threads N] [--plant NAME] [--plants] [--larger-than-memory] [--apart] \
                      [--at-least-once] [--verbose] [--log]";
 
 fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
@@ -53,6 +54,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Wanted, String>
                     Some(found.ok_or(format!("there is no bug {name}: see --plants"))?);
             }
             "--larger-than-memory" => wanted.trial.larger_than_memory = true,
+            "--apart" => wanted.trial.apart = true,
             "--at-least-once" => wanted.trial.at_least_once = true,
             "--verbose" => wanted.verbose = true,
             "--log" => wanted.log = true,

@@ -34,6 +34,9 @@ pub fn replay(trial: Trial) -> String {
     if trial.larger_than_memory {
         command.push_str(" --larger-than-memory");
     }
+    if trial.apart {
+        command.push_str(" --apart");
+    }
     if trial.at_least_once {
         command.push_str(" --at-least-once");
     }

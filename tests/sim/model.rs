@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::knobs::Knobs;
 use super::program::{
-    COUNTED, GAP, LATER, MANY, OUTPUTS, REACH, RULED, SELDOM, TOLD, WINDOW, key_of, key_of_many,
-    many_keys, rule_of, time_of,
+    APART, COUNTED, GAP, LATER, MANY, OUTPUTS, REACH, RULED, SELDOM, TOLD, WINDOW, key_of,
+    key_of_many, many_keys, rule_of, time_of,
 };
 
 /// Lines with how often each is written.
@@ -15,6 +15,9 @@ pub(super) type Lines = BTreeMap<String, u32>;
 pub(super) fn expected(knobs: &Knobs) -> BTreeMap<&'static str, Lines> {
     if knobs.memory.is_some() {
         return BTreeMap::from([(COUNTED, counted(knobs))]);
+    }
+    if knobs.apart {
+        return APART.map(|output| (output, of_part(output, knobs))).into();
     }
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for number in 0..knobs.records {
@@ -43,6 +46,21 @@ pub(super) fn expected(knobs: &Knobs) -> BTreeMap<&'static str, Lines> {
         }
     }
     OUTPUTS.into_iter().zip(outputs).collect()
+}
+
+fn of_part(output: &str, knobs: &Knobs) -> Lines {
+    let (mut counts, mut lines) = (BTreeMap::new(), Lines::new());
+    for number in 0..knobs.records {
+        if output == APART[2] {
+            count(&mut lines, format!("{output} {number}"));
+            continue;
+        }
+        let key = key_of(number, knobs.keys);
+        let of_key: &mut u64 = counts.entry(key).or_default();
+        *of_key += 1;
+        count(&mut lines, format!("{output} {key} {of_key}"));
+    }
+    lines
 }
 
 fn counted(knobs: &Knobs) -> Lines {

@@ -45,6 +45,8 @@ const WIDE: usize = 32;
 pub(super) const COUNTED: &str = "counted";
 /// The output of the join.
 pub(super) const PAIRS: &str = "pairs";
+/// The outputs of the job of parts that nothing connects; the last is of one without an exchange.
+pub(super) const APART: [&str; 3] = ["one", "two", "alone"];
 /// The outputs of the job.
 pub(super) const OUTPUTS: [&str; 5] = ["told", "windows", "sessions", PAIRS, "ruled"];
 
@@ -131,8 +133,40 @@ pub(super) fn program(
     shelf: impl Fn(&str) -> Shelf,
 ) {
     match knobs.memory {
+        _ if knobs.apart => apart(environment, knobs, poison, shelf),
         None => every_kind_of_state(environment, knobs, poison, shelf),
         Some(_) => larger_than_memory(environment, knobs, poison, shelf),
+    }
+}
+
+/// Two parts that count by key, and one whose subtasks are parts of their own. Any of them may fail.
+fn apart(environment: &Environment, knobs: &Knobs, poison: &Poison, shelf: impl Fn(&str) -> Shelf) {
+    for output in APART {
+        let tasted = poison.clone();
+        let numbers = environment
+            .source(Generator::new(knobs.records, |number| number).rate(knobs.rate))
+            .uid(&format!("numbers for {output}"))
+            .process(move |_open: &mut OpenContext| {
+                let poison = tasted.clone();
+                move |number: u64, _context: &ProcessContext, out: &mut Collector<'_, u64>| {
+                    poison.taste(number)?;
+                    out.emit(number);
+                    Ok(())
+                }
+            });
+        if output == APART[2] {
+            let lines = numbers.map(move |number: u64| format!("{output} {number}"));
+            lines.sink(shelf(output)).uid(output);
+            continue;
+        }
+        let keys = knobs.keys;
+        numbers
+            .key_by(move |number: &u64| key_of(*number, keys))
+            .fold(0_u64, |count, _number: u64| *count += 1)
+            .uid(&format!("counting for {output}"))
+            .map(move |(key, count): (u64, u64)| format!("{output} {key} {count}"))
+            .sink(shelf(output))
+            .uid(output);
     }
 }
 

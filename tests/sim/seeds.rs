@@ -68,6 +68,16 @@ fn the_same_seed_is_the_same_history() {
 }
 
 #[test]
+fn parts_that_begin_again_alone_lose_and_double_nothing() {
+    let trial = Trial {
+        apart: true,
+        ..Trial::default()
+    };
+    let total = run_up_to(seeds(), trial);
+    assert!(total.sum.kills > 0, "no process was killed: {total}");
+}
+
+#[test]
 fn barriers_that_are_not_waited_for_double_lines_and_lose_none() {
     let trial = Trial {
         at_least_once: true,

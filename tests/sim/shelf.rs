@@ -384,6 +384,20 @@ impl Committer for ShelfCommitter {
         Ok(())
     }
 
+    fn rolls_back(&self) -> bool {
+        true
+    }
+
+    fn roll_back(
+        &mut self,
+        prepared: &[Committable],
+        _subtasks: &BTreeSet<u32>,
+        _after: CheckpointId,
+    ) -> Result<(), SinkError> {
+        // No name is used twice, so what else was written stays hidden and in nobody's way.
+        self.abort(prepared)
+    }
+
     fn abort(&mut self, prepared: &[Committable]) -> Result<(), SinkError> {
         let Shelf { disk, ledger, .. } = &self.0;
         let files = Files(prepared);

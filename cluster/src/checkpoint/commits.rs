@@ -61,6 +61,16 @@ impl CommitLedger {
         self.entries.retain(|entry| entry.checkpoint > checkpoint);
     }
 
+    /// Takes out what no checkpoint up to this one lists, of those that `which` says.
+    pub fn discard_where(
+        &mut self,
+        checkpoint: CheckpointId,
+        which: impl Fn(&PendingCommittable) -> bool,
+    ) -> Vec<PendingCommittable> {
+        let gone = |entry: &mut PendingCommittable| entry.checkpoint > checkpoint && which(entry);
+        self.entries.extract_if(.., gone).collect()
+    }
+
     /// Takes out what no checkpoint up to this one lists: it will never be committed.
     pub fn discard_after(&mut self, checkpoint: CheckpointId) -> Vec<PendingCommittable> {
         let first = self

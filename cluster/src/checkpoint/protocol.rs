@@ -117,6 +117,29 @@ pub enum Input {
     },
     /// No task runs any more: nobody writes files.
     Stopped,
+    /// Some tasks are being cancelled, to begin again while the others run on.
+    RegionFailing {
+        /// The attempt of the job.
+        attempt: AttemptId,
+        /// The tasks.
+        tasks: BTreeSet<SubtaskId>,
+        /// Why, for those who wait for a checkpoint.
+        reason: String,
+    },
+    /// These tasks have gone, and all they said was told before.
+    RegionStopped {
+        /// The tasks.
+        tasks: BTreeSet<SubtaskId>,
+    },
+    /// These tasks run again.
+    RegionRunning {
+        /// Their own attempt: they write files under this number.
+        attempt: AttemptId,
+        /// The tasks.
+        tasks: BTreeSet<SubtaskId>,
+        /// Those that read again what was in flight: until they have, no checkpoint starts.
+        replaying: BTreeSet<SubtaskId>,
+    },
     /// Somebody wants something.
     Wanted {
         /// Who.
@@ -201,6 +224,15 @@ pub enum Output {
     },
     /// This will never be committed: remove what sinks keep for it.
     Discard(Vec<PendingCommittable>),
+    /// These tasks begin again: their sinks take back what they wrote since the checkpoint they go on from.
+    RollBack {
+        /// The tasks.
+        tasks: BTreeSet<SubtaskId>,
+        /// What they prepared that will never be committed.
+        withdrawn: Vec<PendingCommittable>,
+        /// Nothing they prepared for a checkpoint after this one is listed anywhere.
+        after: CheckpointId,
+    },
     /// Something came late, twice, or from an attempt that is over, and changed nothing.
     Refused {
         /// The checkpoint it was about.

@@ -1,7 +1,7 @@
 //! The tasks of a job as checkpoints see them: which there are, which have finished, what those left behind.
 //!
 //! Owned by the coordinator; made anew for every attempt. Plain data. Invariant: a task that has finished
-//! stays finished for the rest of the attempt, and what it left behind is part of every later checkpoint.
+//! stays finished for the rest of the attempt unless it begins again, and what it left behind is part of every later checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +77,15 @@ impl JobTasks {
             self.finished.insert(task, last);
         }
         ran
+    }
+
+    /// These begin again, also those that had finished.
+    pub fn revive(&mut self, tasks: &BTreeSet<SubtaskId>) {
+        for task in tasks {
+            if self.finished.remove(task).is_some() {
+                self.running.insert(*task);
+            }
+        }
     }
 
     /// How messages call a task: the name of its vertex and its place in it, from 1.

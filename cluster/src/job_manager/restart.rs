@@ -1,7 +1,7 @@
 //! Whether a failed job starts again, and after how long.
 //!
-//! Entered by the control thread once for each failure of the job, with the time of the monotonic clock in
-//! ms. Plain state machines: no clock, no timer, and chance only from the seed they were given. Invariant: a
+//! Entered by the control thread once for each failure of the job, or of a region of it that begins again alone, with
+//! the time of the monotonic clock in ms. Plain state machines: no clock, no timer, and chance only from the seed they were given. Invariant: a
 //! strategy that has once given up gives up for good.
 
 use std::collections::VecDeque;
@@ -34,7 +34,8 @@ pub enum RestartDecision {
 #[derive(Clone, Debug)]
 pub struct RestartStrategy {
     rule: Rule,
-    given_up: bool,
+    /// Why it has given up.
+    given_up: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -128,14 +129,14 @@ impl RestartStrategy {
     fn by(rule: Rule) -> RestartStrategy {
         RestartStrategy {
             rule,
-            given_up: false,
+            given_up: None,
         }
     }
 
     /// The job failed at `now_ms`: what to do. Times must not go back; one that does counts as no time passed.
     pub fn failed(&mut self, now_ms: u64) -> RestartDecision {
-        if self.given_up {
-            return RestartDecision::GiveUp("it was given up before".to_owned());
+        if let Some(why) = &self.given_up {
+            return RestartDecision::GiveUp(why.clone());
         }
         let decision = match &mut self.rule {
             Rule::Never { why } => RestartDecision::GiveUp((*why).to_owned()),
@@ -143,7 +144,9 @@ impl RestartStrategy {
             Rule::FailureRate(rule) => rule.failed(now_ms),
             Rule::ExponentialDelay(rule) => rule.failed(now_ms),
         };
-        self.given_up = matches!(decision, RestartDecision::GiveUp(_));
+        if let RestartDecision::GiveUp(why) = &decision {
+            self.given_up = Some(why.clone());
+        }
         decision
     }
 }

@@ -1,17 +1,19 @@
 //! A local job from its first attempt to its last: laid out, run, and after a failure begun again.
 //!
 //! Entered by the control thread. Invariants: at most one attempt runs at a time; another begins only when
-//! every shard of the one before has stopped, from the newest checkpoint that is true.
+//! every shard of the one before has stopped, from the newest checkpoint that is true; within one, regions may begin
+//! again alone (`failover`).
 
 use std::time::Duration;
 
-use thalweg_core::config::options;
+use thalweg_core::config::{FailoverStrategy, options};
 use thalweg_core::error::ErrorKind;
 use thalweg_dataflow::executor::{JobControl, JobError, JobRequest, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
 use super::cancel::CancelToken;
 use super::coordination::Coordination;
+use super::failover::{Failover, Ways};
 use super::ground::Ground;
 use super::outcome::Outcome;
 use super::plan::Deployment;
@@ -149,40 +151,88 @@ impl<'j, G: Ground> Attempts<'j, G> {
 
     fn run_one(&mut self) -> Result<Verdict, JobError> {
         let beginning = match &mut self.coordination {
-            Some(coordination) => Some(coordination.beginning(self.attempt)?),
+            Some(coordination) => Some(coordination.beginning()?),
             None => None,
         };
-        let mut deployment = Deployment::of(self.job, beginning)?;
+        let alone = self.knows_regions();
+        let mut deployment = Deployment::of(self.job, beginning, alone)?;
         let ground = self.ground;
         let mut outcome = Outcome::expecting(&deployment, ground.now_ns());
+        let failover = Failover::of(self.job, &mut deployment);
+        if failover.is_some() {
+            outcome.let_fall();
+        }
         let started = ground.start(&mut deployment, &mut outcome);
         // Nothing has run, but sinks have made room for what they were to write.
-        let mut shards = started.inspect_err(|_| outcome.abort(&deployment))?;
+        let shards = started.inspect_err(|_| outcome.abort(&deployment))?;
         if outcome.failure().is_none() {
             self.control.is_now(JobStatus::Running);
         }
+        match self.coordination {
+            Some(_) => self.attend(&mut deployment, (shards, outcome), failover),
+            None => self.attend_without_checkpoints(&deployment, (shards, outcome), failover),
+        }
+    }
+
+    /// Sees an attempt without checkpoints to its end.
+    fn attend_without_checkpoints(
+        &mut self,
+        deployment: &Deployment<'_>,
+        (mut shards, mut outcome): (G::Shards, Outcome),
+        mut failover: Option<Failover<'j>>,
+    ) -> Result<Verdict, JobError> {
+        let ground = self.ground;
         let asked = Asked {
             control: self.control,
             cancel: &self.cancel,
         };
+        ground.wait(&mut shards, &mut outcome, &self.cancel, &mut |outcome| {
+            asked.each(requests::refuse);
+            let ways = Ways {
+                coordination: None,
+                restarts: &mut self.restarts,
+                now_ms: ground.now_ns() / 1_000_000,
+            };
+            let failover = failover.as_mut();
+            failover.map_or(Duration::MAX, |failover| failover.attend(outcome, ways))
+        });
+        outcome.note_end(ground.now_ns());
+        ground.stop(shards, &mut outcome);
+        let restart = outcome.may_restart();
+        Ok(match outcome.conclude(deployment) {
+            Err(error @ JobError::Failed { .. }) if restart => Verdict::Failed(error),
+            result => Verdict::Over(result),
+        })
+    }
+
+    /// Sees an attempt with checkpoints to its end.
+    fn attend(
+        &mut self,
+        deployment: &mut Deployment<'_>,
+        (mut shards, mut outcome): (G::Shards, Outcome),
+        mut failover: Option<Failover<'j>>,
+    ) -> Result<Verdict, JobError> {
         let Some(coordination) = &mut self.coordination else {
-            ground.wait(&mut shards, &mut outcome, &self.cancel, &mut |_| {
-                asked.each(requests::refuse);
-                Duration::MAX
-            });
-            outcome.note_end(ground.now_ns());
-            ground.stop(shards, &mut outcome);
-            let restart = outcome.may_restart();
-            let result = outcome.conclude(&deployment);
-            return Ok(match result {
-                Err(error @ JobError::Failed { .. }) if restart => Verdict::Failed(error),
-                result => Verdict::Over(result),
-            });
+            unreachable!("the job takes part in checkpoints")
+        };
+        let ground = self.ground;
+        let asked = Asked {
+            control: self.control,
+            cancel: &self.cancel,
         };
         coordination.running(std::mem::take(&mut deployment.doors));
         ground.wait(&mut shards, &mut outcome, &self.cancel, &mut |outcome| {
             asked.each(|request| coordination.ask(request));
-            coordination.attend(outcome)
+            let patience = coordination.attend(outcome);
+            let Some(failover) = &mut failover else {
+                return patience;
+            };
+            let ways = Ways {
+                coordination: Some(&mut *coordination),
+                restarts: &mut self.restarts,
+                now_ms: ground.now_ns() / 1_000_000,
+            };
+            patience.min(failover.attend(outcome, ways))
         });
         outcome.note_end(ground.now_ns());
         if outcome.is_complete() {
@@ -193,7 +243,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
         }
         if ground.is_gone() {
             outcome.fail("the process", "it was killed".to_owned());
-            return Ok(Verdict::Over(outcome.conclude_committed(&deployment)));
+            return Ok(Verdict::Over(outcome.conclude_committed(deployment)));
         }
         if let Some(reason) = outcome.failure() {
             coordination.failing(&reason);
@@ -201,7 +251,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
         ground.stop(shards, &mut outcome);
         let then = coordination.stopped();
         let restart = then == AfterFailure::Restart && outcome.may_restart();
-        let verdict = match outcome.conclude_committed(&deployment) {
+        let verdict = match outcome.conclude_committed(deployment) {
             Ok(result) => Verdict::Over(Ok(result)),
             Err(JobError::Failed {
                 message, summary, ..
@@ -217,6 +267,13 @@ impl<'j, G: Ground> Attempts<'j, G> {
             Verdict::Over(Err(_)) | Verdict::Failed(_) => JobEnd::Failed,
         });
         Ok(verdict)
+    }
+
+    /// Whether regions of the job begin again alone.
+    fn knows_regions(&self) -> bool {
+        let strategy = self.job.configuration.get(&options::FAILOVER_STRATEGY);
+        let coordination = self.coordination.as_ref();
+        strategy == FailoverStrategy::Region && coordination.is_none_or(Coordination::knows_regions)
     }
 
     fn end(&mut self, end: JobEnd) {

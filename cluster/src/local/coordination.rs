@@ -47,15 +47,20 @@ pub(crate) struct Coordination<'j> {
     /// The way of runs to where checkpoints are, if tasks cannot write there themselves.
     pub(super) staging: Option<Box<dyn Staging>>,
     pub(super) coordinator: CheckpointCoordinator,
+    /// The last number that was given to tasks, of all of the job or of a region of it.
     pub(super) attempt: AttemptId,
-    doors: BTreeMap<SubtaskId, TaskDoor>,
+    /// The number of the attempt of the whole job.
+    pub(super) first_attempt: AttemptId,
+    /// How many numbers were given.
+    pub(super) numbers: u32,
+    pub(super) doors: BTreeMap<SubtaskId, TaskDoor>,
     /// The tasks of the attempt that begins that read again what was in flight.
     pub(super) replaying: BTreeSet<SubtaskId>,
     pub(super) committers: BTreeMap<OperatorId, Box<dyn Committer>>,
     /// How many finished tasks the coordinator knows of.
-    known_finished: usize,
+    pub(super) known_finished: usize,
     /// Why the attempt must end, and what may follow.
-    failure: Option<(String, AfterFailure)>,
+    pub(super) failure: Option<(String, AfterFailure)>,
     /// What became of the checkpoint that ends the job.
     concluded: Option<Result<CheckpointId, String>>,
     /// Who waits for a savepoint.
@@ -84,6 +89,8 @@ impl<'j> Coordination<'j> {
             staging,
             coordinator,
             attempt: AttemptId(0),
+            first_attempt: AttemptId(0),
+            numbers: 0,
             doors: BTreeMap::new(),
             replaying: BTreeSet::new(),
             committers: committers_of(job),
@@ -114,7 +121,7 @@ impl<'j> Coordination<'j> {
         self.doors = doors.into_iter().collect();
         self.known_finished = 0;
         let vertices = shapes_of(self.job);
-        let (attempt, tasks) = (self.attempt, std::mem::take(&mut self.replaying));
+        let (attempt, tasks) = (self.first_attempt, std::mem::take(&mut self.replaying));
         self.step(Input::Replaying { tasks });
         self.step(Input::Running { attempt, vertices });
     }
@@ -148,7 +155,7 @@ impl<'j> Coordination<'j> {
     }
 
     fn hear(&mut self, outcome: &mut Outcome) {
-        let attempt = self.attempt;
+        let attempt = self.first_attempt;
         let mut answers = outcome.take_answers();
         if let Some(staging) = &mut self.staging {
             answers.into_iter().for_each(|answer| staging.take(answer));
@@ -250,9 +257,24 @@ impl<'j> Coordination<'j> {
         }
     }
 
+    /// How many of the ends that were reported the coordinator knows of, those of `tasks` left out.
+    pub(super) fn heard_of(&self, outcome: &Outcome, tasks: &BTreeSet<SubtaskId>) -> usize {
+        let known = outcome.finished().iter().take(self.known_finished);
+        let others = known.filter(|report| {
+            let task = SubtaskId::new(report.vertex, report.subtask);
+            !tasks.contains(&task)
+        });
+        others.count()
+    }
+
+    /// Why the attempt must end, if it must.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.failure.as_ref().map(|(reason, _)| reason.clone())
+    }
+
     /// The attempt failed; its tasks are being stopped.
     pub(crate) fn failing(&mut self, reason: &str) {
-        let (attempt, reason) = (self.attempt, reason.to_owned());
+        let (attempt, reason) = (self.first_attempt, reason.to_owned());
         self.step(Input::Failing { attempt, reason });
     }
 
@@ -353,6 +375,11 @@ impl<'j> Coordination<'j> {
                 }
             }
             Output::Discard(withdrawn) => self.withdraw(&withdrawn),
+            Output::RollBack {
+                tasks,
+                withdrawn,
+                after,
+            } => self.take_back(&tasks, &withdrawn, after),
             Output::Refused { checkpoint, why } => tracing::debug!(%checkpoint, %why, "refused"),
             Output::Leftover(error) => tracing::warn!(%error, "left behind"),
             Output::FailJob { reason, then } => {
@@ -377,7 +404,7 @@ impl<'j> Coordination<'j> {
     ) {
         let barrier = Barrier {
             checkpoint,
-            epoch: Epoch(u64::from(self.attempt.0)),
+            epoch: Epoch(u64::from(self.first_attempt.0)),
             kind: match kind {
                 CutKind::Changes => BarrierKind::Changes,
                 CutKind::Everything => BarrierKind::Everything,
@@ -441,7 +468,7 @@ impl<'j> Coordination<'j> {
 }
 
 /// A list of committables by sink, each in its order.
-fn by_operator(list: &[PendingCommittable]) -> BTreeMap<OperatorId, Vec<Committable>> {
+pub(super) fn by_operator(list: &[PendingCommittable]) -> BTreeMap<OperatorId, Vec<Committable>> {
     let mut sorted: BTreeMap<OperatorId, Vec<Committable>> = BTreeMap::new();
     for pending in list {
         let of_sink = sorted.entry(pending.operator).or_default();

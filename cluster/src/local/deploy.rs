@@ -1,17 +1,19 @@
 //! Building the subtasks of one shard, on that shard.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use thalweg_core::config::options;
-use thalweg_core::ids::ShardId;
+use thalweg_core::ids::{ShardId, SubtaskId};
 use thalweg_core::metrics::{MetricError, Registry, vocabulary};
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
 use thalweg_core::shard::stall::Pulse;
+use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::graph::EdgeRole;
 use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
@@ -22,6 +24,7 @@ use thalweg_network::{
 };
 
 use super::connector_runtime::{ConnectorRuntime, ShardRuntime};
+use super::failover::Post;
 use super::layout::Layout;
 use super::memory::MemorySettings;
 use super::plan::{Deployment, SubtaskPlan};
@@ -37,10 +40,19 @@ pub(crate) enum Report {
     Refused(String),
     /// A task failed, or could not be built.
     Failed {
+        /// Which, if it was one that ran.
+        subtask: Option<SubtaskId>,
         task: String,
         operator: Option<String>,
         message: String,
         panicked: bool,
+    },
+    /// The tasks of a region on a shard are gone, the last it said of them is told, and nothing is being done for them
+    /// any more.
+    Gone {
+        /// Tells apart the times a region begins again.
+        round: u64,
+        shard: ShardId,
     },
 }
 
@@ -57,6 +69,10 @@ pub(crate) struct ShardPlan {
     runtime: Option<Arc<ConnectorRuntime>>,
     /// Where state goes that memory does not hold, if the job keeps it on disk.
     spill: Option<SpillSpace>,
+    /// Where commands to the shard go, once it is there.
+    post: Post,
+    /// Whether tasks may be built later too.
+    keeps: bool,
 }
 
 impl ShardPlan {
@@ -68,7 +84,10 @@ impl ShardPlan {
         runtime: Option<Arc<ConnectorRuntime>>,
         spill: Option<SpillSpace>,
     ) -> Self {
+        let post = deployment.posts[mesh.shard().index()].clone();
         Self {
+            post,
+            keeps: deployment.regions.is_some(),
             subtasks,
             mesh,
             layout: deployment.layout,
@@ -91,12 +110,16 @@ impl ShardPlan {
             reports,
             runtime,
             spill,
+            post,
+            keeps,
         } = self;
+        post.reached(shard.mailbox());
+        let places = Places::default();
         let files = spill.map(|space| IoManager::new(space, shard.id()));
         let metrics = shard.metrics().within("job", job);
         let driver = shard.reactor().kind();
         let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
-        tell_failures(shard, reports.clone());
+        tell_failures(shard, reports.clone(), places.clone());
         let slots = SlotBudgets::new(shard.id(), &layout, &memory);
         let limit = memory.segments_per_shard(layout.shards);
         let pool = match SegmentPool::with_own_arena(shard.id(), memory.segment_bytes, limit) {
@@ -114,6 +137,7 @@ impl ShardPlan {
             return;
         }
         let ground = Ground {
+            places,
             handover,
             slots,
             memory,
@@ -123,19 +147,26 @@ impl ShardPlan {
             files,
         };
         for plan in subtasks {
-            let task = plan.info.task_name();
-            if let Err(error) = ground.add(plan, shard) {
-                tell_unbuilt(&ground.reports, task, &error);
+            if !ground.build(plan, shard) {
                 break;
             }
         }
-        shard.add_pump(Box::new(ground.handover));
+        shard.add_pump(Box::new(ground.handover.clone()));
+        if keeps {
+            shard.keep(Rc::new(ground));
+        }
     }
 }
 
+/// Where the tasks of a shard are that have not ended.
+type Places = Rc<RefCell<BTreeMap<SubtaskId, TaskIndex>>>;
+
 /// Tells the control thread of every task that fails on this shard.
-fn tell_failures(shard: &mut Shard, reports: SyncSender<Report>) {
+fn tell_failures(shard: &mut Shard, reports: SyncSender<Report>, places: Places) {
     shard.on_exit(move |exit| {
+        let (TaskExit::Done { task: index } | TaskExit::Failed { task: index, .. }) = &exit;
+        let mut places = places.borrow_mut();
+        let gone = places.extract_if(.., |_, place| place == index).next();
         if let TaskExit::Failed {
             name,
             message,
@@ -146,6 +177,7 @@ fn tell_failures(shard: &mut Shard, reports: SyncSender<Report>) {
         {
             // Nobody listens only when the job is already over.
             let _ = reports.try_send(Report::Failed {
+                subtask: gone.map(|(subtask, _)| subtask),
                 task: name,
                 operator,
                 message,
@@ -157,6 +189,7 @@ fn tell_failures(shard: &mut Shard, reports: SyncSender<Report>) {
 
 fn tell(reports: &SyncSender<Report>, task: String, message: String) {
     let _ = reports.try_send(Report::Failed {
+        subtask: None,
         task,
         operator: None,
         message,
@@ -177,7 +210,8 @@ fn tell_unbuilt(reports: &SyncSender<Report>, task: String, error: &BuildError) 
 }
 
 /// What the subtasks of one shard stand on.
-struct Ground {
+pub(super) struct Ground {
+    places: Places,
     handover: Handover,
     slots: SlotBudgets,
     memory: MemorySettings,
@@ -188,9 +222,39 @@ struct Ground {
 }
 
 impl Ground {
-    /// Builds one subtask and gives it to the shard.
+    /// Builds one subtask and gives it to the shard, or tells why it cannot be.
+    fn build(&self, plan: SubtaskPlan, shard: &mut Shard) -> bool {
+        let task = plan.info.task_name();
+        let built = self.add(plan, shard);
+        built
+            .inspect_err(|error| tell_unbuilt(&self.reports, task, error))
+            .is_ok()
+    }
+
+    /// The same for one that was here before: what its forerunner showed last is shown no more.
+    pub(super) fn build_again(&self, plan: SubtaskPlan, shard: &mut Shard) {
+        let metrics = self.metrics.within("vertex", plan.info.vertex.0);
+        let metrics = metrics.within("task", &plan.info.vertex_name);
+        metrics.within("subtask", plan.info.index).remove_scope();
+        self.build(plan, shard);
+    }
+
+    /// Takes a subtask off the shard, if it is still there.
+    pub(super) fn remove(&self, subtask: SubtaskId, shard: &mut Shard) {
+        let place = self.places.borrow_mut().remove(&subtask);
+        if let Some(place) = place {
+            shard.remove(place);
+        }
+    }
+
+    /// Where the control thread hears of it.
+    pub(super) fn reports(&self) -> &SyncSender<Report> {
+        &self.reports
+    }
+
     fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), BuildError> {
         let memory = &self.memory;
+        let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);
         let wake = WakeSlot::new();
         let budget = self.slots.slot(plan.info.index);
         let handover = self.handover.charging(budget.clone());
@@ -250,6 +314,7 @@ impl Ground {
             let _ = reports.try_send(Report::Ended(report));
         });
         let waker = shard.add_step(Box::new(task));
+        self.places.borrow_mut().insert(subtask, waker.task());
         if let Some(part) = checkpoints {
             part.deployed(shard.mailbox(), waker.task());
         }

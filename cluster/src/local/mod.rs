@@ -11,6 +11,7 @@ mod checkpointing;
 mod connector_runtime;
 mod coordination;
 mod deploy;
+mod failover;
 mod ground;
 mod layout;
 mod memory;

@@ -1,10 +1,11 @@
 //! What became of a job: reports counted, the first failure kept, sinks committed or aborted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
+use thalweg_core::ids::{ShardId, SubtaskId};
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
 use thalweg_dataflow::executor::{JobError, JobResult, JobSummary, VertexSummary};
@@ -22,12 +23,21 @@ const CANCEL_CHECK: Duration = Duration::from_millis(50);
 /// What a task can tell before the control thread listens again.
 const TOLD_BY_TASK: usize = 32;
 
-/// The first failure of a job.
-struct Failed {
+/// A failure.
+pub(crate) struct Failed {
+    /// The task that failed, if it was one that ran.
+    pub(crate) subtask: Option<SubtaskId>,
     task: String,
     operator: Option<String>,
     message: String,
     panicked: bool,
+}
+
+impl Failed {
+    /// What has failed, in words.
+    pub(crate) fn reason(&self) -> String {
+        format!("{}: {}", self.task, self.message)
+    }
 }
 
 /// The control thread's view of a running job.
@@ -39,7 +49,14 @@ pub(crate) struct Outcome {
     /// Answers to checkpoints nobody has looked at.
     answers: Vec<CheckpointAnswer>,
     stopped: Vec<TaskReport>,
+    /// The first failure that ends the attempt.
     failed: Option<Failed>,
+    /// Whether somebody else decides what follows when a task fails that ran.
+    lets_fall: bool,
+    /// The tasks that have failed since anybody asked.
+    fallen: Vec<Failed>,
+    /// From which shards regions have gone since anybody asked.
+    gone: Vec<(u64, ShardId)>,
     /// Why the job cannot go on from what it was to be restored from.
     refused: Option<String>,
     cancelled: bool,
@@ -69,6 +86,9 @@ impl Outcome {
             answers: Vec::new(),
             stopped: Vec::new(),
             failed: None,
+            lets_fall: false,
+            fallen: Vec::new(),
+            gone: Vec::new(),
             refused: None,
             cancelled: false,
             committed: false,
@@ -78,6 +98,43 @@ impl Outcome {
             duration: Duration::ZERO,
             driver: String::new(),
         }
+    }
+
+    /// From now on the failure of a task alone is not the end: [`Outcome::take_fallen`] tells of it.
+    pub(crate) fn let_fall(&mut self) {
+        self.lets_fall = true;
+    }
+
+    /// The tasks that have failed since the last call.
+    pub(crate) fn take_fallen(&mut self) -> Vec<Failed> {
+        std::mem::take(&mut self.fallen)
+    }
+
+    /// In which round of a region, and from which shard, tasks have gone since the last call.
+    pub(crate) fn take_gone(&mut self) -> Vec<(u64, ShardId)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// This failure is the end.
+    pub(crate) fn ends_by(&mut self, failed: Failed) {
+        self.failed.get_or_insert(failed);
+    }
+
+    /// What these tasks have said of their ends does not count: they begin again. Answers what their writers had
+    /// prepared.
+    pub(crate) fn forget(
+        &mut self,
+        tasks: &BTreeSet<SubtaskId>,
+    ) -> BTreeMap<u32, Vec<Committable>> {
+        let of_them =
+            |report: &TaskReport| tasks.contains(&SubtaskId::new(report.vertex, report.subtask));
+        let mut prepared: BTreeMap<u32, Vec<Committable>> = BTreeMap::new();
+        for report in self.finished.extract_if(.., |report| of_them(report)) {
+            let of_vertex = prepared.entry(report.vertex.0).or_default();
+            of_vertex.extend(report.committables);
+        }
+        self.stopped.retain(|report| !of_them(report));
+        prepared
     }
 
     /// Where shards send their reports.
@@ -138,19 +195,25 @@ impl Outcome {
                 self.refused.get_or_insert(message);
             }
             Report::Checkpoint(answer) => self.answers.push(answer),
+            Report::Gone { round, shard } => self.gone.push((round, shard)),
             Report::Failed {
+                subtask,
                 task,
                 operator,
                 message,
                 panicked,
             } => {
                 let failed = Failed {
+                    subtask,
                     task,
                     operator,
                     message,
                     panicked,
                 };
-                self.failed.get_or_insert(failed);
+                match self.lets_fall && subtask.is_some() {
+                    true => self.fallen.push(failed),
+                    false => self.ends_by(failed),
+                }
             }
         }
     }
@@ -168,6 +231,7 @@ impl Outcome {
     /// Ends the job with a failure that is none of a task's.
     pub(crate) fn fail(&mut self, what: &str, message: String) {
         self.failed.get_or_insert(Failed {
+            subtask: None,
             task: what.to_owned(),
             operator: None,
             message,
@@ -187,6 +251,7 @@ impl Outcome {
     /// A shard's thread died: a defect of the engine.
     pub(crate) fn shard_failed(&mut self, shard: String, message: &str) {
         self.failed.get_or_insert(Failed {
+            subtask: None,
             task: shard,
             operator: None,
             message: message.to_owned(),
@@ -206,8 +271,7 @@ impl Outcome {
         if let Some(refused) = &self.refused {
             return Some(refused.clone());
         }
-        let failed = self.failed.as_ref()?;
-        Some(format!("{}: {}", failed.task, failed.message))
+        self.failed.as_ref().map(Failed::reason)
     }
 
     /// Whether another attempt may begin: no thread of this one is left behind.
@@ -348,6 +412,7 @@ impl Outcome {
     /// The job did not come to its end within the steps a simulation gives it.
     pub(crate) fn stuck(&mut self, what: &str) {
         self.failed.get_or_insert(Failed {
+            subtask: None,
             task: "simulation".to_owned(),
             operator: None,
             message: what.to_owned(),

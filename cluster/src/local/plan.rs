@@ -19,6 +19,7 @@ use thalweg_network::{OutputTarget, segments_needed};
 use thalweg_state::ChannelPath;
 
 use super::checkpointing::{Beginning, TaskDoor, TaskPart};
+use super::failover::{Post, Regions};
 use super::layout::Layout;
 use super::memory::MemorySettings;
 use super::outcome::withdraw;
@@ -58,35 +59,52 @@ pub(crate) struct Deployment<'j> {
     pub(crate) shards: Vec<Vec<SubtaskPlan>>,
     /// The ways to the tasks that take part in checkpoints.
     pub(crate) doors: Vec<(SubtaskId, TaskDoor)>,
+    /// The ways to the shards.
+    pub(crate) posts: Vec<Post>,
+    /// What of it begins again alone, if not all of it does.
+    pub(crate) regions: Option<Regions>,
+    /// The splits of each subtask that begins from the beginning, once more; where there are regions.
+    pub(crate) dealt: BTreeMap<SubtaskId, Splits>,
+    /// How many numbers of channels are given.
+    pub(crate) channels: u32,
 }
 
+/// The splits of one subtask, opaque.
+pub(crate) type Splits = Box<dyn Any + Send>;
+
 impl<'j> Deployment<'j> {
-    /// Lays a job out. Enumerates its sources, unless their positions are restored, and checks its sinks.
-    pub(crate) fn of(job: &'j Job, mut beginning: Option<Beginning>) -> Result<Self, JobError> {
+    /// Lays a job out. Enumerates its sources, unless their positions are restored, and checks its sinks. `alone`
+    /// says whether parts that nothing connects may begin again without the others.
+    pub(crate) fn of(
+        job: &'j Job,
+        mut beginning: Option<Beginning>,
+        alone: bool,
+    ) -> Result<Self, JobError> {
+        let regions = Some(Regions::of(&job.graph)).filter(|it| alone && it.count() > 1);
         let memory = MemorySettings::of(&job.configuration)?;
         let layout = Layout::of(&job.graph, &job.configuration)?;
         let unaligned = beginning.as_ref().is_some_and(|it| it.unaligned);
-        let channels = Channels::of(&job.graph, &layout, unaligned);
+        let channels = Channels::of(&job.graph, &layout, unaligned, 0, &|_| true);
         memory.check_network(
             channels.segments_of_fullest_shard(&job.graph, &memory, &layout),
             layout.shards,
         )?;
         let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
-        let mut doors = Vec::new();
+        let (mut doors, mut dealt) = (Vec::new(), BTreeMap::new());
         for vertex in 0..job.vertices.len() {
             let plans = subtasks(job, vertex, &channels, beginning.as_ref());
             // The sinks before it are prepared, and this one may be in part.
             let plans = plans
                 .inspect_err(|_| withdraw(&job.vertices[..=vertex], &job.graph, |_| vec![]))?;
             for mut plan in plans {
-                if let Some(beginning) = &mut beginning {
-                    let operators = job.graph.vertices[vertex].operator_ids();
+                if regions.is_some() {
                     let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);
-                    let overtakable = plan.overtakable.clone();
-                    let (part, door) = beginning.part_of(subtask, operators, overtakable);
-                    plan.checkpoints = Some(part);
-                    doors.push((subtask, door));
+                    let source = job.vertices[vertex].source.as_ref();
+                    let splits = source.zip(plan.splits.as_ref());
+                    let splits = splits.and_then(|(source, splits)| source.copy(&**splits));
+                    dealt.extend(splits.map(|splits| (subtask, splits)));
                 }
+                doors.extend(plan.take_part(job, beginning.as_mut()));
                 shards[usize::from(layout.shard_of(plan.info.index).0)].push(plan);
             }
         }
@@ -96,8 +114,12 @@ impl<'j> Deployment<'j> {
             configuration: Arc::clone(&job.configuration),
             layout,
             memory,
+            posts: (0..layout.shards).map(|_| Post::default()).collect(),
             shards,
             doors,
+            regions,
+            dealt,
+            channels: channels.next,
         })
     }
 
@@ -106,6 +128,29 @@ impl<'j> Deployment<'j> {
         let parallelism = self.graph.vertices.iter().map(|v| v.parallelism as usize);
         parallelism.sum()
     }
+}
+
+impl SubtaskPlan {
+    /// Has the subtask take part in checkpoints, if the job takes any; answers the way to it.
+    pub(crate) fn take_part(
+        &mut self,
+        job: &Job,
+        beginning: Option<&mut Beginning>,
+    ) -> Option<(SubtaskId, TaskDoor)> {
+        let beginning = beginning?;
+        let operators = job.graph.vertices[self.info.vertex.0 as usize].operator_ids();
+        let subtask = SubtaskId::new(self.info.vertex, self.info.index);
+        let (part, door) = beginning.part_of(subtask, operators, self.overtakable.clone());
+        self.checkpoints = Some(part);
+        Some((subtask, door))
+    }
+}
+
+/// Whether the sources of a vertex go on from positions of a checkpoint.
+pub(crate) fn has_positions(job: &Job, vertex: usize, beginning: Option<&Beginning>) -> bool {
+    let operators = job.graph.vertices[vertex].operator_ids();
+    let head = operators.first().copied().zip(beginning);
+    head.is_some_and(|(head, beginning)| beginning.holds_positions_of(head))
 }
 
 /// The subtasks of one vertex.
@@ -118,10 +163,8 @@ fn subtasks(
     let description = &job.graph.vertices[vertex];
     let template = &job.vertices[vertex];
     let parallelism = description.parallelism;
-    let head = description.operator_ids().first().copied();
-    let positions = head.zip(beginning);
-    let positions = positions.is_some_and(|(head, beginning)| beginning.holds_positions_of(head));
-    let mut splits: Vec<Option<Box<dyn Any + Send>>> = match &template.source {
+    let positions = has_positions(job, vertex, beginning);
+    let mut splits: Vec<Option<Splits>> = match &template.source {
         Some(source) if !positions => {
             let dealt = source.deal(parallelism).map_err(|error| {
                 JobError::rejected(
@@ -151,36 +194,50 @@ fn subtasks(
             ),
         ));
     }
+    let plan = |index: u32| subtask(job, vertex, index, channels, splits[index as usize].take());
+    Ok((0..parallelism).map(plan).collect())
+}
+
+/// One subtask of a vertex.
+pub(crate) fn subtask(
+    job: &Job,
+    vertex: usize,
+    index: u32,
+    channels: &Channels,
+    splits: Option<Splits>,
+) -> SubtaskPlan {
+    let description = &job.graph.vertices[vertex];
     let operators: Arc<[String]> = description
         .operators
         .iter()
         .map(|o| o.name.clone())
         .collect();
     let name: Arc<str> = description.name.as_str().into();
-    let plan = |index: u32| SubtaskPlan {
+    SubtaskPlan {
         info: SubtaskInfo {
             vertex: VertexId(description.id),
             vertex_name: Arc::clone(&name),
             index,
-            parallelism,
+            parallelism: description.parallelism,
             max_parallelism: job.max_parallelism,
             operators: Arc::clone(&operators),
             mode: job.mode,
             configuration: Arc::clone(&job.configuration),
         },
-        factory: template.instantiate(),
+        factory: job.vertices[vertex].instantiate(),
         inputs: channels.inputs(description.id, index),
         input_layouts: channels.input_layouts(description.id),
         outputs: channels.outputs(&job.graph, description.id, index),
         overtakable: channels.overtakable(description.id, index),
-        splits: splits[index as usize].take(),
+        splits,
         checkpoints: None,
-    };
-    Ok((0..parallelism).map(plan).collect())
+    }
 }
 
-/// All channels of a job, numbered densely.
-struct Channels {
+/// The channels of a job, or of some of its subtasks that have none to others, numbered densely.
+pub(crate) struct Channels {
+    /// The first number that is not given.
+    pub(crate) next: u32,
     /// Per (edge, producer): its targets in the order of the consumers.
     targets: BTreeMap<(EdgeId, u32), Vec<OutputTarget>>,
     /// Per (vertex, subtask): the channels that lead to each of its inputs.
@@ -205,17 +262,24 @@ fn is_overtakable(graph: &JobGraph, edge: &EdgeDescription) -> bool {
 }
 
 impl Channels {
-    fn of(graph: &JobGraph, layout: &Layout, unaligned: bool) -> Self {
+    /// The channels of the subtasks that `within` says, numbered from `first` on.
+    pub(crate) fn of(
+        graph: &JobGraph,
+        layout: &Layout,
+        unaligned: bool,
+        first: u32,
+        within: &dyn Fn(SubtaskId) -> bool,
+    ) -> Self {
         let mut channels = Self {
+            next: first,
             targets: BTreeMap::new(),
             inputs: BTreeMap::new(),
             layouts: BTreeMap::new(),
             input_layouts: BTreeMap::new(),
             overtakable: BTreeMap::new(),
         };
-        let mut next = 0;
         for edge in &graph.edges {
-            channels.add(graph, edge, layout, &mut next);
+            channels.add(graph, edge, layout, within);
             if unaligned && is_overtakable(graph, edge) {
                 channels.let_overtake(graph, edge);
             }
@@ -239,7 +303,9 @@ impl Channels {
         let twins = graph.edges.iter().take_while(|it| it.id != edge.id);
         let port = twins.filter(|it| ends(it) == ends(edge)).count() as u32;
         for producer in 0..from.parallelism {
-            let targets = &self.targets[&(edge.id, producer)];
+            let Some(targets) = self.targets.get(&(edge.id, producer)) else {
+                continue;
+            };
             for (consumer, target) in (0..).zip(targets) {
                 let part = ChannelPart {
                     path: ChannelPath {
@@ -266,7 +332,13 @@ impl Channels {
         channels.cloned().unwrap_or_default()
     }
 
-    fn add(&mut self, graph: &JobGraph, edge: &EdgeDescription, layout: &Layout, next: &mut u32) {
+    fn add(
+        &mut self,
+        graph: &JobGraph,
+        edge: &EdgeDescription,
+        layout: &Layout,
+        within: &dyn Fn(SubtaskId) -> bool,
+    ) {
         let producers = graph.vertices[edge.from as usize].parallelism;
         let consumers = graph.vertices[edge.to as usize].parallelism;
         let entry = EntryLayout {
@@ -276,11 +348,12 @@ impl Channels {
         self.layouts.insert(edge.id, entry);
         let input = edge.input as usize;
         *at_or_default(self.input_layouts.entry(edge.to).or_default(), input) = entry;
-        for producer in 0..producers {
+        let from = VertexId(edge.from);
+        for producer in (0..producers).filter(|index| within(SubtaskId::new(from, *index))) {
             let mut targets = Vec::new();
             for consumer in edge.pattern.consumers_of(producer, producers, consumers) {
-                let channel = ChannelId(*next);
-                *next += 1;
+                let channel = ChannelId(self.next);
+                self.next += 1;
                 targets.push(OutputTarget {
                     channel,
                     shard: layout.shard_of(consumer),

@@ -4,7 +4,7 @@
 //! [`options`](super::options), which lists these with all others and whose tests hold them.
 
 use super::option::ConfigOption;
-use super::value::{CheckpointRetention, CheckpointingMode, RestartStrategyKind};
+use super::value::{CheckpointRetention, CheckpointingMode, FailoverStrategy, RestartStrategyKind};
 use std::time::Duration;
 
 /// `execution.checkpointing.interval`
@@ -159,6 +159,16 @@ pub const RESTART_STRATEGY: ConfigOption<RestartStrategyKind> = ConfigOption::ne
     || RestartStrategyKind::Auto,
     "Whether and when a failed job is started again. auto is exponential-delay for jobs that take \
      checkpoints and none for others. disable and off are other words for none.",
+);
+
+/// `jobmanager.execution.failover-strategy`
+pub const FAILOVER_STRATEGY: ConfigOption<FailoverStrategy> = ConfigOption::new(
+    "jobmanager.execution.failover-strategy",
+    || FailoverStrategy::Region,
+    "What of a job starts again when a task of it fails: region, the tasks that exchanges connect with it, while the \
+     others run on; full, all. Where a region cannot start again alone, all does: the sinks of it that commit must be \
+     able to take back what some of their subtasks wrote, as FileSink is; in a job without checkpoints every sink of \
+     it must; and checkpoints in an object store are for all.",
 );
 
 /// `restart-strategy.fixed-delay.attempts`

@@ -27,6 +27,6 @@ pub use load::{ConfigError, Configuration, Origin};
 pub use option::{AnyOption, ConfigOption};
 pub use reference::reference_markdown;
 pub use value::{
-    CheckpointRetention, CheckpointingMode, ConfigValue, IoDriver, MemorySize, Profile,
-    RestartStrategyKind, RuntimeMode, StateBackendKind,
+    CheckpointRetention, CheckpointingMode, ConfigValue, FailoverStrategy, IoDriver, MemorySize,
+    Profile, RestartStrategyKind, RuntimeMode, StateBackendKind,
 };

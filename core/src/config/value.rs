@@ -411,6 +411,16 @@ choice!(
     }
 );
 
+choice!(
+    /// What of a job starts again when a task of it fails.
+    FailoverStrategy {
+        /// The tasks that exchanges connect with the one that failed, where the others need not.
+        Region = "region",
+        /// All of it.
+        Full = "full"
+    }
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

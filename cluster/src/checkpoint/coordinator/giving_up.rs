@@ -99,6 +99,7 @@ impl CheckpointCoordinator {
     pub(super) fn stand_still(&mut self, reason: &str, now: Now, out: &mut Vec<Output>) {
         self.phase = Phase::Failing;
         self.schedule.stand_still();
+        self.resting.clear();
         let open: Vec<CheckpointId> = self
             .pending
             .keys()

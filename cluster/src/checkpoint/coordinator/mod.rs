@@ -11,7 +11,10 @@
 //!    [`perform`](super::storage::perform), feeding each outcome back at once;
 //! 4. when a task fails, and after [`Output::FailJob`]: [`Input::Failing`], cancel the others, [`Input::Stopped`]
 //!    when all are gone, ask the restart strategy, go on at 2 with the next attempt;
-//! 5. at the end of the job: [`Input::Ended`].
+//! 5. when only some tasks are to begin again, those of a region, and [`CheckpointCoordinator::may_rest`]:
+//!    [`Input::RegionFailing`], cancel them, [`Input::RegionStopped`] when they are gone, deal the state of what
+//!    [`CheckpointCoordinator::restore_point`] says out to them, [`Input::RegionRunning`];
+//! 6. at the end of the job: [`Input::Ended`].
 //!
 //! A plain state machine: no I/O, no clock. Invariant: numbers only go up; at any time at most one checkpoint
 //! is being made true; what is once complete is never taken back; nothing of an attempt that is over counts.
@@ -20,6 +23,7 @@ mod answers;
 mod completing;
 mod errands;
 mod giving_up;
+mod regions;
 mod savepoints;
 mod starting;
 
@@ -81,6 +85,8 @@ pub struct CheckpointCoordinator {
     stopping: bool,
     /// Tasks that read again what was in flight when the job was cut.
     replaying: BTreeSet<SubtaskId>,
+    /// Tasks of regions that begin again, from their failure until they run.
+    resting: BTreeSet<SubtaskId>,
     schedule: Schedule,
     trigger: Trigger,
     tasks: JobTasks,
@@ -145,6 +151,7 @@ impl CheckpointCoordinator {
             phase: Phase::Still,
             stopping: false,
             replaying: BTreeSet::new(),
+            resting: BTreeSet::new(),
             schedule: Schedule::new(settings),
             trigger: Trigger::new(settings, next),
             tasks: JobTasks::of(Vec::new()),
@@ -256,6 +263,17 @@ impl CheckpointCoordinator {
                 }
                 self.clear_away(&mut out);
             }
+            Input::RegionFailing {
+                attempt,
+                tasks,
+                reason,
+            } => self.region_failing(attempt, tasks, &reason, now, &mut out),
+            Input::RegionStopped { tasks } => self.region_stopped(tasks, &mut out),
+            Input::RegionRunning {
+                attempt,
+                tasks,
+                replaying,
+            } => self.region_running(attempt, &tasks, replaying),
             Input::Wanted { request, wanted } => self.wanted.push_back((request, wanted)),
             Input::Stored { ticket, outcome } => self.stored(ticket, outcome, now, &mut out),
             Input::Committed { checkpoint } => self.ledger.committed(checkpoint),

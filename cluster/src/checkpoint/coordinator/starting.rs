@@ -22,15 +22,17 @@ impl CheckpointCoordinator {
         };
         self.attempts = Some(first.min(attempt)..=last.max(attempt));
         self.stopping = false;
+        self.resting.clear();
         self.failures = 0;
         self.tasks = JobTasks::of(vertices);
         self.schedule.run(now.ms);
     }
 
-    /// Whether any may start: not while what was in flight is being read again, which is part of no other copy.
+    /// Whether any may start: not while what was in flight is being read again, which is part of no other copy, nor
+    /// while some tasks do not run, whose state is part of every checkpoint.
     pub(super) fn may_start(&self) -> bool {
-        let replayed = self.replaying.is_empty();
-        matches!(self.phase, Phase::Running(_)) && !self.stopping && replayed
+        let whole = self.replaying.is_empty() && self.resting.is_empty();
+        matches!(self.phase, Phase::Running(_)) && !self.stopping && whole
     }
 
     /// Starts what is wanted or due; whether it did.

@@ -7,11 +7,11 @@ mod latest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thalweg_core::ErrorKind;
 use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
-use thalweg_core::ids::JobId;
+use thalweg_core::ids::{JobId, SubtaskId};
 use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
@@ -102,12 +102,23 @@ impl<'j> Coordination<'j> {
     }
 
     /// What the next attempt begins with.
-    pub(crate) fn beginning(&mut self, restarts: u32) -> Result<Beginning, JobError> {
-        self.attempt = self.coordinator.attempt(restarts);
+    pub(crate) fn beginning(&mut self) -> Result<Beginning, JobError> {
+        let beginning = self.beginning_of(None)?;
+        self.first_attempt = self.attempt;
+        Ok(beginning)
+    }
+
+    /// What a region begins with, or all of the job.
+    pub(in crate::local) fn beginning_of(
+        &mut self,
+        region: Option<&BTreeSet<SubtaskId>>,
+    ) -> Result<Beginning, JobError> {
+        self.attempt = self.coordinator.attempt(self.numbers);
+        self.numbers += 1;
         let restored = match self.coordinator.restore_point() {
             Some(point) => {
                 self.ground.passes(CrashPoint::BeforeRestore);
-                let restored = self.restore(&point)?;
+                let restored = self.restore(&point, region.is_none())?;
                 self.ground.passes(CrashPoint::AfterRestore);
                 Some(restored)
             }
@@ -129,8 +140,9 @@ impl<'j> Coordination<'j> {
         })
     }
 
-    /// Deals a checkpoint out, and commits what it lists.
-    fn restore(&mut self, point: &RestorePoint) -> Result<Restored, JobError> {
+    /// Deals a checkpoint out, and commits what it lists if `commits`: for a region that begins again all of it was
+    /// committed when the checkpoint completed, or the whole job began.
+    fn restore(&mut self, point: &RestorePoint, commits: bool) -> Result<Restored, JobError> {
         let shapes = shapes_of(self.job);
         let plan = assign(&point.metadata, &shapes, self.settings.ignore_unclaimed);
         let mut plan = plan.map_err(refused)?;
@@ -148,11 +160,13 @@ impl<'j> Coordination<'j> {
         if !plan.dropped.is_empty() {
             tracing::warn!(operators = ?plan.dropped, "their state is left behind");
         }
-        if !self.has_defect(Defect::CommitLostInRecovery) {
-            self.commit(&plan.commit).map_err(refused)?;
+        if commits {
+            if !self.has_defect(Defect::CommitLostInRecovery) {
+                self.commit(&plan.commit).map_err(refused)?;
+            }
+            let checkpoint = plan.checkpoint;
+            self.step(Input::Committed { checkpoint });
         }
-        let checkpoint = plan.checkpoint;
-        self.step(Input::Committed { checkpoint });
         tracing::info!(checkpoint = %plan.checkpoint, job = %point.metadata.job_name, "restored");
         let in_flight: BTreeMap<_, _> = (plan.tasks.iter_mut())
             .map(|(task, restore)| (*task, std::mem::take(&mut restore.in_flight)))

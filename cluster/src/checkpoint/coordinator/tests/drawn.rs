@@ -23,6 +23,11 @@ enum Act {
     Checkpoint(bool),
     Savepoint,
     Restart,
+    /// A task alone fails, perhaps with an answer on its way, or runs again.
+    Region {
+        task: u32,
+        late: bool,
+    },
     Committed,
     /// Storage fails some operations from now.
     Fault(u64, bool),
@@ -39,6 +44,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<bool>().prop_map(Act::Checkpoint),
         1 => Just(Act::Savepoint),
         1 => Just(Act::Restart),
+        2 => (0..3_u32, any::<bool>()).prop_map(|(task, late)| Act::Region { task, late }),
         2 => Just(Act::Committed),
         1 => (0..40_u64, any::<bool>()).prop_map(|(after, full)| Act::Fault(after, full)),
     ]
@@ -56,6 +62,8 @@ struct Model {
     must: BTreeMap<CheckpointId, BTreeSet<u32>>,
     has: BTreeMap<CheckpointId, BTreeSet<u32>>,
     finished: BTreeSet<u32>,
+    /// Those that do not run while the others do.
+    resting: BTreeSet<u32>,
     highest: CheckpointId,
     newest: CheckpointId,
     /// What was prepared and is not known to be committed, by the checkpoint it belongs to.
@@ -79,6 +87,7 @@ impl Model {
             must: BTreeMap::new(),
             has: BTreeMap::new(),
             finished: BTreeSet::new(),
+            resting: BTreeSet::new(),
             highest: CheckpointId(0),
             newest: CheckpointId(0),
             prepared: Vec::new(),
@@ -118,6 +127,7 @@ impl Model {
                 self.want(Wanted::Savepoint { directory });
             }
             Act::Restart => self.restart(),
+            Act::Region { task, late } => self.region(*task, *late),
             Act::Committed => {
                 self.prepared
                     .retain(|(checkpoint, _)| *checkpoint > self.newest);
@@ -192,7 +202,7 @@ impl Model {
     }
 
     fn finish(&mut self, task: u32) {
-        if task >= 3 || !self.finished.insert(task) {
+        if task >= 3 || self.resting.contains(&task) || !self.finished.insert(task) {
             return;
         }
         // It answers nothing any more; what it prepared last belongs to the oldest it still was to answer.
@@ -227,12 +237,61 @@ impl Model {
         });
     }
 
+    /// A task alone fails, or runs again.
+    fn region(&mut self, task: u32, late: bool) {
+        if self.resting.remove(&task) {
+            return self.rig.resume(task);
+        }
+        let tasks = BTreeSet::from([super::task(task)]);
+        self.rig.step(Input::RegionFailing {
+            attempt: self.rig.attempt,
+            tasks: tasks.clone(),
+            reason: "drawn".to_owned(),
+        });
+        self.look();
+        if late {
+            self.answer(task, false);
+        }
+        let seen = self.rig.seen.len();
+        self.rig.step(Input::RegionStopped { tasks });
+        let of_task = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            ["output of", "rest of"]
+                .iter()
+                .any(|what| text.starts_with(&format!("{what} {task} ")))
+        };
+        let newest = self.newest;
+        let gone = self
+            .prepared
+            .extract_if(.., |(of, bytes)| *of > newest && of_task(bytes));
+        let mut gone: Vec<Vec<u8>> = gone.map(|(_, bytes)| bytes).collect();
+        gone.sort();
+        let withdrawn = self.rig.seen[seen..]
+            .iter()
+            .find_map(|output| match output {
+                Output::RollBack { withdrawn, .. } => Some(bytes_of(withdrawn)),
+                _ => None,
+            });
+        let mut withdrawn = withdrawn.unwrap_or_default();
+        withdrawn.sort();
+        assert_eq!(
+            withdrawn, gone,
+            "all of the task since {newest}, and nothing of others"
+        );
+        self.discarded.extend(withdrawn);
+        self.asked.remove(&task);
+        self.finished.remove(&task);
+        self.resting.insert(task);
+        self.last = None;
+    }
+
     fn restart(&mut self) {
         if self.over {
             return;
         }
         self.asked.clear();
         self.finished.clear();
+        self.resting.clear();
         self.last = None;
         let seen = self.rig.seen.len();
         self.rig.restart();
@@ -272,6 +331,7 @@ impl Model {
         while let Some(output) = self.rig.seen.get(self.looked).cloned() {
             self.looked += 1;
             match output {
+                Output::RollBack { tasks, .. } => assert_eq!(tasks.len(), 1),
                 Output::Trigger {
                     checkpoint,
                     kind,
@@ -279,6 +339,7 @@ impl Model {
                     ..
                 } => {
                     assert!(checkpoint > self.highest, "numbers only go up");
+                    assert!(self.resting.is_empty(), "it holds what all do");
                     self.highest = checkpoint;
                     self.must.insert(checkpoint, (0..3).collect());
                     self.has.insert(checkpoint, self.finished.clone());

@@ -6,6 +6,7 @@ mod drawn;
 mod interleaved;
 mod leaders_drawn;
 mod listing;
+mod regions;
 mod scenarios;
 mod two_leaders;
 
@@ -151,6 +152,35 @@ impl Rig {
         self.step(Input::Stopped);
         self.attempt = AttemptId(self.attempt.0 + 1);
         self.run();
+    }
+
+    /// A task alone fails, and has gone when `meanwhile` has happened.
+    pub(super) fn rest(&mut self, index: u32, meanwhile: impl FnOnce(&mut Rig)) {
+        let tasks = BTreeSet::from([task(index)]);
+        self.step(Input::RegionFailing {
+            attempt: self.attempt,
+            tasks: tasks.clone(),
+            reason: "a task failed".to_owned(),
+        });
+        meanwhile(self);
+        self.step(Input::RegionStopped { tasks });
+    }
+
+    /// It runs again, with what the restore point says.
+    pub(super) fn resume(&mut self, index: u32) {
+        self.chains.remove(&index);
+        if let Some(point) = self.coordinator.restore_point() {
+            let operators = point.metadata.operators();
+            let states = operators.flat_map(|(_, operator)| &operator.subtasks);
+            for state in states.filter(|state| state.subtask == index) {
+                self.chains.insert(index, state.runs.clone());
+            }
+        }
+        self.step(Input::RegionRunning {
+            attempt: self.attempt,
+            tasks: BTreeSet::from([task(index)]),
+            replaying: BTreeSet::new(),
+        });
     }
 
     pub(super) fn step(&mut self, input: Input) {
