@@ -110,6 +110,11 @@ impl Outcome {
         std::mem::take(&mut self.fallen)
     }
 
+    /// Whether tasks have failed, or regions have gone, since anybody asked.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.fallen.is_empty() || !self.gone.is_empty()
+    }
+
     /// In which round of a region, and from which shard, tasks have gone since the last call.
     pub(crate) fn take_gone(&mut self) -> Vec<(u64, ShardId)> {
         std::mem::take(&mut self.gone)

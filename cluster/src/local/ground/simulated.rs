@@ -222,7 +222,7 @@ impl Simulated {
                 simulation.advance_to(latest.max(moment));
             }
             (_, None) => {
-                if !outcome.poll() {
+                if !outcome.poll() && !outcome.has_news() {
                     let message = "every shard sleeps and the job is not over";
                     outcome.stuck(&format!("seed {seed}: {message}"));
                 }

@@ -62,6 +62,7 @@ struct Model {
     must: BTreeMap<CheckpointId, BTreeSet<u32>>,
     has: BTreeMap<CheckpointId, BTreeSet<u32>>,
     finished: BTreeSet<u32>,
+    ends: u64,
     /// Those that do not run while the others do.
     resting: BTreeSet<u32>,
     highest: CheckpointId,
@@ -87,6 +88,7 @@ impl Model {
             must: BTreeMap::new(),
             has: BTreeMap::new(),
             finished: BTreeSet::new(),
+            ends: 0,
             resting: BTreeSet::new(),
             highest: CheckpointId(0),
             newest: CheckpointId(0),
@@ -215,7 +217,10 @@ impl Model {
             .first()
             .copied()
             .unwrap_or(CheckpointId(self.highest.0 + 1));
-        let bytes = format!("rest of {task} in {}", self.rig.attempt).into_bytes();
+        // One whose region begins again may end once more in one attempt.
+        self.ends += 1;
+        let end = self.ends;
+        let bytes = format!("rest of {task} in {}, end {end}", self.rig.attempt).into_bytes();
         let mut operator = OperatorSnapshot::empty(COUNT, "count");
         operator.runs = self.rig.chains.get(&task).cloned().unwrap_or_default();
         operator.committables.push(bytes.clone());
