@@ -75,16 +75,22 @@ impl Origin {
     }
 
     /// A process was killed. If it was stopping, and its checkpoints say that it was stopped by a savepoint, whoever
-    /// goes on with them goes on from that; of any other nobody was told.
-    pub(super) fn killed(&self) -> Result<(), String> {
+    /// goes on with them goes on from that; if they are gone, it had come to its end by the savepoint, and only could not
+    /// say so any more. Of any other savepoint nobody was told.
+    pub(super) fn killed(&mut self) -> Result<(), String> {
         let mut named = BTreeSet::from_iter(self.stopped_by.clone());
+        let mut goes_on = false;
         for home in directories_in(&self.state)? {
-            let found = found(&home)?;
-            named.extend(found.and_then(|found| found.directory.path().map(Path::to_owned)));
+            if let Some(found) = found(&home)? {
+                goes_on = true;
+                named.extend(found.directory.path().map(Path::to_owned));
+            }
         }
         for savepoint in directories_in(&self.savepoints)? {
-            if !named.contains(&savepoint) {
-                remove(&savepoint)?;
+            match named.contains(&savepoint) {
+                true => {}
+                false if !goes_on && found(&savepoint)?.is_some() => self.stopped_by(savepoint)?,
+                false => remove(&savepoint)?,
             }
         }
         Ok(())

@@ -2,9 +2,10 @@
 //!
 //! A job that is stopped goes on from the savepoint, with its checkpoints elsewhere from then on, until there is one
 //! that builds on it. A process that dies while it is being stopped may have committed what the savepoint lists; its
-//! checkpoints say so, and whoever goes on with them need not know. Invariant: of what is complete the newest is gone on
-//! from.
+//! checkpoints say so, and whoever goes on with them need not know. Where they are gone it had ended by the savepoint.
+//! Invariant: of what is complete the newest is gone on from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use thalweg_cluster::checkpoint::home::find::{FindError, Found, find};
@@ -24,6 +25,8 @@ pub(super) struct Caretaker {
     stops: u32,
     /// The savepoint it goes on from, until there is a checkpoint that builds on it.
     savepoint: Option<String>,
+    /// Savepoints of former processes.
+    known: BTreeSet<PathBuf>,
 }
 
 impl Caretaker {
@@ -32,6 +35,7 @@ impl Caretaker {
             disk,
             stops: 0,
             savepoint: None,
+            known: BTreeSet::new(),
         }
     }
 
@@ -56,14 +60,28 @@ impl Caretaker {
     pub(super) fn stopped_by(&mut self, savepoint: String) {
         self.savepoint = Some(savepoint);
         self.stops += 1;
+        self.known.extend(self.inside(Path::new(SAVEPOINTS)));
     }
 
-    /// Whether a process that died or gave up had said that the job was stopped by a savepoint: whoever goes on with
-    /// its checkpoints goes on from that.
-    pub(super) fn was_stopping(&self) -> Result<bool, String> {
+    /// A process died or gave up. Answers whether it had stopped by a savepoint: its checkpoints say so, and whoever goes
+    /// on with them goes on from it; or they are gone, and it had come to its end by it, without saying so any more.
+    pub(super) fn ended_otherwise(&mut self) -> Result<bool, String> {
         let newest = self.newest_of_jobs()?;
         let stopped = |found: &Found| found.metadata.kind == CheckpointKind::Savepoint;
-        Ok(newest.iter().any(stopped))
+        let all = self.inside(Path::new(SAVEPOINTS));
+        let new = all.into_iter().filter(|path| !self.known.contains(path));
+        let mut whole = None;
+        for path in new.collect::<Vec<_>>() {
+            whole = whole.or(self.look(&path)?);
+            self.known.insert(path);
+        }
+        match whole {
+            Some(savepoint) if newest.is_empty() => {
+                self.stopped_by(savepoint.directory.to_string());
+                Ok(true)
+            }
+            _ => Ok(newest.iter().any(stopped)),
+        }
     }
 
     /// The newest checkpoint of each job that wrote where checkpoints go now.

@@ -151,7 +151,7 @@ impl Host {
             let power_is_lost = killed && self.dice.below(2) == 0;
             self.go_down(power_is_lost);
             self.look()?;
-            if result.is_err() && self.caretaker.was_stopping()? {
+            if result.is_err() && self.caretaker.ended_otherwise()? {
                 self.history.died_stopping += 1;
             }
             match result {
