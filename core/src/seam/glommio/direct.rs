@@ -78,7 +78,7 @@ impl DirectBuffers {
             return None;
         }
         let slot = self.vacant.pop()?;
-        // SAFETY: there are `SLOTS` slots of so many bytes each behind the first block.
+        // SAFETY: there are `SLOTS` slots of so many bytes each behind the first block, and only their numbers are vacant.
         let at = unsafe {
             self.blocks
                 .as_ptr()
@@ -97,12 +97,13 @@ impl DirectBuffers {
     /// Copies what a read brought, of which the kernel says how many bytes it was, and gives the slot back. Answers the
     /// bytes copied.
     pub(super) fn finish(&mut self, read: &DirectRead, read_bytes: usize, to: &mut [u8]) -> usize {
-        let count = read_bytes.saturating_sub(read.skip).min(to.len());
-        debug_assert!(read_bytes <= read.length as usize);
-        // SAFETY: the slot is this read's and the kernel is done with it; it has brought no more than was asked for, which
-        // a slot holds.
+        let read_bytes = read_bytes.min(read.length as usize);
+        // SAFETY: the slot is this read's and the kernel is done with it; `take` has seen to it that a slot holds `length`,
+        // and all of its bytes were zeroed or written by the kernel.
         let brought = unsafe { std::slice::from_raw_parts(read.at, read_bytes) };
-        to[..count].copy_from_slice(&brought[read.skip.min(read_bytes)..][..count]);
+        let wanted = brought.get(read.skip..).unwrap_or_default();
+        let count = wanted.len().min(to.len());
+        to[..count].copy_from_slice(&wanted[..count]);
         self.give_back(read);
         count
     }

@@ -276,7 +276,8 @@ impl FileRing {
             let entry = entry(&mut op, registered).user_data(place as u64);
             self.flying[place] = Some(op);
             // SAFETY: all that the entry points to is owned by the operation, which stays in `flying`
-            // until its completion is reaped; `CString` and `IoBuffer` keep their bytes in place.
+            // until its completion is reaped; `CString` and `IoBuffer` keep their bytes in place. Or it is a slot of
+            // `buffers`, which is this operation's as long, and whose memory stays as long as the ring.
             let pushed = unsafe { queue.push(&entry) };
             debug_assert!(pushed.is_ok(), "there was room");
         }
