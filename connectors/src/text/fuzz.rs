@@ -12,9 +12,11 @@ const LIMIT: usize = 64;
 /// Unpacked bytes after which no more is asked for: a few packed ones may mean gigabytes.
 const ENOUGH: usize = 1 << 20;
 
-struct Kept {
-    lines: Vec<String>,
-    left: usize,
+/// Lines as they come, no more than are wanted.
+pub(super) struct Kept {
+    pub(super) lines: Vec<String>,
+    /// How many more.
+    pub(super) left: usize,
 }
 
 impl SourceOutput<Str> for Kept {

@@ -310,25 +310,8 @@ fn without_return(text: &str, at: usize, newline: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fuzz::Kept;
     use super::*;
-
-    struct Kept {
-        lines: Vec<String>,
-        left: usize,
-    }
-
-    impl SourceOutput<Str> for Kept {
-        fn wanted(&self) -> bool {
-            self.left > 0
-        }
-        fn emit(&mut self, item: &str, _at: Timestamp) {
-            self.left -= 1;
-            self.lines.push(item.to_owned());
-        }
-        fn mark(&mut self, _mark: thalweg_memory::Mark) {
-            panic!("lines know no event time");
-        }
-    }
 
     /// Feeds `input[offset..]` in blocks of `size` bytes behind `headroom`, asked `wanted` at a time.
     fn cut(

@@ -8,18 +8,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
-use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::seam::simulated::{SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
-use thalweg_memory::spill::{IoQueue, Quota};
-use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
+use thalweg_memory::spill::IoQueue;
+use thalweg_memory::{Budget, IoManager, SpillFile};
 
 use super::super::facade::KeyedBackend;
+use crate::lsm::stage::{self, spilling};
 use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable, Overflow, Pressure};
 use crate::run::{
     Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber, counting,
@@ -592,18 +591,7 @@ impl Step for Program {
 /// Runs a program to its end; answers what it left.
 fn run(simulation: &mut Simulation, program: Program) -> Left {
     let left = Rc::clone(&program.left);
-    let failure = Rc::new(RefCell::new(None));
-    let told = Rc::clone(&failure);
-    simulation.add_shard(|shard| {
-        shard.on_exit(move |exit| {
-            if let TaskExit::Failed { message, .. } = exit {
-                *told.borrow_mut() = Some(message);
-            }
-        });
-        shard.add_step(Box::new(program));
-    });
-    assert_eq!(simulation.run(50_000_000), SimOutcome::Quiescent);
-    assert_eq!(failure.take(), None);
+    stage::run(simulation, program).unwrap();
     left.take()
 }
 
@@ -631,14 +619,9 @@ fn ranges(parallelism: u32) -> Vec<Range<u16>> {
 
 #[test]
 fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallelism() {
-    let place = PathBuf::from("/spill");
     let (mut reads, mut reads_of_windows) = (0, 0);
     for seed in 0..4_u64 {
-        let host = SimDisk::with_faults(seed, DiskFaults::NONE);
-        host.make_directories(&place).unwrap();
-        let space = SpillSpace::lent(vec![place.clone()], Quota::unlimited());
-        let manager = IoManager::new(space, thalweg_core::ShardId(0));
-        let mut simulation = Simulation::on(host, seed, SimOptions::default());
+        let (mut simulation, manager) = spilling(seed, SimOptions::default());
         // Merged at once, or as time goes by.
         let merge_rate = [1 << 40, 32 << 20][seed as usize % 2];
         // Files of old copies are files of new ones.

@@ -6,17 +6,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
-use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::seam::simulated::{SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
-use thalweg_memory::spill::{IoQueue, Quota};
-use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
+use thalweg_memory::spill::IoQueue;
+use thalweg_memory::{Budget, IoManager, SpillFile};
 
+use super::stage::{run, spilling};
 use super::{AdoptedRun, CarriedRun, Overflow, Pressure};
 use crate::backend::KeyedBackend;
 use crate::run::{Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber};
@@ -450,32 +449,6 @@ impl Step for Program {
     }
 }
 
-/// Runs a step to its end.
-fn run(simulation: &mut Simulation, step: Box<dyn Step>) {
-    let failure = Rc::new(RefCell::new(None));
-    let told = Rc::clone(&failure);
-    simulation.add_shard(|shard| {
-        shard.on_exit(move |exit| {
-            if let TaskExit::Failed { message, .. } = exit {
-                *told.borrow_mut() = Some(message);
-            }
-        });
-        shard.add_step(step);
-    });
-    assert_eq!(simulation.run(50_000_000), SimOutcome::Quiescent);
-    assert_eq!(failure.take(), None);
-}
-
-fn spilling(seed: u64) -> (IoManager, Simulation) {
-    let place = PathBuf::from("/spill");
-    let host = SimDisk::with_faults(seed, DiskFaults::NONE);
-    host.make_directories(&place).unwrap();
-    let space = SpillSpace::lent(vec![place], Quota::unlimited());
-    let manager = IoManager::new(space, thalweg_core::ShardId(0));
-    let simulation = Simulation::on(host, seed, SimOptions::default());
-    (manager, simulation)
-}
-
 fn lives(milliseconds: u64) -> StateTtl {
     StateTtl::new(Duration::from_millis(milliseconds))
 }
@@ -503,7 +476,7 @@ fn check(copy: &Copy, files: &Simulation, what: &str) -> (usize, usize) {
 /// was over its copies had lost, and how much not.
 fn program(seed: u64) -> (usize, usize) {
     let (mut gone, mut there) = (0, 0);
-    let (manager, mut simulation) = spilling(seed);
+    let (mut simulation, manager) = spilling(seed, SimOptions::default());
     let mut kept: Vec<Copy> = Vec::new();
     let mut newest: Option<Copy> = None;
     for (generation, ttl) in (0_u64..).zip([300, 300, 2_000, 150, 900, 300]) {
@@ -514,7 +487,7 @@ fn program(seed: u64) -> (usize, usize) {
             program.restore(copy, &simulation);
         }
         let left = Rc::clone(&program.left);
-        run(&mut simulation, Box::new(program));
+        run(&mut simulation, program).unwrap();
         let (copies, ended) = left.take();
         let what = format!("seed {seed}, generation {generation}");
         assert!(ended, "{what} hangs");
@@ -673,10 +646,10 @@ impl Step for Fading {
 #[test]
 fn what_has_expired_goes_where_runs_are_merged() {
     let disk_bytes = |expires: bool, cuts: Option<u64>| {
-        let (manager, mut simulation) = spilling(1);
+        let (mut simulation, manager) = spilling(1, SimOptions::default());
         let program = Fading::new(expires, cuts, &manager);
         let disk = Rc::clone(&program.disk);
-        run(&mut simulation, Box::new(program));
+        run(&mut simulation, program).unwrap();
         disk.get()
     };
     let all = Fading::LIFETIME * Fading::LIFETIMES * 100;

@@ -38,6 +38,8 @@ mod merge;
 mod overflow;
 mod run;
 #[cfg(test)]
+pub(crate) mod stage;
+#[cfg(test)]
 mod tests;
 
 pub use cut::{AdoptedRun, CarriedRun};

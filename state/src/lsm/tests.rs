@@ -7,16 +7,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::rc::Rc;
 
-use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
-use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::seam::simulated::{DiskFaults, SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism};
-use thalweg_memory::spill::{IoQueue, Quota};
-use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
+use thalweg_memory::spill::IoQueue;
+use thalweg_memory::{Budget, IoManager, SpillFile};
 
+use super::stage::{self, spilling};
 use super::*;
 use crate::run::{Clip, RunOptions, RunReader, RunSummary, RunWriter, StateHeader, StateNumber};
 use crate::snapshot::reading::Draws;
@@ -357,38 +356,14 @@ fn simulation(seed: u64, disk: DiskFaults) -> (Simulation, IoManager) {
         disk,
         ..SimOptions::default()
     };
-    simulation_of(seed, options)
-}
-
-fn simulation_of(seed: u64, options: SimOptions) -> (Simulation, IoManager) {
-    let disk = options.disk;
-    let place = PathBuf::from("/spill");
-    let host = SimDisk::with_faults(seed, DiskFaults::NONE);
-    host.make_directories(&place).unwrap();
-    host.set_faults(disk);
-    let space = SpillSpace::lent(vec![place], Quota::unlimited());
-    let manager = IoManager::new(space, thalweg_core::ShardId(0));
-    (Simulation::on(host, seed, options), manager)
+    spilling(seed, options)
 }
 
 /// Runs a program to its end; answers what it left, or why it failed.
 fn run(simulation: &mut Simulation, program: Program) -> Result<Left, String> {
     let left = Rc::clone(&program.left);
-    let failure = Rc::new(RefCell::new(None));
-    let told = Rc::clone(&failure);
-    simulation.add_shard(|shard| {
-        shard.on_exit(move |exit| {
-            if let TaskExit::Failed { message, .. } = exit {
-                *told.borrow_mut() = Some(message);
-            }
-        });
-        shard.add_step(Box::new(program));
-    });
-    assert_eq!(simulation.run(5_000_000), SimOutcome::Quiescent);
-    match failure.take() {
-        Some(message) => Err(message),
-        None => Ok(left.take()),
-    }
+    stage::run(simulation, program)?;
+    Ok(left.take())
 }
 
 /// What a chain says by the reading rule.
@@ -476,7 +451,7 @@ fn memory_that_a_merge_holds_is_waited_for() {
         max_latency_ns: 3_000_000,
         ..SimOptions::default()
     };
-    let (mut simulation, manager) = simulation_of(0, options);
+    let (mut simulation, manager) = spilling(0, options);
     let left = Rc::new(RefCell::new(Left::default()));
     let program = Program::with_budget(64 << 10, (0, 20_000, 3_000), 0..128, &manager, left);
     let left = run(&mut simulation, program).unwrap();

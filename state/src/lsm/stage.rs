@@ -1,0 +1,47 @@
+//! A simulated shard for tests of state on disk: a disk to spill to, and one step run to its end.
+//!
+//! Entered by tests. Invariant: all that is drawn follows from the seed. Lives on the test's thread.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use thalweg_core::ShardId;
+use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
+use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::shard::step::Step;
+use thalweg_memory::spill::Quota;
+use thalweg_memory::{IoManager, SpillSpace};
+
+/// Rounds within which every step ends.
+const ROUNDS: u64 = 50_000_000;
+
+/// A simulation whose disk has a directory for spill files, and the files of its shard.
+pub(crate) fn spilling(seed: u64, options: SimOptions) -> (Simulation, IoManager) {
+    let place = PathBuf::from("/spill");
+    let host = SimDisk::with_faults(seed, DiskFaults::NONE);
+    host.make_directories(&place).unwrap();
+    host.set_faults(options.disk);
+    let space = SpillSpace::lent(vec![place], Quota::unlimited());
+    let manager = IoManager::new(space, ShardId(0));
+    (Simulation::on(host, seed, options), manager)
+}
+
+/// Runs a step to its end.
+///
+/// # Errors
+/// Why it failed.
+pub(crate) fn run(simulation: &mut Simulation, step: impl Step + 'static) -> Result<(), String> {
+    let failure = Rc::new(RefCell::new(None));
+    let told = Rc::clone(&failure);
+    simulation.add_shard(|shard| {
+        shard.on_exit(move |exit| {
+            if let TaskExit::Failed { message, .. } = exit {
+                *told.borrow_mut() = Some(message);
+            }
+        });
+        shard.add_step(Box::new(step));
+    });
+    assert_eq!(simulation.run(ROUNDS), SimOutcome::Quiescent);
+    failure.take().map_or(Ok(()), Err)
+}
