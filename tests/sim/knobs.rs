@@ -112,7 +112,8 @@ impl Knobs {
             disk: DiskFaults {
                 error_per_million: pick(dice, &[0, 0, 0, 500, 5_000]),
                 short_per_million: pick(dice, &[0, 100_000]),
-                capacity: u64::MAX,
+                links: pick(dice, &[true, true, false]),
+                ..DiskFaults::NONE
             },
             ..SimOptions::default()
         }

@@ -123,6 +123,10 @@ impl Disk for Unsynced {
         Disk::rename_new(&mut self.0, from, to)
     }
 
+    fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk::link_new(&mut self.0, from, to)
+    }
+
     fn draw(&mut self) -> u64 {
         Disk::draw(&mut self.0)
     }

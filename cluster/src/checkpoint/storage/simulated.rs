@@ -72,6 +72,10 @@ impl Disk for SimulatedDisk {
         SimulatedDisk::rename_new(self, from, to)
     }
 
+    fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        SimulatedDisk::link_new(self, from, to)
+    }
+
     fn draw(&mut self) -> u64 {
         // Whoever writes under it makes it an old one.
         self.operations()

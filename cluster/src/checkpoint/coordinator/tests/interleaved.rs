@@ -78,6 +78,10 @@ impl<F: FnOnce() + Send> Disk for Held<F> {
         Disk::rename_new(self.call()?, from, to)
     }
 
+    fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk::link_new(self.call()?, from, to)
+    }
+
     fn exists(&mut self, path: &Path) -> io::Result<bool> {
         Disk::exists(self.call()?, path)
     }

@@ -17,6 +17,8 @@ pub struct DiskFaults {
     pub short_per_million: u32,
     /// Bytes that fit; beyond it writes fail with ENOSPC.
     pub capacity: u64,
+    /// Whether a file can have two names: on some file systems it cannot.
+    pub links: bool,
 }
 
 impl DiskFaults {
@@ -25,6 +27,7 @@ impl DiskFaults {
         error_per_million: 0,
         short_per_million: 0,
         capacity: u64::MAX,
+        links: true,
     };
 }
 

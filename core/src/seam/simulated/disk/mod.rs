@@ -12,7 +12,7 @@ mod operations;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -238,6 +238,14 @@ impl SimDisk {
         }
     }
 
+    /// Gives a file another name beside the one it has, if nothing has that name.
+    ///
+    /// # Errors
+    /// As of the call of the operating system, and as faults say; EOPNOTSUPP where a file has one name only.
+    pub fn link_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.lock().link_new(from, to)
+    }
+
     /// Whether there is something of that name.
     ///
     /// # Errors
@@ -294,12 +302,10 @@ impl Disk {
         self.contents.get(&inode).map_or(&[], Content::bytes)
     }
 
-    /// Bytes of all files that have a name.
+    /// Bytes of all files that have a name, of one with two names once.
     fn used(&self) -> usize {
-        self.names
-            .files()
-            .map(|inode| self.bytes_of(inode).len())
-            .sum()
+        let files: BTreeSet<InodeId> = self.names.files().collect();
+        files.iter().map(|inode| self.bytes_of(*inode).len()).sum()
     }
 
     fn about(&self, inode: InodeId) -> FileAbout {
@@ -423,6 +429,20 @@ impl Disk {
         Ok(())
     }
 
+    fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.faults.operation()?;
+        let inode = self.named_file(from)?;
+        self.check_directory_of(to)?;
+        if self.names.get(to).is_some() {
+            return Err(os(libc::EEXIST));
+        }
+        if !self.faults.drawn.links {
+            return Err(os(libc::EOPNOTSUPP));
+        }
+        self.names.put(to, Node::File(inode));
+        Ok(())
+    }
+
     fn make_directory(&mut self, path: &Path) -> io::Result<()> {
         self.faults.operation()?;
         if self.names.get(path).is_some() {
@@ -502,7 +522,7 @@ impl Disk {
         for content in self.contents.values_mut() {
             content.crash(survival, &mut random);
         }
-        let kept: std::collections::BTreeSet<InodeId> = self.names.all_files().collect();
+        let kept: BTreeSet<InodeId> = self.names.all_files().collect();
         self.contents.retain(|inode, _| kept.contains(inode));
     }
 }

@@ -190,3 +190,36 @@ fn a_directory_holds_files_and_directories_of_its_own() {
     assert_eq!(code("/d/a"), Some(libc::ENOTDIR));
     assert!(disk.make_directories(Path::new("/d/a/x")).is_err());
 }
+
+#[test]
+fn a_file_has_two_names_and_both_are_durable_each_with_its_directory() {
+    let disk = disk_with("/d/in");
+    disk.sync_directory(Path::new("/")).unwrap();
+    disk.sync_directory(Path::new("/d")).unwrap();
+    let (old, new) = (Path::new("/d/a"), Path::new("/d/in/b"));
+    let file = write_new(&disk, "/d/a", &[7; 100]);
+    disk.sync(&file).unwrap();
+    disk.sync_directory(Path::new("/d")).unwrap();
+    disk.link_new(old, new).unwrap();
+    assert_eq!(disk.used_bytes(), 100, "it is one file");
+    let taken = disk.link_new(old, new).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+    let missing = disk.link_new(Path::new("/d/none"), Path::new("/d/c"));
+    assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    disk.crash(Survival::Nothing);
+    assert_eq!(disk.content(new), None, "its directory was not synced");
+    disk.link_new(old, new).unwrap();
+    disk.sync_directory(Path::new("/d/in")).unwrap();
+    disk.remove_file(old).unwrap();
+    disk.sync_directory(Path::new("/d")).unwrap();
+    disk.crash(Survival::Nothing);
+    assert_eq!(disk.content(old), None);
+    assert_eq!(disk.content(new).unwrap(), [7; 100]);
+    disk.set_faults(DiskFaults {
+        links: false,
+        ..DiskFaults::NONE
+    });
+    let refused = disk.link_new(new, old).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    assert_eq!(disk.content(old), None);
+}
