@@ -141,6 +141,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_too_long_by_its_own_bytes_wherever_blocks_end_and_whatever_is_replaced() {
+        for byte in [b'a', 0xBE] {
+            for length in LIMIT - 3..LIMIT + 4 {
+                for (before, ending) in [
+                    ("", ""),
+                    ("x\n", ""),
+                    ("x\n", "\r"),
+                    ("", "\n"),
+                    ("x\n", "\r\ny"),
+                ] {
+                    let line = std::iter::repeat_n(byte, length);
+                    let text: Vec<u8> = before.bytes().chain(line).chain(ending.bytes()).collect();
+                    for block in (1..70).chain([usize::MAX]) {
+                        let (_, fault) = cut(&text, block, true);
+                        let told = matches!(fault, Some(LineFault::TooLong { .. }));
+                        assert_eq!(
+                            told,
+                            length > LIMIT,
+                            "{length} of {byte}, {ending:?}, in {block}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_packed_comes_out_in_steps_or_is_refused() {
         let text = "to be or not to be\n".repeat(40);
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -178,7 +178,9 @@ impl Lines {
             let original = &replaced.original[replaced.at..];
             let length = memchr(b'\n', original).map_or(original.len(), |length| length + 1);
             let line = without_return(text, self.at, newline);
-            if length > self.limit.saturating_add(2) {
+            let own = &original[..length];
+            let own = own.strip_suffix(b"\n").unwrap_or(own);
+            if own.strip_suffix(b"\r").unwrap_or(own).len() > self.limit {
                 return Err(self.too_long());
             }
             out.emit(line, Timestamp::NONE);
