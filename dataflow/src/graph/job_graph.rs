@@ -135,8 +135,8 @@ impl LogicalGraph {
             finished.sides = vertex.sides;
             finished.iteration = vertex.iteration;
             let parallelism = vertex.parallelism.unwrap_or(settings.default_parallelism);
-            for group in vertex.alignments {
-                group.expect(parallelism);
+            for part in vertex.alignments {
+                part.expect(parallelism);
             }
             vertices.push(VertexDescription {
                 id: numbers[index],

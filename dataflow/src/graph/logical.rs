@@ -14,7 +14,7 @@ use super::{JobVertex, SideTemplate, SplitPlan};
 use crate::operator::IterationPlan;
 use crate::partition::EdgePattern;
 use crate::source::Boundedness;
-use crate::time::AlignmentGroup;
+use crate::time::{AlignedPart, AlignmentGroup};
 
 /// Names an edge of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -45,7 +45,7 @@ pub(crate) struct Vertex {
     pub(crate) source: Option<Box<dyn SplitPlan>>,
     pub(crate) sides: Vec<Box<dyn SideTemplate>>,
     /// The alignment groups its subtasks belong to.
-    pub(crate) alignments: Vec<Arc<AlignmentGroup>>,
+    pub(crate) alignments: Vec<AlignedPart>,
     /// The loop it is the head of.
     pub(crate) iteration: Option<IterationPlan>,
     pub(crate) finished: Option<JobVertex>,

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use thalweg_core::ids::VertexId;
 
@@ -13,7 +12,7 @@ use crate::graph::{
 use crate::operator::IterationPlan;
 use crate::partition::EdgePattern;
 use crate::source::Source;
-use crate::time::AlignmentGroup;
+use crate::time::AlignedPart;
 
 /// One reserved vertex of the graph and its place in it.
 pub(crate) struct Draft {
@@ -76,12 +75,12 @@ impl Draft {
     }
 
     /// Makes the chain's subtasks members of the alignment group of this name.
-    pub(crate) fn align(&self, group: &str) -> Arc<AlignmentGroup> {
+    pub(crate) fn align(&self, group: &str) -> AlignedPart {
         let mut graph = self.graph.borrow_mut();
-        let group = Arc::clone(graph.alignments.entry(group.to_owned()).or_default());
-        let members = &mut graph.vertex(self.vertex).alignments;
-        members.push(Arc::clone(&group));
-        group
+        let part = graph.alignments.entry(group.to_owned()).or_default().part();
+        let parts = &mut graph.vertex(self.vertex).alignments;
+        parts.push(part.clone());
+        part
     }
 
     /// Whether nothing stands behind the exchange this chain begins with.

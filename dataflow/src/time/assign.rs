@@ -1,10 +1,8 @@
 //! `assign_timestamps_and_watermarks`: event times and watermarks in the middle of a chain.
 
-use std::sync::Arc;
-
 use thalweg_memory::record::Item;
 
-use super::align::AlignmentGroup;
+use super::align::AlignedPart;
 use super::generator::GeneratorTemplate;
 use super::strategy::{TimestampAssigner, WatermarkStrategy};
 use super::timed::TimedStage;
@@ -64,7 +62,7 @@ impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
 pub struct TimedPipe<P, T: Item, M, A> {
     pipe: P,
     strategy: WatermarkStrategy<T, M, A>,
-    group: Option<Arc<AlignmentGroup>>,
+    group: Option<AlignedPart>,
     place: usize,
 }
 
@@ -95,7 +93,7 @@ where
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
         let next = context.telling(self.place, next);
-        let stage = TimedStage::new(&name, self.strategy, self.group, next, context);
+        let stage = TimedStage::new(&name, self.strategy, self.group, next, context)?;
         self.pipe.build(stage, context)
     }
 }
@@ -104,14 +102,14 @@ where
 pub struct TimedSourcePipe<S: Source, M, A> {
     source: S,
     strategy: WatermarkStrategy<S::Item, M, A>,
-    group: Option<Arc<AlignmentGroup>>,
+    group: Option<AlignedPart>,
 }
 
 impl<S: Source, M, A> TimedSourcePipe<S, M, A> {
     pub(crate) fn new(
         source: S,
         strategy: WatermarkStrategy<S::Item, M, A>,
-        group: Option<Arc<AlignmentGroup>>,
+        group: Option<AlignedPart>,
     ) -> Self {
         Self {
             source,
@@ -146,7 +144,7 @@ where
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(0);
         let next = context.telling(0, next);
-        let next = TimedStage::new(&name, self.strategy, self.group, next, context);
+        let next = TimedStage::new(&name, self.strategy, self.group, next, context)?;
         Ok(Box::new(SourceHead::open(self.source, next, context)?))
     }
 }

@@ -26,7 +26,7 @@ mod timed;
 mod timer_service;
 mod told;
 
-pub(crate) use align::AlignmentGroup;
+pub(crate) use align::{AlignedPart, AlignmentGroup};
 pub use assign::{TimedPipe, TimedSourcePipe};
 pub(crate) use combine::{Said, WatermarkCombiner};
 pub use generator::{

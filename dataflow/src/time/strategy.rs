@@ -197,7 +197,8 @@ impl<T: Item, M, A> WatermarkStrategy<T, M, A> {
     ///
     /// A group belongs to one job, and all its strategies should say the same drift. One that has no
     /// record yet holds the others, unless it becomes idle or ends: give sources that may be silent an
-    /// idle timeout. In the middle of a chain a strategy pauses its whole chain.
+    /// idle timeout. So does one that has failed, until it is back at what it had come to. In the middle of
+    /// a chain a strategy pauses its whole chain.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -7,7 +7,6 @@
 //! Lives on one shard's thread.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use thalweg_core::config::options;
 use thalweg_core::event_time::{Timestamp, Watermark};
@@ -17,12 +16,12 @@ use thalweg_memory::record::Item;
 use thalweg_network::Event;
 
 use super::TaskClock;
-use super::align::{AlignmentGroup, Member};
+use super::align::{AlignedPart, Member};
 use super::generator::{GeneratorTemplate, WatermarkGenerator, WatermarkOutput};
 use super::splits::Splits;
-use super::strategy::{TimestampAssigner, WatermarkStrategy};
+use super::strategy::{Alignment, TimestampAssigner, WatermarkStrategy};
 use crate::stream::RuntimeMode;
-use crate::task::{BuildContext, ChainTurn, InputStatus, Origin, Push, Stage};
+use crate::task::{BuildContext, BuildError, ChainTurn, InputStatus, Origin, Push, Stage};
 
 /// What a turn at most counts as quiet when more records wait: a stall of the shard is not silence.
 const MOST_QUIET_UNDER_LOAD: u64 = 10_000_000;
@@ -69,6 +68,28 @@ struct Aligned {
     some_paused: bool,
     /// One did until now, and the reader has not been asked since.
     released: bool,
+}
+
+impl Aligned {
+    fn join(
+        alignment: &Alignment,
+        part: &AlignedPart,
+        context: &BuildContext,
+    ) -> Result<Self, BuildError> {
+        let drift = i64::try_from(alignment.max_drift.as_millis()).unwrap_or(i64::MAX);
+        let member = part.join(context.info().index, drift);
+        Ok(Self {
+            member: member.ok_or_else(|| BuildError::Missing {
+                vertex: context.info().vertex_name.to_string(),
+                what: format!("its place in the alignment group {:?}", alignment.group),
+            })?,
+            interval: u64::try_from(alignment.interval.as_nanos()).unwrap_or(u64::MAX),
+            limit: Timestamp::MIN,
+            all_paused: false,
+            some_paused: false,
+            released: false,
+        })
+    }
 }
 
 /// When to look at the generators; all times in ns.
@@ -140,22 +161,16 @@ where
     pub(crate) fn new(
         name: &str,
         strategy: WatermarkStrategy<T, M, A>,
-        group: Option<Arc<AlignmentGroup>>,
+        group: Option<AlignedPart>,
         next: N,
         context: &BuildContext,
-    ) -> Self {
+    ) -> Result<Self, BuildError> {
         let enabled = context.info().mode != RuntimeMode::Batch;
         let schedule = Schedule::of(&strategy, context);
         let alignment = strategy.alignment.zip(group).filter(|_| enabled);
-        let alignment = alignment.map(|(alignment, group)| Aligned {
-            member: group.join(i64::try_from(alignment.max_drift.as_millis()).unwrap_or(i64::MAX)),
-            interval: u64::try_from(alignment.interval.as_nanos()).unwrap_or(u64::MAX),
-            limit: Timestamp::MIN,
-            all_paused: false,
-            some_paused: false,
-            released: false,
-        });
-        Self {
+        let alignment =
+            alignment.map(|(alignment, part)| Aligned::join(&alignment, &part, context));
+        Ok(Self {
             name: name.into(),
             assigner: strategy.assigner,
             clock: context.clock().wanted(),
@@ -167,13 +182,13 @@ where
                 template: strategy.generators,
                 splits: Splits::new(),
                 schedule,
-                alignment,
+                alignment: alignment.transpose()?,
                 emitted: Timestamp::MIN,
                 enabled,
                 ended: false,
             },
             next,
-        }
+        })
     }
 
     /// The first record after the input was idle: it counts again before anybody sees the record. What
@@ -339,8 +354,9 @@ where
         marks.emitted = Timestamp::MAX;
         self.idle = false;
         self.paused = false;
-        // Dropping the member lets the group go on without it.
-        marks.alignment = None;
+        if let Some(aligned) = marks.alignment.take() {
+            aligned.member.end();
+        }
         self.next.mark(Mark::Watermark(Watermark::MAX));
     }
 }
