@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use thalweg_core::event_time::Timestamp;
 use thalweg_state::{StateDescriptor, StateTtl};
 
 use crate::function::Collector;
 use crate::harness::TestHarness;
 use crate::window::assigner::{GlobalWindows, SessionWindows, SlidingWindows, TumblingWindows};
-use crate::window::trigger::{ContinuousProcessingTimeTrigger, CountTrigger};
+use crate::window::trigger::{
+    ContinuousProcessingTimeTrigger, CountTrigger, ProcessingTimeTrigger,
+};
 use crate::window::{WindowContext, WindowElements, WindowOpenContext};
 
 type Counts = TestHarness<u64, (u64, u64)>;
@@ -91,6 +94,42 @@ fn a_continuous_trigger_fires_at_multiples_and_once_after_a_long_sleep() {
     harness.push(1);
     harness.advance_processing_time(10 * SECOND);
     assert_eq!(harness.output(), [(0, 3)]);
+}
+
+#[test]
+fn a_continuous_trigger_keeps_to_its_multiples_where_sessions_meet() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|_: &u64| 0_u64);
+        let every = ContinuousProcessingTimeTrigger::new(10 * SECOND);
+        let windows = keyed.window(SessionWindows::processing_time(25 * SECOND));
+        windows.trigger(every).count().map(|row: (u64, u64)| row)
+    });
+    to_the_minute(&mut harness);
+    harness.push(1);
+    harness.advance_processing_time(21 * SECOND);
+    assert_eq!(harness.output(), [(0, 1), (0, 1)]);
+    harness.push(1); // What would have ended after 25 seconds ends after 46.
+    harness.advance_processing_time(8 * SECOND);
+    assert_eq!(harness.output(), []);
+    harness.advance_processing_time(16 * SECOND);
+    assert_eq!(harness.output(), [(0, 2), (0, 2)]);
+    harness.advance_processing_time(SECOND);
+    assert_eq!(harness.output(), [(0, 2)]);
+}
+
+#[test]
+fn what_comes_to_a_window_whose_end_the_clock_has_passed_is_told_at_once() {
+    let mut harness = Counts::new(|records| {
+        let keyed = records.key_by(|_: &u64| 0_u64);
+        let windows = keyed.window(TumblingWindows::event_time(10 * SECOND));
+        let windows = windows.trigger(ProcessingTimeTrigger::new());
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    for told in 1..=3 {
+        harness.push_at(0, Timestamp(told));
+        harness.advance_processing_time(Duration::from_millis(1));
+        assert_eq!(harness.output(), [(0, told.unsigned_abs())]);
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::window::assigner::{
     GlobalWindows, SessionWindows, SlidingWindows, TumblingWindows, WindowAssigner,
 };
 use crate::window::trigger::{
-    ContinuousEventTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger, Trigger,
-    TriggerContext, TriggerResult,
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger,
+    EventTimeTrigger, Trigger, TriggerContext, TriggerResult,
 };
 use crate::window::{WindowContext, WindowElements, WindowOpenContext};
 
@@ -143,6 +143,38 @@ fn a_continuous_trigger_fires_for_every_interval_the_watermark_passes() {
     push(&mut harness, &[70]);
     harness.finish();
     assert_eq!(harness.output(), [(1, 2), (1, 2)]);
+}
+
+#[test]
+fn a_continuous_trigger_keeps_to_its_multiples_where_sessions_meet() {
+    let sessions = SessionWindows::event_time(ms(25));
+    let every = ContinuousEventTimeTrigger::new(ms(10));
+    let mut harness = counts(sessions, every, 0);
+    push(&mut harness, &[0]);
+    harness.advance_watermark(Timestamp(20));
+    assert_eq!(harness.output(), [(1, 1), (1, 1)]);
+    push(&mut harness, &[20]); // [0, 25) ends at 44 now.
+    harness.advance_watermark(Timestamp(29));
+    assert_eq!(harness.output(), []);
+    harness.advance_watermark(Timestamp(43));
+    assert_eq!(harness.output(), [(1, 2), (1, 2)]);
+    harness.finish();
+    assert_eq!(harness.output(), [(1, 2)]);
+}
+
+#[test]
+fn what_is_late_for_a_session_that_was_reopened_is_told_as_before() {
+    let late = ContinuousProcessingTimeTrigger::new(Duration::from_secs(10));
+    let trigger = EventTimeTrigger::new().with_late(late);
+    let mut harness = counts(SessionWindows::event_time(ms(10)), trigger, 1_000);
+    push(&mut harness, &[0]);
+    harness.advance_watermark(Timestamp(9));
+    push(&mut harness, &[0, 5]); // The second one reopens the session: it ends at 14.
+    harness.advance_watermark(Timestamp(14));
+    assert_eq!(harness.output(), [(1, 1), (1, 3)]);
+    push(&mut harness, &[3]);
+    harness.advance_processing_time(Duration::from_secs(11));
+    assert_eq!(harness.output(), [(1, 4)]);
 }
 
 #[test]

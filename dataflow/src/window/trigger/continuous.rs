@@ -118,7 +118,11 @@ impl<T: Item> Trigger<T> for ContinuousEventTimeTrigger {
         let Some(next) = *context.state() else {
             return;
         };
-        context.register_event_time(Timestamp(next));
+        // It may be the end of one that met, which is no multiple.
+        self.register_next(
+            window_start(Timestamp(next).plus_ms(-1), 0, self.interval),
+            context,
+        );
         // Where the watermark has passed the end, the record that caused the merge fires.
         let end = context.window().max_timestamp();
         if end > context.watermark() {
@@ -228,8 +232,9 @@ impl<T: Item> Trigger<T> for ContinuousProcessingTimeTrigger {
     }
 
     fn on_merge(&self, context: &mut TriggerContext<'_, Option<i64>>) {
+        // It may be the end of one that met, which is no multiple.
         if let Some(next) = *context.state() {
-            context.register_processing_time(Timestamp(next));
+            self.register_next(Timestamp(next).plus_ms(-1), context);
         }
     }
 

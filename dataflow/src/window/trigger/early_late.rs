@@ -10,7 +10,8 @@ use super::{Trigger, TriggerContext, TriggerResult};
 ///
 /// Made by [`EventTimeTrigger::with_early`](super::EventTimeTrigger::with_early) and
 /// [`EventTimeTrigger::with_late`](super::EventTimeTrigger::with_late). At the end what `early`
-/// remembers is forgotten.
+/// remembers is forgotten, and what `late` does where a merge moves the end of a session beyond the
+/// watermark again: what it has not told yet is told at that end.
 ///
 /// ```
 /// use std::time::Duration;
@@ -129,6 +130,8 @@ impl<T: Item, E: Trigger<T>, L: Trigger<T>> Trigger<T> for EarlyLateTrigger<E, L
         if ended(context) {
             self.late.on_merge(&mut context.part(|state| &mut state.2));
         } else {
+            // What came late to a part of it is told with the whole.
+            context.state().2 = L::State::default();
             let end = context.window().max_timestamp();
             context.register_event_time(end);
             self.early.on_merge(&mut context.part(|state| &mut state.1));

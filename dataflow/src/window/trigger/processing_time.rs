@@ -6,7 +6,8 @@ use thalweg_memory::record::Item;
 use super::{Trigger, TriggerContext, TriggerResult};
 
 /// Fires when the processing time has passed the window's last millisecond. The default of
-/// processing-time windows.
+/// processing-time windows. A window of event time, which may last longer, then fires again, as soon
+/// as the clock moves on, after each record.
 ///
 /// ```
 /// use std::time::Duration;
@@ -60,6 +61,8 @@ impl<T: Item> Trigger<T> for ProcessingTimeTrigger {
         context: &mut TriggerContext<'_, bool>,
     ) -> TriggerResult {
         if time == context.window().max_timestamp() {
+            // A window of event time may go on: its next record fires too.
+            *context.state() = false;
             TriggerResult::Fire
         } else {
             TriggerResult::Continue
