@@ -104,6 +104,8 @@ pub(crate) struct Memory {
     named: BTreeMap<Vec<u8>, FileIdentity>,
     /// Those of this round.
     there: BTreeSet<FileIdentity>,
+    /// Those of them that were looked at.
+    met: BTreeSet<FileIdentity>,
 }
 
 impl Memory {
@@ -118,6 +120,7 @@ impl Memory {
             named: named.collect(),
             files,
             there: BTreeSet::new(),
+            met: BTreeSet::new(),
         }
     }
 
@@ -131,7 +134,8 @@ impl Memory {
         self.there.insert(identity);
     }
 
-    /// Looks at a file that was noted; answers whether it has more than was given out.
+    /// Looks at a file that was noted; answers whether it has more than was given out. One that was
+    /// listed twice, under two names or because it was renamed meanwhile, answers by the first.
     ///
     /// # Errors
     /// A file that does not go on where it was left, if that is to fail.
@@ -142,6 +146,9 @@ impl Memory {
         policy: OnChange,
     ) -> Result<Option<Grown>, Broken> {
         debug_assert!(self.there.contains(&about.identity), "noted before");
+        if !self.met.insert(about.identity) {
+            return Ok(None);
+        }
         let known = self.files.get_mut(&about.identity);
         // Where births are not kept, a number that was away may have been used again.
         let sure =
@@ -194,6 +201,7 @@ impl Memory {
     /// All files were met: those that are gone may be forgotten.
     pub(crate) fn end_round(&mut self, now_ms: i64) {
         let there = std::mem::take(&mut self.there);
+        self.met.clear();
         let named = &mut self.named;
         self.files.retain(|identity, seen| {
             if there.contains(identity) {
@@ -326,6 +334,22 @@ mod tests {
             look(&[("log", 3, 7, 1), ("log.1", 2, 6, 4), ("log.2", 1, 5, 15)]),
             [new("log", 0, 1), new("log.1", 3, 4)]
         );
+    }
+
+    #[test]
+    fn a_file_that_is_listed_under_two_names_is_given_once() {
+        let mut memory = Memory::default();
+        for (len, new) in [(10, Some((0, 10))), (10, None), (12, Some((10, 12)))] {
+            let one = about(1, 5, len);
+            memory.note(one.identity);
+            let met = ["log", "log.1"].map(|name| {
+                let met = memory.meet(Path::new(name), &one, OnChange::Fail);
+                met.unwrap().map(|grown| (grown.from, grown.len))
+            });
+            memory.end_round(0);
+            assert_eq!(met, [new, None]);
+            memory.give(one.identity, len);
+        }
     }
 
     #[test]
