@@ -12,7 +12,7 @@ use thalweg_core::config::Configuration;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::ShardId;
 use thalweg_core::metrics::{MetricSnapshot, Registry, Scope};
-use thalweg_core::seam::simulated::{SimOptions, Simulation};
+use thalweg_core::seam::simulated::{SimOptions, SimOutcome, Simulation};
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::mesh::Mesh;
@@ -132,7 +132,11 @@ impl Rig {
         let latest = begin
             .saturating_mul(NS_PER_MS)
             .saturating_add(NS_PER_MS - 1);
-        self.simulation.run_until(latest, MAX_ROUNDS);
+        let outcome = self.simulation.run_until(latest, MAX_ROUNDS);
+        assert!(
+            outcome != SimOutcome::OutOfSteps,
+            "the program under test does not come to rest: a task asks for turns without end"
+        );
     }
 
     /// The user's accumulator of this name, summed over the tasks.

@@ -20,6 +20,9 @@ use crate::stream::{DataStream, Pipe};
 use crate::task::{BuildContext, BuildError, Head, Push};
 use stage::AsyncStage;
 
+/// The highest capacity: there is room set aside for as many outcomes, twice.
+const MOST_UNDER_WAY: usize = 1 << 19;
+
 /// How asynchronous requests are made.
 ///
 /// ```
@@ -59,9 +62,10 @@ impl AsyncIo {
         }
     }
 
-    /// How many records may be under way at once; 100 unless said otherwise, at least 1.
+    /// How many records may be under way at once; 100 unless said otherwise, at least 1, at most half
+    /// a million.
     pub fn capacity(mut self, capacity: usize) -> Self {
-        self.capacity = capacity.max(1);
+        self.capacity = capacity.clamp(1, MOST_UNDER_WAY);
         self
     }
 
@@ -131,6 +135,10 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     /// Asks for each record and goes on with what the answers hold: none, one or more records each.
     /// They have the event time of the record they answer.
     ///
+    /// A watermark, and a checkpoint's barrier, goes on when all records before it are answered: no
+    /// request is part of a checkpoint, and after a failure the records behind the last one are asked
+    /// about again. So a request that takes long holds up the checkpoint: give it a timeout.
+    ///
     /// An attempt that fails or takes longer than the timeout is made again as [`AsyncIo::retry`]
     /// says; when none is left the job fails with the operator's name and the error. To go on
     /// instead, turn the error into a result inside the future. What the closure captures is
@@ -150,6 +158,30 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     /// });
     /// harness.push(7);
     /// assert_eq!(harness.output(), ["answer to 7"]);
+    /// ```
+    ///
+    /// A result for each record, whatever becomes of its request:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::operator::{AsyncIo, Retry};
+    /// # async fn price_of(item: u64) -> Result<u64, String> {
+    /// #     if item < 5 { Ok(item * 10) } else { Err("no such item".to_owned()) }
+    /// # }
+    ///
+    /// let mut harness = TestHarness::<u64, (u64, Option<u64>)>::new(|items| {
+    ///     let how = AsyncIo::unordered()
+    ///         .capacity(50)
+    ///         .timeout(Duration::from_secs(1))
+    ///         .retry(Retry::times(2).backoff(Duration::from_millis(20)));
+    ///     items.async_io(how, |item| async move { Ok([(item, price_of(item).await.ok())]) })
+    /// });
+    /// harness.push(3);
+    /// harness.push(9);
+    /// let mut prices = harness.output();
+    /// prices.sort();
+    /// assert_eq!(prices, [(3, Some(30)), (9, None)]);
     /// ```
     pub fn async_io<U, R, A, F>(self, how: AsyncIo, ask: F) -> DataStream<U, impl Pipe<Out = U>>
     where
@@ -319,6 +351,38 @@ mod tests {
         harness.advance_processing_time(Duration::from_millis(5));
         harness.advance_processing_time(Duration::from_millis(100));
         assert_eq!(harness.output(), [1]);
+    }
+
+    #[test]
+    fn an_attempt_to_be_made_again_waits_for_room_without_turns() {
+        let tried = Arc::new(AtomicU32::new(0));
+        let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+            let how = AsyncIo::ordered()
+                .capacity(1)
+                .timeout(Duration::from_secs(1))
+                .retry(Retry::times(1).backoff(Duration::from_millis(10)));
+            numbers
+                .flat_map(|count: u64, out: &mut crate::Collector<u64>| {
+                    (0..count).for_each(|number| out.emit(number));
+                })
+                .async_io(how, move |number| {
+                    let before = tried.fetch_add(1, Ordering::Relaxed);
+                    async move {
+                        if before == 0 {
+                            return Err(FunctionError::new("the line is busy"));
+                        }
+                        if before == 1 {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok([number])
+                    }
+                })
+        });
+        harness.push(2);
+        harness.advance_processing_time(Duration::from_millis(999));
+        assert!(harness.output().is_empty(), "the second one is asked still");
+        harness.advance_processing_time(Duration::from_millis(20));
+        assert_eq!(harness.output(), [0, 1]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct AsyncStage<T, U, R, F, N> {
     unasked: RequestId,
     /// Attempts under way, never more than the capacity.
     running: usize,
+    /// Requests that failed and are to be made again.
+    paused: usize,
     outcomes: Receiver<Outcome<R>>,
     sender: SyncSender<Outcome<R>>,
     bell: Option<Bell>,
@@ -71,8 +73,7 @@ where
 {
     pub(super) fn new(name: &str, how: AsyncIo, ask: F, next: N, context: &BuildContext) -> Self {
         // An attempt that timed out may still tell its outcome beside that of the next one.
-        let room = how.capacity.saturating_mul(2).min(1 << 20);
-        let (sender, outcomes) = sync_channel(room);
+        let (sender, outcomes) = sync_channel(2 * how.capacity);
         Self {
             name: name.into(),
             queue: Queue::new(how.ordered),
@@ -84,6 +85,7 @@ where
             requests: BTreeMap::new(),
             unasked: 0,
             running: 0,
+            paused: 0,
             outcomes,
             sender,
             bell: None,
@@ -192,7 +194,7 @@ where
 
     /// Ends attempts that took too long, and makes those again whose pause is over.
     fn see_to_overdue(&mut self, now: u64) {
-        if self.how.timeout.is_none() && self.alarm.is_none_or(|alarm| alarm > now) {
+        if self.how.timeout.is_none() && self.paused == 0 {
             return;
         }
         let overdue = |(id, request): (&RequestId, &Request<T>)| {
@@ -206,6 +208,7 @@ where
                 let message = format!("no answer within {timeout:?}");
                 self.retry(id, now, &message);
             } else if self.running < self.how.capacity {
+                self.paused -= 1;
                 self.begin(id, now);
             }
         }
@@ -228,6 +231,7 @@ where
             );
             return self.failure.set(&self.name, message, ErrorKind::Retry);
         };
+        self.paused += 1;
         request.due = Some(now.saturating_add(pause.as_nanos() as u64));
     }
 
@@ -249,12 +253,11 @@ where
     }
 
     fn set_alarm(&mut self, turn: &mut ChainTurn<'_, '_>, now: u64) {
-        let Some(due) = self
-            .requests
-            .values()
-            .filter_map(|request| request.due)
-            .min()
-        else {
+        // Without room what is to be made again waits for an outcome, not for its time.
+        let room = self.running < self.how.capacity;
+        let counts = |request: &&Request<T>| room || request.running.is_some();
+        let waiting = self.requests.values().filter(counts);
+        let Some(due) = waiting.filter_map(|request| request.due).min() else {
             self.alarm = None;
             return;
         };
