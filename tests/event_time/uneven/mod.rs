@@ -6,6 +6,8 @@
 mod joins;
 mod script;
 mod timers;
+mod versions;
+mod windows;
 
 use std::cell::Cell;
 

@@ -139,6 +139,26 @@ where
     }
 
     /// Sends late left records to a side output.
+    ///
+    /// ```
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::OutputTag;
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    ///
+    /// let late = OutputTag::<u64>::new("late clicks");
+    /// let mut harness = TwoInputHarness::<u64, u64, u64>::new(|clicks, views| {
+    ///     let (clicks, views) = (clicks.key_by(|page| *page), views.key_by(|page| *page));
+    ///     let joined = clicks.interval_join(views).between(-10, 0).late_left(&late);
+    ///     let joined = joined.apply(|click: &u64, _: &u64| *click);
+    ///     let late = joined.side_output(&late);
+    ///     joined.union(late.map(|click: u64| click + 1_000))
+    /// });
+    /// harness.push_second_at(7, Timestamp(0));
+    /// harness.push_first_at(7, Timestamp(5));
+    /// harness.advance_watermark(Timestamp(6));
+    /// harness.push_first_at(7, Timestamp(6));
+    /// assert_eq!(harness.output(), [7, 1_007]);
+    /// ```
     pub fn late_left(mut self, tag: &OutputTag<A>) -> Self {
         self.late_left = Some(LateOutput::new(tag));
         self

@@ -7,6 +7,7 @@
 
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::time::Duration;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
@@ -72,7 +73,10 @@ where
             rows,
             versions,
             keys: KeyedBoth::new(of_rows, of_versions),
-            deleted: |_| false,
+            deletion: Deletion {
+                is_one: |_| false,
+                kept: None,
+            },
             late: (None, None),
         }
     }
@@ -91,15 +95,32 @@ where
 /// [`late_rows`](Self::late_rows) says. Late records for which nothing is said are dropped and
 /// counted in the accumulator [`LATE_RECORDS_DROPPED`](crate::time::LATE_RECORDS_DROPPED).
 ///
-/// **State.** Rows that wait; of each key the version valid at the watermark and all newer ones.
+/// **State.** Rows that wait; of each key the version valid at the watermark and all newer ones. A
+/// deletion is a version too, and stays until a newer one has replaced it, so that an older one that
+/// comes late does not undo it; see [`forget_deletions_after`](Self::forget_deletions_after).
 #[must_use = "a join does nothing until it has a function"]
 pub struct TemporalJoin<K, A: Record, B: Record, S, R> {
     rows: Draft,
     versions: Draft,
     keys: KeyedBoth<K, S, R>,
-    deleted: fn(&B) -> bool,
+    deletion: Deletion<B>,
     late: LateOutputs<A, B>,
 }
+
+/// What a deletion is.
+struct Deletion<B> {
+    is_one: fn(&B) -> bool,
+    /// How long it is remembered, ms; none until a newer version replaces it.
+    kept: Option<i64>,
+}
+
+impl<B> Clone for Deletion<B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Deletion<B> {}
 
 /// Where late rows and late versions go.
 type LateOutputs<A, B> = (Option<LateOutput<A>>, Option<LateOutput<B>>);
@@ -115,7 +136,36 @@ where
     /// Which records of the table say that from their time on there is no version of their key.
     /// None do unless this is called.
     pub fn deleted_when(mut self, deleted: fn(&B) -> bool) -> Self {
-        self.deleted = deleted;
+        self.deletion.is_one = deleted;
+        self
+    }
+
+    /// Forgets a deletion when the watermark has passed its time by so much, and its key with it: for
+    /// tables whose keys do not come again. A version that is older than the deletion, and comes later
+    /// than that, is then taken for a new one of its key.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    ///
+    /// type Login = (u64, bool);
+    /// let mut harness = TwoInputHarness::<u64, Login, bool>::new(|clicks, logins| {
+    ///     let clicks = clicks.key_by(|session: &u64| *session);
+    ///     let logins = logins.key_by(|login: &Login| login.0);
+    ///     let joined = clicks.temporal_join(logins).deleted_when(|login| !login.1);
+    ///     let joined = joined.forget_deletions_after(Duration::from_secs(60));
+    ///     joined.apply_outer(|_: &u64, login: Option<&Login>| login.is_some())
+    /// });
+    /// harness.push_second_at((7, false), Timestamp(20));
+    /// harness.advance_watermark(Timestamp(30));
+    /// harness.push_second_at((7, true), Timestamp(10)); // Late: logged out since.
+    /// harness.push_first_at(7, Timestamp(40));
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [false]);
+    /// ```
+    pub fn forget_deletions_after(mut self, time: Duration) -> Self {
+        self.deletion.kept = Some(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         self
     }
 
@@ -221,7 +271,7 @@ where
         let open = OpenTemporal {
             keys: self.keys,
             function,
-            deleted: self.deleted,
+            deletion: self.deletion,
             late: self.late,
         };
         join_inputs::<A, B, _>(self.rows, self.versions, "temporal_join", open)
@@ -328,7 +378,7 @@ where
 struct OpenTemporal<K, A: Item, B: Item, S, R, O> {
     keys: KeyedBoth<K, S, R>,
     function: O,
-    deleted: fn(&B) -> bool,
+    deletion: Deletion<B>,
     late: LateOutputs<A, B>,
 }
 
@@ -337,7 +387,7 @@ impl<K, A: Item, B: Item, S: Clone, R: Clone, O: Clone> Clone for OpenTemporal<K
         Self {
             keys: self.keys.clone(),
             function: self.function.clone(),
-            deleted: self.deleted,
+            deletion: self.deletion,
             late: self.late.clone(),
         }
     }
@@ -363,10 +413,10 @@ where
         Ok(Temporal {
             keys: self.keys,
             rows: KeyedTable::new(groups.clone(), max, budget.clone()).map_err(refused)?,
-            versions: Versions::new(context).map_err(refused)?,
+            versions: Versions::new(context, self.deletion.kept).map_err(refused)?,
             due: TimerQueue::new(groups, max, budget.clone()),
             function: self.function.open(name, context)?,
-            deleted: self.deleted,
+            deleted: self.deletion.is_one,
             late: LateRecords::open_two(self.late, name, context)?,
             side: context.side(),
             watermark: Timestamp::MIN,

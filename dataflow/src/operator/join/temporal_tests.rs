@@ -101,6 +101,19 @@ fn a_late_row_is_joined_if_its_version_is_known_and_leaves_aside_otherwise() {
 }
 
 #[test]
+fn a_version_that_comes_late_does_not_undo_a_newer_deletion() {
+    let mut harness = harness();
+    version(&mut harness, 1, 10);
+    version(&mut harness, 1, 19); // A deletion.
+    harness.advance_watermark(Timestamp(25));
+    version(&mut harness, 1, 15);
+    row(&mut harness, 1, 20);
+    row(&mut harness, 1, 30);
+    harness.finish();
+    assert_eq!(harness.output(), [(20, None), (30, None)]);
+}
+
+#[test]
 fn what_comes_too_late_is_counted() {
     let mut harness = Harness::new(|rows, versions| {
         let rows = rows.key_by(|row: &Row| row.0);
@@ -145,7 +158,7 @@ fn many_rows_of_one_time_come_out_as_there_is_room() {
 
 #[test]
 fn replaced_versions_are_forgotten_without_any_row() {
-    let mut versions = Versions::<u64, u8>::new(&context()).unwrap();
+    let mut versions = Versions::<u64, u8>::new(&context(), Some(10)).unwrap();
     let (hash, key) = (u64::hash(&1), 1);
     let count = |versions: &Versions<u64, u8>| versions.count(hash, &key);
     for since in [40, 10, 20] {
@@ -158,6 +171,8 @@ fn replaced_versions_are_forgotten_without_any_row() {
         assert_eq!(count(&versions), kept, "at {watermark}");
     }
     versions.insert(hash, &key, Timestamp(95), None).unwrap();
-    assert!(!versions.forget(Timestamp(95), 8).unwrap());
-    assert_eq!(count(&versions), 0, "a deletion that is reached goes too");
+    for (watermark, kept) in [(95, 1), (104, 1), (105, 0)] {
+        assert!(!versions.forget(Timestamp(watermark), 8).unwrap());
+        assert_eq!(count(&versions), kept, "a deletion goes too, later");
+    }
 }

@@ -1,8 +1,8 @@
 //! The versions of a changing table, by key and the time from which each is valid.
 //!
 //! Invariant: of each key, the version valid at the time up to which was forgotten and all newer ones
-//! are there, oldest first. A deletion is a version without a value; one that is the oldest is
-//! forgotten too. Lives on one shard.
+//! are there, oldest first. A deletion is a version without a value; one that is the oldest may be
+//! forgotten too, after a while. Lives on one shard.
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
@@ -19,17 +19,23 @@ pub(super) struct Versions<K: Key, B: Record> {
     table: KeyedTable<K, Vec<Version<B>>>,
     /// When older versions of a key are replaced.
     replaced: TimerQueue<K>,
+    /// How long after their times deletions are remembered, ms; none for ever.
+    deletions_kept: Option<i64>,
 }
 
 impl<K: Key, B: Record> Versions<K, B> {
     /// No versions.
-    pub(super) fn new(context: &BuildContext) -> Result<Self, StateError> {
+    pub(super) fn new(
+        context: &BuildContext,
+        deletions_kept: Option<i64>,
+    ) -> Result<Self, StateError> {
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let (max, budget) = (info.max_parallelism, context.budget());
         Ok(Self {
             table: KeyedTable::new(groups.clone(), max, budget.clone())?,
             replaced: TimerQueue::new(groups, max, budget.clone()),
+            deletions_kept,
         })
     }
 
@@ -74,7 +80,10 @@ impl<K: Key, B: Record> Versions<K, B> {
         let Some((latest, _)) = versions.last() else {
             unreachable!("a version was just kept");
         };
-        if is_deletion || versions.len() > 1 {
+        if let Some(kept) = self.deletions_kept.filter(|_| is_deletion) {
+            (self.replaced).register(hash, key, &(), since.plus_ms(kept))?;
+        }
+        if versions.len() > 1 {
             // A version that comes out of order is replaced by the next one, which may have come
             // alone and so without a timer.
             let latest = Timestamp(*latest);
@@ -124,7 +133,7 @@ impl<K: Key, B: Record> Versions<K, B> {
             };
             let key = K::lend(&timer.key);
             let is_empty = self.table.update(timer.hash, &key, |versions| {
-                forget_before(versions, watermark);
+                forget_before(versions, watermark, self.deletions_kept);
                 versions.is_empty()
             })?;
             if is_empty == Some(true) {
@@ -141,14 +150,20 @@ impl<K: Key, B: Record> Versions<K, B> {
     }
 }
 
-/// Forgets what is not valid at `watermark` or later.
-fn forget_before<B>(versions: &mut Vec<Version<B>>, watermark: Timestamp) {
+/// Forgets what is not valid at `watermark` or later, and a deletion that is after it was kept for so long.
+fn forget_before<B>(
+    versions: &mut Vec<Version<B>>,
+    watermark: Timestamp,
+    deletions_kept: Option<i64>,
+) {
     let reached = versions.partition_point(|version| version.0 <= watermark.0);
     let Some(valid) = reached.checked_sub(1) else {
         return;
     };
-    let is_deletion = versions[valid].1.is_none();
-    versions.drain(..valid + usize::from(is_deletion));
+    let (since, value) = &versions[valid];
+    let is_over = |kept| Timestamp(*since).plus_ms(kept) <= watermark;
+    let goes_too = value.is_none() && deletions_kept.is_some_and(is_over);
+    versions.drain(..valid + usize::from(goes_too));
     if versions.capacity() > 4 * versions.len().max(4) {
         versions.shrink_to_fit();
     }
@@ -158,20 +173,30 @@ fn forget_before<B>(versions: &mut Vec<Version<B>>, watermark: Timestamp) {
 mod tests {
     use super::*;
 
-    fn after(versions: &[(i64, Option<u8>)], watermark: i64) -> Vec<Version<u8>> {
+    fn after(
+        versions: &[(i64, Option<u8>)],
+        watermark: i64,
+        deletions_kept: Option<i64>,
+    ) -> Vec<Version<u8>> {
         let mut versions = versions.to_vec();
-        forget_before(&mut versions, Timestamp(watermark));
+        forget_before(&mut versions, Timestamp(watermark), deletions_kept);
         versions
     }
 
     #[test]
-    fn the_valid_version_and_newer_ones_stay_and_a_deletion_that_is_valid_goes() {
+    fn the_valid_version_and_newer_ones_stay_and_a_deletion_as_long_as_it_is_to() {
         let versions = [(10, Some(1)), (20, None), (30, Some(3))];
-        assert_eq!(after(&versions, 9), versions);
-        assert_eq!(after(&versions, 10), versions);
-        assert_eq!(after(&versions, 19), versions);
-        assert_eq!(after(&versions, 20), versions[2..]);
-        assert_eq!(after(&versions, 30), versions[2..]);
-        assert_eq!(after(&versions[..2], 25), []);
+        for kept in [None, Some(0), Some(5)] {
+            assert_eq!(after(&versions, 9, kept), versions);
+            assert_eq!(after(&versions, 10, kept), versions);
+            assert_eq!(after(&versions, 19, kept), versions);
+            assert_eq!(after(&versions, 30, kept), versions[2..]);
+        }
+        assert_eq!(after(&versions, 20, None), versions[1..]);
+        assert_eq!(after(&versions, 20, Some(0)), versions[2..]);
+        assert_eq!(after(&versions, 24, Some(5)), versions[1..]);
+        assert_eq!(after(&versions, 25, Some(5)), versions[2..]);
+        assert_eq!(after(&versions[..2], 25, Some(5)), []);
+        assert_eq!(after(&versions[..2], 25, None), versions[1..2]);
     }
 }

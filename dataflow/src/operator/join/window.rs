@@ -323,6 +323,36 @@ where
     ///
     /// What the function captures beside the states it declares is scratch of its subtask and never part of a
     /// checkpoint.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::Collector;
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    /// use thalweg_dataflow::window::{WindowContext, WindowOpenContext};
+    ///
+    /// let mut harness = TwoInputHarness::<u64, u64, (i64, u64)>::new(|views, clicks| {
+    ///     let (views, clicks) = (views.key_by(|page| *page), clicks.key_by(|page| *page));
+    ///     let joined = views.join(clicks).window(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     joined.co_group_process(|open: &mut WindowOpenContext<u64>| {
+    ///         let mut unseen = open.value_state::<u64>("views without clicks");
+    ///         move |views: &[&u64], clicks: &[&u64], context: &WindowContext<u64>, out: &mut Collector<'_, _>| {
+    ///             if clicks.is_empty() {
+    ///                 unseen.update(|unseen| *unseen += views.len() as u64)?;
+    ///             }
+    ///             out.emit((context.window().end.0, unseen.get()?.unwrap_or_default()));
+    ///             Ok(())
+    ///         }
+    ///     })
+    /// });
+    /// harness.push_first_at(7, Timestamp(3));
+    /// harness.push_first_at(7, Timestamp(13));
+    /// harness.push_second_at(7, Timestamp(14));
+    /// harness.push_first_at(7, Timestamp(25));
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(10, 1), (20, 1), (30, 2)]);
+    /// ```
     pub fn co_group_process<U, F, H>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,
