@@ -112,12 +112,61 @@ impl<K: Key> TimerTable<K> {
 /// - A timer fires when the clock of its domain reaches its time: an event-time timer when the watermark
 ///   does, before that watermark goes on to the next operator. Timers fire in the order of their times.
 /// - A timer for a time that has passed fires with the next watermark, or in the task's next turn for
-///   processing time; registered by a timer that is firing, it fires right behind it.
+///   processing time; registered by a timer of its own domain that is firing, it fires right behind it.
 /// - At the end of the input the watermark is [`Timestamp::MAX`] and every event-time timer left fires,
 ///   also those that `on_timer` registers then: a timer that always registers another must stop when
 ///   [`crate::ProcessContext::watermark`] is `MAX`, or the job never ends. Processing-time timers left
 ///   at the end of the input do not fire.
 /// - What a timer emits has the timer's time if it is an event-time timer, none otherwise.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg_dataflow::harness::TestHarness;
+/// use thalweg_dataflow::operator::KeyedProcessFunction;
+/// use thalweg_dataflow::{Collector, FiredTimer, FunctionError, OpenContext, ProcessContext};
+///
+/// /// Tells of each user ten seconds after they were seen last.
+/// struct Gone(thalweg_state::ValueState<u64, i64>);
+///
+/// impl KeyedProcessFunction<u64, u64, u64> for Gone {
+///     fn process(
+///         &mut self,
+///         _user: u64,
+///         context: &ProcessContext<u64>,
+///         _out: &mut Collector<'_, u64>,
+///     ) -> Result<(), FunctionError> {
+///         if let Some(before) = self.0.get()? {
+///             context.timers().delete_processing_time(thalweg_core::Timestamp(before))?;
+///         }
+///         let at = context.processing_time().plus_ms(10_000);
+///         self.0.set(at.0)?;
+///         context.timers().register_processing_time(at)
+///     }
+///
+///     fn on_timer(
+///         &mut self,
+///         _timer: &FiredTimer,
+///         context: &ProcessContext<u64>,
+///         out: &mut Collector<'_, u64>,
+///     ) -> Result<(), FunctionError> {
+///         out.emit(context.key().unwrap_or_default());
+///         Ok(())
+///     }
+/// }
+///
+/// let mut harness = TestHarness::<u64, u64>::new(|users| {
+///     let users = users.key_by(|user: &u64| *user);
+///     users.process_function(|open: &mut OpenContext<u64>| Gone(open.value_state("due")))
+/// });
+/// harness.push(7);
+/// harness.push(8);
+/// harness.advance_processing_time(Duration::from_secs(6));
+/// harness.push(7);
+/// harness.advance_processing_time(Duration::from_secs(6));
+/// assert_eq!(harness.output(), [8]);
+/// harness.advance_processing_time(Duration::from_secs(6));
+/// assert_eq!(harness.output(), [7]);
+/// ```
 pub struct TimerService<'c, K: Key> {
     pub(crate) timers: Option<&'c TimerTable<K>>,
     pub(crate) keyed: Option<&'c KeyedContext<K>>,

@@ -419,6 +419,10 @@ where
         self.due = Some(to);
     }
 
+    fn restored_at(&mut self, watermark: Timestamp) {
+        self.panes.watermark = watermark;
+    }
+
     fn fire<N: Push<L::Out>>(
         &mut self,
         next: &mut N,

@@ -11,6 +11,16 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// A stream that was just repartitioned keeps its partitioner: `rules.broadcast()`
     /// joined to `events` by `union` still reaches every subtask.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    ///
+    /// let mut harness = TwoInputHarness::<u64, u64, u64>::new(|here, there| here.union(there));
+    /// harness.push_first(1);
+    /// harness.push_second(2);
+    /// harness.push_first(3);
+    /// assert_eq!(harness.output(), [1, 2, 3]);
+    /// ```
     pub fn union<Q: Pipe<Out = T>>(
         self,
         other: DataStream<T, Q>,

@@ -241,6 +241,10 @@ where
         self.state.watermark(to);
     }
 
+    fn restored_at(&mut self, watermark: Timestamp) {
+        self.state.restored_at(watermark);
+    }
+
     fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
         let function = &mut self.function;
         self.state.fire(next, limit, |timer, context, out| {

@@ -30,6 +30,8 @@ pub(crate) struct KeyedFunctionState<K: Key> {
     timers: Rc<TimerTable<K>>,
     view: ProcessContext<K>,
     side: Rc<SideOutputs>,
+    /// The watermark whose timers are being fired.
+    due: Option<Timestamp>,
     /// The processing time up to which timers are due.
     now: Timestamp,
 }
@@ -58,6 +60,7 @@ impl<K: Key> KeyedFunctionState<K> {
             keyed,
             timers,
             side: context.side(),
+            due: None,
             now: Timestamp::MIN,
         };
         Ok((state, function))
@@ -167,6 +170,12 @@ impl<K: Key> KeyedFunctionState<K> {
     pub(crate) fn watermark(&mut self, to: Timestamp) {
         debug_assert!(to >= self.view.watermark, "watermarks do not go back");
         self.view.watermark = to;
+        self.due = Some(to);
+    }
+
+    /// The watermark was `to` when the states were saved: what it made due was fired then.
+    pub(crate) fn restored_at(&mut self, to: Timestamp) {
+        self.view.watermark = to;
     }
 
     /// The wall clock shows `now`: makes processing-time timers due.
@@ -211,6 +220,8 @@ impl<K: Key> KeyedFunctionState<K> {
                 return Ok(Firing::Waiting);
             }
             let Some(timer) = self.next_due_timer() else {
+                // A timer for a past time that is registered from now on waits for the next watermark.
+                self.due = None;
                 return Ok(Firing::Done);
             };
             let at = match timer.domain {
@@ -254,8 +265,10 @@ impl<K: Key> KeyedFunctionState<K> {
     /// The domain whose timers are next, if any are due, and up to when they are.
     fn due(&self) -> Option<(TimeDomain, Timestamp)> {
         let event = self.timers.next_due(TimeDomain::EventTime);
-        if event.is_some_and(|at| at <= self.view.watermark) {
-            return Some((TimeDomain::EventTime, self.view.watermark));
+        if let Some(upto) = self.due
+            && event.is_some_and(|at| at <= upto)
+        {
+            return Some((TimeDomain::EventTime, upto));
         }
         self.next_processing_time().filter(|at| *at <= self.now)?;
         Some((TimeDomain::ProcessingTime, self.now))

@@ -100,6 +100,19 @@ fn a_timer_for_a_past_time_waits_for_the_next_watermark() {
 }
 
 #[test]
+fn a_timer_for_a_past_time_waits_though_the_clock_makes_another_fire() {
+    let mut harness = harness();
+    let begin = harness.processing_time();
+    harness.advance_watermark(Timestamp(100));
+    ask(&mut harness, 1, "event", 50);
+    ask(&mut harness, 2, "after", 10);
+    harness.advance_processing_time(Duration::from_millis(20));
+    assert_eq!(harness.output(), [(2, false, begin.plus_ms(10).0, 100)]);
+    harness.advance_watermark(Timestamp(101));
+    assert_eq!(harness.output(), [(1, true, 50, 101)]);
+}
+
+#[test]
 fn what_a_firing_timer_registers_fires_in_its_turn() {
     let mut harness = harness();
     ask(&mut harness, 1, "event", 7);

@@ -330,6 +330,10 @@ where
         self.state.watermark(to);
     }
 
+    fn restored_at(&mut self, watermark: Timestamp) {
+        self.state.restored_at(watermark);
+    }
+
     fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
         if !self.visit(next, limit)? {
             return Ok(Firing::More);
