@@ -44,6 +44,15 @@ where
     /// The greatest value each key has had: rows of `(key, greatest)`.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// # use thalweg_dataflow::harness::TestHarness;
+    /// let mut harness = TestHarness::<(u64, u64), (u64, u64)>::new(|prices| {
+    ///     prices.key_by(|row| row.0).max(|row| row.1).map(|(key, price)| (key, price))
+    /// });
+    /// [(1, 7), (1, 4), (1, 9)].into_iter().for_each(|row| harness.push(row));
+    /// assert_eq!(harness.output(), [(1, 7), (1, 7), (1, 9)]);
+    /// ```
     pub fn max<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Clone + PartialOrd,
@@ -63,6 +72,17 @@ where
     /// The record with the smallest value of each key.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<(u64, u64, u64), (u64, u64, u64)>::new(|offers| {
+    ///     offers.key_by(|offer| offer.0).min_by(|offer| offer.1)
+    /// });
+    /// // Of item 1: the price and the shop. The first of equals is kept.
+    /// [(1, 50, 7), (1, 40, 8), (1, 40, 9)].into_iter().for_each(|offer| harness.push(offer));
+    /// assert_eq!(harness.output(), [(1, 50, 7), (1, 40, 8), (1, 40, 8)]);
+    /// ```
     pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: PartialOrd + 'static,

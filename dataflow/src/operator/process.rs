@@ -218,6 +218,26 @@ impl<T: Item, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// What the function captures beside the states it declares is scratch of its subtask and never part of a
     /// checkpoint.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
+    ///
+    /// let mut harness = TestHarness::<i64, i64>::new(|numbers| {
+    ///     numbers.process(|open: &mut OpenContext| {
+    ///         let negative = open.accumulator("negative");
+    ///         move |number: i64, _: &ProcessContext, out: &mut Collector<'_, i64>| {
+    ///             negative.add(i64::from(number < 0));
+    ///             out.emit(number.abs());
+    ///             Ok(())
+    ///         }
+    ///     })
+    /// });
+    /// harness.push(-3);
+    /// harness.push(4);
+    /// assert_eq!(harness.output(), [3, 4]);
+    /// assert_eq!(harness.accumulator("negative"), 1);
+    /// ```
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,

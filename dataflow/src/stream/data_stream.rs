@@ -243,6 +243,16 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     }
 
     /// Ends the chain here: what follows runs as tasks of its own, subtask to subtask.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     numbers.map(|number| number + 1).start_new_chain().map(|number| number * 2)
+    /// });
+    /// harness.push(4);
+    /// assert_eq!(harness.output(), [10]);
+    /// ```
     pub fn start_new_chain(self) -> DataStream<T, ExchangeInput<T>> {
         let draft = self.exchange(
             "forward",
@@ -279,6 +289,17 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     /// their state.
     ///
     /// The selector must answer the same key for the same record whenever it is asked.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<(u64, u64), (u64, u64)>::new(|payments| {
+    ///     let accounts = payments.key_by(|payment: &(u64, u64)| payment.0);
+    ///     accounts.sum(|payment: &(u64, u64)| payment.1).map(|(account, total)| (account, total))
+    /// });
+    /// [(7, 20), (8, 5), (7, 1)].into_iter().for_each(|payment| harness.push(payment));
+    /// assert_eq!(harness.output(), [(7, 20), (8, 5), (7, 21)]);
+    /// ```
     pub fn key_by<K, F>(self, selector: F) -> KeyedStream<K, T, SelectOwned<F>, Grouping<T, P>>
     where
         K: Key + Record,
@@ -288,6 +309,24 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     }
 
     /// Groups the stream by a string inside the record, without copying it.
+    ///
+    /// ```
+    /// use thalweg_dataflow::Collector;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_memory::Str;
+    ///
+    /// let mut harness = TestHarness::<String, (String, u64)>::new(|lines| {
+    ///     lines
+    ///         .flat_map(|line: String, out: &mut Collector<'_, Str>| {
+    ///             line.split(' ').for_each(|word| out.emit(word));
+    ///         })
+    ///         .key_by_str(|word| word)
+    ///         .count()
+    ///         .map(|(word, count)| (word.to_owned(), count))
+    /// });
+    /// harness.push("to be or not to be".to_owned());
+    /// assert_eq!(harness.output().last(), Some(&("be".to_owned(), 2)));
+    /// ```
     pub fn key_by_str<F>(self, selector: F) -> KeyedStream<Str, T, SelectStr<F>, Grouping<T, P>>
     where
         F: for<'a, 'b> Fn(&'b T::Of<'a>) -> &'b str + Clone + Send + 'static,
@@ -296,6 +335,21 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     }
 
     /// Lets several chains read this stream. The chain up to here runs once.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|numbers| {
+    ///     let numbers = numbers.map(|number| number + 1).share();
+    ///     let even = numbers.stream().filter(|number| number % 2 == 0);
+    ///     even.union(numbers.stream().map(|number| number * 100))
+    /// });
+    /// harness.push(1);
+    /// harness.push(2);
+    /// let mut output = harness.output();
+    /// output.sort();
+    /// assert_eq!(output, [2, 200, 300]);
+    /// ```
     pub fn share(self) -> SharedStream<T> {
         SharedStream::new(self.pipe, self.draft)
     }
@@ -303,6 +357,16 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
 
 impl<T: Record> DataStream<T, ExchangeInput<T>> {
     /// Reads the records of the exchange in place instead of as owned values.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<(u64, String), u64>::new(|rows| {
+    ///     rows.rebalance().view().map(|row| row.1.len() as u64)
+    /// });
+    /// harness.push((1, "read where it lies".to_owned()));
+    /// assert_eq!(harness.output(), [18]);
+    /// ```
     pub fn view(self) -> DataStream<View<T>, ExchangeInput<View<T>>> {
         DataStream::new(ExchangeInput::new(), self.draft)
     }

@@ -74,20 +74,7 @@ impl Environment {
     /// apart ([`crate::SourceOutput::begin_split`]); splits that are read one after the other count one
     /// after the other.
     ///
-    /// ```no_run
-    /// # use thalweg_core::Timestamp;
-    /// # use thalweg_dataflow::time::WatermarkStrategy;
-    /// # fn program<S: thalweg_dataflow::Source<Item = (u64, i64)>>(
-    /// #     environment: &thalweg_dataflow::Environment,
-    /// #     readings: S,
-    /// # ) {
-    /// let readings = environment.source_with(
-    ///     readings,
-    ///     WatermarkStrategy::<(u64, i64)>::for_monotonous_timestamps()
-    ///         .with_timestamp_assigner(|reading, _| Timestamp(reading.1)),
-    /// );
-    /// # }
-    /// ```
+    /// The facade's module `time` has an example that runs.
     pub fn source_with<S, M, A>(
         &self,
         source: S,
@@ -127,17 +114,8 @@ impl Environment {
     /// Starts the program under this name and answers a client of the running job at once. The environment
     /// is empty afterwards and may be given another program.
     ///
-    /// The client is waited for before `main` returns: a local job ends with its process.
-    ///
-    /// ```no_run
-    /// # fn run(environment: &thalweg_dataflow::Environment) -> Result<(), Box<dyn std::error::Error>> {
-    /// let job = environment.execute_async("counts")?;
-    /// let savepoint = job.stop_with_savepoint(Some("/var/savepoints"), false)?;
-    /// println!("go on from {savepoint}");
-    /// job.wait()?;
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// The client is waited for before `main` returns: a local job ends with its process. At the head of
+    /// the facade's `Environment` stands an example that runs.
     ///
     /// # Errors
     /// Why the job could not start. What happens to it later is answered by its client.

@@ -133,6 +133,19 @@ impl<K: Key, T: Item, S, I: KeyedInput<K, T, S>> KeyedStream<K, T, S, I> {
 impl<K: Key + Record, T: Record, S, I: KeyedInput<K, T, S>> KeyedStream<K, T, S, I> {
     /// Reads the records in place instead of as owned values; `selector` reads the same key
     /// from the record's view.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// type Visit = (u64, String);
+    /// let mut harness = TestHarness::<Visit, (u64, u64)>::new(|visits| {
+    ///     let users = visits.key_by(|visit: &Visit| visit.0).view(|visit| visit.0.to_native());
+    ///     users.sum(|visit| visit.1.len() as u64).map(|(user, letters)| (user, letters))
+    /// });
+    /// harness.push((7, "start".to_owned()));
+    /// harness.push((7, "basket".to_owned()));
+    /// assert_eq!(harness.output(), [(7, 5), (7, 11)]);
+    /// ```
     pub fn view<F>(self, selector: F) -> KeyedStream<K, View<T>, SelectOwned<F>, Exchanged>
     where
         F: for<'a, 'b> Fn(&'b &'a T::Archived) -> K + Clone + Send + 'static,

@@ -139,6 +139,24 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
 
 impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// Lets another trigger say when windows speak: nothing is left of the default one.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    /// use thalweg_dataflow::window::trigger::{CountTrigger, EventTimeTrigger};
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|records| {
+    ///     let hours = records.window_all(TumblingWindows::event_time(Duration::from_secs(3_600)));
+    ///     let also_early = EventTimeTrigger::new().with_early(CountTrigger::new(2));
+    ///     hours.trigger(also_early).count().map(|row: ((), u64)| row)
+    /// });
+    /// (0..5).for_each(|at| harness.push_at(at, Timestamp(0)));
+    /// assert_eq!(harness.output(), [((), 2), ((), 4)]);
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [((), 5)]);
+    /// ```
     pub fn trigger<H: Trigger<T>>(self, trigger: H) -> WindowedStream<K, T, S, I, A, H, E> {
         WindowedStream {
             keyed: self.keyed,
@@ -154,6 +172,24 @@ impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// Lets windows forget what they have said: each result holds only what came since the one
     /// before it. The same as wrapping the trigger in a [`PurgingTrigger`]; without it results
     /// accumulate.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|records| {
+    ///     let windows = records.window_all(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     let windows = windows.allowed_lateness(Duration::from_millis(10)).discarding();
+    ///     windows.count().map(|row: ((), u64)| row)
+    /// });
+    /// harness.push_at(0, Timestamp(3));
+    /// harness.push_at(0, Timestamp(4));
+    /// harness.advance_watermark(Timestamp(12));
+    /// harness.push_at(0, Timestamp(5)); // Late: told without what was told before.
+    /// assert_eq!(harness.output(), [((), 2), ((), 1)]);
+    /// ```
     pub fn discarding(self) -> WindowedStream<K, T, S, I, A, PurgingTrigger<G>, E> {
         WindowedStream {
             keyed: self.keyed,
@@ -198,6 +234,24 @@ impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// called with its row, gathers what it can before the exchange. That changes no result, but a key of
     /// which there are many records then costs the shard that owns it little. The setting `thalweg.execution.local-aggregation` does
     /// the same for a whole job.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    ///
+    /// let mut harness = TestHarness::<u64, (u64, u64)>::new(|numbers| {
+    ///     let keyed = numbers.key_by(|number: &u64| number % 2);
+    ///     let windows = keyed.window(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     windows.without_local_aggregation().sum(|number: &u64| *number).map(|row: (u64, u64)| row)
+    /// });
+    /// (1..=4).for_each(|number| harness.push_at(number, Timestamp(5)));
+    /// harness.finish();
+    /// let mut sums = harness.output();
+    /// sums.sort();
+    /// assert_eq!(sums, [(0, 2 + 4), (1, 1 + 3)]);
+    /// ```
     pub fn without_local_aggregation(mut self) -> Self {
         self.local_aggregation = false;
         self
@@ -237,6 +291,21 @@ impl<K: Key, T: Record, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
 impl<K: Key, T: Record + Clone, S, I, A, G> WindowedStream<K, T, S, I, A, G, NoEvictor> {
     /// Lets an evictor remove records from windows that speak. The records of windows are then kept
     /// whole, and whatever is done with them is done when they speak.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::GlobalWindows;
+    /// use thalweg_dataflow::window::evictor::CountEvictor;
+    /// use thalweg_dataflow::window::trigger::CountTrigger;
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|numbers| {
+    ///     let windows = numbers.window_all(GlobalWindows::new()).trigger(CountTrigger::new(3));
+    ///     windows.evictor(CountEvictor::new(1).after()).sum(|number: &u64| *number).map(|row: ((), u64)| row)
+    /// });
+    /// (1..=6).for_each(|number| harness.push(number));
+    /// // The 3 was left after the first time.
+    /// assert_eq!(harness.output(), [((), 1 + 2 + 3), ((), 3 + 4 + 5 + 6)]);
+    /// ```
     pub fn evictor<E: Evictor<T>>(self, evictor: E) -> WindowedStream<K, T, S, I, A, G, With<E>> {
         WindowedStream {
             keyed: self.keyed,

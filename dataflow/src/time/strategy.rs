@@ -132,6 +132,25 @@ impl<T: Item> WatermarkStrategy<T> {
 
     /// Event times, but no watermark before the end of the input: nothing is ever late, and windows and
     /// timers fire at the end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::time::WatermarkStrategy;
+    ///
+    /// let mut harness = TestHarness::<i64, i64>::new(|times| {
+    ///     times.assign_timestamps_and_watermarks(
+    ///         WatermarkStrategy::<i64>::no_watermarks()
+    ///             .with_timestamp_assigner(|time, _previous| Timestamp(*time)),
+    ///     )
+    /// });
+    /// harness.push(5_000);
+    /// harness.advance_processing_time(Duration::from_secs(60));
+    /// assert_eq!(harness.watermark(), Timestamp::MIN);
+    /// harness.finish();
+    /// assert_eq!(harness.watermark(), Timestamp::MAX);
+    /// ```
     pub fn no_watermarks() -> WatermarkStrategy<T, NoWatermarks> {
         WatermarkStrategy::of_generators(NoWatermarks)
     }
@@ -164,6 +183,22 @@ impl<T: Item, M: GeneratorTemplate<T>> WatermarkStrategy<T, M> {
 
     /// Ingestion time: the wall clock of the shard when it handles the record, in ms since 1970. It does
     /// not go back within a subtask.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::time::WatermarkStrategy;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|clicks| {
+    ///     let strategy = WatermarkStrategy::<u64>::for_monotonous_timestamps();
+    ///     clicks.assign_timestamps_and_watermarks(strategy.with_ingestion_time())
+    /// });
+    /// let began = harness.processing_time();
+    /// harness.push(1);
+    /// harness.advance_processing_time(Duration::from_secs(5));
+    /// harness.push(2);
+    /// assert_eq!(harness.output_at(), [(1, began), (2, began.plus_ms(5_000))]);
+    /// ```
     pub fn with_ingestion_time(self) -> WatermarkStrategy<T, M, IngestionTime> {
         self.with_assigner(IngestionTime {
             latest: Timestamp::NONE,
@@ -187,6 +222,28 @@ impl<T: Item, M, A> WatermarkStrategy<T, M, A> {
     ///
     /// What it then brings is late if the others have gone on beyond it. Without a timeout (the default)
     /// a silent split holds everything behind it for ever.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TwoInputHarness;
+    /// use thalweg_dataflow::time::WatermarkStrategy;
+    ///
+    /// let mut harness = TwoInputHarness::<i64, i64, i64>::new(|busy, quiet| {
+    ///     let strategy = WatermarkStrategy::<i64>::for_monotonous_timestamps()
+    ///         .with_idleness(Duration::from_secs(10))
+    ///         .with_timestamp_assigner(|time, _previous| Timestamp(*time));
+    ///     let busy = busy.assign_timestamps_and_watermarks(strategy.clone());
+    ///     busy.union(quiet.assign_timestamps_and_watermarks(strategy))
+    /// });
+    /// harness.push_first(100);
+    /// harness.push_second(7);
+    /// harness.advance_processing_time(Duration::from_secs(5));
+    /// assert_eq!(harness.watermark(), Timestamp(6));
+    /// harness.push_first(200);
+    /// harness.advance_processing_time(Duration::from_secs(6));
+    /// assert_eq!(harness.watermark(), Timestamp(199), "the other one is idle");
+    /// ```
     pub fn with_idleness(mut self, timeout: Duration) -> Self {
         self.idle_after = Some(timeout);
         self
@@ -229,6 +286,23 @@ impl<T: Item, M, A> WatermarkStrategy<T, M, A> {
 
     /// How often watermarks go out, instead of every `pipeline.auto-watermark-interval`. Zero means at
     /// the end of every turn in which records came, some hundred microseconds apart under load.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::time::WatermarkStrategy;
+    ///
+    /// let mut harness = TestHarness::<i64, i64>::new(|times| {
+    ///     times.assign_timestamps_and_watermarks(
+    ///         WatermarkStrategy::<i64>::for_monotonous_timestamps()
+    ///             .with_timestamp_assigner(|time, _previous| Timestamp(*time))
+    ///             .with_interval(Duration::ZERO),
+    ///     )
+    /// });
+    /// harness.push(5_000);
+    /// assert_eq!(harness.watermark(), Timestamp(4_999), "nobody waited for it");
+    /// ```
     pub fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = Some(interval);
         self

@@ -64,6 +64,20 @@ where
     /// the one that came first is first.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::operator::Order;
+    ///
+    /// let mut harness = TestHarness::<(u64, u64), (u64, u64)>::new(|rows| {
+    ///     let keyed = rows.key_by(|row: &(u64, u64)| row.0);
+    ///     keyed.sort_partition(|row: &(u64, u64)| row.1, Order::Descending)
+    /// });
+    /// [(1, 5), (1, 9), (1, 7)].into_iter().for_each(|row| harness.push(row));
+    /// assert!(harness.output().is_empty(), "more may come");
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(1, 9), (1, 7), (1, 5)]);
+    /// ```
     pub fn sort_partition<V, F>(self, value: F, order: Order) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: Ord,
@@ -83,6 +97,18 @@ where
     /// At the end of input, reduces the records of each key to one.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<(u64, u64), (u64, u64)>::new(|rows| {
+    ///     let keyed = rows.key_by(|row: &(u64, u64)| row.0);
+    ///     keyed.reduce_partition(|one: (u64, u64), other: (u64, u64)| (one.0, one.1 * other.1))
+    /// });
+    /// [(1, 5), (1, 9), (1, 7)].into_iter().for_each(|row| harness.push(row));
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(1, 315)]);
+    /// ```
     pub fn reduce_partition<F>(self, reduce: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         F: FnMut(T, T) -> T + Clone + Send + 'static,

@@ -167,6 +167,29 @@ impl<B> Iteration<B> {
     /// Without it the loop waits until it is empty. Each subtask waits by itself.
     ///
     /// What comes back later is dropped, and counted in the accumulator [`FEEDBACK_DROPPED`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::operator::AsyncIo;
+    ///
+    /// let mut harness = TestHarness::<u64, u64>::new(|requests| {
+    ///     requests.iterate().max_wait(Duration::from_secs(10)).close_with(|requests| {
+    ///         let answers = requests.async_io(AsyncIo::ordered(), |number| async move {
+    ///             if number > 2 {
+    ///                 std::future::pending::<()>().await; // Nobody answers.
+    ///             }
+    ///             Ok([number + 1])
+    ///         });
+    ///         let answers = answers.share();
+    ///         (answers.stream(), answers.stream())
+    ///     })
+    /// });
+    /// harness.push(1);
+    /// harness.finish();
+    /// harness.advance_processing_time(Duration::from_secs(11));
+    /// assert_eq!(harness.output(), [2, 3]);
+    /// ```
     pub fn max_wait(self, wait: Duration) -> Self {
         self.head.iteration(|plan| plan.max_wait = Some(wait));
         self

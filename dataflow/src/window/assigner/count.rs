@@ -84,6 +84,17 @@ impl<T: Wire, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// # Panics
     /// If `size` is 0.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|numbers| {
+    ///     numbers.count_window_all(2).sum(|number: &u64| *number).map(|row: ((), u64)| row)
+    /// });
+    /// (1..=5).for_each(|number| harness.push(number));
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [((), 1 + 2), ((), 3 + 4)]);
+    /// ```
     pub fn count_window_all(self, size: u64) -> Tumbling<(), T, Everything, Grouping<T, P>> {
         self.keyed_as_one().count_window(size)
     }
@@ -95,6 +106,17 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// # Panics
     /// If `slide` is 0.
+    ///
+    /// ```
+    /// use thalweg_dataflow::harness::TestHarness;
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|numbers| {
+    ///     let windows = numbers.count_window_all_sliding(3, 1);
+    ///     windows.sum(|number: &u64| *number).map(|row: ((), u64)| row)
+    /// });
+    /// (1..=4).for_each(|number| harness.push(number));
+    /// assert_eq!(harness.output(), [((), 1), ((), 1 + 2), ((), 1 + 2 + 3), ((), 2 + 3 + 4)]);
+    /// ```
     pub fn count_window_all_sliding(
         self,
         size: usize,

@@ -68,6 +68,26 @@ impl SessionWindows<ProcessingTime> {
 
     /// Sessions in processing time whose gap each record says, in milliseconds: see
     /// [`DynamicSessionWindows`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::SessionWindows;
+    ///
+    /// let mut harness = TestHarness::<(u64, i64), (u64, u64)>::new(|clicks| {
+    ///     let users = clicks.key_by(|click: &(u64, i64)| click.0);
+    ///     let gap = |click: &(u64, i64)| click.1;
+    ///     let sessions = users.window(SessionWindows::processing_time_dynamic(gap));
+    ///     sessions.count().map(|row: (u64, u64)| row)
+    /// });
+    /// harness.push((7, 10_000));
+    /// harness.advance_processing_time(Duration::from_secs(9));
+    /// harness.push((7, 60_000));
+    /// harness.advance_processing_time(Duration::from_secs(59));
+    /// assert!(harness.output().is_empty());
+    /// harness.advance_processing_time(Duration::from_secs(2));
+    /// assert_eq!(harness.output(), [(7, 2)]);
+    /// ```
     #[must_use]
     pub fn processing_time_dynamic<F>(gap_ms: F) -> DynamicSessionWindows<F, ProcessingTime> {
         DynamicSessionWindows::new(gap_ms)

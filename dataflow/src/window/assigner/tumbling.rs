@@ -73,6 +73,23 @@ impl<W> TumblingWindows<W> {
 
     /// Moves the beginnings of all windows by so many milliseconds: with an hour's size and an
     /// offset of 15 minutes windows begin at 0:15, 1:15 and so on. May be negative.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    ///
+    /// let mut harness = TestHarness::<u64, ((), u64)>::new(|records| {
+    ///     let windows = TumblingWindows::event_time(Duration::from_millis(10)).offset_ms(3);
+    ///     records.window_all(windows).count().map(|row: ((), u64)| row)
+    /// });
+    /// [-8, -7, 2, 3].into_iter().for_each(|at| harness.push_at(0, Timestamp(at)));
+    /// harness.finish();
+    /// let (ends, counts): (Vec<_>, Vec<_>) = harness.output_at().into_iter().map(|(row, at)| (at.0, row.1)).unzip();
+    /// assert_eq!(ends, [-8, 2, 12]);
+    /// assert_eq!(counts, [1, 2, 1]);
+    /// ```
     #[must_use]
     pub fn offset_ms(mut self, offset: i64) -> Self {
         self.offset = offset % self.size;

@@ -61,6 +61,24 @@ where
     /// Values that do not compare (NaN) never replace one that is there.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    ///
+    /// let mut harness = TestHarness::<(u64, i64), (u64, i64)>::new(|records| {
+    ///     let keyed = records.key_by(|record: &(u64, i64)| record.0);
+    ///     let windows = keyed.window(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     windows.max(|record: &(u64, i64)| record.1).map(|row: (u64, i64)| row)
+    /// });
+    /// for (value, at) in [(5, 1), (-2, 2), (-7, 12)] {
+    ///     harness.push_at((1, value), Timestamp(at));
+    /// }
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(1, 5), (1, -7)]);
+    /// ```
     pub fn max<V, F>(self, value: F) -> DataStream<KeyValue<K, V>, impl Pipe<Out = KeyValue<K, V>>>
     where
         V: Record + Clone + PartialOrd,
@@ -84,6 +102,23 @@ where
     /// The record with the smallest value of each key and window.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    ///
+    /// let mut harness = TestHarness::<(u64, String), (u64, String)>::new(|offers| {
+    ///     let windows = offers.window_all(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     windows.min_by(|offer: &(u64, String)| offer.0)
+    /// });
+    /// for (price, shop) in [(5, "Ada"), (3, "Ben"), (3, "Cem")] {
+    ///     harness.push_at((price, shop.to_owned()), Timestamp(3));
+    /// }
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(3, "Ben".to_owned())]);
+    /// ```
     pub fn min_by<V, F>(self, value: F) -> DataStream<T, impl Pipe<Out = T>>
     where
         V: PartialOrd + 'static,

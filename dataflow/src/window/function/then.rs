@@ -128,6 +128,31 @@ where
     ///
     /// What the function captures beside the states it declares is scratch of its subtask and never part of a
     /// checkpoint.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_core::Timestamp;
+    /// use thalweg_dataflow::Collector;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::window::assigner::TumblingWindows;
+    /// use thalweg_dataflow::window::{WindowContext, WindowOpenContext};
+    ///
+    /// let mut harness = TestHarness::<u64, (i64, u64)>::new(|numbers| {
+    ///     let windows = numbers.window_all(TumblingWindows::event_time(Duration::from_millis(10)));
+    ///     let highest = |highest: &mut u64, number: u64| *highest = number.max(*highest);
+    ///     windows.reduce_process(highest, |_open: &mut WindowOpenContext<()>| {
+    ///         |highest: u64, context: &WindowContext<()>, out: &mut Collector<'_, (i64, u64)>| {
+    ///             out.emit((context.window().start.0, highest));
+    ///             Ok(())
+    ///         }
+    ///     })
+    /// });
+    /// for (number, at) in [(5, 1), (9, 2), (7, 12)] {
+    ///     harness.push_at(number, Timestamp(at));
+    /// }
+    /// harness.finish();
+    /// assert_eq!(harness.output(), [(0, 9), (10, 7)]);
+    /// ```
     pub fn reduce_process<R, U, F, H>(self, reduce: R, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         R: for<'b> Fn(&'b mut T, T) + Clone + Send + 'static,
