@@ -11,6 +11,8 @@
 mod ceilings;
 #[path = "tidy/doors.rs"]
 mod doors;
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/fences.rs"]
 mod fences;
 #[path = "tidy/finding.rs"]
@@ -119,6 +121,11 @@ fn the_repository_stands_alone() {
 #[test]
 fn names_say_something() {
     hold(names::RULE, names::check);
+}
+
+#[test]
+fn every_example_is_run_and_shown() {
+    hold(examples::RULE, examples::check);
 }
 
 #[test]
