@@ -1,17 +1,19 @@
 //! A job that fails within its process is begun again in it.
 
+use std::future::poll_fn;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::executor::JobError;
-use thalweg_dataflow::operator::KeyedProcessFunction;
+use thalweg_dataflow::operator::{AsyncIo, KeyedProcessFunction};
 use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
 use thalweg_state::ValueState;
 
-use super::counting::{Poison, check, lines, program};
+use super::counting::{Poison, check, is_there_once, lines, program};
 use crate::stage;
 
 const RECORDS: u64 = 24_000;
@@ -79,6 +81,58 @@ fn a_job_that_fails_too_often_says_so_and_shows_only_what_was_true() {
     let expected = super::counting::expected_told(RECORDS);
     for (line, times) in lines(&into.join("told")) {
         assert_eq!(expected.get(&line), Some(&times), "{line}");
+    }
+}
+
+/// Pending so many times.
+async fn later(mut times: u64) {
+    poll_fn(|context| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// What was asked when the job failed is asked again, and nothing that was answered; sources that wait for
+/// each other do so again.
+#[test]
+fn every_record_is_answered_once_though_the_job_fails_while_answers_are_outstanding() {
+    for (how, every) in [
+        (AsyncIo::ordered().capacity(7), 5_003),
+        (AsyncIo::unordered().capacity(60), 6_007),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, into) = (directory.path().join("state"), directory.path().join("out"));
+        let settings = settings(state.to_str().unwrap(), "2", "1kb");
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        let poison = Poison::new(every, 3);
+        let tasted = poison.clone();
+        let made = |number: u64| (number, Timestamp((number / 8) as i64));
+        let strategy = WatermarkStrategy::<u64>::for_monotonous_timestamps()
+            .with_interval(Duration::from_millis(1))
+            .with_alignment("numbers", Duration::from_millis(200))
+            .with_alignment_interval(Duration::from_millis(1));
+        environment
+            .source_with(Generator::timed(RECORDS, made).rate(RATE), strategy)
+            .map(move |number: u64| {
+                tasted.taste(number);
+                number
+            })
+            .rebalance()
+            .async_io(how, |number: u64| async move {
+                later(number * 7 % 11).await;
+                Ok([format!("answer {number}")])
+            })
+            .sink(FileSink::new(&into));
+        environment.execute("asking").unwrap();
+        assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
+        let expected = (0..RECORDS).map(|number| (format!("answer {number}"), 1));
+        is_there_once(&expected.collect(), &into);
     }
 }
 
