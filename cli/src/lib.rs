@@ -78,6 +78,53 @@ pub use report::{Failure, report};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Text files read and written; what is written appears when the job has ended well:
+///
+/// ```
+/// use thalweg::connectors::{Displayed, TextFile};
+/// use thalweg::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let (from, to) = (folder.path().join("names"), folder.path().join("lengths"));
+/// std::fs::write(&from, "Ada\nGrace\n")?;
+///
+/// let environment = thalweg::environment()?;
+/// environment.set_parallelism(1);
+/// let lengths = environment.read_text(&from).map(|name: &str| name.len() as u64);
+/// lengths.sink(TextFile::new(&to).format(Displayed));
+/// environment.execute("lengths")?;
+/// assert_eq!(std::fs::read_to_string(&to)?, "3\n5\n");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Lines from one server sent on to another:
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::TcpListener;
+/// use thalweg::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (from, to) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+/// let (source, target) = (from.local_addr()?.to_string(), to.local_addr()?.to_string());
+/// let sends = std::thread::spawn(move || from.accept()?.0.write_all(b"to\nbe\n"));
+/// let reads = std::thread::spawn(move || {
+///     let mut text = String::new();
+///     to.accept()?.0.read_to_string(&mut text).map(|_| text)
+/// });
+///
+/// let environment = thalweg::environment()?;
+/// environment.set_parallelism(1);
+/// environment.socket_text(source).map(|line: &str| line.to_uppercase()).write_socket(target);
+/// environment.execute("louder")?;
+/// sends.join().expect("the server of words")?;
+/// assert_eq!(reads.join().expect("the server of lines")?, "TO\nBE\n");
+/// # Ok(())
+/// # }
+/// ```
 pub use thalweg_connectors as connectors;
 pub use thalweg_core::config;
 pub use thalweg_core::error::ErrorKind;
@@ -92,9 +139,60 @@ pub use thalweg_dataflow::operator;
 pub use thalweg_dataflow::operator::{
     BroadcastProcessFunction, CoProcessFunction, Either, JoinContext, KeyedBroadcastProcessFunction,
 };
+/// A program under construction and the means to run it: [`environment()`] makes one.
+///
+/// Settings, and the plan as it would run:
+///
+/// ```
+/// use thalweg::prelude::*;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let environment = thalweg::environment()?;
+/// environment.set_parallelism(2).set_runtime_mode(RuntimeMode::Batch);
+/// environment.sequence(1..=100).map(|number| number * number).discard();
+/// let plan = environment.plan("squares")?;
+/// assert_eq!((plan.mode.as_str(), plan.vertices[0].parallelism), ("BATCH", 2));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A job that runs while its program goes on, ends by a savepoint, and goes on from it:
+///
+/// ```
+/// use thalweg::config::options;
+/// use thalweg::connectors::Generator;
+/// use thalweg::prelude::*;
+///
+/// /// Counts numbers by their last digit, without end.
+/// fn start(environment: &Environment) -> Result<JobClient, JobError> {
+///     let numbers = environment.source(Generator::new(None, |number| number).rate(1_000.0));
+///     numbers.key_by(|number: &u64| number % 10).count().uid("counts").discard();
+///     environment.execute_async("count")
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let savepoints = folder.path().join("savepoints").display().to_string();
+/// let environment = thalweg::environment()?;
+/// environment.configure(|settings| {
+///     settings.set(&options::SAVEPOINT_DIRECTORY, Some(savepoints));
+/// });
+/// let job = start(&environment)?;
+/// let savepoint = job.stop_with_savepoint(None, false)?;
+/// assert_eq!(job.wait()?.savepoint.as_ref(), Some(&savepoint));
+///
+/// environment.configure(|settings| {
+///     settings.set(&options::RECOVERY_PATH, Some(savepoint));
+/// });
+/// let job = start(&environment)?;
+/// job.cancel();
+/// assert!(matches!(job.wait(), Err(JobError::Cancelled { .. })));
+/// # Ok(())
+/// # }
+/// ```
+pub use thalweg_dataflow::stream::Environment;
 pub use thalweg_dataflow::stream::{
-    BroadcastStream, ConnectedStreams, DataStream, Environment, KeyedStream, Pipe, SharedStream,
-    WindowedStream,
+    BroadcastStream, ConnectedStreams, DataStream, KeyedStream, Pipe, SharedStream, WindowedStream,
 };
 pub use thalweg_dataflow::window;
 /// What may travel: the attribute, the traits it implements, and what may be borrowed on the way.
@@ -165,3 +263,8 @@ pub mod plan {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So does that of the page on savepoints.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/reference/savepoints.md")]
+struct SavepointsPage;

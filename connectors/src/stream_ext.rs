@@ -59,13 +59,26 @@ pub trait Sources {
     /// A stream of the lines of the text files in directories, which are looked at once, or again and
     /// again: see [`DirectoryMonitor`].
     ///
-    /// ```no_run
-    /// # use thalweg_connectors::{FileProcessing, Sinks, Sources, TextFiles};
-    /// # fn program(environment: &thalweg_dataflow::Environment) {
+    /// ```
+    /// use thalweg_connectors::{FileProcessing, Sinks, Sources, TextFiles};
+    /// # use thalweg_dataflow::{Environment, Executor, Job, JobError, JobResult};
+    /// # struct Nowhere;
+    /// # impl Executor for Nowhere {
+    /// #     fn execute(&self, _: Job) -> Result<JobResult, JobError> {
+    /// #         Err(JobError::PlanOnly)
+    /// #     }
+    /// # }
+    ///
+    /// # fn main() -> Result<(), JobError> {
+    /// # let configuration = thalweg_core::config::Configuration::new();
+    /// # let environment = Environment::with_executor(std::sync::Arc::new(Nowhere), configuration);
     /// let interval = std::time::Duration::from_secs(1);
     /// let logs = TextFiles::new("logs").include("*.log").recursive();
     /// let lines = environment.monitor_text(logs, FileProcessing::Continuously { interval });
     /// lines.print();
+    /// let plan = environment.plan("logs")?;
+    /// assert_eq!(plan.vertices[0].parallelism, 1, "one task looks at the directories");
+    /// # Ok(())
     /// # }
     /// ```
     ///
@@ -75,7 +88,8 @@ pub trait Sources {
     /// renamed, as logs are when they are rotated, goes on under its new name, as long as it stays in its
     /// directory. Packed files are read whole, one look after they have stopped growing.
     ///
-    /// A file is known by its inode and when that was born, not by its name. One that was replaced by
+    /// A file is known by its inode and when that was born, not by its name: under two names it is read
+    /// once. One that was replaced by
     /// another of its name, or cut off, fails the job, or is read again or passed over: see
     /// [`TextFiles::on_change`]. A change that leaves the length of a file as it was is not noticed.
     ///
