@@ -27,7 +27,7 @@ const VERSIONS: OutputTag<Row> = OutputTag::new("late versions");
 
 /// Whether a version says that there is none from its time on.
 fn is_deletion(version: &Row) -> bool {
-    version.1 % 5 == 0
+    version.1.is_multiple_of(5)
 }
 
 fn at_their_times(
