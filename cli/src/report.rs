@@ -17,13 +17,18 @@ pub type Failure = Box<dyn Error>;
 pub(crate) const FAILED: u8 = 1;
 /// The exit code where the job goes on in another process: whoever starts programs again should leave this one be.
 pub(crate) const OVERTAKEN: u8 = 3;
+/// The exit code where the job had finished before, so that nothing was run.
+pub(crate) const HAD_FINISHED: u8 = 4;
+/// The exit code where the job had been stopped with a savepoint, from which nobody asked to go on.
+pub(crate) const HAD_STOPPED: u8 = 5;
 /// The exit code after a cancellation: what shells say of a process ended by Ctrl-C.
 pub(crate) const CANCELLED: u8 = 130;
 
 /// Ends a program: prints what went wrong to standard error and answers the exit code.
 ///
 /// 0 if all went well, and after the plan was printed instead of a run; 130 if the job was cancelled; 3 if another
-/// process has taken the job over, so that this one is not to be started again; 1 for all else.
+/// process has taken the job over, so that this one is not to be started again; 4 if the job had finished before and 5 if
+/// it had been stopped with a savepoint, and nothing was run; 1 for all else.
 pub fn report<T, E: Into<Failure>>(result: Result<T, E>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
@@ -40,6 +45,10 @@ pub fn report<T, E: Into<Failure>>(result: Result<T, E>) -> ExitCode {
     match job {
         Some(JobError::Cancelled { .. }) => ExitCode::from(CANCELLED),
         Some(JobError::Overtaken { .. }) => ExitCode::from(OVERTAKEN),
+        Some(JobError::Ended {
+            savepoint: None, ..
+        }) => ExitCode::from(HAD_FINISHED),
+        Some(JobError::Ended { .. }) => ExitCode::from(HAD_STOPPED),
         _ => ExitCode::from(FAILED),
     }
 }
@@ -120,6 +129,11 @@ mod tests {
             summary: Box::new(JobSummary::default()),
         };
         assert_eq!(code(overtaken), ExitCode::from(3));
+        for (savepoint, expected) in [(None, 4), (Some("/s".to_owned()), 5)] {
+            let message = "it has ended".to_owned();
+            let ended = JobError::Ended { message, savepoint };
+            assert_eq!(code(ended), ExitCode::from(expected));
+        }
         assert_eq!(
             code(JobError::rejected(ErrorKind::Data, "no")),
             ExitCode::from(1)

@@ -79,6 +79,28 @@ pub struct JobId(
     pub u128,
 );
 
+/// How the ids of jobs end that have an identity.
+const OF_IDENTITY: u32 = 0x1d1d_1d1d;
+
+impl JobId {
+    /// The id of the job to which its user gave this identity: stable for ever.
+    #[must_use]
+    pub fn of_identity(identity: &str) -> JobId {
+        let half = |mark: u8| {
+            let marked = [identity.as_bytes(), &[mark]].concat();
+            u128::from(KeyHash::of_bytes(&marked).0)
+        };
+        JobId((half(1) << 64 | half(2)) & !u128::from(u32::MAX) | u128::from(OF_IDENTITY))
+    }
+
+    /// Whether it is the id of a job to which its user gave an identity, and not one that was drawn: of those one in
+    /// 2^32 looks like it.
+    #[must_use]
+    pub fn is_of_identity(self) -> bool {
+        self.0 as u32 == OF_IDENTITY
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -180,6 +202,11 @@ mod tests {
         assert_eq!(SubtaskId::new(VertexId(3), 1).to_string(), "vertex-3/1");
         assert_eq!(ShardId(7).to_string(), "shard-7");
         assert_eq!(JobId(0xab).to_string(), format!("{:0>32}", "ab"));
+        let named = ["clicks", "clicks-2", "", "click"].map(JobId::of_identity);
+        assert_eq!(std::collections::BTreeSet::from(named).len(), 4);
+        assert!(named.iter().all(|id| id.is_of_identity()));
+        assert!(!JobId(7).is_of_identity());
+        assert_eq!(named[0].to_string(), "12c8e66150df327d2ea886131d1d1d1d");
         assert_eq!(OperatorId(0xab).to_string(), format!("{:0>16}", "ab"));
     }
 

@@ -71,6 +71,14 @@ pub enum JobError {
         /// What the job had done here until then.
         summary: Box<JobSummary>,
     },
+    /// The job had come to its end before, in another process: nothing was run.
+    #[error("{message}")]
+    Ended {
+        /// How it ended, and how to begin anew.
+        message: String,
+        /// The savepoint it was stopped with; it had finished if there is none.
+        savepoint: Option<String>,
+    },
     /// The job was told to stop.
     #[error("the job was cancelled after {:.1?}", summary.duration)]
     Cancelled {

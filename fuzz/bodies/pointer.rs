@@ -15,7 +15,12 @@ fn sealed(version: u32, rest: &[u8]) -> Vec<u8> {
 
 /// Throws bytes at it.
 pub(crate) fn check(bytes: &[u8]) {
-    for file in [bytes, &sealed(1, bytes), &sealed(2, bytes)] {
+    for file in [
+        bytes,
+        &sealed(1, bytes),
+        &sealed(2, bytes),
+        &sealed(3, bytes),
+    ] {
         if let Some(pointer) = Pointer::decode(file) {
             assert_eq!(pointer.encode(), file);
         }

@@ -1,12 +1,14 @@
 //! Metadata of checkpoints. The fixtures were made by another program, from the description of the format.
 
 use crc32c::crc32c;
+use thalweg_cluster::checkpoint::home::Ended;
 use thalweg_cluster::checkpoint::home::pointer::Pointer;
 use thalweg_cluster::checkpoint::metadata::model::FileFacts;
 use thalweg_cluster::checkpoint::metadata::{
     CheckpointKind, CheckpointMetadata, OperatorState, PendingCommittable, SubtaskState,
     VertexState, decode, encode,
 };
+use thalweg_cluster::checkpoint::storage::Location;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::ids::{CheckpointId, JobId, OperatorId, VertexId};
 use thalweg_dataflow::checkpoint::{check_file, read_section};
@@ -21,6 +23,7 @@ const METADATA_2: &[u8] = include_bytes!("fixtures/checkpoint-metadata-2.bin");
 const METADATA_3: &[u8] = include_bytes!("fixtures/checkpoint-metadata-3.bin");
 const IN_FLIGHT_1: &[u8] = include_bytes!("fixtures/records-in-flight-1.bin");
 const POINTER_1: &[u8] = include_bytes!("fixtures/checkpoint-pointer-1.bin");
+const POINTER_3: &[u8] = include_bytes!("fixtures/checkpoint-pointer-3.bin");
 
 fn run(file: &str, bytes: u64, checksum: u32, rows: u64, first: u16, full: bool) -> RunHandle {
     RunHandle {
@@ -228,7 +231,26 @@ fn pointers_of_version_1_are_read_and_written_as_ever() {
         next: CheckpointId(9),
         newest: Some((CheckpointId(7), facts)),
         savepoint: None,
+        ended: None,
     };
     assert_eq!(pointer.encode(), POINTER_1);
     assert_eq!(Pointer::decode(POINTER_1), Some(pointer));
+}
+
+#[test]
+fn marks_of_the_end_of_a_job_are_read_and_written_as_ever() {
+    let facts = FileFacts {
+        bytes: METADATA_1.len() as u64,
+        checksum: crc32c(METADATA_1),
+    };
+    let mark = Pointer {
+        sequence: 10,
+        term: 2,
+        next: CheckpointId(9),
+        newest: Some((CheckpointId(8), facts)),
+        savepoint: Some(Location::parse("/savepoints/savepoint-3f2a").unwrap()),
+        ended: Some(Ended::new(1_790_000_000_123, "clicks")),
+    };
+    assert_eq!(mark.encode(), POINTER_3);
+    assert_eq!(Pointer::decode(POINTER_3), Some(mark));
 }

@@ -18,6 +18,7 @@ const METADATA: [&[u8]; 3] = [
     include_bytes!("../compatibility/fixtures/checkpoint-metadata-3.bin"),
 ];
 const POINTER: &[u8] = include_bytes!("../compatibility/fixtures/checkpoint-pointer-1.bin");
+const MARK: &[u8] = include_bytes!("../compatibility/fixtures/checkpoint-pointer-3.bin");
 const IN_FLIGHT: &[u8] = include_bytes!("../compatibility/fixtures/records-in-flight-1.bin");
 /// Where its sections begin.
 const SECTIONS: [usize; 2] = [12, 104];
@@ -26,8 +27,13 @@ const RUN: &[u8] = include_bytes!("../compatibility/fixtures/run-1.bin");
 /// The file, and what is between its version and its checksum.
 pub(crate) fn pointers() -> Vec<Vec<u8>> {
     let numbers = &POINTER[12..56];
-    let savepoint = [numbers, b"/savepoints/savepoint-3f2a"].concat();
-    vec![POINTER.to_vec(), numbers.to_vec(), vec![0; 44], savepoint]
+    let place = b"/savepoints/savepoint-3f2a";
+    let savepoint = [numbers, place].concat();
+    let stopped = MARK[12..MARK.len() - 4].to_vec();
+    let finished = [&[0; 44], &stopped[44..stopped.len() - place.len()]].concat();
+    let marks = [MARK.to_vec(), stopped, finished];
+    let pointers = [POINTER.to_vec(), numbers.to_vec(), vec![0; 44], savepoint];
+    pointers.into_iter().chain(marks).collect()
 }
 
 /// The bodies.

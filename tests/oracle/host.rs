@@ -3,9 +3,8 @@
 //! Lives on the oracle's thread. After each process it looks at what is visible, and finds out what the next one
 //! goes on from. Invariant: at most one process of the job runs at a time.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -14,7 +13,8 @@ use std::time::Duration;
 use thalweg_cluster::CrashPoint;
 use thalweg_core::seam::clock::{Random, monotonic_ns};
 
-use super::job::{LEAKED, OUTPUTS};
+use super::ground::{canary, lay_out, reported_in};
+use super::job::OUTPUTS;
 use super::life::{AWAITED, Death, Life};
 use super::moment::{Ambush, Moment};
 use super::origin::{Beginning, Origin, at};
@@ -72,7 +72,7 @@ impl<'t> Host<'t> {
         lay_out(&directory, &ground)?;
         Ok(Host {
             visible: Visible::of(&ground.join("out"), records, trial.at_least_once),
-            origin: Origin::below(&ground),
+            origin: Origin::below(&ground, trial.has_identity()),
             report: Report {
                 records,
                 ..Report::default()
@@ -115,7 +115,11 @@ impl<'t> Host<'t> {
             let age = Duration::from_nanos(monotonic_ns() - self.started);
             let late = self.trial.at_most.is_some_and(|at_most| age > at_most);
             let calm = late || self.report.kills >= self.trial.kills;
-            let life = if calm { life.calm() } else { life };
+            let life = match (calm, self.report.killed_at_the_end) {
+                (false, _) => life,
+                (true, 0) => life.calm().killed_at_its_end(self.trial.seed),
+                (true, _) => life.calm(),
+            };
             let finished = self.one(nth, life, calm)?;
             self.visible.look()?;
             if finished {
@@ -129,7 +133,7 @@ impl<'t> Host<'t> {
     fn one(&mut self, nth: usize, life: Life, calm: bool) -> Result<bool, String> {
         let beginning = self.origin.beginning()?;
         match beginning {
-            Beginning::Nothing => {}
+            Beginning::Nothing | Beginning::Mark => {}
             Beginning::Checkpoint => self.report.from_checkpoint += 1,
             Beginning::Savepoint(_) => self.report.from_savepoint += 1,
         }
@@ -150,6 +154,21 @@ impl<'t> Host<'t> {
             return Err(format!("the job does not end: see {}", log.display()));
         }
         match end {
+            Some(End::HadEnded) if beginning == Beginning::Mark => {
+                self.report.told_of_the_end += 1;
+                self.origin.is_cleared()?;
+                return Ok(true);
+            }
+            Some(_) if beginning == Beginning::Mark => {
+                let log = log.display();
+                return Err(format!("a job that had finished was run again: see {log}"));
+            }
+            Some(End::HadEnded) => {
+                let log = log.display();
+                return Err(format!(
+                    "a job that had not ended was taken for one: see {log}"
+                ));
+            }
             Some(End::Finished) => {
                 self.is_over = true;
                 self.origin.is_cleared()?;
@@ -157,7 +176,11 @@ impl<'t> Host<'t> {
                 return Ok(true);
             }
             Some(End::Failed(status)) if life.crash().is_some() && has_crashed(status) => {
-                self.report.crashes += 1;
+                match calm {
+                    true => self.report.killed_at_the_end += 1,
+                    false => self.report.crashes += 1,
+                }
+                self.report.kills += u64::from(!calm);
                 self.crashed(&log)?;
             }
             Some(End::Failed(status)) => {
@@ -209,7 +232,10 @@ impl<'t> Host<'t> {
         };
         Ok(match life.death {
             Death::Kill => Ok(None),
-            Death::CrashAt(CrashPoint::BeforeCopy, _) => stop(AWAITED),
+            Death::CrashAt(
+                CrashPoint::BeforeCopy | CrashPoint::BeforeEnd | CrashPoint::AfterEnd,
+                _,
+            ) => stop(AWAITED),
             // Points of recovery are behind it, if it has not come there; others come with each checkpoint.
             Death::CrashAt(..) => process.live(process.age() + AWAITED),
             Death::KillAt(moment) => self.lie_in_wait(process, moment),
@@ -257,7 +283,6 @@ impl<'t> Host<'t> {
     /// A process has ended by itself where it was to: as if it had been killed, and the power goes with it where that
     /// is to be.
     fn crashed(&mut self, log: &Path) -> Result<(), String> {
-        self.report.kills += 1;
         self.cut()?;
         self.power_is_back(log)?;
         self.origin.killed()
@@ -294,8 +319,9 @@ impl<'t> Host<'t> {
         self.report.reported += count;
         // One that has come to its end has removed its own.
         let there = self.origin.newest()?;
+        let is_over = self.is_over || self.origin.beginning()? == Beginning::Mark;
         let log = log.display();
-        match there < reported && !self.is_over {
+        match there < reported && !is_over {
             true => Err(format!(
                 "checkpoint {reported} was reported as complete, and the newest after a loss of power is {there}: \
                  see {log}"
@@ -316,6 +342,9 @@ impl<'t> Host<'t> {
         settings.push(("execution.checkpointing.dir", below(&self.origin.state)));
         settings.push(("execution.checkpointing.savepoint-dir", savepoints));
         settings.push(("execution.state-recovery.path", from.setting()));
+        if self.trial.has_identity() {
+            settings.push(("thalweg.job.identity", "oracle".to_owned()));
+        }
         settings.push(("io.tmp.dirs", below(&self.directory.join("spill"))));
         let settings = settings.into_iter();
         arguments.extend(settings.map(|(key, value)| format!("{key}={value}")));
@@ -363,33 +392,4 @@ impl<'t> Host<'t> {
 /// Whether a process has ended itself at a point.
 fn has_crashed(status: ExitStatus) -> bool {
     status.signal() == Some(ABORTED)
-}
-
-/// Makes the directories the job writes to. What is not transactional is no matter of the disk whose power goes.
-fn lay_out(directory: &Path, ground: &Path) -> Result<(), String> {
-    let (out, leaked) = (ground.join("out"), directory.join(LEAKED));
-    let made = fs::create_dir(&out)
-        .and_then(|()| fs::create_dir(&leaked))
-        .and_then(|()| symlink(&leaked, out.join(LEAKED)))
-        .and_then(|()| File::open(&out)?.sync_all())
-        .and_then(|()| File::open(ground)?.sync_all());
-    made.map_err(|error| at(&out, &error))
-}
-
-/// A file that is not synced before the power is cut for the `nth` time. Each has a name of its own: what is written
-/// over is soon written out.
-fn canary(ground: &Path, nth: u64) -> PathBuf {
-    ground.join(format!("not-synced-{nth}"))
-}
-
-/// How many checkpoints and savepoints a process has reported as complete in its log, and the highest number.
-fn reported_in(log: &Path) -> Result<(u64, u64), String> {
-    let text = fs::read_to_string(log).map_err(|error| at(log, &error))?;
-    let numbers = text.lines().filter_map(|line| {
-        let (_, told) = line.split_once("completed checkpoint=checkpoint-")?;
-        told.split(' ').next()?.parse::<u64>().ok()
-    });
-    let numbers: Vec<u64> = numbers.collect();
-    let highest = numbers.iter().max().copied().unwrap_or(0);
-    Ok((numbers.len() as u64, highest))
 }

@@ -108,7 +108,9 @@ impl Life {
                     CrashPoint::TakenOver
                     | CrashPoint::BeforeRestore
                     | CrashPoint::AfterRestore
-                    | CrashPoint::BeforeCopy => 1,
+                    | CrashPoint::BeforeCopy
+                    | CrashPoint::BeforeEnd
+                    | CrashPoint::AfterEnd => 1,
                     _ => 1 + dice.below(CRASHED_BY),
                 };
                 Death::CrashAt(point, nth)
@@ -131,6 +133,18 @@ impl Life {
             Death::Kill => self.lasts,
             Death::KillAt(_) | Death::CrashAt(..) => self.lasts + AWAITED,
             Death::Stop | Death::KillInStop(_) => self.lasts + AWAITED,
+        }
+    }
+
+    /// The same, which is killed as it has come to its end, or has just said so.
+    pub(super) fn killed_at_its_end(self, seed: u64) -> Life {
+        let point = match seed % 4 {
+            0 => CrashPoint::BeforeEnd,
+            _ => CrashPoint::AfterEnd,
+        };
+        Life {
+            death: Death::CrashAt(point, 1),
+            ..self
         }
     }
 

@@ -8,6 +8,7 @@
 //! over the `input`; `model` works out what must be written, without the engine; `visible`
 //! compares, while the job runs and when it has ended. The seed decides what is drawn, not how the machine takes it.
 
+mod ground;
 mod host;
 mod input;
 pub mod job;

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thalweg_cluster::checkpoint::home::verify::{files, verify};
-use thalweg_cluster::checkpoint::home::{FindError, Found, find};
+use thalweg_cluster::checkpoint::home::{EndedJob, FindError, Found, find};
 use thalweg_cluster::checkpoint::storage::{AnyStorage, Location};
 
 /// The checkpoints and savepoints of a job.
@@ -21,6 +21,9 @@ pub(super) struct Origin {
     pub(super) savepoints: PathBuf,
     /// The savepoint it was stopped by last.
     stopped_by: Option<PathBuf>,
+    /// Whether the job has an identity: its checkpoints are always in the same place then, and who goes on from a
+    /// savepoint begins anew there.
+    has_identity: bool,
 }
 
 /// What a process begins with.
@@ -29,13 +32,15 @@ pub(super) enum Beginning {
     Nothing,
     Checkpoint,
     Savepoint(PathBuf),
+    /// It is to be told that the job has finished.
+    Mark,
 }
 
 impl Beginning {
     /// As the setting of the job says it.
     pub(super) fn setting(&self) -> String {
         match self {
-            Beginning::Nothing | Beginning::Checkpoint => "latest".to_owned(),
+            Beginning::Nothing | Beginning::Checkpoint | Beginning::Mark => "latest".to_owned(),
             Beginning::Savepoint(savepoint) => savepoint.display().to_string(),
         }
     }
@@ -43,11 +48,12 @@ impl Beginning {
 
 impl Origin {
     /// Of a job that keeps what it has below this directory.
-    pub(super) fn below(directory: &Path) -> Origin {
+    pub(super) fn below(directory: &Path, has_identity: bool) -> Origin {
         Origin {
             state: directory.join("state"),
             savepoints: directory.join("savepoints"),
             stopped_by: None,
+            has_identity,
         }
     }
 
@@ -55,8 +61,10 @@ impl Origin {
     pub(super) fn beginning(&self) -> Result<Beginning, String> {
         fs::create_dir_all(&self.state).map_err(|error| at(&self.state, &error))?;
         for home in directories_in(&self.state)? {
-            if found(&home)?.is_some() {
-                return Ok(Beginning::Checkpoint);
+            match inside(&home)? {
+                Inside::Checkpoint(_) => return Ok(Beginning::Checkpoint),
+                Inside::Mark(job) if job.savepoint.is_none() => return Ok(Beginning::Mark),
+                Inside::Mark(_) | Inside::Nothing => {}
             }
         }
         Ok(match &self.stopped_by {
@@ -67,7 +75,9 @@ impl Origin {
 
     /// The job has ended by a savepoint; what it had before is not needed any more.
     pub(super) fn stopped_by(&mut self, savepoint: PathBuf) -> Result<(), String> {
-        remove(&self.state)?;
+        if !self.has_identity {
+            remove(&self.state)?;
+        }
         match self.stopped_by.replace(savepoint) {
             Some(former) => remove(&former),
             None => Ok(()),
@@ -76,20 +86,36 @@ impl Origin {
 
     /// A process was killed. If it was stopping, and its checkpoints say that it was stopped by a savepoint, whoever
     /// goes on with them goes on from that; if they are gone, it had come to its end by the savepoint, and only could not
-    /// say so any more. Of any other savepoint nobody was told.
+    /// say so any more: a mark says so for it, if it was started with `latest` or has an identity. Of any other savepoint
+    /// nobody was told.
     pub(super) fn killed(&mut self) -> Result<(), String> {
         let mut named = BTreeSet::from_iter(self.stopped_by.clone());
-        let mut goes_on = false;
+        let (mut goes_on, mut marked) = (false, None);
         for home in directories_in(&self.state)? {
-            if let Some(found) = found(&home)? {
-                goes_on = true;
-                named.extend(found.directory.path().map(Path::to_owned));
+            match inside(&home)? {
+                Inside::Checkpoint(found) => {
+                    goes_on = true;
+                    named.extend(found.directory.path().map(Path::to_owned));
+                }
+                Inside::Mark(job) => {
+                    let savepoint = job.savepoint.as_ref().and_then(|it| it.path());
+                    marked = Some(savepoint.map(Path::to_owned));
+                }
+                Inside::Nothing => {}
             }
         }
+        if let Some(Some(savepoint)) = &marked
+            && self.stopped_by.as_ref() != Some(savepoint)
+        {
+            self.stopped_by(savepoint.clone())?;
+            named = BTreeSet::from([savepoint.clone()]);
+        }
+        // Where a mark says how it has ended, or would, nothing is to be guessed.
+        let guesses = !goes_on && marked.is_none() && !self.has_identity;
         for savepoint in directories_in(&self.savepoints)? {
             match named.contains(&savepoint) {
                 true => {}
-                false if !goes_on && found(&savepoint)?.is_some() => self.stopped_by(savepoint)?,
+                false if guesses && found(&savepoint)?.is_some() => self.stopped_by(savepoint)?,
                 false => remove(&savepoint)?,
             }
         }
@@ -131,15 +157,32 @@ impl Origin {
     }
 }
 
-/// What a directory holds: the newest checkpoint of a job, or a savepoint.
-fn found(directory: &Path) -> Result<Option<Found>, String> {
+/// What a directory holds.
+enum Inside {
+    /// The newest checkpoint of a job, or a savepoint.
+    Checkpoint(Box<Found>),
+    /// The mark of the end of a job.
+    Mark(Box<EndedJob>),
+    Nothing,
+}
+
+fn inside(directory: &Path) -> Result<Inside, String> {
     let place = Location::parse(&directory.display().to_string());
     let place = place.map_err(|error| error.to_string())?;
     match find(&mut AnyStorage::new(), &place) {
-        Ok(found) => Ok(Some(found)),
-        Err(FindError::Nothing(_)) => Ok(None),
+        Ok(found) => Ok(Inside::Checkpoint(Box::new(found))),
+        Err(FindError::Ended(job)) => Ok(Inside::Mark(job)),
+        Err(FindError::Nothing(_)) => Ok(Inside::Nothing),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The checkpoint or savepoint in a directory.
+fn found(directory: &Path) -> Result<Option<Found>, String> {
+    Ok(match inside(directory)? {
+        Inside::Checkpoint(found) => Some(*found),
+        Inside::Mark(_) | Inside::Nothing => None,
+    })
 }
 
 /// Removes a directory for good: not even a loss of power brings it back.

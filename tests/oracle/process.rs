@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use thalweg_core::seam::clock::monotonic_ns;
 
-use super::job::{FINISHED, REFUSED, RUNNING, STOP, STOPPED};
+use super::job::{ENDED, FINISHED, REFUSED, RUNNING, STOP, STOPPED};
 
 /// How a process has come to its end.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(super) enum End {
     Finished,
     /// Its job was stopped with this savepoint.
     Stopped(String),
+    /// It had ended before, and nothing was run.
+    HadEnded,
     /// It gave up, or was ended by somebody else.
     Failed(ExitStatus),
 }
@@ -90,6 +92,7 @@ impl Process {
                 }
                 Ok(line) if line == RUNNING => self.running = true,
                 Ok(line) if line == FINISHED => return self.ended(End::Finished),
+                Ok(line) if line == ENDED => return self.ended(End::HadEnded),
                 Ok(line) => match line.strip_prefix(STOPPED) {
                     Some(savepoint) => return self.ended(End::Stopped(savepoint.to_owned())),
                     None => self.refused = line.strip_prefix(REFUSED).map(str::to_owned),

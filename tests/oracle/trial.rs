@@ -41,6 +41,10 @@ pub struct Report {
     pub ambushes: u64,
     /// How many of them at a named point of their own code.
     pub crashes: u64,
+    /// Processes that were killed at the end of their job, and are not among them.
+    pub killed_at_the_end: u64,
+    /// Processes that ran nothing because the job had finished.
+    pub told_of_the_end: u64,
     /// How many of them had been told to stop.
     pub kills_in_stop: u64,
     /// How many took the power with them.
@@ -73,6 +77,13 @@ pub struct Report {
     pub took: Duration,
 }
 
+impl Trial {
+    /// Whether the job has an identity: of trials of one seed those with and those without power cuts differ in it.
+    pub(super) fn has_identity(&self) -> bool {
+        self.seed % 2 != u64::from(self.power_cuts)
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report {
@@ -89,6 +100,13 @@ impl fmt::Display for Report {
              {kills_in_stop} while they stopped), {} stopped; {} went on from a checkpoint, {} from a savepoint; ",
             self.stops, self.from_checkpoint, self.from_savepoint
         )?;
+        if self.killed_at_the_end > 0 {
+            let told = match self.told_of_the_end {
+                0 => "not yet said so",
+                _ => "said so, and the next ran nothing",
+            };
+            write!(f, "one was killed when its job had finished and {told}; ")?;
+        }
         if self.power_cuts > 0 {
             let (cuts, forgotten, reported) = (self.power_cuts, self.forgotten, self.reported);
             write!(

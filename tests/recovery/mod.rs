@@ -11,6 +11,7 @@ mod counting;
 mod damaged;
 mod endings;
 mod functions_on_disk;
+mod identities;
 mod larger;
 mod lists;
 mod objects;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -107,11 +107,30 @@ fn what_has_ended_is_begun_anew_and_not_gone_on_with_from_what_it_once_began_wit
     assert!(fs::read_dir(&state).unwrap().next().is_some());
     run(at, "3", 1e9, &into, stage::PATIENCE).unwrap();
     check(RECORDS, &into);
-    let left = fs::read_dir(&state).unwrap().count();
-    assert_eq!(left, 0, "a job that has ended leaves no checkpoints");
-    let again = directory.path().join("again");
-    run(at, "1", 1e9, &again, stage::PATIENCE).unwrap();
-    check(RECORDS, &again);
+    let homes: Vec<PathBuf> = (fs::read_dir(&state).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    let [home] = &homes[..] else {
+        panic!("one mark is left: {homes:?}");
+    };
+    let left = fs::read_dir(home).unwrap().count();
+    assert_eq!(left, 2, "its mark, and a directory with nothing in it");
+    let empty = fs::read_dir(home.join("shared")).unwrap().next();
+    assert!(
+        empty.is_none(),
+        "a job that has ended leaves no checkpoints"
+    );
+    run_anew(at, &directory.path().join("again"));
+}
+
+/// Begins it anew, and runs it to its end.
+fn run_anew(state: &str, into: &Path) {
+    let mut settings = settings(state, "1");
+    settings.push(("thalweg.job.begin-anew-when-finished", "true"));
+    let (environment, _) = stage::shards(&settings);
+    program(&environment, RECORDS, 1e9, Poison::new(u64::MAX, 0), into);
+    environment.execute("counting").unwrap();
+    check(RECORDS, into);
 }
 
 #[test]
@@ -159,9 +178,7 @@ fn a_former_process_that_still_runs_completes_nothing_more() {
     );
     check(RECORDS, &into);
     // What it may have left is nothing to go on from.
-    let again = directory.path().join("again");
-    run(at, "1", 1e9, &again, stage::PATIENCE).unwrap();
-    check(RECORDS, &again);
+    run_anew(at, &directory.path().join("again"));
 }
 
 /// Keys that each have a timer of processing time.

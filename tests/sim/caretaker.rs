@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use thalweg_cluster::checkpoint::home::EndedJob;
 use thalweg_cluster::checkpoint::home::find::{FindError, Found, find};
 use thalweg_cluster::checkpoint::metadata::CheckpointKind;
 use thalweg_cluster::checkpoint::storage::{DirectoryStorage, Location};
@@ -25,7 +26,7 @@ pub(super) struct Caretaker {
     stops: u32,
     /// The savepoint it goes on from, until there is a checkpoint that builds on it.
     savepoint: Option<String>,
-    /// Savepoints of former processes.
+    /// Savepoints of former processes, or that were told of.
     known: BTreeSet<PathBuf>,
 }
 
@@ -64,9 +65,15 @@ impl Caretaker {
     }
 
     /// A process died or gave up. Answers whether it had stopped by a savepoint: its checkpoints say so, and whoever goes
-    /// on with them goes on from it; or they are gone, and it had come to its end by it, without saying so any more.
+    /// on with them goes on from it; or they are gone, and it had come to its end by it, without saying so any more. A mark
+    /// says so for it, if it was started with `latest`.
     pub(super) fn ended_otherwise(&mut self) -> Result<bool, String> {
         let newest = self.newest_of_jobs()?;
+        let marked = self.marks()?.into_iter().find_map(|job| job.savepoint);
+        if let Some(savepoint) = marked {
+            self.stopped_by(savepoint.to_string());
+            return Ok(true);
+        }
         let stopped = |found: &Found| found.metadata.kind == CheckpointKind::Savepoint;
         let all = self.inside(Path::new(SAVEPOINTS));
         let new = all.into_iter().filter(|path| !self.known.contains(path));
@@ -93,23 +100,45 @@ impl Caretaker {
         Ok(newest)
     }
 
+    /// Whether somebody was told, or would be, that the job has finished.
+    pub(super) fn has_finished(&self) -> Result<bool, String> {
+        Ok(self.marks()?.iter().any(|job| job.savepoint.is_none()))
+    }
+
+    /// The marks of ends where checkpoints go now.
+    fn marks(&self) -> Result<Vec<EndedJob>, String> {
+        let homes = self.inside(Path::new(&self.checkpoints()));
+        let marks = homes.into_iter().map(|home| match self.find(&home)? {
+            Err(FindError::Ended(job)) => Ok(Some(*job)),
+            _ => Ok(None),
+        });
+        let marks: Result<Vec<Option<EndedJob>>, String> = marks.collect();
+        Ok(marks?.into_iter().flatten().collect())
+    }
+
     fn inside(&self, directory: &Path) -> Vec<PathBuf> {
         let names = self.disk.names_in(directory).into_iter();
         names.map(|name| directory.join(name)).collect()
     }
 
     fn look(&self, at: &Path) -> Result<Option<Found>, String> {
+        match self.find(at)? {
+            Ok(found) => Ok(Some(found)),
+            Err(FindError::Nothing(_) | FindError::Ended(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn find(&self, at: &Path) -> Result<Result<Found, FindError>, String> {
         let mut storage = DirectoryStorage::on(self.disk.clone());
         let at = Location::parse(&at.to_string_lossy()).map_err(|error| error.to_string())?;
         let mut looks = 0;
         loop {
             looks += 1;
             match find(&mut storage, &at) {
-                Ok(found) => return Ok(Some(found)),
-                Err(FindError::Nothing(_)) => return Ok(None),
                 // The disk has its moods.
                 Err(FindError::Storage(_)) if looks < LOOKS => {}
-                Err(error) => return Err(error.to_string()),
+                answer => return Ok(answer),
             }
         }
     }

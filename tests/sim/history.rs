@@ -10,7 +10,7 @@ use std::sync::Arc;
 use thalweg_cluster::SimulatedExecutor;
 use thalweg_core::seam::clock::Random;
 use thalweg_core::seam::simulated::{DiskFaults, SimDisk, Survival};
-use thalweg_dataflow::executor::JobWish;
+use thalweg_dataflow::executor::{JobError, JobWish};
 use thalweg_dataflow::stream::Environment;
 
 use super::caretaker::{Caretaker, SAVEPOINTS};
@@ -60,6 +60,8 @@ pub struct History {
     pub stops: u32,
     /// Processes that died while they stopped, with a savepoint from which the job went on.
     pub died_stopping: u32,
+    /// Processes that ran nothing because the job had finished.
+    pub told_of_the_end: u32,
     /// Processes that were killed while state was on disk that memory did not hold.
     pub overflowed: u32,
     /// Rounds of all processes together.
@@ -258,7 +260,18 @@ impl Host {
             plant: self.trial.plant,
         };
         program(&environment, &self.knobs, &self.poison, shelf);
+        let had_finished = self.caretaker.has_finished()?;
         let result = environment.execute("trial");
+        let wrong = match (&result, had_finished) {
+            (Err(JobError::Ended { savepoint, .. }), true) if savepoint.is_none() => {
+                self.history.told_of_the_end += 1;
+                return Ok(None);
+            }
+            (Err(JobError::Ended { message, .. }), _) => Some(format!("it has not: {message}")),
+            (Ok(_), true) => Some("a job that had finished was run again".to_owned()),
+            _ => None,
+        };
+        self.ledger.open().wrong.extend(wrong);
         let result = result.map_err(|error| error.to_string())?;
         // The clock of a host on which all wait for somebody jumps to what is due next.
         match calm && result.summary.duration >= CALM_TIMEOUT {

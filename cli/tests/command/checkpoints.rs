@@ -102,6 +102,7 @@ fn checkpoint(home: &Path) -> PathBuf {
         next: CheckpointId(4),
         newest: Some((CheckpointId(3), facts)),
         savepoint: None,
+        ended: None,
     };
     let pointed = storage.create_exclusive(&layout.pointer(5), &pointer.encode());
     pointed.unwrap();

@@ -192,6 +192,12 @@ impl Completion {
         })
     }
 
+    /// Length and checksum of its metadata.
+    #[must_use]
+    pub fn facts(&self) -> FileFacts {
+        self.facts
+    }
+
     /// What storage is to do now.
     pub fn next(&mut self, leadership: &mut Leadership) -> StorageCommand {
         if let Stage::Directory(_) = self.stage {
@@ -212,6 +218,7 @@ impl Completion {
                     next: leadership.next,
                     newest: Some((self.metadata.checkpoint, self.facts)),
                     savepoint: self.pending.purpose.savepoint().cloned(),
+                    ended: None,
                 };
                 StorageCommand::Point {
                     home: self.layout.home().clone(),

@@ -33,6 +33,8 @@ pub struct CheckpointSettings {
     pub overtakes_after_ms: Option<u64>,
     /// What becomes of them when the job ends.
     pub retention: CheckpointRetention,
+    /// Whether the end of the job is marked, so that whoever starts it again learns of it.
+    pub marks_end: bool,
     /// Where they are kept.
     pub directory: Option<Location>,
     /// Where savepoints go that name no place.
@@ -66,6 +68,7 @@ impl CheckpointSettings {
             mode: configuration.get(&options::CHECKPOINTING_MODE),
             overtakes_after_ms: overtakes_after_ms(configuration)?,
             retention: configuration.get(&options::CHECKPOINT_RETENTION),
+            marks_end: false,
             directory: place(&options::CHECKPOINT_DIRECTORY)?,
             savepoints: place(&options::SAVEPOINT_DIRECTORY)?,
             recovery: place(&options::RECOVERY_PATH)?,

@@ -247,7 +247,8 @@ impl<'j> Coordination<'j> {
         let wanted = Wanted::Checkpoint { full: false };
         let request = FINAL;
         self.step(Input::Wanted { request, wanted });
-        if let Some((reason, _)) = self.failure.take() {
+        // What may follow is asked for when the attempt has been stopped.
+        if let Some(reason) = self.trouble() {
             return Err(reason);
         }
         match self.concluded.take() {

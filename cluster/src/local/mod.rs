@@ -32,6 +32,7 @@ pub use metrics::{MetricsReader, MetricsSnapshot};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::JobId;
 use thalweg_core::seam::clock::entropy;
@@ -77,10 +78,12 @@ impl LocalExecutor {
     }
 }
 
-/// The control of a job that is about to run, under an identity of its own.
+/// The control of a job that is about to run, under the identity its user gave it, else one of its own.
 #[must_use]
 pub fn control_of(job: &Job) -> JobControl {
-    let id = JobId(u128::from(entropy()) << 64 | u128::from(entropy()));
+    let identity = job.configuration.get(&options::JOB_IDENTITY);
+    let drawn = || JobId(u128::from(entropy()) << 64 | u128::from(entropy()));
+    let id = identity.map_or_else(drawn, |identity| JobId::of_identity(&identity));
     JobControl::new(id, &*job.graph.name)
 }
 
@@ -94,7 +97,7 @@ impl LocalExecutor {
         let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control);
         let result = attempts.and_then(Attempts::run);
         control.ended(match &result {
-            Ok(_) => JobStatus::Finished,
+            Ok(_) | Err(JobError::Ended { .. }) => JobStatus::Finished,
             Err(JobError::Cancelled { .. }) => JobStatus::Cancelled,
             Err(_) => JobStatus::Failed,
         });

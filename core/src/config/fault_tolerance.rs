@@ -131,8 +131,38 @@ pub const RECOVERY_PATH: ConfigOption<Option<String>> = ConfigOption::new(
      of a job's checkpoints, of which the newest is taken. What is restored from is never deleted, and not \
      needed any more once the first checkpoint has completed. Or `latest`: the newest checkpoint in \
      execution.checkpointing.dir, if there is one, with which its job goes on as itself: it takes over the directory \
-     of its checkpoints, a former process of it that still runs can complete none any more, and nothing is left when \
-     it finishes.",
+     of its checkpoints, and a former process of it that still runs can complete none any more. When it finishes, or is \
+     stopped with a savepoint, a mark of that is all that stays, and a later start with `latest` says so and runs \
+     nothing.",
+);
+
+/// `thalweg.job.identity`
+pub const JOB_IDENTITY: ConfigOption<Option<String>> = ConfigOption::new(
+    "thalweg.job.identity",
+    || None,
+    "Which job this is, in words of its user's own, such as `clicks` or, for one run each day, \
+     `clicks-2026-11-29`: whoever starts with the same identity and the same execution.checkpointing.dir is the \
+     same job. Its checkpoints are in the directory of that identity, `latest` is of it alone, and who starts \
+     later leads it: a former process makes nothing true any more, also before a first checkpoint has completed. \
+     A start without `latest` is refused while there is a checkpoint to go on from. Without an identity each \
+     start is a job of its own, until it goes on with another's checkpoints.",
+)
+.within(
+    |identity| {
+        let sane = |text: &String| (1..=256).contains(&text.len()) && text.trim() == text;
+        identity.as_ref().is_none_or(sane)
+    },
+    "text of 1 to 256 bytes without white space around it, or none",
+);
+
+/// `thalweg.job.begin-anew-when-finished`
+pub const BEGIN_ANEW_WHEN_FINISHED: ConfigOption<bool> = ConfigOption::new(
+    "thalweg.job.begin-anew-when-finished",
+    || false,
+    "Whether a start with execution.state-recovery.path: latest begins anew where the job has finished. Without, \
+     nothing is run and the start ends with exit code 4, so that a process that was killed between the end of its \
+     job and its own, and is started again, does not do all of it twice. One that was stopped with a savepoint is \
+     never begun anew by `latest`.",
 );
 
 /// `execution.state-recovery.ignore-unclaimed-state`

@@ -4,7 +4,7 @@
 //! they are taken), writes below the directory, and ends by itself, as if killed, when it comes to a point for the nth
 //! time. A line `stop` on its input stops it with a savepoint; when its input is closed,
 //! whoever started it is gone, and so is it. It says `running`, and in the end `finished`, or `stopped` with the
-//! savepoint.
+//! savepoint; or `ended` if the job had ended before and nothing was run.
 
 mod functions;
 mod leak;
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use thalweg_cluster::{CancelToken, CrashPoint, LocalExecutor};
 use thalweg_core::config::Configuration;
-use thalweg_dataflow::executor::{JobClient, JobControl, JobStatus};
+use thalweg_dataflow::executor::{JobClient, JobControl, JobError, JobStatus};
 use thalweg_dataflow::stream::Environment;
 
 pub(super) use program::{LEAKED, OUTPUTS};
@@ -31,6 +31,7 @@ pub(super) const STOP: &str = "stop";
 pub(super) const RUNNING: &str = "running";
 pub(super) const FINISHED: &str = "finished";
 pub(super) const STOPPED: &str = "stopped ";
+pub(super) const ENDED: &str = "ended";
 pub(super) const REFUSED: &str = "refused ";
 
 /// Says a word to whoever started this process, who waits for it on its output.
@@ -95,7 +96,13 @@ fn run(arguments: &[String]) -> Result<String, String> {
     let job = job.map_err(|error| error.to_string())?;
     obey(job.control().clone()).map_err(|error| error.to_string())?;
     tell_when_it_runs(&job);
-    let result = job.wait().map_err(|error| error.to_string())?;
+    let result = match job.wait() {
+        Err(JobError::Ended { message, .. }) => {
+            tracing::info!("{message}");
+            return Ok(ENDED.to_owned());
+        }
+        result => result.map_err(|error| error.to_string())?,
+    };
     tracing::info!(summary = %result.summary, "over");
     Ok(match result.savepoint {
         Some(savepoint) => format!("{STOPPED}{savepoint}"),

@@ -152,6 +152,8 @@ impl CheckpointCoordinator {
             (None, _) => {}
         }
         if purpose.is_stop() {
+            let newest = (checkpoint, completion.facts());
+            self.stopped_by = Some((newest, completion.directory.clone()));
             self.foreign = Some(RestorePoint {
                 metadata: Arc::clone(&completion.metadata),
                 runs: completion.directory.clone(),

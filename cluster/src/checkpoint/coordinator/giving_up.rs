@@ -8,9 +8,10 @@ use thalweg_core::ids::CheckpointId;
 
 use super::errands::Errand;
 use super::{CheckpointCoordinator, Phase};
+use crate::checkpoint::home::Ended;
 use crate::checkpoint::home::pointer::Pointer;
 use crate::checkpoint::protocol::{AfterFailure, JobEnd, Output};
-use crate::checkpoint::storage::StorageCommand;
+use crate::checkpoint::storage::{Location, StorageCommand};
 use crate::checkpoint::trigger::{Now, Purpose};
 
 /// Of how many checkpoints given up in a row late answers are waited for.
@@ -173,23 +174,44 @@ impl CheckpointCoordinator {
         if keep || never_ran {
             return;
         }
+        let marks = self.marks_end && end == JobEnd::Finished;
+        self.take_leave(marks, now, out);
+    }
+
+    /// Says that there is no checkpoint any more, or that the job has ended if it `marks` that, and deletes them. Where
+    /// others may begin, because the job has an identity, the directory itself stays.
+    fn take_leave(&mut self, marks: bool, now: Now, out: &mut Vec<Output>) {
         self.leadership.sequence += 1;
-        let last = Pointer {
+        let home = self.layout.home().clone();
+        let last = self.layout.pointer(self.leadership.sequence);
+        let mut pointer = Pointer {
             sequence: self.leadership.sequence,
             term: self.leadership.term,
             next: self.trigger.next(),
             newest: None,
             savepoint: None,
+            ended: None,
         };
+        if marks {
+            (pointer.newest, pointer.savepoint) = self.stopped_by.take().unzip();
+            pointer.ended = Some(Ended::new(now.wall_ms, &self.job.1));
+        }
+        let stays = marks || self.job.0.is_of_identity();
+        let farewell = home_goes(home.clone(), last, stays);
+        let since = self.leadership.since;
         let leads = StorageCommand::Point {
-            home: self.layout.home().clone(),
-            pointer: last,
-            since: self.leadership.since,
+            home,
+            pointer,
+            since,
         };
-        let home = StorageCommand::DeleteHome {
-            home: self.layout.home().clone(),
-            last: self.layout.pointer(self.leadership.sequence),
-        };
-        self.store(Errand::Farewell(home), leads, out);
+        self.store(Errand::Farewell(farewell), leads, out);
+    }
+}
+
+/// Deletes what is in the directory of a job's checkpoints; it and the last pointer too, unless they are to stay.
+pub(crate) fn home_goes(home: Location, last: Location, stays: bool) -> StorageCommand {
+    match stays {
+        true => StorageCommand::ClearHome { home, last },
+        false => StorageCommand::DeleteHome { home, last },
     }
 }

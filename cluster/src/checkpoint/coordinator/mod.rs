@@ -35,6 +35,7 @@ use thalweg_core::config::CheckpointRetention;
 use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
 
 use self::errands::Errand;
+pub(crate) use self::giving_up::home_goes;
 use self::savepoints::Unsettled;
 use super::commits::CommitLedger;
 use super::complete::{Completion, Leadership};
@@ -42,6 +43,7 @@ use super::home::find::Found;
 use super::home::layout::JobLayout;
 use super::home::takeover::Takeover;
 use super::metadata::CheckpointMetadata;
+use super::metadata::model::FileFacts;
 use super::pending::PendingCheckpoint;
 use super::protocol::{Input, Output, Ticket, Wanted};
 use super::schedule::Schedule;
@@ -79,6 +81,8 @@ pub struct CheckpointCoordinator {
     job: (JobId, String),
     layout: JobLayout,
     retention: CheckpointRetention,
+    /// Whether it is said for good that the job has ended.
+    marks_end: bool,
     tolerable_failures: u32,
     max_concurrent: usize,
     phase: Phase,
@@ -107,6 +111,8 @@ pub struct CheckpointCoordinator {
     goes_on: bool,
     /// What the job started from, until its own first checkpoint is true; or the savepoint it was stopped by.
     foreign: Option<RestorePoint>,
+    /// The savepoint by which this attempt was stopped, and what its metadata must be.
+    stopped_by: Option<((CheckpointId, FileFacts), Location)>,
     /// Whole savepoints of which nobody was told yet.
     unsettled: Vec<Unsettled>,
     leadership: Leadership,
@@ -146,6 +152,7 @@ impl CheckpointCoordinator {
             job,
             layout,
             retention: settings.retention,
+            marks_end: settings.marks_end,
             tolerable_failures: settings.tolerable_failures,
             max_concurrent: settings.max_concurrent,
             phase: Phase::Still,
@@ -172,6 +179,7 @@ impl CheckpointCoordinator {
                 metadata: Arc::new(found.metadata),
                 runs: found.runs,
             }),
+            stopped_by: None,
             unsettled: Vec::new(),
             leadership: takeover.leadership,
             oldest_pointer: takeover.leadership.sequence,

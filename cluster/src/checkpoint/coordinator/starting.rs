@@ -22,6 +22,7 @@ impl CheckpointCoordinator {
         };
         self.attempts = Some(first.min(attempt)..=last.max(attempt));
         self.stopping = false;
+        self.stopped_by = None;
         self.resting.clear();
         self.failures = 0;
         self.tasks = JobTasks::of(vertices);

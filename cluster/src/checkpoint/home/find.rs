@@ -7,6 +7,7 @@
 use thalweg_core::ids::CheckpointId;
 
 use super::damage::Damage;
+use super::ended::EndedJob;
 use super::layout::{JobLayout, METADATA, runs_of};
 use super::newest::pointers;
 use super::pointer::Pointer;
@@ -45,6 +46,9 @@ pub enum FindError {
          directory of a job's checkpoints"
     )]
     Nothing(Location),
+    /// The job has ended: there is nothing to go on from, or a savepoint that its user has to ask for.
+    #[error("{0}: its checkpoints are gone")]
+    Ended(Box<EndedJob>),
     /// Storage cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -66,6 +70,12 @@ pub enum FindError {
 impl From<Damage> for FindError {
     fn from(damage: Damage) -> FindError {
         FindError::Damaged(Box::new(damage))
+    }
+}
+
+impl From<EndedJob> for FindError {
+    fn from(ended: EndedJob) -> FindError {
+        FindError::Ended(Box::new(ended))
     }
 }
 
@@ -103,6 +113,18 @@ pub fn find(storage: &mut dyn CheckpointStorage, at: &Location) -> Result<Found,
 fn newest(storage: &mut dyn CheckpointStorage, home: &Location) -> Result<Found, FindError> {
     let pointers = pointers(storage, home)?;
     match pointers.counts {
+        Some(Pointer {
+            sequence,
+            ended: Some(ended),
+            savepoint,
+            ..
+        }) => Err(EndedJob {
+            home: home.clone(),
+            pointer: JobLayout::at(home.clone()).pointer(sequence),
+            ended,
+            savepoint,
+        }
+        .into()),
         Some(pointer) if pointer.newest.is_some() => pointed_to(storage, home, &pointer),
         _ => Err(FindError::Nothing(home.clone())),
     }

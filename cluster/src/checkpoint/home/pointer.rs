@@ -3,22 +3,25 @@
 //! Pointers are numbered. To say that another checkpoint is the newest, the next number is created
 //! exclusively: who finds it taken has been overtaken by another leader and stops. A new leader creates one
 //! itself before it does anything else, so that nobody who led before it can, and deletes those before. Pointers
-//! below the highest say nothing any more. At the end of a job all of them go: who led before finds its own gone.
+//! below the highest say nothing any more. At the end of a job all of them go: who led before finds its own gone. Of a job
+//! that is to be told from one that never was, the last one stays, and says that it has ended.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `THALWEGP` |
-//! | 4 | format version: 1, or 2 for a savepoint |
+//! | 4 | format version: 1, 2 for a savepoint, or 3 for the end of the job |
 //! | 8 | sequence number |
 //! | 8 | term: how many leaders there were |
 //! | 8 | next: checkpoints from this number on have not begun, as far as its writer knows |
 //! | 8 | checkpoint; 0 for none, and what follows of it is 0 then |
 //! | 8 | length of its metadata |
 //! | 4 | CRC-32C of its metadata |
-//! | to the last 4 | in version 2: where the savepoint is by which the job was stopped, in UTF-8 |
+//! | 8, 2, … | in version 3: when the job ended, in ms since 1970; the length of its name, and its name in UTF-8 |
+//! | to the last 4 | in versions 2 and 3: where the savepoint is by which the job was stopped, in UTF-8 |
 //! | 4 | CRC-32C of all bytes before |
 //!
-//! A job that is stopped by a savepoint shows what that lists, so from then on it is the newest, wherever it is.
+//! A job that is stopped by a savepoint shows what that lists, so from then on it is the newest, wherever it is. One that
+//! has ended without has no checkpoint: there is nothing more to do.
 //!
 //! Entered by the control thread. Invariant: a pointer has its name only when it is whole; the highest is never
 //! deleted before the end of the job.
@@ -26,6 +29,7 @@
 use crc32c::crc32c;
 use thalweg_core::ids::CheckpointId;
 
+use super::ended::Ended;
 use super::layout::JobLayout;
 use super::newest::readable;
 use crate::checkpoint::metadata::model::FileFacts;
@@ -36,6 +40,8 @@ const MAGIC: &[u8; 8] = b"THALWEGP";
 const VERSION: u32 = 1;
 /// Of a pointer to a savepoint.
 const OF_SAVEPOINT: u32 = 2;
+/// Of the end of a job.
+const OF_END: u32 = 3;
 /// Bytes of a pointer to a checkpoint.
 pub const POINTER_BYTES: usize = 60;
 /// More than a pointer of any version has: each begins with the eight bytes and its version, and ends with the CRC-32C
@@ -56,6 +62,8 @@ pub struct Pointer {
     pub newest: Option<(CheckpointId, FileFacts)>,
     /// Where that is, if it is a savepoint: the job was stopped by it.
     pub savepoint: Option<Location>,
+    /// The end of the job, if it has ended: it had finished, or was stopped by that savepoint.
+    pub ended: Option<Ended>,
 }
 
 impl Pointer {
@@ -68,9 +76,10 @@ impl Pointer {
         };
         let (checkpoint, facts) = self.newest.unwrap_or((CheckpointId(0), nothing));
         let mut bytes = Vec::with_capacity(POINTER_BYTES);
-        let version = match &self.savepoint {
-            Some(_) => OF_SAVEPOINT,
-            None => VERSION,
+        let version = match (&self.ended, &self.savepoint) {
+            (Some(_), _) => OF_END,
+            (None, Some(_)) => OF_SAVEPOINT,
+            (None, None) => VERSION,
         };
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&version.to_le_bytes());
@@ -84,6 +93,9 @@ impl Pointer {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&facts.checksum.to_le_bytes());
+        if let Some(ended) = &self.ended {
+            ended.encode(&mut bytes);
+        }
         if let Some(savepoint) = &self.savepoint {
             bytes.extend_from_slice(savepoint.to_string().as_bytes());
         }
@@ -100,10 +112,14 @@ impl Pointer {
         }
         let (version, rest) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
         let (numbers, rest) = rest.split_first_chunk::<40>()?;
-        let (checksum, place) = rest.split_first_chunk()?;
-        let savepoint = match u32::from_le_bytes(*version) {
-            VERSION if place.is_empty() => None,
-            OF_SAVEPOINT => Some(place_of(place)?),
+        let (checksum, rest) = rest.split_first_chunk()?;
+        let (ended, savepoint) = match u32::from_le_bytes(*version) {
+            VERSION if rest.is_empty() => (None, None),
+            OF_SAVEPOINT => (None, Some(place_of(rest)?)),
+            OF_END => match Ended::decode(rest)? {
+                (ended, []) => (Some(ended), None),
+                (ended, place) => (Some(ended), Some(place_of(place)?)),
+            },
             _ => return None,
         };
         let [sequence, term, next, checkpoint, length] = numbers.as_chunks::<8>().0 else {
@@ -118,12 +134,16 @@ impl Pointer {
         if checkpoint.0 == 0 && (!nothing || savepoint.is_some()) {
             return None;
         }
+        if ended.is_some() && checkpoint.0 != 0 && savepoint.is_none() {
+            return None;
+        }
         Some(Pointer {
             sequence: u64::from_le_bytes(*sequence),
             term: u64::from_le_bytes(*term),
             next: CheckpointId(u64::from_le_bytes(*next)),
             newest: (checkpoint.0 != 0).then_some((checkpoint, facts)),
             savepoint,
+            ended,
         })
     }
 }
@@ -167,14 +187,12 @@ fn other_version(bytes: &[u8]) -> Option<u32> {
     let (content, checksum) = bytes.split_last_chunk()?;
     let (version, _) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
     let version = u32::from_le_bytes(*version);
-    (version > OF_SAVEPOINT && crc32c(content) == u32::from_le_bytes(*checksum)).then_some(version)
+    (version > OF_END && crc32c(content) == u32::from_le_bytes(*checksum)).then_some(version)
 }
 
 /// What to say of a pointer of another version.
 pub(super) fn of_version(found: u32) -> String {
-    format!(
-        "it is a pointer of format version {found}, this release reads versions up to {OF_SAVEPOINT}"
-    )
+    format!("it is a pointer of format version {found}, this release reads versions up to {OF_END}")
 }
 
 /// Creates a pointer, if it is the highest and follows on that with the number `since`, which its writer knows to be
@@ -302,6 +320,7 @@ mod tests {
             next: CheckpointId(50),
             newest: Some((CheckpointId(41), facts)),
             savepoint: None,
+            ended: None,
         };
         assert_eq!(pointer.encode().len(), POINTER_BYTES);
         let none = Pointer {
@@ -312,7 +331,16 @@ mod tests {
             savepoint: Some(Location::parse("/savepoints/savepoint-3f2a").unwrap()),
             ..pointer.clone()
         };
-        for pointer in [pointer, none, stopped] {
+        let ended = Some(Ended::new(1_790_000_000_123, "clicks"));
+        let finished = Pointer {
+            ended: ended.clone(),
+            ..none.clone()
+        };
+        let stopped_for_good = Pointer {
+            ended,
+            ..stopped.clone()
+        };
+        for pointer in [pointer, none, stopped, finished, stopped_for_good] {
             let bytes = pointer.encode();
             assert_eq!(Pointer::decode(&bytes).as_ref(), Some(&pointer));
             for cut in 0..bytes.len() {
@@ -335,6 +363,7 @@ mod tests {
             next: CheckpointId(1),
             newest: None,
             savepoint: None,
+            ended: None,
         }
         .encode();
         let (length, end) = (44, POINTER_BYTES - 4);
@@ -342,5 +371,22 @@ mod tests {
         let checksum = crc32c(&bytes[..end]).to_le_bytes();
         bytes[end..].copy_from_slice(&checksum);
         assert_eq!(Pointer::decode(&bytes), None);
+    }
+
+    #[test]
+    fn a_job_that_has_ended_has_no_checkpoint_but_a_savepoint() {
+        let nothing = FileFacts {
+            bytes: 9,
+            checksum: 1,
+        };
+        let pointer = Pointer {
+            sequence: 7,
+            term: 3,
+            next: CheckpointId(5),
+            newest: Some((CheckpointId(4), nothing)),
+            savepoint: None,
+            ended: Some(Ended::new(0, "")),
+        };
+        assert_eq!(Pointer::decode(&pointer.encode()), None);
     }
 }

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 
 use thalweg_core::ids::{AttemptId, CheckpointId};
 
-use super::contract::{CheckpointStorage, StorageError, StorageErrorKind};
+use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
 use super::location::Location;
 use crate::checkpoint::home::layout::{JobLayout, SHARED};
 use crate::checkpoint::home::pointer::{self, MOST_BYTES, Pointer};
@@ -67,6 +67,14 @@ pub enum StorageCommand {
         /// The last pointer.
         last: Location,
     },
+    /// Delete all that jobs keep in it but the last pointer, which says that there is no checkpoint, or how the job has
+    /// ended. Whoever begins in it meanwhile is not harmed.
+    ClearHome {
+        /// The directory.
+        home: Location,
+        /// The last pointer.
+        last: Location,
+    },
     /// Make a directory that is not there yet.
     NewDirectory(Location),
     /// Delete the files that certain attempts of the job left in a directory. Of which attempt a file is says its
@@ -108,6 +116,7 @@ pub fn perform(
         StorageCommand::DeleteDirectory(directory) => storage.delete_directory(directory),
         StorageCommand::DeleteIfEmpty(directory) => storage.delete_if_empty(directory),
         StorageCommand::DeleteHome { home, last } => delete_home(storage, home, last),
+        StorageCommand::ClearHome { home, last } => clear_home(storage, home, last),
         StorageCommand::NewDirectory(at) => storage.make_new_directory(at),
         StorageCommand::Sweep {
             directory,
@@ -126,30 +135,60 @@ pub fn perform(
     }
 }
 
+/// Deletes by name what was there before it was seen that nobody has begun since: no leader gives a name of another.
+fn clear_home(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    last: &Location,
+) -> Result<(), StorageError> {
+    // Whoever has found it may be the first to know that it lasts.
+    storage.settle(last)?;
+    let shared = home.child(SHARED);
+    let mut needless: Vec<Location> = (storage.list(&shared)?.into_iter())
+        .map(|run| shared.child(&run.name))
+        .collect();
+    let entries = storage.list(home)?;
+    is_the_last(&entries, home, last)?;
+    let pointers = (entries.iter()).filter(|entry| JobLayout::pointer_of(&entry.name).is_some());
+    let pointers = pointers.map(|entry| home.child(&entry.name));
+    needless.extend(pointers.filter(|pointer| pointer != last));
+    for entry in &entries {
+        if JobLayout::checkpoint_of(&entry.name).is_some() {
+            storage.delete_directory(&home.child(&entry.name))?;
+        }
+    }
+    delete_all(storage, needless.into_iter())
+}
+
+/// Sees that no pointer is above one.
+fn is_the_last(entries: &[Entry], home: &Location, last: &Location) -> Result<(), StorageError> {
+    let number = |name: &str| JobLayout::pointer_of(name);
+    match (entries.iter()).find(|entry| number(&entry.name) > number(last.name())) {
+        None => Ok(()),
+        Some(above) => Err(StorageError {
+            kind: StorageErrorKind::Overtaken,
+            message: format!(
+                "cannot delete {home}: another process has taken it over, as {} says",
+                above.name
+            ),
+        }),
+    }
+}
+
 fn delete_home(
     storage: &mut dyn CheckpointStorage,
     home: &Location,
     last: &Location,
 ) -> Result<(), StorageError> {
     let entries = storage.list(home)?;
-    let number = |name: &str| JobLayout::pointer_of(name);
-    let above = (entries.iter()).find(|entry| number(&entry.name) > number(last.name()));
-    if let Some(above) = above {
-        return Err(StorageError {
-            kind: StorageErrorKind::Overtaken,
-            message: format!(
-                "cannot delete {home}: another process has taken it over, as {} says",
-                above.name
-            ),
-        });
-    }
+    is_the_last(&entries, home, last)?;
     // Whatever a former leader wrote too late is among them.
     for entry in entries.iter().filter(|entry| entry.directory) {
         if entry.name == SHARED || JobLayout::checkpoint_of(&entry.name).is_some() {
             storage.delete_directory(&home.child(&entry.name))?;
         }
     }
-    let pointers = (entries.iter()).filter(|entry| number(&entry.name).is_some());
+    let pointers = (entries.iter()).filter(|entry| JobLayout::pointer_of(&entry.name).is_some());
     let pointers = pointers.map(|entry| home.child(&entry.name));
     delete_all(storage, pointers.filter(|pointer| pointer != last))?;
     storage.settle(last)?;

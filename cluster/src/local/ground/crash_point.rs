@@ -27,6 +27,10 @@ pub enum CrashPoint {
     BeforeDelete,
     /// It was: more may be left.
     AfterDelete,
+    /// The job is about to be said to have ended. All of its output is committed.
+    BeforeEnd,
+    /// That was said; its checkpoints are still there.
+    AfterEnd,
     /// The lead of the job's checkpoints was taken over; nothing was restored.
     TakenOver,
     /// A checkpoint is about to be dealt out over the tasks.
@@ -37,7 +41,7 @@ pub enum CrashPoint {
 
 impl CrashPoint {
     /// All of them.
-    pub const ALL: [CrashPoint; 11] = [
+    pub const ALL: [CrashPoint; 13] = [
         CrashPoint::BeforeMetadata,
         CrashPoint::AfterMetadata,
         CrashPoint::AfterPointer,
@@ -46,6 +50,8 @@ impl CrashPoint {
         CrashPoint::AfterCommit,
         CrashPoint::BeforeDelete,
         CrashPoint::AfterDelete,
+        CrashPoint::BeforeEnd,
+        CrashPoint::AfterEnd,
         CrashPoint::TakenOver,
         CrashPoint::BeforeRestore,
         CrashPoint::AfterRestore,
@@ -60,7 +66,11 @@ impl CrashPoint {
             | StorageCommand::DeleteDirectory(_)
             | StorageCommand::DeleteIfEmpty(_)
             | StorageCommand::DeleteHome { .. }
+            | StorageCommand::ClearHome { .. }
             | StorageCommand::Sweep { .. } => Some(CrashPoint::BeforeDelete),
+            StorageCommand::Point { pointer, .. } if pointer.ended.is_some() => {
+                Some(CrashPoint::BeforeEnd)
+            }
             StorageCommand::Point { .. }
             | StorageCommand::Withdraw { .. }
             | StorageCommand::NewDirectory(_) => None,
@@ -71,7 +81,10 @@ impl CrashPoint {
     pub(in crate::local) fn after(command: &StorageCommand) -> Option<CrashPoint> {
         match command {
             StorageCommand::WriteNew { .. } => Some(CrashPoint::AfterMetadata),
-            StorageCommand::Point { .. } => Some(CrashPoint::AfterPointer),
+            StorageCommand::Point { pointer, .. } => Some(match pointer.ended {
+                Some(_) => CrashPoint::AfterEnd,
+                None => CrashPoint::AfterPointer,
+            }),
             _ if CrashPoint::before(command) == Some(CrashPoint::BeforeDelete) => {
                 Some(CrashPoint::AfterDelete)
             }
@@ -92,6 +105,8 @@ impl fmt::Display for CrashPoint {
             CrashPoint::AfterCommit => "after-commit",
             CrashPoint::BeforeDelete => "before-delete",
             CrashPoint::AfterDelete => "after-delete",
+            CrashPoint::BeforeEnd => "before-end",
+            CrashPoint::AfterEnd => "after-end",
             CrashPoint::TakenOver => "taken-over",
             CrashPoint::BeforeRestore => "before-restore",
             CrashPoint::AfterRestore => "after-restore",

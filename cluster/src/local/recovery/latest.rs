@@ -1,7 +1,9 @@
-//! Which job's checkpoints are meant by `latest`: those of the job that has the newest one of all.
+//! Which job's checkpoints are meant by `latest`: those of the job's identity, or, without one, of the job that has the
+//! newest one of all without one.
 //!
 //! Entered by the control thread when a job starts. Blocking. Invariant: where a job's newest checkpoint is damaged,
-//! no other job's is taken for it without a word; the refusal names both.
+//! no other job's is taken for it without a word; the refusal names both. A job that has ended, and of whose name there
+//! is nothing newer, is not begun again without a word either.
 
 use std::fmt::Display;
 
@@ -9,7 +11,9 @@ use thalweg_core::ErrorKind;
 use thalweg_core::ids::{CheckpointId, JobId};
 use thalweg_dataflow::executor::JobError;
 
+use super::origin::{Asked, Origin, has_ended};
 use super::unusable;
+use crate::checkpoint::home::EndedJob;
 use crate::checkpoint::home::find::{FindError, find};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
@@ -17,10 +21,8 @@ use crate::checkpoint::metadata::CheckpointMetadata;
 use crate::checkpoint::storage::{CheckpointStorage, Location};
 use crate::local::coordination::refused;
 
-/// The job that has the newest checkpoint of all.
+/// The job that goes on.
 pub(super) struct Latest {
-    /// Which one.
-    pub(super) job: JobId,
     /// What it goes on from, if no process of the job that still runs completes another.
     pub(super) metadata: CheckpointMetadata,
     /// What it goes on from, if its newest checkpoint is damaged.
@@ -48,11 +50,12 @@ impl Home {
 pub(super) fn latest(
     storage: &mut dyn CheckpointStorage,
     directory: &Location,
-    fall_back: bool,
-) -> Result<Option<Latest>, JobError> {
-    let (mut homes, mut lost) = (Vec::new(), None);
+    asked: &Asked<'_>,
+) -> Result<Origin, JobError> {
+    let (mut homes, mut lost, mut ended) = (Vec::new(), None, Vec::new());
     for entry in storage.list(directory).map_err(refused)? {
-        let Some(job) = JobLayout::job_of(&entry.name) else {
+        // Who has an identity is gone on with by that.
+        let Some(job) = JobLayout::job_of(&entry.name).filter(|job| !job.is_of_identity()) else {
             continue;
         };
         let at = directory.child(&entry.name);
@@ -62,10 +65,12 @@ pub(super) fn latest(
                  put the directory itself there instead of a link to it, or move {at} away"
             )));
         }
-        match look_into(storage, &at, fall_back) {
+        match look_into(storage, &at, asked.fall_back) {
             Ok(whole) => homes.push(Home { job, at, whole }),
             // Never begun, or over: where something is damaged that is said.
             Err(FindError::Nothing(_)) => {}
+            Err(FindError::Ended(job)) if job.ended.is_of(asked.name) => ended.push(*job),
+            Err(FindError::Ended(_)) => {}
             Err(error @ FindError::Storage(_)) => return Err(unusable(error)),
             Err(error) => lost = lost.or(Some((at, error))),
         }
@@ -75,12 +80,17 @@ pub(super) fn latest(
     if let Some((at, error)) = lost {
         return Err(lies_beside(&error, &at, whole));
     }
+    ended.sort_by_key(|job| job.ended.at_ms);
+    let is_newest = |job: &&EndedJob| homes.last().is_none_or(|home| is_newer(job, home, asked));
+    if let Some(last) = ended.last().filter(is_newest) {
+        return after_the_end(storage, last.clone(), None, asked).map(|origin| Origin {
+            replaces: ended,
+            ..origin
+        });
+    }
     let Some(newest) = homes.pop() else {
-        tracing::warn!(
-            %directory,
-            "execution.state-recovery.path is latest, and there is no checkpoint: the job begins empty"
-        );
-        return Ok(None);
+        begins_empty(directory);
+        return Ok(Origin::default());
     };
     // The newest of a job that is damaged may have been newer than that of the one that is not: nobody knows which of
     // the two is to go on.
@@ -89,18 +99,78 @@ pub(super) fn latest(
     if let Some((home, damage)) = damaged.next() {
         return Err(lies_beside(damage, &home.at, Some(&newest)));
     }
-    let Home { job, at, whole } = newest;
-    let whole = match fall_back && whole.passed_over.is_empty() {
+    goes_on(storage, newest, asked)
+}
+
+/// The job of an identity, whose checkpoints are in this directory.
+pub(super) fn latest_of(
+    storage: &mut dyn CheckpointStorage,
+    (job, at): (JobId, Location),
+    asked: &Asked<'_>,
+) -> Result<Origin, JobError> {
+    match look_into(storage, &at, asked.fall_back) {
+        Ok(whole) => goes_on(storage, Home { job, at, whole }, asked),
+        Err(FindError::Nothing(home)) => {
+            begins_empty(&home);
+            Ok(Origin {
+                id: Some(job),
+                ..Origin::default()
+            })
+        }
+        Err(FindError::Ended(ended)) => after_the_end(storage, *ended, Some(job), asked),
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Whether the end of a job of the name that is asked for came after the newest checkpoint of all, or that is of a job
+/// of another name.
+fn is_newer(job: &EndedJob, home: &Home, asked: &Asked<'_>) -> bool {
+    let newest = &home.whole.found.metadata;
+    newest.job_name != asked.name || job.ended.at_ms >= newest.started_ms
+}
+
+/// The job has ended: it begins anew if that was asked for and it had finished.
+fn after_the_end(
+    storage: &mut dyn CheckpointStorage,
+    ended: EndedJob,
+    id: Option<JobId>,
+    asked: &Asked<'_>,
+) -> Result<Origin, JobError> {
+    if ended.savepoint.is_some() || !asked.begins_anew {
+        return Err(has_ended(storage, &ended));
+    }
+    tracing::info!(home = %ended.home, "the job has finished and begins anew");
+    Ok(Origin {
+        id,
+        anew: true,
+        ..Origin::default()
+    })
+}
+
+fn begins_empty(directory: &Location) {
+    tracing::warn!(
+        %directory,
+        "execution.state-recovery.path is latest, and there is no checkpoint: the job begins empty"
+    );
+}
+
+fn goes_on(
+    storage: &mut dyn CheckpointStorage,
+    Home { job, at, whole }: Home,
+    asked: &Asked<'_>,
+) -> Result<Origin, JobError> {
+    let whole = match asked.fall_back && whole.passed_over.is_empty() {
         true => find_whole(storage, &at).map_err(unusable)?,
         false => whole,
     };
     let metadata = whole.found.metadata.clone();
     let instead = Some(whole).filter(|whole| !whole.passed_over.is_empty());
-    Ok(Some(Latest {
-        job,
-        metadata,
-        instead,
-    }))
+    let latest = Latest { metadata, instead };
+    Ok(Origin {
+        id: Some(job),
+        latest: Some(latest),
+        ..Origin::default()
+    })
 }
 
 fn look_into(

@@ -4,6 +4,7 @@
 //! committed before any task that was restored from it runs.
 
 mod latest;
+mod origin;
 #[cfg(test)]
 mod tests;
 
@@ -16,15 +17,16 @@ use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
 
-use self::latest::{Latest, latest};
+use self::origin::{Origin, ended_message, goes_on_already, origin_of};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::{CrashPoint, Surroundings};
 use super::planted::misdeal_in_flight;
+use crate::checkpoint::coordinator::home_goes;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::home::older::{Whole, find_whole};
-use crate::checkpoint::home::takeover::{Takeover, take_over, take_over_from};
+use crate::checkpoint::home::takeover::{Takeover, begin_anew, take_over, take_over_from};
 use crate::checkpoint::protocol::Input;
 use crate::checkpoint::restore::{TaskRestore, assign};
 use crate::checkpoint::storage::{
@@ -48,35 +50,18 @@ impl<'j> Coordination<'j> {
         let configuration = &job.configuration;
         let mut settings = settings_of(configuration)?;
         let mut storage = ground.storage();
-        let named = configuration.get(&options::RECOVERY_PATH);
-        let (restored, latest) = match (named.as_deref(), &settings.recovery, &settings.directory) {
-            (Some(LATEST), _, Some(directory)) => {
-                (None, latest(&mut *storage, directory, settings.fall_back)?)
-            }
-            (Some(LATEST), _, None) => {
-                return Err(refused(
-                    "execution.state-recovery.path is latest: set execution.checkpointing.dir to the \
-                     directory of all checkpoints",
-                ));
-            }
-            (_, Some(at), _) => {
-                let found = found_at(&mut *storage, at, settings.fall_back)?;
-                (Some(found), None)
-            }
-            (_, None, _) => (None, None),
-        };
+        let origin = origin_of(&mut *storage, job, &settings)?;
         // A process that leads the job goes on if this start is refused for it.
-        let named = restored.as_ref().map(|found| &found.metadata);
-        if let Some(metadata) = latest.as_ref().map(|latest| &latest.metadata).or(named) {
+        if let Some(metadata) = origin.metadata() {
             assign(metadata, &shapes_of(job), settings.ignore_unclaimed).map_err(refused)?;
         }
-        let id = latest.as_ref().map_or(id, |latest| latest.job);
-        let Some(layout) = layout_of(&mut settings, id, restored.is_some())? else {
+        let id = origin.id.unwrap_or(id);
+        let Some(layout) = layout_of(&mut settings, id, origin.restored.is_some())? else {
             return Ok(None);
         };
         let made = storage.make_directory(&layout.shared());
         made.map_err(|error| no_place(&error))?;
-        let takeover = taken_over(&mut *storage, &layout, settings.retained, latest)?;
+        let (takeover, restored) = taken_over(&mut *storage, &layout, settings.retained, origin)?;
         ground.passes(CrashPoint::TakenOver);
         // A former process that still runs may have completed others until now, and can complete none from here on.
         if let Some(newest) = takeover.kept.last() {
@@ -234,8 +219,10 @@ fn layout_of(
 
 fn settings_of(configuration: &Configuration) -> Result<CheckpointSettings, JobError> {
     let mut settings = CheckpointSettings::of(configuration).map_err(refused)?;
+    settings.marks_end = configuration.get(&options::JOB_IDENTITY).is_some();
     if configuration.get(&options::RECOVERY_PATH).as_deref() == Some(LATEST) {
         settings.recovery = None;
+        settings.marks_end = true;
         // Whoever goes on with what is there wants to find it there the next time, however this start ends.
         let said = configuration.origin(&options::CHECKPOINT_RETENTION);
         if said.is_none() {
@@ -278,23 +265,35 @@ fn tell_passed_over(whole: &Whole) {
     }
 }
 
-/// Takes over the checkpoints of a job; with an older one where its newest is damaged and that is allowed.
+/// Takes over the checkpoints of a job; with an older one where its newest is damaged and that is allowed. Answers what
+/// its user named too.
 fn taken_over(
     storage: &mut dyn CheckpointStorage,
     layout: &JobLayout,
     retained: usize,
-    latest: Option<Latest>,
-) -> Result<Takeover, JobError> {
-    let goes_on = latest.is_some();
-    let takeover = match latest.and_then(|latest| latest.instead) {
+    origin: Origin,
+) -> Result<(Takeover, Option<Found>), JobError> {
+    let goes_on = origin.latest.is_some();
+    let takeover = match origin.latest.and_then(|latest| latest.instead) {
         Some(whole) => {
             tell_passed_over(&whole);
-            return take_over_from(storage, layout, retained, whole).map_err(unusable);
+            let takeover = take_over_from(storage, layout, retained, whole).map_err(unusable)?;
+            return Ok((takeover, None));
         }
+        None if origin.anew => begin_anew(storage, layout, retained).map_err(unusable)?,
         None => take_over(storage, layout, retained).map_err(unusable)?,
     };
-    if goes_on && takeover.kept.is_empty() && takeover.stopped_by.is_none() {
+    let newest = takeover.kept.last().map(|kept| kept.checkpoint);
+    if goes_on && newest.is_none() && takeover.stopped_by.is_none() {
         return Err(ended_meanwhile(storage, layout, &takeover));
+    }
+    if origin.is_new {
+        // A former process has completed it since it was looked for.
+        let stopped = (takeover.stopped_by.as_ref()).map(|found| found.directory.clone());
+        let newest = stopped.or(newest.map(|newest| layout.checkpoint(newest)));
+        if let Some(newest) = newest {
+            return Err(goes_on_already(layout.home(), &newest));
+        }
     }
     for aside in &takeover.aside {
         tracing::warn!(
@@ -302,7 +301,13 @@ fn taken_over(
             "another checkpoint is damaged: it is kept aside as it is"
         );
     }
-    Ok(takeover)
+    for job in origin.replaces {
+        let (home, last) = (job.home, job.pointer);
+        if let Err(error) = perform(storage, &StorageCommand::DeleteHome { home, last }) {
+            tracing::warn!(%error, "the mark of the end of a former run stays");
+        }
+    }
+    Ok((takeover, origin.restored))
 }
 
 /// The job had a checkpoint when it was looked for, and has none now that it is taken over.
@@ -313,10 +318,9 @@ fn ended_meanwhile(
 ) -> JobError {
     let home = layout.home();
     // What the takeover has made again, and what the other process had not deleted yet.
-    let clear = StorageCommand::DeleteHome {
-        home: home.clone(),
-        last: layout.pointer(takeover.leadership.sequence),
-    };
+    let last = layout.pointer(takeover.leadership.sequence);
+    let is_shared = JobLayout::job_of(home.name()).is_some_and(JobId::is_of_identity);
+    let clear = home_goes(home.clone(), last, is_shared);
     if let Err(error) = perform(storage, &clear) {
         tracing::warn!(%error, "the directory of a job that has ended stays");
     }
@@ -328,8 +332,14 @@ fn ended_meanwhile(
 
 /// What the job was to begin with cannot be used: as it began before, or at all.
 fn unusable(error: FindError) -> JobError {
+    if let FindError::Ended(job) = &error {
+        return JobError::Ended {
+            message: ended_message(job),
+            savepoint: job.savepoint.as_ref().map(Location::to_string),
+        };
+    }
     let kind = match &error {
-        FindError::Nothing(_) => ErrorKind::Invalid,
+        FindError::Nothing(_) | FindError::Ended(_) => ErrorKind::Invalid,
         FindError::Storage(error) => error.error_kind(),
         FindError::Damaged(_) | FindError::NoneWhole { .. } => ErrorKind::Data,
     };

@@ -293,7 +293,7 @@ fn what_a_newer_release_wrote_is_no_damage_and_not_passed_over() {
         let mut rig = job(2, 2);
         let at = pointer(&mut rig);
         let mut newer = rig.storage.disk().content(&at).unwrap();
-        newer[8] = 3;
+        newer[8] = 4;
         newer.splice(56..56, vec![7; longer]);
         put(&mut rig, &at, &sealed(newer));
         is_of_a_newer_release(&mut rig, &at);

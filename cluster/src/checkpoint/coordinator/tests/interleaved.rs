@@ -16,7 +16,7 @@ use crate::checkpoint::storage::simulated::SimulatedFile;
 use crate::checkpoint::storage::{Disk, Entry};
 
 /// The disk as one process sees it: before one of its calls another process goes on, and from some call on it is dead.
-struct Held<F> {
+pub(super) struct Held<F> {
     disk: SimulatedDisk,
     calls: u64,
     before: u64,
@@ -104,7 +104,7 @@ impl<F: FnOnce() + Send> Disk for Held<F> {
 }
 
 /// A process that is held up before a call, while another goes on.
-fn held<F: FnOnce() + Send>(
+pub(super) fn held<F: FnOnce() + Send>(
     rig: &Rig,
     before: u64,
     dies_before: u64,

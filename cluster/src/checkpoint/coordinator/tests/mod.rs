@@ -3,6 +3,7 @@
 mod crashes;
 mod damaged;
 mod drawn;
+mod ends;
 mod interleaved;
 mod leaders_drawn;
 mod listing;

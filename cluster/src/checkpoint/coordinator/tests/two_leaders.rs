@@ -112,6 +112,7 @@ fn a_pointer_is_taken_back_where_the_one_it_follows_on_is_gone() {
             next: CheckpointId(3),
             newest: None,
             savepoint: None,
+            ended: None,
         };
         if let Some(other) = other {
             pointer::create(&mut old.storage, &home, &pointer(other), None).unwrap();

@@ -8,7 +8,9 @@ use thalweg_core::ids::{CheckpointId, JobId};
 
 use super::*;
 use crate::checkpoint::home::pointer::{self, Pointer};
-use crate::checkpoint::home::{JobLayout, take_over};
+use crate::checkpoint::home::{Ended, FindError, JobLayout, find, take_over};
+use crate::checkpoint::metadata::facts::MetadataFacts;
+use crate::checkpoint::metadata::{CheckpointKind, CheckpointMetadata, encode};
 use crate::checkpoint::storage::{StorageCommand, perform};
 
 const LEADERS: usize = 4;
@@ -33,6 +35,7 @@ fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
         next: takeover.next,
         newest: None,
         savepoint: None,
+        ended: None,
     });
     for step in 1..=POINTS {
         let own = Pointer {
@@ -41,6 +44,7 @@ fn lead(mut storage: ObjectStorage) -> Vec<Pointer> {
             next: CheckpointId(takeover.next.0 + step),
             newest: None,
             savepoint: None,
+            ended: None,
         };
         match pointer::create(
             &mut storage,
@@ -141,6 +145,7 @@ fn a_leader_that_was_overtaken_makes_nothing_true() {
         next: led.next,
         newest: None,
         savepoint: None,
+        ended: None,
     };
     let home = layout().home().clone();
     let fenced = pointer::create(&mut first, &home, &late, Some(led.sequence)).unwrap_err();
@@ -178,6 +183,7 @@ fn a_leader_whose_job_was_ended_by_another_makes_nothing_true() {
             next: CheckpointId(2),
             newest: None,
             savepoint: None,
+            ended: None,
         },
         since: led.sequence,
     };
@@ -186,4 +192,97 @@ fn a_leader_whose_job_was_ended_by_another_makes_nothing_true() {
     let refused = perform(&mut first, &point).unwrap_err();
     assert_eq!(refused.kind, StorageErrorKind::AlreadyThere);
     assert_eq!(first.list(&home).unwrap(), []);
+}
+
+/// A job with a checkpoint, and its leader's last pointer.
+fn job(storage: &mut ObjectStorage) -> Pointer {
+    let led = take_over(storage, &layout(), 1).unwrap().leadership;
+    let checkpoint = CheckpointId(1);
+    let metadata = CheckpointMetadata {
+        job: JobId(7),
+        job_name: "clicks".to_owned(),
+        checkpoint,
+        kind: CheckpointKind::Checkpoint,
+        started_ms: 1,
+        vertices: Vec::new(),
+        committables: Vec::new(),
+        in_flight: Vec::new(),
+    };
+    let bytes = encode(&metadata).unwrap();
+    storage
+        .write_new(&layout().metadata(checkpoint), &bytes)
+        .unwrap();
+    let pointer = Pointer {
+        sequence: led.sequence + 1,
+        term: led.term,
+        next: CheckpointId(2),
+        newest: Some((checkpoint, MetadataFacts::of(&bytes).facts())),
+        savepoint: None,
+        ended: None,
+    };
+    pointer::create(storage, layout().home(), &pointer, Some(led.sequence)).unwrap();
+    pointer
+}
+
+/// The leader of a job brings it to its end; its requests meet these fates. Answers whether it is marked.
+fn ends(fates: Vec<Fate>, patience: Patience) -> bool {
+    let when = format!("{fates:?}");
+    let inner: Arc<InMemory> = Arc::default();
+    let mut honest = storage(&Faulty::over(&inner, []), PATIENT);
+    let led = job(&mut honest);
+    let home = layout().home().clone();
+    let mark = Pointer {
+        sequence: led.sequence + 1,
+        newest: None,
+        ended: Some(Ended::new(7, "clicks")),
+        ..led
+    };
+    let last = layout().pointer(mark.sequence);
+    let point = StorageCommand::Point {
+        home: home.clone(),
+        pointer: mark,
+        since: led.sequence,
+    };
+    let clear = StorageCommand::ClearHome {
+        home: home.clone(),
+        last,
+    };
+    let mut leader = storage(&Faulty::over(&inner, fates), patience);
+    let said = perform(&mut leader, &point);
+    if said.is_ok() {
+        // What of it fails is for whoever finds the mark.
+        let _ = perform(&mut leader, &clear);
+    }
+    match find(&mut honest, &home) {
+        Ok(found) => {
+            assert!(said.is_err(), "{when}");
+            assert_eq!(found.metadata.checkpoint, CheckpointId(1), "{when}");
+            false
+        }
+        Err(FindError::Ended(job)) => {
+            let taken = take_over(&mut honest, &layout(), 1);
+            assert!(matches!(taken, Err(FindError::Ended(_))), "{when}");
+            perform(&mut honest, &clear).expect(&when);
+            let left = honest.list(&home).unwrap();
+            let left: Vec<&str> = left.iter().map(|entry| &*entry.name).collect();
+            let names = left.iter().filter(|name| **name != "shared");
+            assert!(names.eq([&job.pointer.name()]), "{when}: {left:?}");
+            true
+        }
+        Err(error) => panic!("{when}: {error}"),
+    }
+}
+
+#[test]
+fn the_end_of_a_job_is_marked_before_anything_goes() {
+    let mut seen = [0_u32; 2];
+    for patience in [PATIENT, IMPATIENT] {
+        for fate in [Fate::FailBefore, Fate::FailAfter] {
+            for before in 0..24 {
+                let fates = [vec![Fate::Pass; before], vec![fate]].concat();
+                seen[usize::from(ends(fates, patience))] += 1;
+            }
+        }
+    }
+    assert!(seen[0] > 0 && seen[1] > 40, "{seen:?}");
 }
