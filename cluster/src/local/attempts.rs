@@ -251,6 +251,9 @@ impl<'j, G: Ground> Attempts<'j, G> {
         ground.stop(shards, &mut outcome);
         let then = coordination.stopped();
         let restart = then == AfterFailure::Restart && outcome.may_restart();
+        if restart && outcome.failure().is_some() {
+            coordination.take_all_back();
+        }
         let verdict = match outcome.conclude_committed(deployment) {
             Ok(result) => Verdict::Over(Ok(result)),
             Err(JobError::Failed {

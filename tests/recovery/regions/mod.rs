@@ -69,8 +69,10 @@ fn all_begin_again_where_that_is_asked_for() {
     .unwrap();
     assert!(failing.has_failed());
     assert!(other.passed() > RECORDS, "it began from its beginning");
-    check_counts(&job.files("failing"));
-    check_counts(&job.files("other"));
+    for name in ["failing", "other"] {
+        check_counts(&job.files(name));
+        check_nothing_hidden(&job.files(name));
+    }
 }
 
 #[test]

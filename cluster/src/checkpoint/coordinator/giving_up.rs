@@ -3,6 +3,8 @@
 //! A part of the coordinator. Invariant: who waits for a checkpoint is told what became of it, once; nothing
 //! a completed checkpoint needs is removed while the job may start again.
 
+use std::collections::BTreeSet;
+
 use thalweg_core::config::CheckpointRetention;
 use thalweg_core::ids::CheckpointId;
 
@@ -11,6 +13,7 @@ use super::{CheckpointCoordinator, Phase};
 use crate::checkpoint::home::Ended;
 use crate::checkpoint::home::pointer::Pointer;
 use crate::checkpoint::protocol::{AfterFailure, JobEnd, Output};
+use crate::checkpoint::storage::command::TaskFiles;
 use crate::checkpoint::storage::{Location, StorageCommand};
 use crate::checkpoint::trigger::{Now, Purpose};
 
@@ -137,12 +140,18 @@ impl CheckpointCoordinator {
             out.push(Output::Discard(discarded));
         }
         self.store.files().forget_unheld();
+        self.sweep(None, out);
+    }
+
+    /// Removes files that no completed checkpoint needs, of tasks that do not run.
+    pub(super) fn sweep(&mut self, of: Option<BTreeSet<TaskFiles>>, out: &mut Vec<Output>) {
         let Some(attempts) = self.attempts.clone() else {
             return;
         };
         let sweep = StorageCommand::Sweep {
             directory: self.layout.shared(),
             attempts,
+            of,
             keep: self.store.needed_files(),
         };
         // Not to be repeated later: what must stay then is another matter.

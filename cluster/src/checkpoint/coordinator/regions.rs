@@ -9,6 +9,7 @@
 //!   prepared stays, for the next checkpoint to list.
 //! - A savepoint that waits until what it lists is committed is given up: the region takes a part of that back.
 //! - Tasks of the region that had finished since begin again too.
+//! - Files that its tasks wrote and no completed checkpoint needs are removed: nobody builds on them any more.
 //!
 //! Invariant: no checkpoint that is made true lists what a region did before it went back to an earlier one.
 
@@ -19,6 +20,8 @@ use thalweg_core::ids::{AttemptId, CheckpointId, SubtaskId};
 use super::{CheckpointCoordinator, Phase};
 use crate::checkpoint::metadata::PendingCommittable;
 use crate::checkpoint::protocol::Output;
+use crate::checkpoint::storage::command::TaskFiles;
+use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::Now;
 
 impl CheckpointCoordinator {
@@ -71,11 +74,15 @@ impl CheckpointCoordinator {
             vertex.is_some_and(|it| tasks.contains(&SubtaskId::new(it.vertex, entry.subtask)))
         };
         let withdrawn = self.ledger.discard_where(restored, of_region);
+        let files = (vertices.iter()).flat_map(|vertex| files_of(vertex, &tasks));
+        let files: BTreeSet<TaskFiles> = files.collect();
         out.push(Output::RollBack {
             tasks,
             withdrawn,
             after: restored,
         });
+        // What its tasks were writing when they were taken off, and what was given up.
+        self.sweep(Some(files), out);
     }
 
     pub(super) fn region_running(
@@ -94,4 +101,15 @@ impl CheckpointCoordinator {
             self.attempts = Some(first.min(attempt)..=last.max(attempt));
         }
     }
+}
+
+/// The files that those tasks write that are of this vertex.
+fn files_of(vertex: &VertexShape, tasks: &BTreeSet<SubtaskId>) -> Vec<TaskFiles> {
+    let own = tasks.iter().filter(|task| task.vertex == vertex.vertex);
+    let files = own.flat_map(|task| {
+        let operators = vertex.operators.iter();
+        let runs = operators.map(|(operator, _)| TaskFiles::of_operator(*operator, task.index));
+        runs.chain([TaskFiles::in_flight(*task)])
+    });
+    files.collect()
 }

@@ -37,10 +37,10 @@ pub(super) fn overtake(
     // A pointer that may not last is followed by another; one that somebody else has made is read.
     let mut at_least = 0;
     loop {
-        let pointers = pointers(storage, layout.home())?;
-        let (pointer, entries) = (going_on(layout, pointers.counts, anew)?, pointers.entries);
         // Pointers and what tasks write are made in it, and no directories on the way.
         storage.make_directory(&layout.shared())?;
+        let pointers = pointers(storage, layout.home())?;
+        let (pointer, entries) = (going_on(layout, pointers.counts, anew)?, pointers.entries);
         let highest = pointer.as_ref().map(|pointer| pointer.sequence);
         let runs = storage.list(&layout.shared())?;
         let own = Pointer {

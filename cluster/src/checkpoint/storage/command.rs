@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use thalweg_core::ids::{AttemptId, CheckpointId};
+use thalweg_core::ids::{AttemptId, CheckpointId, OperatorId, SubtaskId};
 
 use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind};
 use super::location::Location;
@@ -85,9 +85,35 @@ pub enum StorageCommand {
         directory: Location,
         /// The attempts.
         attempts: RangeInclusive<AttemptId>,
+        /// Only files of these tasks; of all if none is given.
+        of: Option<BTreeSet<TaskFiles>>,
         /// The names of the files that stay.
         keep: BTreeSet<String>,
     },
+}
+
+/// The files that one subtask writes for one operator of it, or for records in flight: how their names begin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskFiles(String);
+
+impl TaskFiles {
+    /// The runs of an operator.
+    #[must_use]
+    pub fn of_operator(operator: OperatorId, subtask: u32) -> TaskFiles {
+        TaskFiles(format!("{operator}-{subtask}"))
+    }
+
+    /// Records in flight.
+    #[must_use]
+    pub fn in_flight(task: SubtaskId) -> TaskFiles {
+        TaskFiles(format!("v{}-{}", task.vertex.0, task.index))
+    }
+
+    /// Whether a file of this name is one of them.
+    fn wrote(&self, name: &str) -> bool {
+        let rest = name.strip_prefix(self.0.as_str());
+        rest.is_some_and(|rest| rest.starts_with(['-', '.']))
+    }
 }
 
 /// Performs one command. Blocks.
@@ -121,12 +147,15 @@ pub fn perform(
         StorageCommand::Sweep {
             directory,
             attempts,
+            of,
             keep,
         } => {
             let entries = storage.list(directory)?.into_iter();
             let left = |name: &str| {
                 let attempt = attempt_of(name);
-                attempt.is_some_and(|attempt| attempts.contains(&attempt)) && !keep.contains(name)
+                let theirs = attempt.is_some_and(|attempt| attempts.contains(&attempt));
+                let of_them = (of.as_ref()).is_none_or(|of| of.iter().any(|task| task.wrote(name)));
+                theirs && of_them && !keep.contains(name)
             };
             let files = entries.filter(|entry| !entry.directory && left(&entry.name));
             let files: Vec<Location> = files.map(|entry| directory.child(&entry.name)).collect();

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use thalweg_core::ids::{CheckpointId, SubtaskId};
+use thalweg_core::ids::{CheckpointId, SubtaskId, VertexId};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::sink::Committable;
 
+use super::taking_back::by_each_sink;
 use crate::checkpoint::Input;
 use crate::checkpoint::metadata::PendingCommittable;
 use crate::checkpoint::protocol::AfterFailure;
@@ -98,25 +99,36 @@ impl Coordination<'_> {
         after: CheckpointId,
     ) -> Result<(), String> {
         let mut withdrawn = by_operator(withdrawn);
-        for description in &self.job.graph.vertices {
-            let of_vertex = tasks.iter().filter(|task| task.vertex.0 == description.id);
-            let subtasks: BTreeSet<u32> = of_vertex.map(|task| task.index).collect();
-            let Some(operator) = description.operator_ids().last().copied() else {
-                continue;
+        let (job, committers) = (self.job, &mut self.committers);
+        by_each_sink(job, tasks, |place, subtasks| {
+            let sink = job.graph.vertices[place].operator_ids().last().copied();
+            let Some((sink, committer)) =
+                sink.and_then(|sink| Some((sink, committers.get_mut(&sink)?)))
+            else {
+                return Ok(());
             };
-            let committer = self.committers.get_mut(&operator);
-            let Some(committer) = committer.filter(|_| !subtasks.is_empty()) else {
-                continue;
-            };
-            let prepared: Vec<Committable> = withdrawn.remove(&operator).unwrap_or_default();
-            let rolled_back = committer.roll_back(&prepared, &subtasks, after);
-            rolled_back.map_err(|error| {
-                format!(
-                    "what {} wrote cannot be taken back: {error}",
-                    description.name
-                )
-            })?;
+            let prepared: Vec<Committable> = withdrawn.remove(&sink).unwrap_or_default();
+            committer.roll_back(&prepared, subtasks, after)
+        })
+    }
+
+    /// All of the job begins again from nothing: what its tasks had begun to write is taken back. Where there is a
+    /// checkpoint the tasks that are restored from it know what is not listed; without one nobody would find it. It is
+    /// hidden, so it does no harm if it stays.
+    pub(in crate::local) fn take_all_back(&mut self) {
+        if self.coordinator.restore_point().is_some() {
+            return;
         }
-        Ok(())
+        let rolls_back = |place: &usize| self.rolls_back(*place);
+        let vertices = &self.job.graph.vertices;
+        let places = (0..vertices.len()).filter(rolls_back);
+        let tasks = places.flat_map(|place| {
+            let vertex = VertexId(vertices[place].id);
+            (0..vertices[place].parallelism).map(move |index| SubtaskId::new(vertex, index))
+        });
+        let tasks: BTreeSet<SubtaskId> = tasks.collect();
+        if let Err(error) = self.roll_back(&tasks, &[], CheckpointId(0)) {
+            tracing::warn!(%error, "what an attempt left behind stays, hidden");
+        }
     }
 }

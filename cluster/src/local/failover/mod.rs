@@ -24,6 +24,7 @@ mod post;
 mod rebuilding;
 mod regions;
 mod restarting;
+mod taking_back;
 
 pub(crate) use self::post::Post;
 pub(crate) use self::regions::Regions;

@@ -13,6 +13,7 @@ use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
 use thalweg_dataflow::sink::Committable;
 
+use super::taking_back::by_each_sink;
 use super::{Post, Regions};
 use crate::job_manager::{RestartDecision, RestartStrategy};
 use crate::local::coordination::Coordination;
@@ -231,20 +232,15 @@ impl<'j> Failover<'j> {
         tasks: &BTreeSet<SubtaskId>,
         prepared: &BTreeMap<u32, Vec<Committable>>,
     ) -> Result<(), String> {
-        for (vertex, description) in self.job.vertices.iter().zip(&self.job.graph.vertices) {
-            let of_vertex = tasks.iter().filter(|task| task.vertex.0 == description.id);
-            let subtasks: BTreeSet<u32> = of_vertex.map(|task| task.index).collect();
-            let sink = vertex.sink.as_ref().filter(|_| !subtasks.is_empty());
+        by_each_sink(self.job, tasks, |place, subtasks| {
+            let sink = self.job.vertices[place].sink.as_ref();
             let Some(mut committer) = sink.and_then(|sink| sink.committer()) else {
-                continue;
+                return Ok(());
             };
-            let prepared = prepared.get(&description.id).map_or(&[][..], Vec::as_slice);
-            let rolled_back = committer.roll_back(prepared, &subtasks, CheckpointId(0));
-            let name = &description.name;
-            rolled_back
-                .map_err(|error| format!("what {name} wrote cannot be taken back: {error}"))?;
-        }
-        Ok(())
+            let vertex = self.job.graph.vertices[place].id;
+            let prepared = prepared.get(&vertex).map_or(&[][..], Vec::as_slice);
+            committer.roll_back(prepared, subtasks, CheckpointId(0))
+        })
     }
 
     /// A region begins again.

@@ -154,3 +154,40 @@ fn once_sources_stop_for_good_nothing_begins_again_alone() {
     rig.restart();
     assert!(rig.coordinator.may_rest());
 }
+
+#[test]
+fn what_a_region_was_writing_goes_with_it_and_what_is_needed_or_of_others_stays() {
+    let settings = settings(|_| {});
+    let disk = DirectoryStorage::on(SimulatedDisk::new());
+    let mut rig = Rig::start(&settings, 2, disk);
+    rig.checkpoint();
+    let needed = rig.shared_names();
+    let attempt = rig.attempt.0;
+    let write = |rig: &mut Rig, name: String| {
+        let at = rig.layout.shared().child(&name);
+        rig.storage.write_new(&at, b"half").unwrap();
+        name
+    };
+    let gone = [
+        format!("{COUNT}-0-{attempt}-9.run"),
+        format!("{COUNT}-0.1-{attempt}-9.run"),
+        format!("v0-0.0.r-{attempt}-9.flight"),
+    ]
+    .map(|name| write(&mut rig, name));
+    let stays = [
+        format!("{COUNT}-1-{attempt}-9.run"),
+        format!("{COUNT}-01-{attempt}-9.run"),
+        format!("v0-1.0.r-{attempt}-9.flight"),
+        // Of a former leader.
+        format!("{COUNT}-0-{}-9.run", attempt - 1),
+    ]
+    .map(|name| write(&mut rig, name));
+    rig.rest(0, |_| {});
+    let there = rig.shared_names();
+    assert!(gone.iter().all(|name| !there.contains(name)), "{there:?}");
+    assert!(stays.iter().all(|name| there.contains(name)), "{there:?}");
+    assert!(there.is_superset(&needed), "{there:?}");
+    rig.resume(0);
+    let next = rig.checkpoint();
+    assert_eq!(rig.completed().last(), Some(&next));
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
 
-use super::counting::{Poison, check, lines, program};
-use super::savepoints::let_it_run;
+use crate::recovery::counting::{Poison, check, lines, program};
+use crate::recovery::savepoints::let_it_run;
 use crate::stage;
 
 const RECORDS: u64 = 6_000;

@@ -1,0 +1,4 @@
+//! The end of a job, and who starts it again after that.
+
+mod cancelled;
+mod identities;
