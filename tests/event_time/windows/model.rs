@@ -260,6 +260,11 @@ impl Model<'_> {
                 session.records.get_or_insert_default().extend(records);
             }
         }
+        if let Firing::Continuous(interval) = self.case.firing {
+            // The end of a window that met is no multiple.
+            let (end, multiple) = (session.end, |at: i64| at + (-at).rem_euclid(interval));
+            session.next = session.next.map(|next| multiple(next).min(end - 1));
+        }
         self.panes.push(session);
         self.panes.len() - 1
     }
