@@ -24,6 +24,8 @@ pub(super) struct Pointers {
     pub(super) entries: Vec<Entry>,
     /// The highest; none if no leader has begun yet.
     pub(super) counts: Option<Pointer>,
+    /// The highest number, and the highest term of that pointer and those that were passed over.
+    pub(super) highest: (u64, u64),
 }
 
 /// Reads the pointers in a directory.
@@ -34,11 +36,20 @@ pub(super) fn pointers(
     storage: &mut dyn CheckpointStorage,
     home: &Location,
 ) -> Result<Pointers, FindError> {
+    pointers_of_others(storage, home, &[])
+}
+
+/// The same, but `own` ones are passed over.
+pub(super) fn pointers_of_others(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    own: &[Pointer],
+) -> Result<Pointers, FindError> {
     let mut looks = 0;
     loop {
         let entries = storage.list(home)?;
         looks += 1;
-        match among(storage, home, entries) {
+        match among(storage, home, entries, own) {
             // Overtaken and deleted since it was listed.
             Err(FindError::Storage(error))
                 if error.kind == StorageErrorKind::Missing && looks < LOOKS => {}
@@ -54,35 +65,46 @@ fn among(
     storage: &mut dyn CheckpointStorage,
     home: &Location,
     entries: Vec<Entry>,
+    own: &[Pointer],
 ) -> Result<Pointers, FindError> {
     let layout = JobLayout::at(home.clone());
     let numbers = (entries.iter()).filter_map(|entry| JobLayout::pointer_of(&entry.name));
-    let Some(sequence) = numbers.max() else {
-        // A checkpoint is begun only under a pointer, and the highest is never deleted before the last checkpoint.
-        let begun = (entries.iter()).find_map(|entry| JobLayout::checkpoint_of(&entry.name));
-        return match begun {
-            Some(begun) => Err(Damage::NoPointer {
-                home: home.clone(),
-                checkpoint: layout.checkpoint(begun),
+    let mut numbers: Vec<u64> = numbers.collect();
+    numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    let mut highest = (numbers.first().copied().unwrap_or(0), 0);
+    for sequence in numbers {
+        let at = layout.pointer(sequence);
+        match bytes_of(storage, &at, sequence)? {
+            PointerBytes::Whole(pointer) => {
+                highest.1 = highest.1.max(pointer.term);
+                if !own.contains(&pointer) {
+                    return Ok(Pointers {
+                        entries,
+                        counts: Some(pointer),
+                        highest,
+                    });
+                }
             }
-            .into()),
-            None => Ok(Pointers {
-                entries,
-                counts: None,
-            }),
-        };
-    };
-    let at = layout.pointer(sequence);
-    match bytes_of(storage, &at, sequence)? {
-        PointerBytes::Whole(pointer) => Ok(Pointers {
-            entries,
-            counts: Some(pointer),
-        }),
-        PointerBytes::OtherVersion(version) => {
-            let what = of_version(version);
-            Err(Damage::OtherRelease { at, what }.into())
+            PointerBytes::OtherVersion(version) => {
+                let what = of_version(version);
+                return Err(Damage::OtherRelease { at, what }.into());
+            }
+            PointerBytes::Damaged => return Err(Damage::Pointer { at }.into()),
         }
-        PointerBytes::Damaged => Err(Damage::Pointer { at }.into()),
+    }
+    // A checkpoint is begun only under a pointer, and the highest is never deleted before the last checkpoint.
+    let begun = (entries.iter()).find_map(|entry| JobLayout::checkpoint_of(&entry.name));
+    match begun {
+        Some(begun) => Err(Damage::NoPointer {
+            home: home.clone(),
+            checkpoint: layout.checkpoint(begun),
+        }
+        .into()),
+        None => Ok(Pointers {
+            entries,
+            counts: None,
+            highest,
+        }),
     }
 }
 

@@ -8,12 +8,14 @@ use thalweg_core::ids::CheckpointId;
 use super::ended::EndedJob;
 use super::find::FindError;
 use super::layout::JobLayout;
-use super::newest::{pointers, readable};
+use super::newest::{pointers_of_others, readable};
 use super::older::Whole;
-use super::pointer::{self, Pointer};
+use super::pointer::{self, Pointer, numbers, overtaken};
 use crate::checkpoint::complete::Leadership;
 use crate::checkpoint::storage::command::attempt_of;
-use crate::checkpoint::storage::{CheckpointStorage, Entry, StorageErrorKind};
+use crate::checkpoint::storage::{
+    CheckpointStorage, Entry, Location, StorageError, StorageErrorKind,
+};
 
 /// How often somebody else may be quicker before it is an error.
 const TRIES: u32 = 8;
@@ -35,23 +37,25 @@ pub(super) fn overtake(
 ) -> Result<Overtaken, FindError> {
     let mut tries = 0;
     // A pointer that may not last is followed by another; one that somebody else has made is read.
-    let mut at_least = 0;
+    let (mut at_least, mut own_ones) = (0, Vec::new());
     loop {
         // Pointers and what tasks write are made in it, and no directories on the way.
         storage.make_directory(&layout.shared())?;
-        let pointers = pointers(storage, layout.home())?;
-        let (pointer, entries) = (going_on(layout, pointers.counts, anew)?, pointers.entries);
-        let highest = pointer.as_ref().map(|pointer| pointer.sequence);
+        let pointers = pointers_of_others(storage, layout.home(), &own_ones)?;
+        let (highest, entries) = (pointers.highest, pointers.entries);
+        let followed = pointers.counts.as_ref().map(|pointer| pointer.sequence);
+        let pointer = going_on(layout, pointers.counts, anew)?;
         let runs = storage.list(&layout.shared())?;
         let own = Pointer {
-            sequence: highest.unwrap_or(0).max(at_least) + 1,
-            term: pointer.as_ref().map_or(0, |pointer| pointer.term) + 1,
+            sequence: highest.0.max(at_least) + 1,
+            term: highest.1 + 1,
             next: next_after(&entries, pointer.as_ref()),
             newest: pointer.as_ref().and_then(|pointer| pointer.newest),
             savepoint: pointer.and_then(|pointer| pointer.savepoint),
             ended: None,
         };
-        match pointer::create(storage, layout.home(), &own, highest) {
+        own_ones.push(own.clone());
+        match create_first(storage, layout.home(), &own_ones, followed) {
             Ok(()) => {
                 let leadership = Leadership {
                     sequence: own.sequence,
@@ -68,6 +72,9 @@ pub(super) fn overtake(
             }
             Err(error) => {
                 tries += 1;
+                if error.kind != StorageErrorKind::Uncertain {
+                    own_ones.pop();
+                }
                 let again = [
                     StorageErrorKind::AlreadyThere,
                     StorageErrorKind::Overtaken,
@@ -81,6 +88,44 @@ pub(super) fn overtake(
                 at_least = own.sequence;
             }
         }
+    }
+}
+
+/// Creates the last of a new leader's pointers, `own_ones`, of which those before may be there. It goes on from the one
+/// of another with the number `followed`, if there was one.
+///
+/// Numbers that were skipped because others had them may be somebody's again, and the one that was followed may be gone.
+/// So it is looked for once more what there is beside the own ones: if it is not the same, somebody leads the job, or has
+/// ended it, of whom nothing is known yet. Whoever has a lower number finds this one and withdraws, or had looked before.
+///
+/// # Errors
+/// As [`pointer::create`]; [`StorageErrorKind::Uncertain`] when others have to be read first, too.
+fn create_first(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+    own_ones: &[Pointer],
+    followed: Option<u64>,
+) -> Result<(), StorageError> {
+    let Some(own) = own_ones.last() else {
+        return Ok(());
+    };
+    let at = JobLayout::at(home.clone()).pointer(own.sequence);
+    storage.create_exclusive(&at, &own.encode())?;
+    let there = numbers(storage, home).map_err(StorageError::uncertain)?;
+    if there.iter().any(|there| *there > own.sequence) {
+        // It says nothing beside the higher one; if it stays, the next leader removes it.
+        let _ = storage.delete(&at);
+        return Err(overtaken(home));
+    }
+    let counts = match pointers_of_others(storage, home, own_ones) {
+        Ok(pointers) => pointers.counts.map(|pointer| pointer.sequence),
+        Err(FindError::Storage(error)) => return Err(error.uncertain()),
+        // The next look tells of it.
+        Err(_) => return Err(overtaken(home).uncertain()),
+    };
+    match counts == followed {
+        true => Ok(()),
+        false => Err(overtaken(home).uncertain()),
     }
 }
 
@@ -156,4 +201,73 @@ fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
     let begun = (entries.iter()).filter_map(|entry| JobLayout::checkpoint_of(&entry.name));
     let found = begun.map(|begun| begun.0 + 1).max().unwrap_or(1);
     CheckpointId(found.max(pointer.map_or(1, |pointer| pointer.next.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::storage::DirectoryStorage;
+    use crate::checkpoint::storage::simulated::SimulatedDisk;
+
+    fn pointer(sequence: u64, term: u64) -> Pointer {
+        Pointer {
+            sequence,
+            term,
+            next: CheckpointId(1),
+            newest: None,
+            savepoint: None,
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn a_new_leader_sees_who_has_a_number_it_passed_over_and_deletes_nothing_of_others() {
+        use StorageErrorKind::{Overtaken, Uncertain};
+        // Pointers of others and own tries that are there, the one of others that was followed, the own number; what
+        // becomes of it, and what is left.
+        for (others, tries, followed, number, becomes, left) in [
+            (vec![5], vec![], Some(5), 7, None, vec![5, 7]),
+            (vec![5], vec![6], Some(5), 7, None, vec![5, 6, 7]),
+            (vec![], vec![], None, 2, None, vec![2]),
+            (
+                vec![5, 6],
+                vec![],
+                Some(5),
+                7,
+                Some(Uncertain),
+                vec![5, 6, 7],
+            ),
+            (
+                vec![5, 6],
+                vec![7],
+                Some(5),
+                8,
+                Some(Uncertain),
+                vec![5, 6, 7, 8],
+            ),
+            (vec![1], vec![], None, 2, Some(Uncertain), vec![1, 2]),
+            (vec![4], vec![6], Some(5), 7, Some(Uncertain), vec![4, 6, 7]),
+            (vec![8], vec![6], Some(5), 7, Some(Overtaken), vec![6, 8]),
+        ] {
+            let layout = JobLayout::at(Location::parse("/checkpoints/job").unwrap());
+            let mut storage = DirectoryStorage::on(SimulatedDisk::new());
+            storage.make_directory(&layout.shared()).unwrap();
+            let mut own_ones: Vec<_> = tries.iter().map(|number| pointer(*number, 1)).collect();
+            for there in others
+                .iter()
+                .map(|number| pointer(*number, 9))
+                .chain(own_ones.clone())
+            {
+                let at = layout.pointer(there.sequence);
+                storage.create_exclusive(&at, &there.encode()).unwrap();
+            }
+            own_ones.push(pointer(number, 1));
+            let told = create_first(&mut storage, layout.home(), &own_ones, followed);
+            let told = told.err().map(|error| error.kind);
+            let mut found = numbers(&mut storage, layout.home()).unwrap();
+            found.sort_unstable();
+            let case = format!("{others:?} {tries:?} {followed:?} {number}");
+            assert_eq!((told, found), (becomes, left), "{case}");
+        }
+    }
 }

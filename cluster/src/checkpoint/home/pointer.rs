@@ -196,8 +196,7 @@ pub(super) fn of_version(found: u32) -> String {
 }
 
 /// Creates a pointer, if it is the highest and follows on that with the number `since`, which its writer knows to be
-/// there: the last one it is sure of, or, if it begins to lead, the highest there was. Those between the two are tries
-/// of the same writer. Blocks.
+/// there: the last one it is sure of. Those between the two are tries of the same writer. Blocks.
 ///
 /// A number that is free may still be one that was overtaken and deleted since. Then a higher one is there; or the
 /// job has come to its end and all of them are gone. Whoever overtakes and whoever ends a job deletes `since`, and its
@@ -248,7 +247,10 @@ pub fn create(
 }
 
 /// The numbers of the pointers that are there.
-fn numbers(storage: &mut dyn CheckpointStorage, home: &Location) -> Result<Vec<u64>, StorageError> {
+pub(super) fn numbers(
+    storage: &mut dyn CheckpointStorage,
+    home: &Location,
+) -> Result<Vec<u64>, StorageError> {
     let entries = storage.list(home)?.into_iter();
     let numbers = entries.filter_map(|entry| JobLayout::pointer_of(&entry.name));
     Ok(numbers.collect())
@@ -270,7 +272,7 @@ pub(crate) fn still_leads(
     }
 }
 
-fn overtaken(home: &Location) -> StorageError {
+pub(super) fn overtaken(home: &Location) -> StorageError {
     StorageError {
         kind: StorageErrorKind::Overtaken,
         message: format!(
