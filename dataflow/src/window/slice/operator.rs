@@ -357,16 +357,19 @@ where
             let entry = table.open(hash, &K::lend(key), || aggregate.create())?;
             entry.change(|into| aggregate.merge(into, held)).map(|_| ())
         };
-        merge(&mut self.slices.at(place).table)?;
-        if last.plus_ms(-1) <= self.passed {
-            self.slices.at(place).taken = true;
-        } else if self.slices.at(place).taken {
+        // Also where there was nothing of it before: what a copy holds of such a slice is taken for taken too.
+        self.slices.at(place).taken = true;
+        if self.lateness > 0 {
+            merge(&mut self.slices.at(place).table)?;
+        }
+        if last.plus_ms(-1) > self.passed {
             let mut patch = match self.slices.at(place).patch.take() {
                 Some(patch) => patch,
                 None => self.slices.fresh_table()?,
             };
-            merge(&mut patch)?;
+            let merged = merge(&mut patch);
             self.slices.at(place).patch = Some(patch);
+            merged?;
         }
         if self.lateness > 0 {
             self.fire_again(hash, key, first, last, next)?;

@@ -201,10 +201,15 @@ fn context() -> BuildContext {
 
 /// Sliding windows of 30 ms by 10 ms that wait 25 ms for late records.
 fn open() -> impl KeyedOperator<u64, Pair, Said> {
+    open_waiting(25)
+}
+
+/// The same that wait so many ms.
+fn open_waiting(lateness_ms: i64) -> impl KeyedOperator<u64, Pair, Said> {
     let open = OpenSlices {
         windows: AlignedWindows::sliding(30, 10, 0),
         options: SliceOptions {
-            lateness_ms: 25,
+            lateness_ms,
             ..SliceOptions::default()
         },
         aggregate: Sum::default(),
@@ -316,5 +321,23 @@ fn what_a_function_keeps_of_windows_is_restored_and_goes_with_them() {
             copy(operator, 2)
         };
         assert_eq!((kept(&mut one), kept(&mut other)), (Vec::new(), Vec::new()));
+    }
+}
+
+#[test]
+fn a_late_record_that_is_the_first_of_its_slice_is_in_the_windows_to_come_of_a_restored_job_too() {
+    for lateness in [0, 25] {
+        let mut one = open_waiting(lateness);
+        feed(&mut one, &[((1, 1), 15)], 9);
+        // The first window of its slice has fired, without it and without the slice.
+        feed(&mut one, &[((2, 5), 5)], 9);
+        let rows = copy(&mut one, 1);
+        let mut other = open_waiting(lateness);
+        restore(&mut other, &rows);
+        other.restored_at(Timestamp(9));
+        let expected = feed(&mut one, &[], 100);
+        let with_it = expected.iter().filter(|said| said.2 == 5).count();
+        assert_eq!(with_it, 2, "{expected:?}");
+        assert_eq!(feed(&mut other, &[], 100), expected, "{lateness}");
     }
 }
