@@ -10,7 +10,7 @@ use super::find::FindError;
 use super::layout::JobLayout;
 use super::newest::{pointers_of_others, readable};
 use super::older::Whole;
-use super::pointer::{self, Pointer, numbers, overtaken};
+use super::pointer::{self, Pointer, overtaken};
 use crate::checkpoint::complete::Leadership;
 use crate::checkpoint::storage::command::attempt_of;
 use crate::checkpoint::storage::{
@@ -111,18 +111,18 @@ fn create_first(
     };
     let at = JobLayout::at(home.clone()).pointer(own.sequence);
     storage.create_exclusive(&at, &own.encode())?;
-    let there = numbers(storage, home).map_err(StorageError::uncertain)?;
-    if there.iter().any(|there| *there > own.sequence) {
-        // It says nothing beside the higher one; if it stays, the next leader removes it.
-        let _ = storage.delete(&at);
-        return Err(overtaken(home));
-    }
-    let counts = match pointers_of_others(storage, home, own_ones) {
-        Ok(pointers) => pointers.counts.map(|pointer| pointer.sequence),
+    let found = match pointers_of_others(storage, home, own_ones) {
+        Ok(found) => found,
         Err(FindError::Storage(error)) => return Err(error.uncertain()),
         // The next look tells of it.
         Err(_) => return Err(overtaken(home).uncertain()),
     };
+    if found.highest.0 > own.sequence {
+        // It says nothing beside the higher one; if it stays, the next leader removes it.
+        let _ = storage.delete(&at);
+        return Err(overtaken(home));
+    }
+    let counts = found.counts.map(|pointer| pointer.sequence);
     match counts == followed {
         true => Ok(()),
         false => Err(overtaken(home).uncertain()),
@@ -205,6 +205,7 @@ fn next_after(entries: &[Entry], pointer: Option<&Pointer>) -> CheckpointId {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pointer::numbers;
     use super::*;
     use crate::checkpoint::storage::DirectoryStorage;
     use crate::checkpoint::storage::simulated::SimulatedDisk;
