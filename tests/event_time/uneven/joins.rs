@@ -245,31 +245,6 @@ fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
     judged.equals(expected.collect(), trial)
 }
 
-/// The tests of a join.
-macro_rules! both {
-    ($join:ident: $simulated:ident, $on_shards:ident) => {
-        #[test]
-        fn $simulated() {
-            let test = stringify!($simulated);
-            run(
-                |seeds, test, run| trial::simulate(seeds, test, run),
-                test,
-                $join,
-            );
-        }
-
-        #[test]
-        fn $on_shards() {
-            let test = stringify!($on_shards);
-            run(
-                |seeds, test, run| trial::on_shards(seeds, test, run),
-                test,
-                $join,
-            );
-        }
-    };
-}
-
 both!(interval_join: interval_joins_of_uneven_streams_equal_the_model_in_simulation, interval_joins_of_uneven_streams_equal_the_model_on_shards);
 both!(window_join: window_joins_of_uneven_streams_equal_the_model_in_simulation, window_joins_of_uneven_streams_equal_the_model_on_shards);
 both!(temporal_join: temporal_joins_of_uneven_streams_equal_the_model_in_simulation, temporal_joins_of_uneven_streams_equal_the_model_on_shards);

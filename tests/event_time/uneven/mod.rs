@@ -3,6 +3,31 @@
 //! Which records are late is not known beforehand then, but must be consistent: what an operator hands
 //! out as late may have been late, and of everything else its results are the model's, exactly.
 
+/// The tests of a check, in simulation and on shards.
+macro_rules! both {
+    ($check:ident: $simulated:ident, $on_shards:ident) => {
+        #[test]
+        fn $simulated() {
+            let test = stringify!($simulated);
+            run(
+                |seeds, test, run| trial::simulate(seeds, test, run),
+                test,
+                $check,
+            );
+        }
+
+        #[test]
+        fn $on_shards() {
+            let test = stringify!($on_shards);
+            run(
+                |seeds, test, run| trial::on_shards(seeds, test, run),
+                test,
+                $check,
+            );
+        }
+    };
+}
+
 mod joins;
 mod script;
 mod timers;

@@ -272,25 +272,7 @@ fn diaries(trial: &mut Trial) -> Result<usize, String> {
     judge(told?, &asks)
 }
 
-#[test]
-fn timers_of_uneven_splits_follow_the_rules_in_simulation() {
-    let test = "timers_of_uneven_splits_follow_the_rules_in_simulation";
-    run(
-        |seeds, test, run| trial::simulate(seeds, test, run),
-        test,
-        diaries,
-    );
-}
-
-#[test]
-fn timers_of_uneven_splits_follow_the_rules_on_shards() {
-    let test = "timers_of_uneven_splits_follow_the_rules_on_shards";
-    run(
-        |seeds, test, run| trial::on_shards(seeds, test, run),
-        test,
-        diaries,
-    );
-}
+both!(diaries: timers_of_uneven_splits_follow_the_rules_in_simulation, timers_of_uneven_splits_follow_the_rules_on_shards);
 
 /// The judge finds a timer that is forgotten, fires twice, early, late or out of order.
 #[test]

@@ -128,22 +128,4 @@ fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
     }
 }
 
-#[test]
-fn temporal_joins_of_uneven_versions_are_consistent_in_simulation() {
-    let test = "temporal_joins_of_uneven_versions_are_consistent_in_simulation";
-    run(
-        |seeds, test, run| trial::simulate(seeds, test, run),
-        test,
-        temporal_join,
-    );
-}
-
-#[test]
-fn temporal_joins_of_uneven_versions_are_consistent_on_shards() {
-    let test = "temporal_joins_of_uneven_versions_are_consistent_on_shards";
-    run(
-        |seeds, test, run| trial::on_shards(seeds, test, run),
-        test,
-        temporal_join,
-    );
-}
+both!(temporal_join: temporal_joins_of_uneven_versions_are_consistent_in_simulation, temporal_joins_of_uneven_versions_are_consistent_on_shards);

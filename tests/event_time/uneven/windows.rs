@@ -275,31 +275,6 @@ fn sessions(trial: &mut Trial) -> Result<usize, String> {
     judged.sessions(&known, gap)
 }
 
-/// The tests of a kind of windows.
-macro_rules! both {
-    ($windows:ident: $simulated:ident, $on_shards:ident) => {
-        #[test]
-        fn $simulated() {
-            let test = stringify!($simulated);
-            run(
-                |seeds, test, run| trial::simulate(seeds, test, run),
-                test,
-                $windows,
-            );
-        }
-
-        #[test]
-        fn $on_shards() {
-            let test = stringify!($on_shards);
-            run(
-                |seeds, test, run| trial::on_shards(seeds, test, run),
-                test,
-                $windows,
-            );
-        }
-    };
-}
-
 both!(sliding: uneven_joins_in_sliding_windows_are_consistent_in_simulation, uneven_joins_in_sliding_windows_are_consistent_on_shards);
 both!(cumulating: uneven_joins_in_cumulating_windows_are_consistent_in_simulation, uneven_joins_in_cumulating_windows_are_consistent_on_shards);
 both!(sessions: uneven_joins_in_sessions_are_consistent_in_simulation, uneven_joins_in_sessions_are_consistent_on_shards);
