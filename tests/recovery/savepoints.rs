@@ -141,6 +141,34 @@ fn nobody() -> Poison {
     Poison::new(u64::MAX, 0)
 }
 
+/// The last task may come to its end by itself while the savepoint waits for it.
+#[test]
+fn a_job_that_is_stopped_as_it_comes_to_its_end_ends_by_the_savepoint_or_by_itself() {
+    let mut stopped = 0;
+    while stopped < 15 {
+        let place = Place::new();
+        let savepoints = place.path("savepoints");
+        let (environment, _) = stage::shards(&[
+            ("parallelism.default", "1"),
+            ("thalweg.shard.count", "2"),
+            ("thalweg.shard.pin", "false"),
+            ("execution.checkpointing.savepoint-dir", &savepoints),
+        ]);
+        environment
+            .source(Generator::new(2, |number| number))
+            .sink(FileSink::new(place.out()));
+        let job = environment.execute_async("ending").unwrap();
+        let savepoint = job.stop_with_savepoint(None, false).ok();
+        assert_eq!(job.wait().unwrap().savepoint, savepoint);
+        stopped += u32::from(savepoint.is_some());
+        let shown = lines(&place.out());
+        assert!(
+            shown.is_empty() && savepoint.is_some() || shown.len() == 2,
+            "{shown:?}"
+        );
+    }
+}
+
 #[test]
 fn a_job_that_is_stopped_again_and_again_goes_on_from_savepoints_that_were_moved() {
     let place = Place::new();

@@ -233,7 +233,8 @@ impl<'j> Coordination<'j> {
         }
     }
 
-    /// Every task has finished: one last checkpoint lists what is still to be committed.
+    /// Every task has finished: one last checkpoint lists what is still to be committed, or the savepoint by which
+    /// the job was being stopped when its last task came to its end by itself.
     ///
     /// # Errors
     /// When it cannot be made true, or what it lists cannot be committed. Another attempt may begin.
@@ -250,6 +251,10 @@ impl<'j> Coordination<'j> {
         // What may follow is asked for when the attempt has been stopped.
         if let Some(reason) = self.trouble() {
             return Err(reason);
+        }
+        if let Some(savepoint) = self.ended_by.take() {
+            outcome.stop_by(savepoint.to_string());
+            return Ok(());
         }
         match self.concluded.take() {
             Some(Ok(_)) => Ok(()),
