@@ -7,7 +7,7 @@
 //! Invariant: `used <= limit` at every level, and a parent's `used` covers what its children use; a
 //! child that goes away with bytes in use returns them to its parent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ struct Level {
     limit: u64,
     used: Cell<u64>,
     high_water: Cell<u64>,
-    sharers: Cell<u32>,
+    sharers: RefCell<Vec<Rc<Holding>>>,
     /// What those who share it said they hold.
     shared: Cell<u64>,
     parent: Option<Budget>,
@@ -38,7 +38,14 @@ pub struct Share {
     budget: Budget,
     /// The budget at or above it with the least limit: that one is shared.
     shared: Budget,
-    held: Cell<u64>,
+    holding: Rc<Holding>,
+}
+
+/// What one of those who share a budget said.
+#[derive(Default)]
+struct Holding {
+    bytes: Cell<u64>,
+    shrinks: Cell<bool>,
 }
 
 impl Share {
@@ -49,19 +56,39 @@ impl Share {
         let others = level.used.get().saturating_sub(level.shared.get());
         // They go on to take while somebody who shares makes room.
         let kept = (level.limit / 8).max(others.saturating_add(level.limit / 16));
-        level.limit.saturating_sub(kept) / u64::from(level.sharers.get().max(1))
+        level.limit.saturating_sub(kept) / level.sharers.borrow().len().max(1) as u64
     }
 
     /// Tells how many bytes of the budget it holds, so that they are not taken for those of others.
     pub fn holds(&self, bytes: u64) {
         let shared = &self.shared.level.shared;
-        shared.set(shared.get() - self.held.replace(bytes) + bytes);
+        shared.set(shared.get() - self.holding.bytes.replace(bytes) + bytes);
     }
 
-    /// Says that `asked` bytes do not fit beside the `used` ones.
+    /// Tells whether it is at work on something after which it holds less.
+    pub fn shrinks(&self, shrinks: bool) {
+        self.holding.shrinks.set(shrinks);
+    }
+
+    /// Whether somebody else holds more than a share and is at work on holding less, so that what is missing here is
+    /// to be waited for.
+    #[must_use]
+    pub fn others_shrink(&self) -> bool {
+        let limit = self.limit();
+        let sharers = self.shared.level.sharers.borrow();
+        let mut others = (sharers.iter()).filter(|other| !Rc::ptr_eq(other, &self.holding));
+        others.any(|other| other.shrinks.get() && other.bytes.get() > limit)
+    }
+
+    /// Says that `asked` bytes do not fit beside the `used` ones: in the share, or in what the budget has left where
+    /// others hold more than theirs.
     #[must_use]
     pub fn exceeded(&self, asked: u64, used: u64) -> BudgetExceeded {
-        self.shared.level.exceeded(asked, used, self.limit())
+        let (level, limit) = (&self.shared.level, self.limit());
+        match used.saturating_add(asked) > limit {
+            true => level.exceeded(asked, used, limit),
+            false => level.exceeded(asked, level.used.get(), level.limit),
+        }
     }
 
     /// The budget that was asked for the share, from which it is reserved.
@@ -74,8 +101,8 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.holds(0);
-        let sharers = &self.shared.level.sharers;
-        sharers.set(sharers.get() - 1);
+        let mut sharers = self.shared.level.sharers.borrow_mut();
+        sharers.retain(|sharer| !Rc::ptr_eq(sharer, &self.holding));
     }
 }
 
@@ -140,7 +167,7 @@ impl Budget {
                 limit,
                 used,
                 high_water,
-                sharers: Cell::new(0),
+                sharers: RefCell::default(),
                 shared: Cell::new(0),
                 parent,
             }),
@@ -188,14 +215,14 @@ impl Budget {
                 shared = budget;
             }
         }
-        let sharers = &shared.level.sharers;
-        sharers.set(sharers.get() + 1);
-        let budget = self.clone();
-        let held = Cell::new(0);
+        let holding = Rc::<Holding>::default();
+        let mut sharers = shared.level.sharers.borrow_mut();
+        sharers.push(Rc::clone(&holding));
+        drop(sharers);
         Share {
-            budget,
+            budget: self.clone(),
             shared,
-            held,
+            holding,
         }
     }
 
@@ -357,6 +384,44 @@ mod tests {
         assert_eq!(one.limit(), 550, "others hold 400, and may take 100 more");
         drop(other);
         assert_eq!(one.limit(), 800, "whose memory comes back a moment later");
+    }
+
+    #[test]
+    fn who_has_too_little_waits_for_those_who_hold_more_than_a_share_and_shrink() {
+        let slot = Budget::new("slot-0", 1_600);
+        let (one, other) = (slot.share(), slot.share());
+        slot.reserve(1_590).unwrap();
+        one.holds(1_500);
+        other.holds(90);
+        other.shrinks(true);
+        assert!(
+            !other.others_shrink(),
+            "the one that holds too much does not"
+        );
+        one.shrinks(true);
+        assert!(other.others_shrink() && !one.others_shrink());
+        slot.release(900);
+        one.holds(600);
+        assert!(!other.others_shrink(), "nobody holds too much");
+    }
+
+    #[test]
+    fn a_share_says_what_is_too_little_itself_or_all_there_is() {
+        let setting = ("some.key", 1_600 << 10);
+        let slot = Budget::part_of("slot-0", 1_600, setting);
+        let (one, other) = (slot.share(), slot.share());
+        slot.reserve(1_600).unwrap();
+        one.holds(1_500);
+        other.holds(100);
+        assert_eq!(other.limit(), 700);
+        let all = other.exceeded(20, 100);
+        assert_eq!(
+            (all.used, all.limit, all.needed),
+            (1_600, 1_600, 1_620 << 10)
+        );
+        let share = one.exceeded(20, 1_500);
+        assert_eq!((share.used, share.limit), (1_500, 700));
+        assert!(share.needed > 3_200 << 10);
     }
 
     #[test]

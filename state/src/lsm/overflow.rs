@@ -188,7 +188,7 @@ impl Overflow {
         if self.graves.are_too_many(limit) {
             return false;
         }
-        let filling = table.filling();
+        let filling = table.filling(records);
         if filling.entries + records <= filling.limit {
             // There are places; but what entries have besides can only be given up with them.
             return held <= limit || self.is_light(filling);
@@ -197,7 +197,7 @@ impl Overflow {
         // However much stands beside it, a small table may grow: records need places.
         let small = filling.growth_bytes <= limit / (2 * BESIDE);
         let fits = grown <= limit - limit / BESIDE || small;
-        fits && filling.growth_bytes <= self.share.budget().left()
+        fits && filling.room_bytes <= self.share.budget().left()
     }
 
     /// Bytes of memory of the table and of what stands beside it.
@@ -211,7 +211,7 @@ impl Overflow {
     /// Whether it is far from having none.
     #[inline]
     fn has_spare<K: Key, V: Record, N: Namespace>(&self, table: &KeyedTable<K, V, N>) -> bool {
-        let filling = table.filling();
+        let filling = table.filling(WINDOW);
         let spare = (filling.limit / SPARE).max(WINDOW);
         let heap = self.share.limit() / SPARE as u64;
         let held = self.memory_bytes(table);
@@ -377,6 +377,7 @@ impl Overflow {
         self.share.holds(self.memory_bytes(table));
         let tight = self.stalled || !self.has_spare(table);
         if self.is_idle() && !tight {
+            self.share.shrinks(false);
             return Ok(Pressure::None);
         }
         let until = context.reactor().now().saturating_add(SHARE_NS);
@@ -395,6 +396,9 @@ impl Overflow {
             self.merge(until, context)?;
         }
         self.follow_memory();
+        self.share.holds(self.memory_bytes(table));
+        self.share
+            .shrinks(self.round.is_some() || self.is_at_work());
         self.queue.poll(context);
         Ok(match self.stalled {
             _ if more => Pressure::MakingRoom,
@@ -484,8 +488,9 @@ impl Overflow {
         }
         let waits = moved > 0 || pinned || table.is_cutting();
         self.fruitless = if waits { 0 } else { self.fruitless + 1 };
-        if self.fruitless > FRUITLESS && self.stalled && !self.is_at_work() {
-            let asked = table.filling().growth_bytes;
+        let hopeless = self.fruitless > FRUITLESS && !self.is_at_work();
+        if hopeless && self.stalled && !self.share.others_shrink() {
+            let asked = table.filling(WINDOW).room_bytes;
             let exceeded = self.share.exceeded(asked, self.memory_bytes(table));
             return Err(StateError::TooLittleToSpill(exceeded));
         }

@@ -13,7 +13,7 @@ use thalweg_core::seam::simulated::{DiskFaults, SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism};
 use thalweg_memory::spill::IoQueue;
-use thalweg_memory::{Budget, IoManager, SpillFile};
+use thalweg_memory::{Budget, IoManager, Share, SpillFile};
 
 use super::stage::{self, spilling};
 use super::*;
@@ -456,6 +456,55 @@ fn memory_that_a_merge_holds_is_waited_for() {
     let program = Program::with_budget(64 << 10, (0, 20_000, 3_000), 0..128, &manager, left);
     let left = run(&mut simulation, program).unwrap();
     assert!(left.ended, "it hangs");
+}
+
+/// A program beside another state of its slot, which holds all that is left there for so many turns.
+struct Crowded {
+    program: Program,
+    other: Option<(Share, u64)>,
+    turns: u32,
+}
+
+impl Step for Crowded {
+    fn name(&self) -> &str {
+        "crowded"
+    }
+
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.turns = self.turns.saturating_sub(1);
+        if let Some((share, bytes)) = self.other.take_if(|_| self.turns == 0) {
+            share.budget().release(bytes);
+        }
+        self.program.turn(context)
+    }
+}
+
+#[test]
+fn memory_that_another_state_holds_beyond_its_share_is_waited_for_while_that_one_shrinks() {
+    let crowded = |shrinks: bool| {
+        let (mut simulation, manager) = simulation(3, DiskFaults::NONE);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let program = Program::new((3, 20_000, 1_000), 0..128, &manager, Rc::clone(&left));
+        let (other, bytes) = (program.budget.share(), program.budget.left() - 1_000);
+        program.budget.reserve(bytes).unwrap();
+        other.holds(bytes);
+        other.shrinks(shrinks);
+        let other = Some((other, bytes));
+        let turns = 5_000;
+        let crowded = Crowded {
+            program,
+            other,
+            turns,
+        };
+        stage::run(&mut simulation, crowded).map(|()| left.take().ended)
+    };
+    assert_eq!(crowded(true), Ok(true));
+    // All there is, not what this one has of it, is too little.
+    let said = crowded(false).unwrap_err();
+    assert!(
+        said.contains("raise taskmanager.memory.managed.size to 10"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -37,12 +37,21 @@ pub(crate) struct Filling {
     pub(crate) heap_bytes: u64,
     /// Bytes of the array that it would grow to, if it does not hold them already.
     pub(crate) growth_bytes: u64,
+    /// Bytes that it takes to grow so far that more entries fit.
+    pub(crate) room_bytes: u64,
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
-    /// How full it is.
-    pub(crate) fn filling(&self) -> Filling {
-        let wanted = larger(self.buckets.len());
+    /// How full it is, and what it takes to grow for so many more entries.
+    pub(crate) fn filling(&self, more: usize) -> Filling {
+        let wanted = match &self.coming {
+            Some(coming) => coming.buckets(),
+            None => larger(self.buckets.len()),
+        };
+        let growth_bytes = match &self.coming {
+            Some(_) => 0,
+            None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
+        };
         let limit = match limit_of(self.buckets.len()) {
             few if few <= FEW => few,
             many => many / UNEVEN.1 * UNEVEN.0,
@@ -56,11 +65,22 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             entries: self.len,
             limit,
             heap_bytes: self.account.bytes().saturating_sub(arrays),
-            growth_bytes: match coming {
-                Some(_) => 0,
-                None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
-            },
+            growth_bytes,
+            room_bytes: self.room_bytes(growth_bytes, wanted, more),
         }
+    }
+
+    /// A small array may have to grow more than once for so many more entries: then two are there at a time, and both
+    /// count beside the one that is there now.
+    fn room_bytes(&self, growth_bytes: u64, mut buckets: usize, more: usize) -> u64 {
+        let bytes_of = Buckets::<Entry<K::Stored, N, V>>::bytes_of;
+        let mut bytes = growth_bytes;
+        while limit_of(buckets) < self.len + more {
+            let next = larger(buckets);
+            bytes = bytes_of(buckets) + bytes_of(next);
+            buckets = next;
+        }
+        bytes
     }
 
     /// The key group of a hash.

@@ -42,6 +42,10 @@ impl<E> Coming<E> {
         self.buckets.bytes()
     }
 
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Touches some more of it; whether none is left.
     fn touch(&mut self) -> bool {
         let bucket = size_of::<Bucket<E>>();
