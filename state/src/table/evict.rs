@@ -46,7 +46,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     pub(crate) fn filling(&self, more: usize) -> Filling {
         let wanted = match &self.coming {
             Some(coming) => coming.buckets(),
-            None => larger(self.buckets.len()),
+            None => self.next_len(),
         };
         let growth_bytes = match &self.coming {
             Some(_) => 0,

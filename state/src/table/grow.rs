@@ -27,6 +27,10 @@ const PAGE: usize = 4096;
 /// than one huge page in a turn whose records are all new.
 const TOUCHED_PER_INSERT: usize = 8;
 
+/// How many times as large the next array is at most, where that many entries are expected. Its memory is touched
+/// from the moment the smaller one is half full, and so before that one is full.
+const LEAP: usize = 8;
+
 /// An array for which there is no memory is tried with one part in so many less.
 const LESS: usize = 8;
 
@@ -87,9 +91,33 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     pub(super) fn make_room(&mut self) -> Result<(), StateError> {
         if self.coming.is_some() || self.buckets.is_full() {
             self.grow()?;
+        } else if self.leaps() && self.grow().is_err() {
+            // It grows as others do.
+            self.expected = 0;
         }
         self.move_some(MOVED_PER_INSERT);
         Ok(())
+    }
+
+    /// So many entries are expected: the table gets there in few leaps, in which a small part of them moves, instead of
+    /// growing by halves, in which each moves twice. Memory is taken as it grows, and if there is none for a leap it
+    /// grows as if nothing had been said.
+    pub fn expect(&mut self, entries: usize) {
+        self.expected = buckets_for(entries).unwrap_or(0);
+    }
+
+    /// Whether a leap is to begin.
+    #[inline]
+    fn leaps(&self) -> bool {
+        let buckets = self.buckets.len();
+        self.expected > larger(buckets) && self.buckets.entries() >= limit_of(buckets) / 2
+    }
+
+    /// Buckets of the next array.
+    pub(super) fn next_len(&self) -> usize {
+        let buckets = self.buckets.len();
+        let leap = self.expected.min(buckets.saturating_mul(LEAP)) & !1;
+        leap.max(larger(buckets))
     }
 
     fn grow(&mut self) -> Result<(), StateError> {
@@ -98,7 +126,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             None => {
                 // A table this full whose last move has not ended is one that shrank in between.
                 self.move_some(usize::MAX);
-                let buckets = self.array_of(larger(self.buckets.len()))?;
+                let buckets = self.array_of(self.next_len())?;
                 self.coming.insert(Coming {
                     buckets,
                     touched: 0,
@@ -319,6 +347,55 @@ mod tests {
         }
         drop(table);
         assert_eq!(budget.used(), 0);
+    }
+
+    /// The sizes of the arrays there are while so many keys come.
+    fn arrays_of(table: &mut KeyedTable<u64, u64>, keys: u64) -> Vec<usize> {
+        let mut arrays = Vec::new();
+        for key in 0..keys {
+            let hash = KeyHash::of_u64(key);
+            table.upsert(hash, &key, || key, |_| {}).unwrap();
+            let buckets = table.buckets.len();
+            // The next one is there before this one is hard to search.
+            assert!(table.buckets.entries() * 100 <= buckets * 3 * 80);
+            if arrays.last() != Some(&buckets) {
+                arrays.push(buckets);
+            }
+        }
+        arrays
+    }
+
+    #[test]
+    fn where_many_are_expected_the_table_leaps() {
+        const KEYS: u64 = 300_000;
+        let mut table = table(1 << 30);
+        table.expect(KEYS as usize);
+        let arrays = arrays_of(&mut table, KEYS);
+        assert!(arrays.len() <= 7, "{arrays:?}");
+        assert!(arrays.is_sorted_by(|one, next| *next <= one * LEAP));
+        assert!(!table.buckets.is_full(), "what is expected fits");
+        assert_eq!(
+            arrays_of(&mut table, KEYS * 2).len(),
+            3,
+            "beyond that it grows as ever"
+        );
+    }
+
+    #[test]
+    fn without_memory_for_a_leap_a_table_grows_as_if_nothing_was_expected() {
+        let fits = |expected: usize| {
+            let mut table = table(1 << 16);
+            table.expect(expected);
+            let keys = (0..).find(|key| {
+                let hash = KeyHash::of_u64(*key);
+                table.upsert(hash, key, || *key, |_| {}).is_err()
+            });
+            keys.unwrap_or(0)
+        };
+        let plain = fits(0);
+        for expected in [usize::MAX, 1 << 40, 1 << 20, 5_000, 1_000] {
+            assert!(fits(expected) * 2 > plain, "{expected}");
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) groups: Groups,
     pub(super) account: Account,
     pub(super) len: usize,
+    /// Buckets of the array that all entries that are expected need; 0 where nothing is.
+    pub(super) expected: usize,
     /// The stamp of changes.
     pub(super) stamp: Stamp,
     /// Whether a cut is being written: then entries are looked at before they are changed.
@@ -84,6 +86,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             groups,
             account: Account::new(budget),
             len: 0,
+            expected: 0,
             stamp: Stamp::of(Generation::FIRST, 0),
             cutting: false,
             cut: None,

@@ -22,6 +22,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 const REUSED_BYTES: u64 = 4 << 20;
 /// A table larger than this part of the budget does so too, unless it is small.
 const REUSED_SHARE: u64 = 64;
+/// One in so many keys more than the slice before had are expected in the next one.
+const MORE: usize = 8;
 /// Tables kept to be used again.
 const SPARE: usize = 2;
 
@@ -74,6 +76,8 @@ pub(super) struct Slices<K: Key, A: Record> {
     line: VecDeque<Slice<K, A>>,
     pub(super) leaving: Vec<Leaving<K, A>>,
     spare: Vec<KeyedTable<K, A>>,
+    /// Keys of the last one that was done with.
+    keys: usize,
     groups: Range<u16>,
     max: MaxParallelism,
     budget: Budget,
@@ -85,6 +89,7 @@ impl<K: Key, A: Record> Slices<K, A> {
             line: VecDeque::new(),
             leaving: Vec::new(),
             spare: Vec::new(),
+            keys: 0,
             groups,
             max,
             budget,
@@ -107,6 +112,7 @@ impl<K: Key, A: Record> Slices<K, A> {
 
     /// Keeps a table that is done with, if it is worth it.
     pub(super) fn recycle(&mut self, mut table: KeyedTable<K, A>) {
+        self.keys = table.len();
         let most = (self.budget.limit() / REUSED_SHARE).clamp(SMALL_BYTES, REUSED_BYTES);
         if self.spare.len() < SPARE && table.memory_bytes() <= most {
             table.clear();
@@ -116,10 +122,13 @@ impl<K: Key, A: Record> Slices<K, A> {
 
     /// An empty table, used before if there is one.
     pub(super) fn fresh_table(&mut self) -> Result<KeyedTable<K, A>, StateError> {
-        match self.spare.pop() {
-            Some(table) => Ok(table),
-            None => self.table(),
-        }
+        let mut table = match self.spare.pop() {
+            Some(table) => table,
+            None => self.table()?,
+        };
+        // About as many as before, or a few more: to grow for those would move them all.
+        table.expect(self.keys + self.keys / MORE);
+        Ok(table)
     }
 
     /// The place of a slice; it is made where there is none.
