@@ -47,6 +47,10 @@ where
     F: Fn(u64) -> (T, Timestamp) + Clone + Send + 'static,
 {
     /// Like [`Generator::new`], with records that have event times.
+    ///
+    /// A `make` that does much may become a call that hands each record over in memory. `#[inline(always)]` before the
+    /// closure, written where it is passed, lets the operators behind it be compiled with it, and of a record that they
+    /// drop, or want one field of, nothing else is made.
     pub fn timed(count: impl Into<Option<u64>>, make: F) -> Self {
         Self::of(count.into(), Timed(make, PhantomData))
     }

@@ -60,9 +60,11 @@ impl Stride {
             if burst == 0 {
                 break;
             }
-            out.emit_each(burst, |number| {
-                produce.produce(next.wrapping_add(u64::from(number).wrapping_mul(step)))
-            });
+            out.emit_each(
+                burst,
+                #[inline(always)]
+                |number| produce.produce(next.wrapping_add(u64::from(number).wrapping_mul(step))),
+            );
             next = next.wrapping_add(u64::from(burst).wrapping_mul(step));
             left -= u64::from(burst);
         }

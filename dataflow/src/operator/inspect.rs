@@ -87,13 +87,17 @@ where
         count: usize,
         mut make: impl FnMut(usize) -> (I::Of<'a>, Timestamp),
     ) {
-        self.next.push_each(count, |number| {
-            let (item, at) = make(number);
-            let scope = OperatorScope::enter(&self.name);
-            (self.look)(&item);
-            scope.leave();
-            (item, at)
-        });
+        self.next.push_each(
+            count,
+            #[inline(always)]
+            |number| {
+                let (item, at) = make(number);
+                let scope = OperatorScope::enter(&self.name);
+                (self.look)(&item);
+                scope.leave();
+                (item, at)
+            },
+        );
     }
 
     pass_on!();

@@ -105,13 +105,17 @@ where
         count: usize,
         mut make: impl FnMut(usize) -> (I::Of<'a>, Timestamp),
     ) {
-        self.next.push_each(count, |number| {
-            let (item, at) = make(number);
-            let scope = OperatorScope::enter(&self.name);
-            let result = (self.f)(item);
-            scope.leave();
-            (result, at)
-        });
+        self.next.push_each(
+            count,
+            #[inline(always)]
+            |number| {
+                let (item, at) = make(number);
+                let scope = OperatorScope::enter(&self.name);
+                let result = (self.f)(item);
+                scope.leave();
+                (result, at)
+            },
+        );
     }
 
     pass_on!();

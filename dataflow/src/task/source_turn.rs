@@ -333,8 +333,11 @@ impl<I: Item, N: Origin<I>> SourceOutput<I> for Emit<'_, I, N> {
     #[inline(always)]
     fn emit_each<'a>(&mut self, count: u32, mut make: impl FnMut(u32) -> (I::Of<'a>, Timestamp)) {
         self.emitted = self.emitted.wrapping_add(count);
-        self.next
-            .push_each(count as usize, |number| make(number as u32));
+        self.next.push_each(
+            count as usize,
+            #[inline(always)]
+            |number| make(number as u32),
+        );
     }
 
     fn mark(&mut self, mark: Mark) {

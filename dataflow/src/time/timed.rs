@@ -403,14 +403,18 @@ where
         let (name, assigner, generator) = (&self.name, &mut self.assigner, &mut self.generator);
         let mut said = WatermarkOutput::default();
         self.touched |= count > 0;
-        self.next.push_each(count, |number| {
-            let (item, previous) = make(number);
-            let scope = OperatorScope::enter(name);
-            let at = assigner.assign(&item, previous, now);
-            generator.on_event(&item, at, &mut said);
-            scope.leave();
-            (item, at)
-        });
+        self.next.push_each(
+            count,
+            #[inline(always)]
+            |number| {
+                let (item, previous) = make(number);
+                let scope = OperatorScope::enter(name);
+                let at = assigner.assign(&item, previous, now);
+                generator.on_event(&item, at, &mut said);
+                scope.leave();
+                (item, at)
+            },
+        );
         debug_assert!(said.is_silent(), "it was said that nothing is said");
     }
 

@@ -121,12 +121,16 @@ fn events_in_time(
     count: u64,
     per_ms: u64,
 ) -> DataStream<Event, impl Pipe<Out = Event> + use<>> {
-    let make = move |n| {
-        let time = Timestamp(nexmark::time(n, per_ms));
-        (nexmark::event(n, per_ms), time)
-    };
     let strategy = WatermarkStrategy::<Event>::for_monotonous_timestamps();
-    environment.source_with(Generator::timed(count, make), strategy)
+    let generator = Generator::timed(
+        count,
+        #[inline(always)]
+        move |n| {
+            let time = Timestamp(nexmark::time(n, per_ms));
+            (nexmark::event(n, per_ms), time)
+        },
+    );
+    environment.source_with(generator, strategy)
 }
 
 /// The bids among events.
