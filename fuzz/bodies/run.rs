@@ -26,12 +26,17 @@ fn written(input: &mut &[u8]) -> Option<(Vec<u8>, Rows)> {
         .with_block_bytes(64 + byte(input))
         .with_filter_bits(byte(input) as u32 % 14);
     let mut writer = RunWriter::new(options);
-    let state = writer.declare(StateHeader {
+    let says = byte(input);
+    let header = StateHeader {
         name: "state".to_owned(),
         descriptor: vec![1, 2, 3],
-        full: byte(input).is_multiple_of(2),
-    });
-    let state = state.ok()?;
+        full: says.is_multiple_of(2),
+    };
+    let state = match says >> 1 & 3 {
+        0 | 1 => writer.declare(header).ok()?,
+        2 => writer.declare_known_by_key(header).ok()?,
+        _ => writer.declare_whole_by_key(header).ok()?,
+    };
     let mut rows: Rows = Vec::new();
     for _ in 0..byte(input) {
         let (group, key, namespace) = (byte(input) as u16 % 8, byte(input) % 16, byte(input) % 4);

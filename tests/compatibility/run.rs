@@ -1,4 +1,4 @@
-//! Runs of state, version 1.
+//! Runs of state, versions 1 and 2.
 //!
 //! To write the fixture of a new version: `THALWEG_WRITE_FIXTURES=1 cargo test -p thalweg-tests --test
 //! compatibility`, which refuses to replace one that is there.
@@ -13,8 +13,9 @@ use thalweg_state::{Row, RowSink};
 
 type Entry = (u16, u16, Vec<u8>, Vec<u8>, Option<Vec<u8>>);
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("compatibility/fixtures/run-1.bin")
+fn fixture(version: u32) -> PathBuf {
+    let name = format!("compatibility/fixtures/run-{version}.bin");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 fn headers() -> [StateHeader; 3] {
@@ -65,7 +66,11 @@ fn write() -> (Vec<u8>, RunSummary) {
         .with_section_bytes(4_096)
         .with_block_bytes(256);
     let mut writer = RunWriter::new(options);
-    let states = headers().map(|header| writer.declare(header).unwrap());
+    let states = headers().map(|header| match header.name.as_str() {
+        "clicks" => writer.declare(header).unwrap(),
+        "empty" => writer.declare_whole_by_key(header).unwrap(),
+        _ => writer.declare_known_by_key(header).unwrap(),
+    });
     for (state, group, key, namespace, value) in &rows() {
         let row = Row {
             group: KeyGroup(*group),
@@ -81,20 +86,25 @@ fn write() -> (Vec<u8>, RunSummary) {
     writer.finish().unwrap()
 }
 
-fn stored() -> Vec<u8> {
-    let path = fixture();
+fn stored(version: u32) -> Vec<u8> {
+    let path = fixture(version);
     if std::env::var_os("THALWEG_WRITE_FIXTURES").is_some() && !path.exists() {
         std::fs::write(&path, write().0).unwrap();
     }
     std::fs::read(&path).unwrap()
 }
 
-#[test]
-fn a_run_of_version_1_is_read() {
-    let bytes = stored();
-    let run = RunReader::open("run-1", &bytes).unwrap();
+/// The run of a version is read as it was meant; of each state, whether filters know its keys and whether those are
+/// whole.
+fn is_read(version: u32, checksum: u32, by_key: [(bool, bool); 3]) {
+    let bytes = stored(version);
+    let run = RunReader::open(format!("run-{version}"), &bytes).unwrap();
     assert_eq!(run.states(), headers());
-    assert_eq!(run.verify(), Ok(0xF5E5_345E));
+    assert_eq!(run.verify(), Ok(checksum));
+    run.check_receipt(bytes.len() as u64, checksum).unwrap();
+    let said = [0, 1, 2].map(StateNumber);
+    let said = said.map(|state| (run.is_known_by_key(state), run.is_whole_by_key(state)));
+    assert_eq!(said, by_key);
     let mut got = Vec::new();
     let mut walk = run.walk(Clip::all());
     while let Some((state, row)) = walk.next_row().unwrap() {
@@ -111,7 +121,7 @@ fn a_run_of_version_1_is_read() {
     let mut expected = rows();
     expected.sort();
     assert_eq!(got, expected);
-    let mut search = RunSearch::open(RunReader::open("run-1", &bytes).unwrap()).unwrap();
+    let mut search = RunSearch::open(run).unwrap();
     for (state, group, key, namespace, value) in &expected {
         let found = search
             .find(StateNumber(*state), KeyGroup(*group), key, namespace)
@@ -122,10 +132,24 @@ fn a_run_of_version_1_is_read() {
 }
 
 #[test]
-fn version_1_is_written_as_it_was() {
+fn a_run_of_version_1_is_read() {
+    is_read(1, 0xF5E5_345E, [(false, false); 3]);
+}
+
+#[test]
+fn a_run_of_version_2_is_read() {
+    is_read(
+        2,
+        0xE47C_4619,
+        [(false, false), (true, false), (true, true)],
+    );
+}
+
+#[test]
+fn version_2_is_written_as_it_was() {
     let (bytes, summary) = write();
     assert!(
-        bytes == stored(),
+        bytes == stored(2),
         "the format has changed: give it a new version and a new fixture"
     );
     assert_eq!(summary.groups, 0..32_768);

@@ -22,7 +22,10 @@ const MARK: &[u8] = include_bytes!("../compatibility/fixtures/checkpoint-pointer
 const IN_FLIGHT: &[u8] = include_bytes!("../compatibility/fixtures/records-in-flight-1.bin");
 /// Where its sections begin.
 const SECTIONS: [usize; 2] = [12, 104];
-const RUN: &[u8] = include_bytes!("../compatibility/fixtures/run-1.bin");
+const RUNS: [&[u8]; 2] = [
+    include_bytes!("../compatibility/fixtures/run-1.bin"),
+    include_bytes!("../compatibility/fixtures/run-2.bin"),
+];
 
 /// The file, and what is between its version and its checksum.
 pub(crate) fn pointers() -> Vec<Vec<u8>> {
@@ -88,13 +91,14 @@ pub(crate) fn sections() -> Vec<Vec<u8>> {
     ]
 }
 
-/// The file behind an even byte, and bytes out of which rows are drawn behind odd ones.
+/// The files behind an even byte, and bytes out of which rows are drawn behind odd ones.
 pub(crate) fn runs() -> Vec<Vec<u8>> {
     let drawn: Vec<u8> = [1, 40, 9, 0, 30]
         .into_iter()
         .chain((0..=250).rev())
         .collect();
-    vec![[&[0], RUN].concat(), drawn]
+    let files = RUNS.map(|run| [&[0], run].concat());
+    files.into_iter().chain([drawn]).collect()
 }
 
 /// One row after the other as the target takes them, behind the number of their kind.

@@ -69,6 +69,8 @@ impl Parts {
         }
         let footer = Footer {
             states: reader.states().to_vec(),
+            known_by_key: reader.footer().known_by_key.clone(),
+            whole_by_key: reader.footer().whole_by_key.clone(),
             sections: reader.sections().to_vec(),
         };
         Parts { sections, footer }

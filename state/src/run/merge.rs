@@ -76,7 +76,11 @@ impl<'r, R: ReadAt> Merge<'r, R> {
                     full,
                     ..header.clone()
                 };
-                let number = writer.declare(header.clone())?;
+                let known = runs.iter().any(|run| is_known_by_key(run, &header.name));
+                let number = match known {
+                    true => writer.declare_known_by_key(header.clone())?,
+                    false => writer.declare(header.clone())?,
+                };
                 states.push(MergedState {
                     header,
                     number,
@@ -162,6 +166,11 @@ fn extent_of<R>(runs: &[CountingRun<'_, R>]) -> Range<u16> {
     let start = ranges().map(|groups| groups.start).min();
     let end = ranges().map(|groups| groups.end).max();
     start.zip(end).map_or(0..0, |(start, end)| start..end)
+}
+
+fn is_known_by_key<R: ReadAt>(run: &CountingRun<'_, R>, state: &str) -> bool {
+    let state = run.state(state);
+    state.is_some_and(|(number, _)| run.run.is_known_by_key(number))
 }
 
 fn check_same<R: ReadAt>(

@@ -23,6 +23,7 @@ pub struct RunReader<R> {
     file: String,
     source: R,
     length: u64,
+    version: u32,
     footer: Footer,
 }
 
@@ -38,16 +39,17 @@ impl<R: ReadAt> RunReader<R> {
             file,
             source,
             length,
+            version: VERSION,
             footer,
         };
-        run.check_header()?;
+        run.version = run.check_header()?;
         let trailer_at = length.saturating_sub(TRAILER_BYTES as u64);
         let mut last = [0; TRAILER_BYTES];
         if trailer_at < HEADER_BYTES as u64 {
             return Err(run.damaged(length, "the file ends too early"));
         }
         run.fill(trailer_at, &mut last)?;
-        let Some(trailer) = Trailer::read(&last) else {
+        let Some(trailer) = Trailer::read(&last, run.version) else {
             return Err(run.damaged(trailer_at, "the file does not end as a run does"));
         };
         let footer_at = trailer_at.checked_sub(trailer.footer_bytes);
@@ -59,19 +61,21 @@ impl<R: ReadAt> RunReader<R> {
         if checksum(&bytes) != trailer.footer_checksum {
             return Err(run.damaged(footer_at, "the footer has another checksum"));
         }
-        run.footer = Footer::read(&bytes).map_err(|what| run.damaged(footer_at, what))?;
+        run.footer =
+            Footer::read(&bytes, run.version).map_err(|what| run.damaged(footer_at, what))?;
         if run.footer.offset() != footer_at {
             return Err(run.damaged(footer_at, "the sections do not fill the file"));
         }
         Ok(run)
     }
 
-    fn check_header(&self) -> Result<(), RunError> {
+    /// Answers the version.
+    fn check_header(&self) -> Result<u32, RunError> {
         let mut first = [0; HEADER_BYTES];
         let there = self.length.min(HEADER_BYTES as u64) as usize;
         self.fill(0, &mut first[..there])?;
         match read_header(&first) {
-            Header::Run(VERSION) => Ok(()),
+            Header::Run(version @ 1..=VERSION) => Ok(version),
             Header::Run(0) | Header::Damaged => {
                 Err(self.damaged(0, "the header has another checksum"))
             }
@@ -113,6 +117,18 @@ impl<R: ReadAt> RunReader<R> {
             .iter()
             .position(|state| state.name == name);
         place.map(|place| StateNumber(place as u16))
+    }
+
+    /// Whether filters know the keys of a state too, without the namespaces of its rows.
+    #[must_use]
+    pub fn is_known_by_key(&self, state: StateNumber) -> bool {
+        self.footer.known_by_key.contains(&state.0)
+    }
+
+    /// Whether it has all values of a key in a state, if it has any, so that older runs do not count for that key.
+    #[must_use]
+    pub fn is_whole_by_key(&self, state: StateNumber) -> bool {
+        self.footer.whole_by_key.contains(&state.0)
     }
 
     /// Rows of all states, tombstones included.
@@ -168,6 +184,10 @@ impl<R: ReadAt> RunReader<R> {
 
     pub(crate) fn walk_sections(&self, clip: Clip, sections: Range<usize>) -> RunWalk<'_, R> {
         RunWalk::new(self, clip, sections)
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     pub(crate) fn footer(&self) -> &Footer {

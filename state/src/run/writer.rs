@@ -6,8 +6,10 @@
 //! writer holds one section, what was not taken out, and a line for each section. Lives on one shard's
 //! thread.
 
+use std::collections::BTreeSet;
+
 use thalweg_core::simd::on_this_cpu;
-use thalweg_core::{KeyGroup, MaxParallelism};
+use thalweg_core::{KeyGroup, KeyHash, MaxParallelism};
 
 use super::error::RunError;
 use super::format::MOST_STATES;
@@ -162,6 +164,26 @@ impl RunWriter {
         Ok(StateNumber(number))
     }
 
+    /// Declares a state all of whose rows of a key are sought at once: filters know its keys too, without namespaces.
+    ///
+    /// # Errors
+    /// As [`RunWriter::declare`].
+    pub fn declare_known_by_key(&mut self, state: StateHeader) -> Result<StateNumber, RunError> {
+        let number = self.declare(state)?;
+        self.footer.known_by_key.insert(number.0);
+        Ok(number)
+    }
+
+    /// The same for a state of which the run has all values of a key, if it has any, but for those of younger runs.
+    ///
+    /// # Errors
+    /// As [`RunWriter::declare`].
+    pub fn declare_whole_by_key(&mut self, state: StateHeader) -> Result<StateNumber, RunError> {
+        let number = self.declare_known_by_key(state)?;
+        self.footer.whole_by_key.insert(number.0);
+        Ok(number)
+    }
+
     /// Takes rows of one state.
     ///
     /// # Errors
@@ -261,7 +283,8 @@ impl RunWriter {
     /// Writes the rows of the section as blocks, and the entries of the blocks into the index; answers the filter.
     fn write_blocks(&mut self) -> Filter {
         let (rows, bytes) = self.section.rows();
-        let mut filter = Filter::with_room(rows.len(), self.options.filter_bits);
+        let keys = keys_of(rows, bytes, &self.footer.known_by_key).count();
+        let mut filter = Filter::with_room(rows.len() + keys, self.options.filter_bits);
         let mut blocks = 0_u32;
         self.index.extend_from_slice(&blocks.to_le_bytes());
         let mut rest = rows;
@@ -273,6 +296,9 @@ impl RunWriter {
             put_block(&mut self.index, size, first.address(bytes));
             if self.options.filter_bits > 0 {
                 fill(&mut filter, &rest[..taken], bytes);
+                for key in keys_of(&rest[..taken], bytes, &self.footer.known_by_key) {
+                    filter.insert(key);
+                }
             }
             rest = &rest[taken..];
             blocks += 1;
@@ -379,6 +405,22 @@ fn fill(filter: &mut Filter, rows: &[Gathered], bytes: &[u8]) {
             }
         },
     );
+}
+
+/// What filters know the keys of rows by, of the states that are known by key.
+fn keys_of<'a>(
+    rows: &'a [Gathered],
+    bytes: &'a [u8],
+    known_by_key: &'a BTreeSet<u16>,
+) -> impl Iterator<Item = KeyHash> + 'a {
+    // Most runs have no such state.
+    let rows = if known_by_key.is_empty() { &[] } else { rows };
+    let keys = rows.chunk_by(|one, next| one.same_key(next, bytes));
+    let known = keys.filter(|rows| known_by_key.contains(&rows[0].state()));
+    known.map(|rows| {
+        let Address { state, key, .. } = rows[0].address(bytes);
+        filter_hash(state, key, &[])
+    })
 }
 
 /// Appends one block with the first of `rows`; answers how many went in, one at least.

@@ -203,7 +203,7 @@ fn a_foreign_file_and_a_later_format_are_told_from_damage() {
     );
 
     let mut later = shapes()[1].1.clone();
-    later[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    later[8..12].copy_from_slice(&3_u32.to_le_bytes());
     let checksum = crc32c::crc32c(&later[..12]);
     later[12..16].copy_from_slice(&checksum.to_le_bytes());
     let newer = RunReader::open("run-7", later).map(|_| ()).unwrap_err();
@@ -211,8 +211,8 @@ fn a_foreign_file_and_a_later_format_are_told_from_damage() {
         newer,
         RunError::Newer {
             file: "run-7".into(),
-            found: 2,
-            known: 1
+            found: 3,
+            known: 2
         }
     );
     assert!(

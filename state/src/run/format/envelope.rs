@@ -26,11 +26,16 @@ pub(crate) enum Header {
     Damaged,
 }
 
-/// The first bytes of a run.
+/// The first bytes of a run that is written.
 pub(crate) fn header() -> [u8; HEADER_BYTES] {
+    header_of(VERSION)
+}
+
+/// The first bytes of a run of a version.
+pub(crate) fn header_of(version: u32) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(&MARK);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     let sum = checksum(&bytes[..12]);
     bytes[12..].copy_from_slice(&sum.to_le_bytes());
     bytes
@@ -70,15 +75,15 @@ impl Trailer {
         bytes
     }
 
-    /// Reads the last bytes of a file that began as a run of this version.
-    pub(crate) fn read(bytes: &[u8; TRAILER_BYTES]) -> Option<Trailer> {
+    /// Reads the last bytes of a file that began as a run of version `begun`.
+    pub(crate) fn read(bytes: &[u8; TRAILER_BYTES], begun: u32) -> Option<Trailer> {
         let mut fields = Fields::new(bytes);
         let footer_bytes = fields.u64()?;
         let footer_checksum = fields.u32()?;
         let version = fields.u32()?;
         let sum = fields.u32()?;
         let whole = sum == checksum(&bytes[..16]) && fields.bytes(8)? == END_MARK;
-        (whole && version == VERSION).then_some(Trailer {
+        (whole && version == begun).then_some(Trailer {
             footer_bytes,
             footer_checksum,
         })
@@ -108,11 +113,12 @@ mod tests {
             footer_checksum: 0xDEAD_BEEF,
         };
         let last = trailer.to_bytes();
-        assert_eq!(Trailer::read(&last), Some(trailer));
+        assert_eq!(Trailer::read(&last, VERSION), Some(trailer));
+        assert_eq!(Trailer::read(&last, VERSION - 1), None);
         for bit in 0..8 * TRAILER_BYTES {
             let mut bytes = last;
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Trailer::read(&bytes), None, "bit {bit}");
+            assert_eq!(Trailer::read(&bytes, VERSION), None, "bit {bit}");
         }
     }
 

@@ -11,7 +11,7 @@ use thalweg_core::key_group::{KEY_HASH_VERSION, KeyHash};
 use super::fields::Fields;
 
 /// A filter is part of the file: other hashes would need another version of the format.
-const _: () = assert!(KEY_HASH_VERSION == 1 && super::VERSION == 1);
+const _: () = assert!(KEY_HASH_VERSION == 1 && super::VERSION == 2);
 
 /// Words of a block.
 const WORDS: usize = 8;

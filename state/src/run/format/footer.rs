@@ -4,6 +4,7 @@
 //! gap from the header to the footer, so that every byte of the file belongs to something that is checked.
 //! Plain data, lives on any thread.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use thalweg_core::KeyGroup;
@@ -109,10 +110,21 @@ impl SectionEntry {
     }
 }
 
+/// Bit of what a run says about a state: the run is full for it.
+const FULL: u8 = 1;
+/// Its filters know the keys of the state too.
+const KNOWN_BY_KEY: u8 = 2;
+/// And of a key of which it has a value, older runs have nothing that counts.
+const WHOLE_BY_KEY: u8 = 4;
+
 /// States and sections of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) states: Vec<StateHeader>,
+    /// Numbers of the states whose keys filters know too, without the namespaces of their rows.
+    pub(crate) known_by_key: BTreeSet<u16>,
+    /// Those among them of whose keys all values are here, if any is, that were not changed later.
+    pub(crate) whole_by_key: BTreeSet<u16>,
     pub(crate) sections: Vec<SectionEntry>,
 }
 
@@ -120,15 +132,16 @@ impl Footer {
     /// Appends the footer.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.states.len() as u32).to_le_bytes());
-        for StateHeader {
-            name,
-            descriptor,
-            full,
-        } in &self.states
-        {
-            put_string(out, name.as_bytes());
-            put_string(out, descriptor);
-            out.push(u8::from(*full));
+        for (number, state) in (0_u16..).zip(&self.states) {
+            put_string(out, state.name.as_bytes());
+            put_string(out, &state.descriptor);
+            let says = [
+                (FULL, state.full),
+                (KNOWN_BY_KEY, self.known_by_key.contains(&number)),
+                (WHOLE_BY_KEY, self.whole_by_key.contains(&number)),
+            ];
+            let said = says.iter().filter(|(_, said)| *said);
+            out.push(said.map(|(bit, _)| bit).sum());
         }
         out.extend_from_slice(&(self.sections.len() as u32).to_le_bytes());
         for section in &self.sections {
@@ -136,28 +149,37 @@ impl Footer {
         }
     }
 
-    /// Reads a footer; the answer says what is wrong with it.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Footer, &'static str> {
+    /// Reads the footer of a run of a version; the answer says what is wrong with it.
+    pub(crate) fn read(bytes: &[u8], version: u32) -> Result<Footer, &'static str> {
         const SHORT: &str = "the footer ends too early";
+        let known_bits = match version {
+            1 => FULL,
+            _ => FULL | KNOWN_BY_KEY | WHOLE_BY_KEY,
+        };
         let mut fields = Fields::new(bytes);
         let mut footer = Footer::default();
         for _ in 0..fields.u32().ok_or(SHORT)? {
             let (name, descriptor) = (fields.string().ok_or(SHORT)?, fields.string().ok_or(SHORT)?);
             let name = std::str::from_utf8(name).map_err(|_| "a state's name is no text")?;
-            let full = match fields.u8().ok_or(SHORT)? {
-                0 => false,
-                1 => true,
-                _ => return Err("a state is neither full nor not"),
+            let says = fields.u8().ok_or(SHORT)?;
+            let both = KNOWN_BY_KEY | WHOLE_BY_KEY;
+            if says & !known_bits != 0 || says & both == WHOLE_BY_KEY {
+                return Err("of a state something is said that no run says");
+            }
+            let Ok(number) = u16::try_from(footer.states.len()) else {
+                return Err("there are more states than numbers");
             };
-            let (name, descriptor) = (name.to_owned(), descriptor.to_owned());
+            if says & KNOWN_BY_KEY != 0 {
+                footer.known_by_key.insert(number);
+            }
+            if says & WHOLE_BY_KEY != 0 {
+                footer.whole_by_key.insert(number);
+            }
             footer.states.push(StateHeader {
-                name,
-                descriptor,
-                full,
+                name: name.to_owned(),
+                descriptor: descriptor.to_owned(),
+                full: says & FULL != 0,
             });
-        }
-        if footer.states.len() > super::MOST_STATES {
-            return Err("there are more states than numbers");
         }
         let mut offset = HEADER_BYTES as u64;
         for _ in 0..fields.u32().ok_or(SHORT)? {
@@ -196,7 +218,8 @@ impl Footer {
         let sections = self.sections.iter().map(of_section).sum::<usize>();
         let fixed = self.states.capacity() * size_of::<StateHeader>()
             + self.sections.capacity() * size_of::<SectionEntry>();
-        states + sections + fixed
+        let numbers = self.known_by_key.len() + self.whole_by_key.len();
+        states + sections + fixed + numbers * size_of::<u32>()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Format version 1 of a run: its parts, each written and read by one file.
+//! Format version 2 of a run, and version 1: its parts, each written and read by one file.
 //!
 //! `docs/reference/formats.md` has it in full. In short: a header; sections, each made of blocks of sorted
 //! rows and an index of the blocks with a filter; a footer with the states and where each section lies; a
@@ -13,7 +13,7 @@
 //!            [value-length:varint] [key] namespace [value]
 //! index    = blocks:u32 (length:u32 checksum:u32 rows:u32 state:u16 group:u16 key:string namespace:string)*
 //!            filter-blocks:u32 (word:u32 × 8)*
-//! footer   = states:u32 (name:string descriptor:string full:u8)* sections:u32 entry*
+//! footer   = states:u32 (name:string descriptor:string says:u8)* sections:u32 entry*
 //! entry    = blocks-bytes:u64 index-bytes:u32 index-checksum:u32
 //!            extents:u32 (state:u16 first-group:u16 last-group:u16 puts:u32 tombstones:u32)*
 //!            first-key:string first-namespace:string last-key:string last-namespace:string
@@ -33,6 +33,6 @@ pub(crate) mod footer;
 pub(crate) mod index;
 
 /// The version that is written, and the latest that is read.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The most states of one run: they are numbered in two bytes.
 pub(crate) const MOST_STATES: usize = 1 << 16;

@@ -10,9 +10,9 @@ mod receipt;
 use crate::run::error::RunError;
 use crate::run::format::block::RowCursor;
 use crate::run::format::checksum::{checksum, checksum_onward};
-use crate::run::format::envelope::{HEADER_BYTES, Trailer, header};
+use crate::run::format::envelope::{HEADER_BYTES, Trailer, header_of};
 use crate::run::format::filter::filter_hash;
-use crate::run::format::footer::{Extent, SectionEntry};
+use crate::run::format::footer::{Extent, Footer, SectionEntry};
 use crate::run::format::index::SectionIndex;
 use crate::run::order::Address;
 use crate::run::reader::RunReader;
@@ -45,7 +45,7 @@ impl<R: ReadAt> RunReader<R> {
         Verification {
             run: self,
             next: 0,
-            checksum: checksum(&header()),
+            checksum: checksum(&header_of(self.version())),
         }
     }
 }
@@ -70,7 +70,7 @@ impl<R: ReadAt> Verification<'_, R> {
         self.run.read(start, self.run.length() - start, &mut rest)?;
         let footer = rest.split_last_chunk();
         let same = footer.is_some_and(|(footer, trailer)| {
-            let trailer = Trailer::read(trailer);
+            let trailer = Trailer::read(trailer, self.run.version());
             trailer.is_some_and(|trailer| trailer.footer_checksum == checksum(footer))
         });
         if !same {
@@ -90,7 +90,7 @@ impl<R: ReadAt> Verification<'_, R> {
         for at in 0..index.blocks.len() {
             let offset = run.read_block(section, &index, at, &mut block)?;
             let wrong = |(at, what)| run.damaged(offset + at as u64, what);
-            seen.block(run.states().len(), &index, at, &block)
+            seen.block(run.footer(), &index, at, &block)
                 .map_err(wrong)?;
             self.checksum = checksum_onward(self.checksum, &block);
         }
@@ -150,13 +150,13 @@ impl Seen {
     /// Goes through one block; an error says where in it, and what is wrong.
     fn block(
         &mut self,
-        states: usize,
+        footer: &Footer,
         index: &SectionIndex,
         at: usize,
         block: &[u8],
     ) -> Result<(), (usize, &'static str)> {
         let entry = &index.blocks[at];
-        let mut cursor = RowCursor::new(states);
+        let mut cursor = RowCursor::new(footer.states.len());
         let mut rows = 0_u32;
         let mut before: Option<RowCursor> = None;
         loop {
@@ -177,11 +177,15 @@ impl Seen {
             if !behind {
                 return Err((start, "a row is not behind the row before"));
             }
-            if !index
-                .filter
-                .may_hold(filter_hash(address.state, row.key, row.namespace))
-            {
+            let may_hold = |namespace| {
+                let hash = filter_hash(address.state, row.key, namespace);
+                index.filter.may_hold(hash)
+            };
+            if !may_hold(row.namespace) {
                 return Err((start, "the filter denies a row"));
+            }
+            if footer.known_by_key.contains(&address.state) && !may_hold(&[]) {
+                return Err((start, "the filter denies a key"));
             }
             self.first.get_or_insert_with(|| Last::of(address));
             before = Some(cursor.clone());

@@ -7,7 +7,7 @@
 
 use crate::run::error::RunError;
 use crate::run::format::checksum::{checksum, checksum_joined, checksum_onward};
-use crate::run::format::envelope::{HEADER_BYTES, header};
+use crate::run::format::envelope::{HEADER_BYTES, header_of};
 use crate::run::format::footer::SectionEntry;
 use crate::run::reader::RunReader;
 use crate::run::source::ReadAt;
@@ -32,7 +32,7 @@ impl<R: ReadAt> RunReader<R> {
 
     /// The checksum of the file if each block is what its index says.
     fn claimed_checksum(&self) -> Result<u32, RunError> {
-        let mut joined = checksum(&header());
+        let mut joined = checksum(&header_of(self.version()));
         let mut bytes = Vec::new();
         for section in self.sections() {
             let index = self.read_index(section, &mut bytes)?;
