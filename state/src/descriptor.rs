@@ -95,6 +95,12 @@ impl StateDescriptor {
         self
     }
 
+    /// Whether all entries of a key are sought at once, so that filters of runs have to know its keys.
+    #[must_use]
+    pub fn is_sought_by_key(&self) -> bool {
+        self.kind == StateKind::Map && self.namespace_type == type_name::<()>()
+    }
+
     /// The time to live of its values, if they have one.
     #[must_use]
     pub fn ttl(&self) -> Option<StateTtl> {

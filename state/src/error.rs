@@ -13,8 +13,8 @@ use crate::run::RunError;
 pub enum StateError {
     /// The memory of the slot does not suffice.
     #[error(
-        "keyed state does not fit its memory: {0}; streaming aggregates and the values of process functions can \
-         be on disk (state.backend.type: lsm), other state cannot yet"
+        "keyed state does not fit its memory: {0}; streaming aggregates, windows and the states of process functions \
+         can be on disk (state.backend.type: lsm), other state cannot yet"
     )]
     OverBudget(#[from] BudgetExceeded),
     /// The system has no memory, though the slot does.
@@ -107,6 +107,17 @@ pub enum StateError {
     /// Not even what a few records need fits.
     #[error("keyed state on disk needs memory for the entries in work: {0}")]
     TooLittleToSpill(BudgetExceeded),
+    /// Not even what one key has fits.
+    #[error(
+        "state '{state}' on disk needs memory for all that one key has in it while a record of that key is in work, \
+         and one has more than fits: {exceeded}"
+    )]
+    KeyTooLarge {
+        /// The name of the state.
+        state: String,
+        /// What is missing.
+        exceeded: BudgetExceeded,
+    },
     /// A copy was written under another declaration of the state.
     #[error(
         "the {what} of state '{state}' was {old} when the copy was written and is {new} now: declare it as \
@@ -138,7 +149,8 @@ impl StateError {
         match self {
             StateError::OverBudget(_)
             | StateError::NoMemory { .. }
-            | StateError::TooLittleToSpill(_) => ErrorKind::Resource,
+            | StateError::TooLittleToSpill(_)
+            | StateError::KeyTooLarge { .. } => ErrorKind::Resource,
             StateError::Spill(error) => error.kind(),
             StateError::Run(error) => error.kind(),
             StateError::NoCurrentKey { .. }

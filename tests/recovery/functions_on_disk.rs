@@ -11,7 +11,8 @@ use thalweg_dataflow::operator::{CoProcessFunction, KeyedProcessFunction};
 use thalweg_dataflow::time::FiredTimer;
 use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, ProcessContext};
 use thalweg_state::{
-    AggregatingState, Aggregation, ReducingState, StateDescriptor, StateTtl, ValueState,
+    AggregatingState, Aggregation, ListState, MapState, ReducingState, StateDescriptor, StateTtl,
+    ValueState,
 };
 
 use super::counting::{Poison, is_there_once};
@@ -237,6 +238,145 @@ fn expected() -> BTreeMap<String, u32> {
         expected.insert(format!("end {key} {seen} {sum} {last}"), 1);
     }
     expected
+}
+
+/// Numbers that are gathered.
+const NUMBERS: u64 = 45_000;
+/// Keys of which some have far more in their lists and maps than others.
+const UNEVEN_KEYS: u64 = 1_500;
+/// Every so many numbers of a key it is told what it has, and some of that goes.
+const GATHERED: u64 = 9;
+
+fn uneven_key_of(number: u64) -> u64 {
+    let drawn = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24;
+    // A tenth of the records has one of 20 keys.
+    match number % 10 {
+        0 => drawn % 20,
+        _ => drawn % UNEVEN_KEYS,
+    }
+}
+
+/// Gathers the numbers of a key in a list, and how often each of their ends was there in a map.
+struct Gathering {
+    /// Beside something long.
+    numbers: ListState<u64, (u64, String)>,
+    ends: MapState<u64, u64, (u64, String)>,
+}
+
+impl Gathering {
+    fn tell(&self, what: &str, key: u64) -> Result<String, FunctionError> {
+        let (count, sum) = (self
+            .numbers
+            .with(|numbers| numbers.map(|(number, _)| number).fold((0, 0), gathered)))?;
+        let mut ends = Vec::new();
+        self.ends
+            .for_each(|end, (times, _)| ends.push((*end, *times)))?;
+        ends.sort_unstable();
+        Ok(format!("{what} {key} {count} {sum} {ends:?}"))
+    }
+}
+
+fn gathered((count, sum): (u64, u64), number: &u64) -> (u64, u64) {
+    (count + 1, sum + number)
+}
+
+impl KeyedProcessFunction<u64, u64, String> for Gathering {
+    fn process(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        let key = uneven_key_of(number);
+        self.numbers.add((number, format!("{number:0>60}")))?;
+        let first = || (1, format!("{key:0>60}"));
+        self.ends
+            .upsert(number % 97, first, |(times, _)| *times += 1)?;
+        let length = self.numbers.len()?;
+        if length.is_multiple_of(GATHERED) {
+            let line = self.tell("often", key)?;
+            out.emit(line);
+            self.numbers.remove_first(number % 4)?;
+            self.ends.remove(&(number % 97))?;
+        }
+        context.timers().register_event_time(END)
+    }
+
+    fn on_timer(
+        &mut self,
+        _timer: &FiredTimer,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        let line = self.tell("end", context.key().unwrap_or_default())?;
+        self.numbers.clear()?;
+        self.ends.clear()?;
+        out.emit(line);
+        Ok(())
+    }
+}
+
+fn program_of_lists(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    let made = move |number: u64| (number, Timestamp(number as i64));
+    environment
+        .source(Generator::timed(NUMBERS, made).rate(rate))
+        .uid("numbers")
+        .parallelism(1)
+        .map(move |number: u64| {
+            poison.taste(number);
+            number
+        })
+        .key_by(|number: &u64| uneven_key_of(*number))
+        .process_function(|open: &mut OpenContext<u64>| Gathering {
+            numbers: open.list_state("numbers"),
+            ends: open.map_state("ends"),
+        })
+        .uid("gathering")
+        .sink(FileSink::new(into))
+        .uid("told");
+}
+
+fn check_of_lists(into: &Path) {
+    let mut expected = BTreeMap::new();
+    let mut keys: BTreeMap<u64, (Vec<u64>, BTreeMap<u64, u64>)> = BTreeMap::new();
+    let tell = |what: &str, key: u64, numbers: &[u64], ends: &BTreeMap<u64, u64>| {
+        let (count, sum) = numbers.iter().fold((0, 0), gathered);
+        let ends: Vec<_> = ends.iter().collect();
+        format!("{what} {key} {count} {sum} {ends:?}")
+    };
+    for number in 0..NUMBERS {
+        let key = uneven_key_of(number);
+        let (numbers, ends) = keys.entry(key).or_default();
+        numbers.push(number);
+        *ends.entry(number % 97).or_default() += 1;
+        let length = numbers.len();
+        if (length as u64).is_multiple_of(GATHERED) {
+            expected.insert(tell("often", key, numbers, ends), 1);
+            numbers.drain(..(number % 4) as usize);
+            ends.remove(&(number % 97));
+        }
+    }
+    for (key, (numbers, ends)) in keys {
+        expected.insert(tell("end", key, &numbers, &ends), 1);
+    }
+    is_there_once(&expected, into);
+}
+
+const LISTS: Large = Large {
+    name: "lists and maps on disk",
+    memory: "6mb",
+    program: program_of_lists,
+    check: check_of_lists,
+};
+
+#[test]
+fn lists_and_maps_on_disk_survive_failures() {
+    LISTS.survives_failures(200_000.0, ("2", 9_011));
+}
+
+#[test]
+fn lists_and_maps_on_disk_go_on_at_another_parallelism() {
+    LISTS.goes_on_at_other_parallelisms(50_000.0);
 }
 
 const SUMS: Large = Large {

@@ -123,6 +123,11 @@ impl Large {
 
     /// Cancels it again and again, each time after twice the time, and goes on at another parallelism.
     pub(crate) fn goes_on_at_another_parallelism(&self) {
+        self.goes_on_at_other_parallelisms(100_000.0);
+    }
+
+    /// The same at a rate at which it lasts longer than until it is cancelled first.
+    pub(crate) fn goes_on_at_other_parallelisms(&self, rate: f64) {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let (state, spill, into) = (place("state"), place("spill"), place("out"));
@@ -132,7 +137,7 @@ impl Large {
             let (environment, token) = stage::shards(&settings);
             let _deadline = stage::cancel_after(&token, Duration::from_millis(400 << stops));
             let poison = Poison::new(u64::MAX, 0);
-            (self.program)(&environment, 100_000.0, poison, Path::new(&into));
+            (self.program)(&environment, rate, poison, Path::new(&into));
             match environment.execute(self.name) {
                 Ok(_) => break,
                 Err(JobError::Cancelled { .. }) => stops += 1,

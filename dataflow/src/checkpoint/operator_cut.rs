@@ -441,11 +441,15 @@ impl StateVisitor for Freezer {
         self.states += 1;
         let mut described = Vec::new();
         descriptor.encode(&mut described);
-        let declared = self.writer.declare(StateHeader {
+        let header = StateHeader {
             name: descriptor.name().to_owned(),
             descriptor: described,
             full: alone,
-        });
+        };
+        let declared = match descriptor.is_sought_by_key() {
+            true => self.writer.declare_known_by_key(header),
+            false => self.writer.declare(header),
+        };
         if let Err(refused) = declared {
             self.refused.get_or_insert(refused);
         }

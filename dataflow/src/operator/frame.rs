@@ -212,9 +212,9 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             operator = name,
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
-             aggregates, windows other than those put together from slices, and values, reducing and aggregating \
-             states of window functions and of process functions without broadcast state, overflow to disk so far; \
-             it fails when taskmanager.memory.managed.size is used up"
+             aggregates, windows other than those put together from slices, and the states of window functions and \
+             of process functions without broadcast state, overflow to disk so far; it fails when \
+             taskmanager.memory.managed.size is used up"
         );
     }
 }

@@ -50,6 +50,12 @@ pub(crate) trait KeyedOperator<K: Key, T: Item, U: Item>: Lifecycle<U> {
         true
     }
 
+    /// How many of some records that have all they need may be applied at once, from the first on; one at least.
+    #[inline(always)]
+    fn let_in(&mut self, records: usize) -> usize {
+        records
+    }
+
     /// Applies one record.
     ///
     /// # Errors
@@ -174,9 +180,12 @@ where
     /// How many records may be applied now.
     #[cold]
     fn resident(&mut self, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        match self.frame.operator.has_room(entries.len()) {
-            true => self.seek_each(from, buffer, entries),
-            false => 0,
+        if !self.frame.operator.has_room(entries.len()) {
+            return 0;
+        }
+        match self.seek_each(from, buffer, entries) {
+            0 => 0,
+            there => self.frame.operator.let_in(there),
         }
     }
 }

@@ -197,6 +197,10 @@ where
         self.backend.states.has_room(records)
     }
 
+    fn let_in(&mut self, records: usize) -> usize {
+        self.backend.states.let_in(records)
+    }
+
     #[inline(always)]
     fn apply<N: Push<U>>(
         &mut self,

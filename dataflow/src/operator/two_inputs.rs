@@ -36,6 +36,12 @@ pub(crate) trait TwoInputOperator<A: Item, B: Item, U: Item>: Lifecycle<U> {
         true
     }
 
+    /// How many of some records that have all they need may be applied at once, from the first on; one at least.
+    #[inline(always)]
+    fn let_in(&mut self, records: usize) -> usize {
+        records
+    }
+
     /// Seeks the state of a record of the first input at this place of the window; whether all of it is there.
     #[inline(always)]
     fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
@@ -204,9 +210,12 @@ where
     /// How many records may be applied now.
     #[cold]
     fn resident(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        match self.frame.operator.has_room(entries.len()) {
-            true => self.seek_each(input, from, buffer, entries),
-            false => 0,
+        if !self.frame.operator.has_room(entries.len()) {
+            return 0;
+        }
+        match self.seek_each(input, from, buffer, entries) {
+            0 => 0,
+            there => self.frame.operator.let_in(there),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::error::StateError;
 use crate::keyed::{
     KeyedContext, ProcessingClock, ReducingState, SharedTable, SoughtState, ValueState, Values,
 };
+use crate::lsm::Unit;
 use crate::snapshot::StateVisitor;
 use crate::table::{KeyedTable, Namespace};
 
@@ -144,7 +145,7 @@ impl<K: Key> KeyedBackend<K> {
             return Ok(Values::Expiring(self.expiring_cells(descriptor, ttl)?));
         }
         let descriptor = descriptor.of_keys::<K, ()>();
-        let table = RefCell::new(self.new_layered(&descriptor)?);
+        let table = RefCell::new(self.new_layered::<V, (), ()>(&descriptor, Unit::Entry)?);
         let shared = Rc::new(SharedTable { descriptor, table });
         self.register(Rc::clone(&shared) as _)?;
         self.seek_in(Rc::clone(&shared) as _);

@@ -15,12 +15,17 @@ use crate::keyed::{
     AggregatingState, Aggregation, Aging, Cells, Expiring, Held, Kept, Lasting, ListChunks,
     ListState, MapEntries, MapState, Tables,
 };
+use crate::lsm::Unit;
 use crate::table::Namespace;
 use crate::ttl::StateTtl;
 
 /// Values with a time to live, with their name.
 type HeldCells<K, V, N, A> = Rc<Held<Cells<K, V, N, A>>>;
 type ExpiringCells<K, V, N> = HeldCells<K, V, N, Expiring>;
+/// Lists with their name.
+type HeldChunks<K, V, N, A> = Rc<Held<ListChunks<K, V, N, A>>>;
+/// Maps with theirs.
+type HeldEntries<K, UK, UV, N, A> = Rc<Held<MapEntries<K, UK, UV, N, A>>>;
 
 impl<K: Key> KeyedBackend<K> {
     /// Tells the processing time, in milliseconds since 1970: to be called once per turn where a state has
@@ -49,13 +54,10 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
     ) -> Result<ListState<K, V, N>, StateError> {
         let tables = match descriptor.ttl() {
-            None => {
-                let chunks = ListChunks::new(self.new_table()?, Lasting);
-                Kept::Lasting(self.hold::<N, _>(descriptor, chunks)?)
-            }
+            None => Kept::Lasting(self.hold_chunks(descriptor, Lasting)?),
             Some(ttl) => {
-                let chunks = ListChunks::new(self.new_table()?, self.expiring(ttl));
-                Kept::Expiring(self.hold::<N, _>(descriptor, chunks)?)
+                let aging = self.expiring(ttl);
+                Kept::Expiring(self.hold_chunks(descriptor, aging)?)
             }
         };
         Ok(ListState::new(tables, Rc::clone(self.context())))
@@ -81,14 +83,10 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
     ) -> Result<MapState<K, UK, UV, N>, StateError> {
         let tables = match descriptor.ttl() {
-            None => {
-                let entries = MapEntries::new(self.new_table()?, self.new_table()?, Lasting);
-                Kept::Lasting(self.hold::<N, _>(descriptor, entries)?)
-            }
+            None => Kept::Lasting(self.hold_entries(descriptor, Lasting)?),
             Some(ttl) => {
                 let aging = self.expiring(ttl);
-                let entries = MapEntries::new(self.new_table()?, self.new_table()?, aging);
-                Kept::Expiring(self.hold::<N, _>(descriptor, entries)?)
+                Kept::Expiring(self.hold_entries(descriptor, aging)?)
             }
         };
         Ok(MapState::new(tables, Rc::clone(self.context())))
@@ -143,8 +141,33 @@ impl<K: Key> KeyedBackend<K> {
         aging: A,
     ) -> Result<HeldCells<K, V, N, A>, StateError> {
         let named = descriptor.clone().of_keys::<K, N>();
-        let cells = Cells::new(self.new_layered(&named)?, aging);
+        let cells = Cells::new(self.new_layered::<_, N, N>(&named, Unit::Entry)?, aging);
         let held = self.hold::<N, _>(descriptor, cells)?;
+        self.seek_in(Rc::clone(&held) as _);
+        Ok(held)
+    }
+
+    fn hold_chunks<V: Record, N: Namespace, A: Aging<V>>(
+        &mut self,
+        descriptor: StateDescriptor,
+        aging: A,
+    ) -> Result<HeldChunks<K, V, N, A>, StateError> {
+        let named = descriptor.clone().of_keys::<K, N>();
+        let chunks = ListChunks::new(self.new_layered::<_, N, _>(&named, Unit::Part)?, aging);
+        let held = self.hold::<N, _>(descriptor, chunks)?;
+        self.seek_in(Rc::clone(&held) as _);
+        Ok(held)
+    }
+
+    fn hold_entries<UK: RecordKey + Eq, UV: Record, N: Namespace, A: Aging<UV>>(
+        &mut self,
+        descriptor: StateDescriptor,
+        aging: A,
+    ) -> Result<HeldEntries<K, UK, UV, N, A>, StateError> {
+        let named = descriptor.clone().of_keys::<K, N>();
+        let table = self.new_layered::<_, N, _>(&named, Unit::Key)?;
+        let held =
+            self.hold::<N, _>(descriptor, MapEntries::new(table, self.new_table()?, aging))?;
         self.seek_in(Rc::clone(&held) as _);
         Ok(held)
     }

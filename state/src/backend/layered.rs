@@ -1,9 +1,8 @@
 //! States of a backend that may be larger than their memory.
 //!
-//! Entered by the operator for records and timers ahead while something is on disk, and once per turn. Values,
-//! reducing and aggregating states overflow, where the operator asked for that before it declared them; lists
-//! and maps stay in memory. Invariant: with nothing to overflow to, nothing here costs more than a look at an
-//! empty list. Lives on one shard's thread.
+//! Entered by the operator for records and timers ahead while something is on disk, and once per turn. States
+//! overflow where the operator asked for that before it declared them, unless they have namespaces. Invariant: with
+//! nothing to overflow to, nothing here costs more than a look at an empty list. Lives on one shard's thread.
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,7 +15,7 @@ use super::facade::KeyedBackend;
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::keyed::SoughtState;
-use crate::lsm::{LayeredTable, Overflow, Pressure};
+use crate::lsm::{LayeredTable, Overflow, Pressure, Unit};
 use crate::table::Namespace;
 
 /// Makes what takes the entries of a state that memory does not hold, for some key groups.
@@ -30,13 +29,15 @@ impl<K: Key> KeyedBackend<K> {
         self
     }
 
-    /// An empty table of a state, which may overflow if its entries have nothing but a key.
-    pub(super) fn new_layered<V: Record, N: Namespace>(
+    /// An empty table of a state of namespaces `N`, which may overflow if there is only one. Its entries, whose
+    /// namespaces are `P`, leave by `unit`.
+    pub(super) fn new_layered<V: Record, N: Namespace, P: Namespace>(
         &self,
         descriptor: &StateDescriptor,
-    ) -> Result<LayeredTable<K, V, N>, StateError> {
+        unit: Unit,
+    ) -> Result<LayeredTable<K, V, P>, StateError> {
         let make = self.make_overflow.as_ref().filter(|_| N::ONLY.is_some());
-        let overflow = make.map(|make| make(descriptor, self.groups()));
+        let overflow = make.map(|make| Box::new(make(descriptor, self.groups()).leaving_by(unit)));
         Ok(LayeredTable::new(self.new_table()?, overflow))
     }
 
@@ -68,8 +69,22 @@ impl<K: Key> KeyedBackend<K> {
         short.count() == 0
     }
 
+    /// How many of some records that have all they need may be applied at once, from the first on: as many as there is
+    /// memory for by what such records have added lately, and one at least.
+    #[must_use]
+    pub fn let_in(&self, records: usize) -> usize {
+        // One part is left to states that do not overflow.
+        let parts = self.sought.len() as u64 + 1;
+        let states = self.sought.iter();
+        let rooms = states.map(|state| state.let_in(records, parts));
+        rooms.fold(records, usize::min)
+    }
+
     /// Seeks what a key has in all states, for the record at a place of the window or for one of the timers
     /// behind it ([`LayeredTable::seek`]). Whether all of it is there, or nowhere.
+    ///
+    /// First is asked for room, then what is sought next is worked on first: once that is there, without waiting for
+    /// those behind it. Where memory is very little, nothing is read for others meanwhile.
     #[must_use]
     pub fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>) -> bool {
         let missing = self
@@ -85,7 +100,11 @@ impl<K: Key> KeyedBackend<K> {
     /// What the disk could not do, and damage.
     pub fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
         let mut states = self.sought.iter();
-        states.try_for_each(|state| state.begin_turn(context))
+        states.try_for_each(|state| {
+            let mut begun = Ok(());
+            state.with_layers(&mut |layers| begun = layers.begin_turn(context));
+            begun
+        })
     }
 
     /// A turn ends: hands requests to the disk, makes room; `waiting`: a record or timer waits for that.
@@ -99,7 +118,9 @@ impl<K: Key> KeyedBackend<K> {
     ) -> Result<Pressure, StateError> {
         let mut pressure = Pressure::None;
         for state in &self.sought {
-            pressure = pressure.max(state.end_turn(context, waiting)?);
+            let mut ended = Ok(Pressure::None);
+            state.with_layers(&mut |layers| ended = layers.end_turn(context, waiting));
+            pressure = pressure.max(ended?);
         }
         Ok(pressure)
     }
@@ -107,7 +128,7 @@ impl<K: Key> KeyedBackend<K> {
     /// Shows what stands below each state.
     pub fn show_overflow(&self, mut to: impl FnMut(&Overflow)) {
         for state in &self.sought {
-            state.show(&mut to);
+            state.with_layers(&mut |layers| layers.overflow().into_iter().for_each(&mut to));
         }
     }
 }

@@ -1,9 +1,12 @@
-//! Drawn programs over several states of one operator, all of them larger than their memory, one of them kept per
-//! window too, and one beside them that is not: changes and removals, cuts of every kind that become durable or fail, restores again and again at
-//! changing parallelism, on a simulated disk, against a map.
+//! Drawn programs over several states of one operator, all of them larger than their memory, lists and maps among
+//! them, and one kept per window: changes and removals, cuts of every kind that become durable or fail, restores again
+//! and again at changing parallelism, on a simulated disk, against a map.
 //!
 //! Invariant: whatever a key is asked is what the map says, and what a chain of cuts says by the reading rule is
 //! what the map was at the barrier.
+
+#[path = "collections_tests.rs"]
+mod collections;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,6 +20,7 @@ use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::spill::IoQueue;
 use thalweg_memory::{Budget, IoManager, SpillFile};
 
+use self::collections::{Both, Collections};
 use super::super::facade::KeyedBackend;
 use crate::lsm::stage::{self, spilling};
 use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable, Overflow, Pressure};
@@ -26,15 +30,13 @@ use crate::run::{
 use crate::snapshot::reading::Draws;
 use crate::snapshot::{CutKind, Snapshot};
 use crate::{
-    AggregatingState, Aggregation, KeyedTable, ListState, ReducingState, Scan, StateDescriptor,
-    StateError, StateTtl, ValueState, WINDOW,
+    AggregatingState, Aggregation, KeyedTable, ReducingState, Scan, StateDescriptor, StateError,
+    StateTtl, ValueState, WINDOW,
 };
 
 const BATCH: usize = 16;
 const BUDGET: u64 = 3 << 20;
 const KEYS: u64 = 16_000;
-/// One key in so many has a list.
-const LISTED: u64 = 40;
 /// Windows that a key may have.
 const WINDOWS: u64 = 2;
 
@@ -44,7 +46,7 @@ struct Held {
     text: Option<(u64, String)>,
     sum: Option<u64>,
     mean: Option<(u64, u64)>,
-    list: Vec<u64>,
+    both: Both,
     windows: BTreeMap<u64, Pane>,
 }
 
@@ -66,7 +68,7 @@ struct States {
     text: ValueState<u64, (u64, String)>,
     sum: ReducingState<u64, u64>,
     mean: AggregatingState<u64, u64, (u64, u64), (u64, u64)>,
-    list: ListState<u64, u64>,
+    collections: Collections,
     /// As an operator keeps windows: it says itself which of a key are sought.
     windows: LayeredTable<u64, Pane, Span>,
 }
@@ -94,7 +96,7 @@ impl States {
         States {
             text: backend.value_state("text").unwrap(),
             sum: backend.reducing_state("sum", add).unwrap(),
-            list: backend.list_state("list").unwrap(),
+            collections: Collections::declare(&mut backend),
             mean: backend.aggregating_state_of(aging, mean).unwrap(),
             windows: LayeredTable::new(table, windows),
             backend,
@@ -116,7 +118,7 @@ impl States {
             text: self.text.get()?,
             sum: self.sum.get()?,
             mean: self.mean.get()?,
-            list: self.list.get()?,
+            both: self.collections.held()?,
         })
     }
 
@@ -135,10 +137,6 @@ impl States {
             self.mean.clear()?;
             held.mean = None;
         }
-        if what == 3 {
-            self.list.clear()?;
-            held.list.clear();
-        }
         if what > 3 && what != 4 {
             let first = || (number, format!("{key:0>80}"));
             self.text.upsert(first, |(last, _)| *last = number)?;
@@ -153,11 +151,7 @@ impl States {
             let (sum, count) = held.mean.unwrap_or_default();
             held.mean = Some((sum + number, count + 1));
         }
-        if what > 3 && key.is_multiple_of(LISTED) {
-            self.list.add(number)?;
-            held.list.push(number);
-        }
-        Ok(())
+        self.collections.change(key, draws, &mut held.both)
     }
 
     /// The same of its windows: one gathers something, is closed, or becomes a part of another.
@@ -298,8 +292,8 @@ struct Copy {
 struct Left {
     copies: Vec<Copy>,
     ended: bool,
-    reads: u64,
-    reads_of_windows: u64,
+    /// Blocks read, by state.
+    reads: BTreeMap<String, u64>,
 }
 
 struct Cutting {
@@ -323,6 +317,8 @@ struct Program {
     draws: Draws,
     batches: usize,
     batch: Vec<u64>,
+    /// Of which so many were applied.
+    applied: usize,
     number: usize,
     waiting: bool,
     epoch: u64,
@@ -359,6 +355,7 @@ impl Program {
             draws: Draws(seed),
             batches,
             batch: Vec::new(),
+            applied: 0,
             number: 0,
             waiting: false,
             epoch: 0,
@@ -392,24 +389,37 @@ impl Program {
                 self.states.backend.residency(from as u8, &hashes)?;
                 self.seek();
             }
-            if self.states.overflows() && !(self.states.has_room() && self.seek()) {
+            let mut there = self.batch.len();
+            if self.states.overflows() {
+                there = if self.states.has_room() {
+                    self.seek()
+                } else {
+                    0
+                };
+            }
+            while self.applied < there {
+                self.apply(self.batch[self.applied])?;
+                self.applied += 1;
+            }
+            if there < self.batch.len() {
                 self.waiting = true;
                 return Ok(());
             }
-            for key in std::mem::take(&mut self.batch) {
-                self.apply(key)?;
-            }
+            self.batch.clear();
+            self.applied = 0;
             self.number += 1;
         }
         Ok(())
     }
 
-    /// Seeks all that the batch needs; whether it is there.
-    fn seek(&mut self) -> bool {
+    /// Seeks all that the rest of the batch needs; the place in it up to which that is there.
+    fn seek(&mut self) -> usize {
         let from = self.number * BATCH % WINDOW;
-        let mut there = true;
-        for (at, key) in self.batch.iter().enumerate() {
-            there &= self.states.seek(from + at, *key);
+        let mut there = self.batch.len();
+        for (at, key) in self.batch.iter().enumerate().skip(self.applied) {
+            if !self.states.seek(from + at, *key) {
+                there = there.min(at);
+            }
         }
         there
     }
@@ -462,6 +472,7 @@ impl Program {
         }
         self.epoch += 1;
         let epoch = Epoch(self.epoch);
+        let knows_keys = self.draws.below(4) > 0;
         let options = RunOptions::default().with_section_bytes(4_096);
         let mut cutting = Cutting {
             kind,
@@ -486,7 +497,11 @@ impl Program {
                 descriptor: described,
                 full: alone,
             };
-            cutting.writer.declare(header).unwrap();
+            // Runs of version 1 do not know keys.
+            match descriptor.is_sought_by_key() && knows_keys {
+                true => cutting.writer.declare_known_by_key(header).unwrap(),
+                false => cutting.writer.declare(header).unwrap(),
+            };
         });
         self.cutting = Some(cutting);
     }
@@ -577,11 +592,12 @@ impl Step for Program {
         if done {
             let mut left = self.left.borrow_mut();
             left.ended = true;
-            self.states
-                .backend
-                .show_overflow(|overflow| left.reads += overflow.reads());
-            let windows = self.states.windows.overflow();
-            left.reads_of_windows += windows.map_or(0, Overflow::reads);
+            let mut show = |overflow: &Overflow| {
+                let name = overflow.descriptor().name().to_owned();
+                *left.reads.entry(name).or_default() += overflow.reads();
+            };
+            self.states.backend.show_overflow(&mut show);
+            self.states.windows.overflow().into_iter().for_each(show);
         }
         let made = !done && pressure != Pressure::Disk || self.cutting.is_some();
         Ok(Progress { made, done })
@@ -619,7 +635,7 @@ fn ranges(parallelism: u32) -> Vec<Range<u16>> {
 
 #[test]
 fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallelism() {
-    let (mut reads, mut reads_of_windows) = (0, 0);
+    let mut reads: BTreeMap<String, u64> = BTreeMap::new();
     for seed in 0..4_u64 {
         let (mut simulation, manager) = spilling(seed, SimOptions::default());
         // Merged at once, or as time goes by.
@@ -641,8 +657,9 @@ fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallel
                 let left = run(&mut simulation, program);
                 let what = format!("seed {seed}, generation {generation}, groups {groups:?}");
                 assert!(left.ended, "{what} hangs");
-                reads += left.reads;
-                reads_of_windows += left.reads_of_windows;
+                for (state, more) in &left.reads {
+                    *reads.entry(state.clone()).or_default() += more;
+                }
                 for copy in left.copies.iter().rev().take(3) {
                     check(copy, &groups, &simulation, &what);
                 }
@@ -652,9 +669,12 @@ fn states_on_disk_side_by_side_go_on_from_copies_again_and_again_at_any_parallel
             copies = next;
         }
     }
-    assert!(reads > 2_000, "{reads} reads: entries come back from disk");
-    assert!(
-        reads_of_windows > 2_000,
-        "{reads_of_windows} reads: windows come back from disk"
-    );
+    let states: Vec<&str> = reads.keys().map(String::as_str).collect();
+    assert_eq!(states, ["list", "map", "mean", "sum", "text", "windows"]);
+    for (state, reads) in &reads {
+        assert!(
+            *reads > 1_000,
+            "{state}: {reads} reads: entries come back from disk"
+        );
+    }
 }

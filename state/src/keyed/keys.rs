@@ -254,7 +254,7 @@ impl<K: Key, V: Record, A: Aging<V>> FindKeys<K> for ListChunks<K, V, (), A> {
         found: &mut Vec<FoundKey<K>>,
     ) -> Result<Scan, StateError> {
         let first = |chunk: &super::chunk::Chunk<()>| chunk.number == 0;
-        find_in(self.table_mut(), cursor, budget, found, first)
+        find_in_layers(self.table_mut(), cursor, budget, found, first)
     }
 }
 
@@ -271,6 +271,9 @@ where
         budget: usize,
         found: &mut Vec<FoundKey<K>>,
     ) -> Result<Scan, StateError> {
+        if self.has_spilled() {
+            return Err(StateError::WalkedOnDisk);
+        }
         let first = |chunk: &super::chunk::Chunk<()>| chunk.number == 0;
         find_in(self.index_mut(), cursor, budget, found, first)
     }

@@ -8,29 +8,36 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_core::KeyHash;
+use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
-use thalweg_memory::{Key, Record, SpillError};
 
+use super::gather::Gathers;
 use super::graves::Graves;
-use super::run::{ColdRun, finish, writer_of};
-use crate::descriptor::StateDescriptor;
+use super::hot::{HotLayer, Unit};
+use super::run::{ColdRun, RunForm, finish, writer_of};
 use crate::error::StateError;
 use crate::run::{RunWriter, StateNumber};
-use crate::table::{KeyedTable, Namespace, OverflowRows};
+use crate::table::OverflowRows;
 
 /// Rounds to the length of a table.
-const ROUNDS: usize = 16;
+pub(super) const ROUNDS: usize = 16;
+/// How often the hand passes before what was used may go.
+const SWEEPS: u8 = 2;
 /// The fewest buckets of a round.
 const FEW_BUCKETS: usize = 64;
-/// Buckets of a slice.
-const SLICE_BUCKETS: usize = 64;
 /// Bytes written at once.
 const PIECE_BYTES: usize = 256 << 10;
 
 /// Which entries stay in memory.
 pub(super) struct Kept {
-    /// By slot: how many more times the hand passes over its entry before that may go.
+    /// By slot: how many more times the hand passes over its entry before that may go; where all of a key go at
+    /// once, by hash: the sweep of the hand in which it was used last.
     used: Vec<u8>,
+    unit: Unit,
+    /// How often the hand has begun from the start.
+    sweep: u8,
+    /// Nothing stays but what the first record that waits needs.
+    only: Option<KeyHash>,
     /// Hashes of the records ahead, as bits of a small set.
     ahead: Vec<u64>,
 }
@@ -39,9 +46,12 @@ pub(super) struct Kept {
 const AHEAD_BITS: usize = 1 << 13;
 
 impl Kept {
-    pub(super) fn new() -> Kept {
+    pub(super) fn new(unit: Unit) -> Kept {
         Kept {
             used: Vec::new(),
+            unit,
+            sweep: 0,
+            only: None,
             ahead: vec![0; AHEAD_BITS / 64],
         }
     }
@@ -54,6 +64,31 @@ impl Kept {
             self.used = vec![0; slots];
         }
         self.used[slot] = 2;
+    }
+
+    /// All that a key has is used, of a state with so many slots.
+    pub(super) fn used_key(&mut self, hash: KeyHash, slots: usize) {
+        if self.used.len() != slots {
+            self.used = vec![self.sweep; slots];
+        }
+        let at = self.mark_of(hash);
+        if let Some(used) = self.used.get_mut(at) {
+            *used = self.sweep;
+        }
+    }
+
+    fn mark_of(&self, hash: KeyHash) -> usize {
+        (hash.0 % self.used.len().max(1) as u64) as usize
+    }
+
+    /// The hand begins from the start.
+    pub(super) fn begin_sweep(&mut self) {
+        self.sweep = self.sweep.wrapping_add(1);
+    }
+
+    /// Memory is so little that nothing stays but what the first record that waits needs; or it is not.
+    pub(super) fn keep_only(&mut self, first: Option<KeyHash>) {
+        self.only = first;
     }
 
     /// The records ahead are those of these hashes.
@@ -72,14 +107,26 @@ impl Kept {
 
     /// The hand passes over an entry; whether it may go. One that was used may go the next time.
     fn pass_over(&mut self, slot: usize, hash: KeyHash) -> bool {
-        if let Some(used) = self.used.get_mut(slot) {
+        if self.unit != Unit::Key
+            && let Some(used) = self.used.get_mut(slot)
+        {
             *used = used.saturating_sub(1);
         }
         self.may_drop(slot, hash)
     }
 
     fn may_drop(&self, slot: usize, hash: KeyHash) -> bool {
-        self.used.get(slot).copied().unwrap_or(0) == 0 && !self.is_ahead(hash)
+        if let Some(only) = self.only {
+            return hash != only;
+        }
+        let used = match self.unit {
+            Unit::Entry | Unit::Part => self.used.get(slot).is_some_and(|used| *used > 0),
+            Unit::Key => {
+                let last = self.used.get(self.mark_of(hash));
+                last.is_some_and(|last| self.sweep.wrapping_sub(*last) < SWEEPS)
+            }
+        };
+        !used && !self.is_ahead(hash)
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
@@ -124,13 +171,13 @@ impl Round {
     pub(super) fn new(
         hand: usize,
         buckets: usize,
-        descriptor: &StateDescriptor,
+        form: &RunForm,
         queue: &IoQueue,
     ) -> Result<Round, StateError> {
         let start = if hand < buckets { hand } else { 0 };
         let length = (buckets / ROUNDS).max(FEW_BUCKETS);
         let stretch = start..buckets.min(start + length);
-        let writer = writer_of(descriptor)?;
+        let writer = writer_of(form, true)?;
         Ok(Round {
             at: stretch.start,
             stretch,
@@ -173,24 +220,24 @@ impl Round {
     }
 
     /// Does a slice.
-    pub(super) fn advance<K: Key, V: Record, N: Namespace>(
+    pub(super) fn advance<T: HotLayer>(
         &mut self,
-        table: &mut KeyedTable<K, V, N>,
+        table: &mut T,
         kept: &mut Kept,
         rows: &mut OverflowRows,
         (queue, groups): (&mut IoQueue, &Range<u16>),
         graves: &Graves,
-        dropped: &mut usize,
+        (dropped, gathers): (&mut usize, &mut Gathers),
     ) -> Result<Progress, StateError> {
         let end = self.stretch.end.min(table.bucket_count());
-        let slice = self.at.min(end)..end.min(self.at + SLICE_BUCKETS);
+        let slice = self.at.min(end)..end.min(self.at + T::SLICE_BUCKETS);
         match &mut self.step {
             Step::Flushing(_) if self.file.is_full() => return Ok(Progress::Waiting),
             Step::Flushing(writer) => {
                 self.at = slice.end;
                 let mut out = writer.rows_of(StateNumber(0))?;
-                let pick = |slot, hash| kept.pass_over(slot, hash) && !graves.may_name(hash);
-                self.rows += table.flush_buckets(slice, rows, pick, &mut out);
+                let mut pick = |slot, hash| kept.pass_over(slot, hash) && !graves.may_name(hash);
+                self.rows += table.flush_buckets(slice, rows, &mut pick, &mut out);
                 if writer.ready() >= PIECE_BYTES {
                     self.file.append(queue, &writer.take_output())?;
                 }
@@ -212,7 +259,14 @@ impl Round {
             }
             Step::Dropping => {
                 self.at = slice.end;
-                *dropped += table.drop_buckets(slice, |slot, hash| kept.may_drop(slot, hash));
+                let mut pick = |slot, hash| {
+                    let may = kept.may_drop(slot, hash);
+                    if may {
+                        gathers.may_be_in_runs(hash);
+                    }
+                    may
+                };
+                *dropped += table.drop_buckets(slice, &mut pick);
             }
         }
         Ok(Progress::More)

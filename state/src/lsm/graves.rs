@@ -15,8 +15,7 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
 use super::lookup::Sought;
-use super::run::{ColdRun, finish, writer_of};
-use crate::descriptor::StateDescriptor;
+use super::run::{ColdRun, RunForm, finish, writer_of};
 use crate::error::StateError;
 use crate::run::StateNumber;
 use crate::snapshot::{Row, RowSink};
@@ -69,6 +68,21 @@ impl Graves {
         self.hashes.contains(&hash)
     }
 
+    /// The namespaces of the graves of a key.
+    pub(super) fn of_key(&self, group: u16, key: &[u8]) -> Vec<Vec<u8>> {
+        let first = Sought {
+            group,
+            key: key.to_vec(),
+            namespace: Vec::new(),
+        };
+        let sets = self.burials.iter().map(|burial| &burial.graves);
+        let of_key = |grave: &&Sought| grave.group == group && grave.key == key;
+        (sets.chain([&self.fresh]))
+            .flat_map(|graves| graves.range(&first..).take_while(of_key))
+            .map(|grave| grave.namespace.clone())
+            .collect()
+    }
+
     /// Whether there are some that no burial holds.
     pub(super) fn are_fresh(&self) -> bool {
         !self.fresh.is_empty()
@@ -106,7 +120,7 @@ impl Graves {
     /// Writes what is in no burial yet to a run of its own.
     pub(super) fn bury(
         &mut self,
-        descriptor: &StateDescriptor,
+        form: &RunForm,
         groups: &Range<u16>,
         queue: &mut IoQueue,
     ) -> Result<(), StateError> {
@@ -115,7 +129,7 @@ impl Graves {
         }
         let graves = std::mem::take(&mut self.fresh);
         self.hashes.clear();
-        let mut writer = writer_of(descriptor)?;
+        let mut writer = writer_of(form, true)?;
         let mut rows = writer.rows_of(StateNumber(0))?;
         for grave in &graves {
             rows.row(Row {

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use thalweg_core::KeyHash;
+use thalweg_core::{KeyGroup, KeyHash};
 
 use crate::run::{
     Address, BlockEntry, Footer, ReadAt, RunError, RunReader, SectionEntry, SectionIndex,
-    StateNumber, checksum, seek,
+    StateNumber, checksum, filter_hash, seek,
 };
 
 /// Footer and indexes of one run.
@@ -188,15 +188,58 @@ impl RunIndex {
                 continue;
             }
             let blocks = index.seek(state.0, groups.start)..index.end_of(state.0, groups.end);
-            let place = |entry: &BlockEntry| BlockPlace {
-                nth: 0,
-                offset: section.offset + entry.offset,
-                length: entry.length,
-                checksum: entry.checksum,
-            };
-            places.push(index.blocks[blocks].iter().map(place).collect());
+            let blocks = index.blocks[blocks].iter();
+            places.push(blocks.map(|entry| BlockPlace::of(section, entry)).collect());
         }
         places
+    }
+
+    /// Where the blocks lie that may hold rows of a key of one state, by section, the latest last.
+    pub(crate) fn blocks_of_key(
+        &self,
+        state: StateNumber,
+        (group, key): (u16, &[u8]),
+    ) -> Vec<Vec<BlockPlace>> {
+        let sought = (state.0, KeyGroup(group), key);
+        // Filters of runs of version 1 do not know keys.
+        let known = self.footer.known_by_key.contains(&state.0);
+        let hash = known.then(|| filter_hash(state.0, key, &[]));
+        let mut sections = self.sections_of(group);
+        if self.ordered {
+            let first = sections.partition_point(|number| {
+                let last = self.footer.sections[*number as usize].last();
+                last.is_some_and(|last| place_of(last) < sought)
+            });
+            sections = &sections[first..];
+        }
+        let mut places = Vec::new();
+        for number in sections {
+            let (section, index) = (
+                &self.footer.sections[*number as usize],
+                &self.indexes[*number as usize],
+            );
+            let (first, last) = (section.first().map(place_of), section.last().map(place_of));
+            if self.ordered && first > Some(sought) {
+                break;
+            }
+            let within = first <= Some(sought) && Some(sought) <= last;
+            if !within || hash.is_some_and(|hash| !index.filter.may_hold(hash)) {
+                continue;
+            }
+            // The rows of a key may begin at the end of a block.
+            let begin = |block: &BlockEntry| place_of(index.first(block)) < sought;
+            let begin = index.blocks.partition_point(begin).saturating_sub(1);
+            let end = |block: &BlockEntry| place_of(index.first(block)) <= sought;
+            let end = index.blocks.partition_point(end);
+            let blocks = index.blocks[begin..end].iter();
+            places.push(blocks.map(|entry| BlockPlace::of(section, entry)).collect());
+        }
+        places
+    }
+
+    /// Whether it has all values of a key in a state, if it has any.
+    pub(crate) fn is_whole_by_key(&self, state: StateNumber) -> bool {
+        self.footer.whole_by_key.contains(&state.0)
     }
 
     /// States of the run.
@@ -205,7 +248,22 @@ impl RunIndex {
     }
 }
 
+/// What keys are ordered by.
+fn place_of(at: Address<'_>) -> (u16, KeyGroup, &[u8]) {
+    (at.state, at.group, at.key)
+}
+
 impl BlockPlace {
+    /// A block of a section, asked for by itself.
+    fn of(section: &SectionEntry, entry: &BlockEntry) -> BlockPlace {
+        BlockPlace {
+            nth: 0,
+            offset: section.offset + entry.offset,
+            length: entry.length,
+            checksum: entry.checksum,
+        }
+    }
+
     /// Whether a block that was read from here is what was written.
     pub(crate) fn is_whole(&self, block: &[u8]) -> bool {
         checksum(block) == self.checksum

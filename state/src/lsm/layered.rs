@@ -12,6 +12,9 @@ use super::overflow::{Overflow, Pressure};
 use crate::error::StateError;
 use crate::table::{KeyedTable, Namespace, OverflowRows};
 
+/// What stands below a table, and whether something is wanting of it.
+pub(crate) type Below<'a> = (&'a mut Overflow, &'a mut bool);
+
 /// A keyed table that may be larger than its memory.
 ///
 /// The names of its calls are those of [`Overflow`], which says what they are for.
@@ -93,6 +96,15 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         Some(value)
     }
 
+    /// The table, and what takes what memory does not hold: for whoever keeps more than the table in memory.
+    pub(crate) fn split(&mut self) -> (&mut KeyedTable<K, V, N>, Option<Below<'_>>) {
+        let (overflow, wanting) = (self.overflow.as_deref_mut(), &mut self.wanting);
+        (
+            &mut self.table,
+            overflow.map(|overflow| (overflow, wanting)),
+        )
+    }
+
     /// Whether entries have to be sought before they are worked on. Cheap.
     #[inline(always)]
     #[must_use]
@@ -103,11 +115,22 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
 
     /// Whether there is room for so many more entries. Without an overflow that shows when they come.
     pub fn has_room(&mut self, records: usize) -> bool {
-        let Some(overflow) = &self.overflow else {
+        let Some(overflow) = &mut self.overflow else {
             return true;
         };
+        overflow.first_comes();
         let room = overflow.has_room(&self.table, records);
         self.wanting |= !room;
+        room
+    }
+
+    /// How many of some records may be applied at once ([`Overflow::let_in`]).
+    pub(crate) fn let_in(&mut self, records: usize, parts: u64) -> usize {
+        let Some(overflow) = &mut self.overflow else {
+            return records;
+        };
+        let room = overflow.let_in(&self.table, records, parts);
+        self.wanting |= room < records;
         room
     }
 
@@ -126,7 +149,7 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// A turn begins.
     ///
     /// # Errors
-    /// As [`Overflow::begin_turn`].
+    /// What the disk could not do, and damage.
     pub fn begin_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
         self.wanting = false;
         match &mut self.overflow {
@@ -138,7 +161,7 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// A turn ends; `waiting`: something waits for what was sought, or for room.
     ///
     /// # Errors
-    /// As [`Overflow::end_turn`].
+    /// What the disk could not do; memory that is too little for the records in work.
     pub fn end_turn(
         &mut self,
         context: &mut TurnContext<'_>,

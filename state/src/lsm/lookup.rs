@@ -18,6 +18,9 @@ use crate::run::{Address, filter_hash};
 use crate::snapshot::Row;
 use crate::table::Namespace;
 
+/// Bytes of a block, about.
+const BLOCK_BYTES: u64 = 5 << 10;
+
 /// What an entry is looked for by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Sought {
@@ -110,18 +113,33 @@ impl Lookups {
     pub(super) fn memory_bytes(&self) -> u64 {
         let found = self.found.iter().map(|(_, value)| value.capacity() as u64);
         let each = size_of::<(Sought, Standing)>() as u64 + 64;
-        found.sum::<u64>() + self.standing.len() as u64 * each + self.asked.len() as u64 * (5 << 10)
+        found.sum::<u64>()
+            + self.standing.len() as u64 * each
+            + self.asked.len() as u64 * BLOCK_BYTES
     }
 
-    /// What is known of an entry that is not in memory; asks for it where it may be in a run.
-    pub(super) fn look(&mut self, sought: &Sought, runs: &Runs, queue: &mut IoQueue) -> Known {
+    /// Bytes of the blocks that are read, and of what was found in them, about.
+    pub(super) fn coming_bytes(&self) -> u64 {
+        (self.asked.len() + self.found.len()) as u64 * BLOCK_BYTES
+    }
+
+    /// What is known of an entry that is not in memory; asks for it where it may be in a run, if `may_ask`.
+    pub(super) fn look(
+        &mut self,
+        sought: &Sought,
+        runs: &Runs,
+        queue: &mut IoQueue,
+        may_ask: bool,
+    ) -> Known {
         match self.standing.get(sought) {
             Some(Standing::Absent) => Known::Absent,
             Some(Standing::Reading { .. } | Standing::Found) => Known::Coming,
             None => match first_block(sought, runs, None) {
                 None => Known::Absent,
                 Some(at) => {
-                    self.ask(sought.clone(), at, (runs.version, false), queue);
+                    if may_ask {
+                        self.ask(sought.clone(), at, (runs.version, false), queue);
+                    }
                     Known::Coming
                 }
             },

@@ -18,8 +18,7 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
 use super::index::{BlockPlace, RunIndex};
-use super::run::{ColdRun, writer_of};
-use crate::descriptor::StateDescriptor;
+use super::run::{ColdRun, RunForm, writer_of};
 use crate::error::StateError;
 use crate::run::{ChainRun, CompactionPolicy, RowCursor, RunWriter, StateNumber};
 #[cfg(test)]
@@ -199,10 +198,10 @@ impl Merging {
         runs: Vec<Rc<ColdRun>>,
         keeps_tombstones: bool,
         groups: Range<u16>,
-        descriptor: &StateDescriptor,
+        form: &RunForm,
         queue: &IoQueue,
     ) -> Result<Merging, StateError> {
-        let writer = writer_of(descriptor)?;
+        let writer = writer_of(form, runs.iter().all(|run| run.is_whole()))?;
         let bytes = runs.iter().map(|run| run.bytes).sum::<u64>().max(1);
         let stride = STRETCH_BYTES * groups.len() as u64 / bytes;
         Ok(Merging {

@@ -2,9 +2,10 @@
 //!
 //! Entered through a [`LayeredTable`] that has an [`Overflow`]. Its table is the hot layer, bounded
 //! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
-//! reads entries back, `flush` moves entries out, `graves` remembers what was removed, `merge` makes few runs
-//! of many, `cut` is the part of a checkpoint that lies in runs, `index` tells from memory where in a run an
-//! entry may be.
+//! reads entries back, `gather` all of a key at once, `growth` says for how many records there is memory, `ahead` asks
+//! for what records need, `hot` is what entries leave and come back to, `flush` moves entries out, `graves` remembers
+//! what was removed, `merge` makes few runs of many, `cut` is the part of a checkpoint that lies in runs, `index` tells
+//! from memory where in a run an entry may be.
 //!
 //! # The way of a batch
 //! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in
@@ -26,11 +27,15 @@
 //! like any other, so those that came since the last checkpoint are part of the next as they are. Lives on
 //! one shard's thread.
 
+mod ahead;
 mod cut;
 #[cfg(test)]
 mod expiry_tests;
 mod flush;
+mod gather;
 mod graves;
+mod growth;
+mod hot;
 mod index;
 mod layered;
 mod lookup;
@@ -43,5 +48,6 @@ pub(crate) mod stage;
 mod tests;
 
 pub use cut::{AdoptedRun, CarriedRun};
+pub(crate) use hot::{HotLayer, Pick, Unit};
 pub use layered::LayeredTable;
 pub use overflow::{DUE, Overflow, Pressure};

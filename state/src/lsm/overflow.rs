@@ -11,17 +11,21 @@ use std::rc::Rc;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::spill::{IoDone, IoQueue};
-use thalweg_memory::{Key, Record, Share, SpillError};
+use thalweg_memory::{BudgetExceeded, Key, Share, SpillError};
 
-use super::flush::{Kept, Progress, Round};
+use super::ahead::First;
+use super::flush::{Kept, Progress, ROUNDS, Round};
+use super::gather::{Gathers, SoughtKey};
 use super::graves::Graves;
-use super::lookup::{Known, Lookups, Runs, Sought};
+use super::growth::Growth;
+use super::hot::{HotLayer, Unit};
+use super::lookup::{Lookups, Runs, Sought};
 use super::merge::{Held, LeaveOut, Merged, Merging, plan};
-use super::run::ColdRun;
+use super::run::{ColdRun, RunForm};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
-use crate::snapshot::Snapshot;
-use crate::table::{Account, Filling, KeyedTable, Namespace, OverflowRows, WINDOW};
+use crate::snapshot::Row;
+use crate::table::{Account, Namespace, OverflowRows, WINDOW};
 
 /// How much of a turn rounds and merges take, in ns.
 const SHARE_NS: u64 = 100_000;
@@ -29,6 +33,8 @@ const SHARE_NS: u64 = 100_000;
 const FRUITLESS: usize = 64;
 /// Entries for which there is room before a round has to begin: one in so many.
 const SPARE: usize = 16;
+/// Entries of keys that come back whole which are taken in at once: a key may have very many.
+const TAKEN_IN: usize = 2_048;
 /// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
 const BESIDE: u64 = 4;
 
@@ -50,18 +56,19 @@ pub enum Pressure {
 
 /// The part of a table that is not in memory.
 pub struct Overflow {
-    descriptor: StateDescriptor,
+    pub(super) form: RunForm,
     pub(super) groups: Range<u16>,
-    share: Share,
+    pub(super) share: Share,
     /// What runs, lookups and rounds hold of the memory.
     account: Account,
     pub(super) queue: IoQueue,
     pub(super) runs: Runs,
-    lookups: Lookups,
+    pub(super) lookups: Lookups,
+    pub(super) gathers: Gathers,
     rows: OverflowRows,
-    kept: Kept,
+    pub(super) kept: Kept,
     /// Hashes of the records ahead, by their places in the window, and of timers that are due.
-    ahead: Box<[KeyHash; PLACES]>,
+    pub(super) ahead: Box<[KeyHash; PLACES]>,
     pub(super) graves: Graves,
     /// Something has left memory, or was never there.
     spilled: bool,
@@ -93,7 +100,12 @@ pub struct Overflow {
     /// What went wrong where it could not be told.
     pub(super) failed: Option<StateError>,
     /// What is sought, in memory that is used again.
-    sought: Sought,
+    pub(super) sought: Sought,
+    pub(super) sought_key: SoughtKey,
+    pub(super) first: First,
+    growth: Growth,
+    /// What is ahead fills the memory: only what the first that waits needs is read and stays.
+    pub(super) strained: bool,
 }
 
 impl Overflow {
@@ -109,14 +121,22 @@ impl Overflow {
     ) -> Overflow {
         Overflow {
             account: Account::new(share.budget().clone()),
-            descriptor,
+            form: RunForm {
+                descriptor,
+                unit: Unit::Entry,
+            },
             groups,
             share,
             queue,
             runs: Runs::default(),
             lookups: Lookups::default(),
             rows: OverflowRows::new(),
-            kept: Kept::new(),
+            kept: Kept::new(Unit::Entry),
+            gathers: Gathers::default(),
+            sought_key: SoughtKey::default(),
+            first: First::default(),
+            growth: Growth::default(),
+            strained: false,
             ahead: Box::new([KeyHash(0); PLACES]),
             graves: Graves::default(),
             spilled: false,
@@ -140,10 +160,17 @@ impl Overflow {
         }
     }
 
+    /// The same for a state whose entries leave and come back in another way.
+    pub(crate) fn leaving_by(mut self, unit: Unit) -> Overflow {
+        self.form.unit = unit;
+        self.kept = Kept::new(unit);
+        self
+    }
+
     /// The description of the table's state.
     #[must_use]
     pub fn descriptor(&self) -> &StateDescriptor {
-        &self.descriptor
+        &self.form.descriptor
     }
 
     /// Runs that hold entries.
@@ -167,93 +194,72 @@ impl Overflow {
     /// Blocks read for entries that were not in memory, so far.
     #[must_use]
     pub fn reads(&self) -> u64 {
-        self.lookups.reads
+        self.lookups.reads + self.gathers.reads
     }
 
     /// Whether the entries of records have to be sought before they are applied. Cheap.
     #[inline]
     #[must_use]
-    pub fn is_active<K: Key, V: Record, N: Namespace>(&self, table: &KeyedTable<K, V, N>) -> bool {
+    pub(crate) fn is_active<T: HotLayer>(&self, table: &T) -> bool {
         !self.runs.list.is_empty() || self.stalled || !self.has_spare(table)
     }
 
     /// Whether a table has room for so many more entries.
-    pub fn has_room<K: Key, V: Record, N: Namespace>(
-        &self,
-        table: &KeyedTable<K, V, N>,
-        records: usize,
-    ) -> bool {
+    pub(crate) fn has_room<T: HotLayer>(&self, table: &T, records: usize) -> bool {
         let held = self.memory_bytes(table);
         let limit = self.share.limit();
         if self.graves.are_too_many(limit) {
             return false;
         }
-        let filling = table.filling(records);
-        if filling.entries + records <= filling.limit {
+        let fillings = [Some(table.filling(records)), table.beside(records)];
+        let fillings = fillings.into_iter().flatten();
+        let short = fillings.filter(|filling| filling.entries + records > filling.limit);
+        let growth = short.map(|filling| (filling.growth_bytes, filling.room_bytes));
+        let both = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
+        let Some((growth, room)) = growth.reduce(both) else {
             // There are places; but what entries have besides can only be given up with them.
-            return held <= limit || self.is_light(filling);
-        }
-        let grown = held + filling.growth_bytes;
+            return held <= limit || self.is_light(table);
+        };
+        let grown = held + growth;
         // However much stands beside it, a small table may grow: records need places.
-        let small = filling.growth_bytes <= limit / (2 * BESIDE);
+        let small = growth <= limit / (2 * BESIDE);
         let fits = grown <= limit - limit / BESIDE || small;
-        fits && filling.room_bytes <= self.share.budget().left()
+        fits && room <= self.share.budget().left()
+    }
+
+    /// How many of some records that have all they need may be applied, from the first on: one at least. Of what is
+    /// left of the memory they take one part in `parts`, as other states grow too.
+    pub(crate) fn let_in<T: HotLayer>(&mut self, table: &T, records: usize, parts: u64) -> usize {
+        if !self.form.unit.is_of_many() {
+            return records;
+        }
+        let held = (heap_bytes(table), table.filling(records).entries);
+        let left = self.share.budget().left() / parts;
+        self.growth.let_in(records, left, held)
     }
 
     /// Bytes of memory of the table and of what stands beside it.
-    pub fn memory_bytes<K: Key, V: Record, N: Namespace>(
-        &self,
-        table: &KeyedTable<K, V, N>,
-    ) -> u64 {
+    pub(crate) fn memory_bytes<T: HotLayer>(&self, table: &T) -> u64 {
         table.memory_bytes() + self.account.bytes()
     }
 
     /// Whether it is far from having none.
     #[inline]
-    fn has_spare<K: Key, V: Record, N: Namespace>(&self, table: &KeyedTable<K, V, N>) -> bool {
+    fn has_spare<T: HotLayer>(&self, table: &T) -> bool {
         let filling = table.filling(WINDOW);
         let spare = (filling.limit / SPARE).max(WINDOW);
         let heap = self.share.limit() / SPARE as u64;
         let held = self.memory_bytes(table);
-        let fits = held + heap <= self.share.limit() || self.is_light(filling);
+        let fits = held + heap <= self.share.limit() || self.is_light(table);
         self.has_room(table, spare) && fits
     }
 
     /// Whether little would be won if all entries left: the arrays stay as large as they are. There is memory for
     /// what they have besides, though others have come to need what was this table's share.
-    fn is_light(&self, filling: Filling) -> bool {
+    fn is_light<T: HotLayer>(&self, table: &T) -> bool {
+        let heap_bytes = heap_bytes(table);
         let little = self.share.limit() / SPARE as u64;
-        filling.heap_bytes == 0
-            || filling.heap_bytes <= little && self.share.budget().left() >= little
-    }
-
-    /// Seeks the entry of what is ahead at a place: a record's in the window, or a timer's behind it. Whether it
-    /// may be worked on, as far as this entry goes: it is in memory, or nowhere. Otherwise it is read.
-    #[inline]
-    pub fn seek<K: Key, V: Record, N: Namespace>(
-        &mut self,
-        table: &mut KeyedTable<K, V, N>,
-        place: usize,
-        hash: KeyHash,
-        key: &K::Of<'_>,
-        namespace: &N,
-    ) -> bool {
-        self.ahead[place] = hash;
-        if let Some(slot) = table.slot_of(hash, key, namespace) {
-            let slots = table.bucket_count() * thalweg_memory::hash::SLOTS;
-            self.kept.used(slot, slots);
-            return true;
-        }
-        if self.runs.list.is_empty() {
-            return true;
-        }
-        self.sought
-            .set::<K, N>(table.group_of(hash).0, key, namespace);
-        if self.graves.hold(&self.sought) {
-            return true;
-        }
-        let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue);
-        known == Known::Absent
+        heap_bytes == 0 || heap_bytes <= little && self.share.budget().left() >= little
     }
 
     /// An entry was removed that runs or copies may hold.
@@ -274,10 +280,7 @@ impl Overflow {
     }
 
     /// From now on entries may be elsewhere than in memory.
-    pub(super) fn spill_from_now_on<K: Key, V: Record, N: Namespace>(
-        &mut self,
-        table: &mut KeyedTable<K, V, N>,
-    ) {
+    pub(super) fn spill_from_now_on<T: HotLayer>(&mut self, table: &mut T) {
         if !self.spilled {
             self.spilled = true;
             table.bury_elsewhere();
@@ -290,7 +293,7 @@ impl Overflow {
     }
 
     /// Records wait for their entries, or for room: the end of the turn sees to it.
-    pub fn stall(&mut self) {
+    pub(crate) fn stall(&mut self) {
         self.stalled = true;
     }
 
@@ -298,11 +301,12 @@ impl Overflow {
     ///
     /// # Errors
     /// What the disk could not do, and damage.
-    pub fn begin_turn<K: Key, V: Record, N: Namespace>(
+    pub(crate) fn begin_turn<T: HotLayer>(
         &mut self,
-        table: &mut KeyedTable<K, V, N>,
+        table: &mut T,
         context: &mut TurnContext<'_>,
     ) -> Result<(), StateError> {
+        self.growth.end(heap_bytes(table));
         if self.is_idle() {
             return Ok(());
         }
@@ -318,7 +322,8 @@ impl Overflow {
 
     /// Whether nothing is on its way and nothing waits.
     fn is_idle(&self) -> bool {
-        let disk = self.queue.pending() == 0 && !self.lookups.has_found();
+        let found = self.lookups.has_found() || self.gathers.has_found();
+        let disk = self.queue.pending() == 0 && !found;
         let burial = self.graves.is_burying() || self.graves.are_many(self.share.limit());
         disk && !self.stalled && self.round.is_none() && self.merging.is_none() && !burial
     }
@@ -345,22 +350,42 @@ impl Overflow {
         };
         if let IoDone::Read(block) = answer? {
             let (runs, queue) = (&self.runs, &mut self.queue);
-            self.lookups.answered(request, &block, runs, queue)?;
+            if !self.lookups.answered(request, &block, runs, queue)? {
+                self.gathers.answered(request, &block, runs, queue)?;
+            }
         }
         Ok(())
     }
 
     /// Takes what was found into the table, as far as there is room.
-    fn admit_found<K: Key, V: Record, N: Namespace>(
-        &mut self,
-        table: &mut KeyedTable<K, V, N>,
-    ) -> Result<(), StateError> {
+    fn admit_found<T: HotLayer>(&mut self, table: &mut T) -> Result<(), StateError> {
         while self.lookups.has_found() && self.has_room(table, 1) {
             if let Some((sought, value)) = self.lookups.take_found() {
                 table.admit(&sought.row(&value), &mut self.rows)?;
             }
         }
-        self.stalled |= self.lookups.has_found();
+        let mut left = TAKEN_IN;
+        while left > 0 && self.gathers.has_found() && self.has_room(table, 1) {
+            left -= 1;
+            let rows = &mut self.rows;
+            let mut admit = |row: &Row<'_>| table.admit(row, rows);
+            if self.gathers.admit_next(&mut admit)? {
+                continue;
+            }
+            if let Some(found) = self.gathers.take_found() {
+                let left = table.is_back(&mut found.places())?;
+                for namespace in left {
+                    let (group, key) = (found.sought.group, found.sought.key.clone());
+                    let grave = Sought {
+                        group,
+                        key,
+                        namespace,
+                    };
+                    self.graves.dig(grave, found.hash);
+                }
+            }
+        }
+        self.stalled |= self.lookups.has_found() || self.gathers.has_found();
         Ok(())
     }
 
@@ -369,13 +394,16 @@ impl Overflow {
     ///
     /// # Errors
     /// What the disk could not do; memory that is too little for the records in work.
-    pub fn end_turn<K: Key, V: Record, N: Namespace>(
+    pub(crate) fn end_turn<T: HotLayer>(
         &mut self,
-        table: &mut KeyedTable<K, V, N>,
+        table: &mut T,
         context: &mut TurnContext<'_>,
     ) -> Result<Pressure, StateError> {
+        self.growth.end(heap_bytes(table));
         self.share.holds(self.memory_bytes(table));
-        let tight = self.stalled || !self.has_spare(table);
+        let spare = self.has_spare(table);
+        self.strained &= self.stalled || !spare;
+        let tight = self.stalled || !spare;
         if self.is_idle() && !tight {
             self.share.shrinks(false);
             return Ok(Pressure::None);
@@ -409,9 +437,9 @@ impl Overflow {
     }
 
     /// Goes on with a round, or begins one; whether more can be done at once.
-    fn make_room<K: Key, V: Record, N: Namespace>(
+    fn make_room<T: HotLayer>(
         &mut self,
-        table: &mut KeyedTable<K, V, N>,
+        table: &mut T,
         until: u64,
         context: &mut TurnContext<'_>,
     ) -> Result<bool, StateError> {
@@ -425,16 +453,22 @@ impl Overflow {
             self.spill_from_now_on(table);
             self.kept.set_ahead(&self.ahead[..]);
             let (hand, buckets) = (self.hand, table.bucket_count());
-            self.round = Some(Round::new(hand, buckets, &self.descriptor, &self.queue)?);
+            if hand == 0 || hand >= buckets {
+                self.kept.begin_sweep();
+            }
+            self.round = Some(Round::new(hand, buckets, &self.form, &self.queue)?);
             self.dropped = 0;
         }
+        let first = self.first.hash.unwrap_or(KeyHash(0));
+        self.kept.keep_only(self.strained.then_some(first));
         loop {
             let Some(round) = &mut self.round else {
                 return Ok(!self.has_spare(table) && self.fruitless <= FRUITLESS);
             };
             let disk = (&mut self.queue, &self.groups);
             let (kept, rows) = (&mut self.kept, &mut self.rows);
-            match round.advance(table, kept, rows, disk, &self.graves, &mut self.dropped)? {
+            let gone = (&mut self.dropped, &mut self.gathers);
+            match round.advance(table, kept, rows, disk, &self.graves, gone)? {
                 Progress::More => {}
                 Progress::Waiting => return Ok(false),
                 Progress::Written(run) => {
@@ -452,7 +486,7 @@ impl Overflow {
 
     /// Writes what was removed to a run of tombstones.
     pub(super) fn bury_graves(&mut self) -> Result<(), StateError> {
-        (self.graves).bury(&self.descriptor, &self.groups, &mut self.queue)
+        (self.graves).bury(&self.form, &self.groups, &mut self.queue)
     }
 
     /// Lists the burials that are on the disk. A round that is still to be listed is older than they.
@@ -473,11 +507,7 @@ impl Overflow {
         self.runs.version += 1;
     }
 
-    fn end_round<K: Key, V: Record, N: Namespace>(
-        &mut self,
-        table: &KeyedTable<K, V, N>,
-        moved: usize,
-    ) -> Result<(), StateError> {
+    fn end_round<T: HotLayer>(&mut self, table: &T, moved: usize) -> Result<(), StateError> {
         if let Some(round) = self.round.take() {
             self.hand = round.end();
         }
@@ -488,13 +518,28 @@ impl Overflow {
         }
         let waits = moved > 0 || pinned || table.is_cutting();
         self.fruitless = if waits { 0 } else { self.fruitless + 1 };
+        // Several times around in vain: what is ahead is more than the memory holds at once.
+        let of_many = self.form.unit.is_of_many();
+        if of_many && self.stalled && !self.strained && self.fruitless > 3 * ROUNDS {
+            (self.strained, self.fruitless) = (true, 0);
+        }
         let hopeless = self.fruitless > FRUITLESS && !self.is_at_work();
         if hopeless && self.stalled && !self.share.others_shrink() {
             let asked = table.filling(WINDOW).room_bytes;
             let exceeded = self.share.exceeded(asked, self.memory_bytes(table));
-            return Err(StateError::TooLittleToSpill(exceeded));
+            return Err(self.too_little(exceeded));
         }
         Ok(())
+    }
+
+    fn too_little(&self, exceeded: BudgetExceeded) -> StateError {
+        match self.form.unit.is_of_many() {
+            false => StateError::TooLittleToSpill(exceeded),
+            true => StateError::KeyTooLarge {
+                state: self.form.descriptor.name().to_owned(),
+                exceeded,
+            },
+        }
     }
 
     /// Whether something is on its way that changes how much memory there is: a merge, which gives back what it
@@ -536,7 +581,7 @@ impl Overflow {
             let leave_out = (self.leave_out.as_ref()).filter(|_| tells || !(below || untold));
             let is_over = leave_out.map(|as_of_now| as_of_now());
             let (groups, queue) = (self.groups.clone(), &self.queue);
-            let merging = Merging::new(runs, below || untold, groups, &self.descriptor, queue)?;
+            let merging = Merging::new(runs, below || untold, groups, &self.form, queue)?;
             self.merging = Some(merging.without(is_over));
         }
         let mut now = context.reactor().now();
@@ -598,11 +643,18 @@ impl Overflow {
             + round
             + merging
             + self.lookups.memory_bytes()
+            + self.gathers.memory_bytes()
             + self.graves.memory_bytes()
             + self.kept.memory_bytes();
         // Refused, it counts all the same.
         let before = self.account.bytes() as usize;
         let owed = self.account.follow(before, now as usize).is_err();
-        self.stalled |= owed && self.lookups.has_found();
+        self.stalled |= owed && (self.lookups.has_found() || self.gathers.has_found());
     }
+}
+
+/// Bytes of entries outside of the arrays.
+fn heap_bytes<T: HotLayer>(table: &T) -> u64 {
+    let beside = table.beside(0).map_or(0, |filling| filling.heap_bytes);
+    table.filling(0).heap_bytes + beside
 }

@@ -11,6 +11,7 @@ use thalweg_core::KeyHash;
 use thalweg_memory::SpillFile;
 use thalweg_memory::spill::{BulkWriter, IoQueue};
 
+use super::hot::Unit;
 use super::index::{BlockPlace, RunIndex};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
@@ -32,6 +33,12 @@ pub(crate) struct ColdRun {
     pub(super) copied: Cell<bool>,
     /// Whether all of it is in the file.
     pub(super) written: Cell<bool>,
+}
+
+/// Of what a table's runs are.
+pub(super) struct RunForm {
+    pub(super) descriptor: StateDescriptor,
+    pub(super) unit: Unit,
 }
 
 impl ColdRun {
@@ -57,6 +64,19 @@ impl ColdRun {
         self.index.block_of(address, hash, from)
     }
 
+    /// Where the blocks lie that may hold rows of a key, by section; none where there are surely none.
+    pub(super) fn blocks_of_key(&self, group: u16, key: &[u8]) -> Vec<Vec<BlockPlace>> {
+        if !self.counts_for(group) {
+            return Vec::new();
+        }
+        self.index.blocks_of_key(self.state, (group, key))
+    }
+
+    /// Whether nothing older counts for a key of which it has a value.
+    pub(super) fn is_whole(&self) -> bool {
+        self.index.is_whole_by_key(self.state)
+    }
+
     /// Damage at a place of a block of it.
     pub(super) fn damaged(&self, place: BlockPlace, at: usize, what: &'static str) -> RunError {
         RunError::Damaged {
@@ -67,16 +87,23 @@ impl ColdRun {
     }
 }
 
-/// Writes a cold run of the state so described, which is the only one in it.
-pub(super) fn writer_of(descriptor: &StateDescriptor) -> Result<RunWriter, RunError> {
+/// Writes a cold run of this form: its state is the only one in it. Keys of which only all entries leave are whole in
+/// it, unless it is made of runs in which they are not.
+pub(super) fn writer_of(form: &RunForm, whole: bool) -> Result<RunWriter, RunError> {
+    let descriptor = &form.descriptor;
     let mut writer = RunWriter::to_be_searched(RunOptions::default());
     let mut described = Vec::new();
     descriptor.encode(&mut described);
-    writer.declare(StateHeader {
+    let header = StateHeader {
         name: descriptor.name().to_owned(),
         descriptor: described,
         full: false,
-    })?;
+    };
+    match form.unit {
+        Unit::Key if whole => writer.declare_whole_by_key(header)?,
+        Unit::Key => writer.declare_known_by_key(header)?,
+        Unit::Entry | Unit::Part => writer.declare(header)?,
+    };
     Ok(writer)
 }
 

@@ -164,6 +164,73 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         dropped
     }
 
+    /// The keys of the entries in a stretch of buckets whose namespace is wanted.
+    pub(crate) fn keys_in_buckets(
+        &self,
+        buckets: Range<usize>,
+        wanted: impl Fn(&N) -> bool,
+    ) -> Vec<(KeyHash, K::Stored)> {
+        let entries = seats(buckets).filter_map(|seat| self.entry_at(seat));
+        let wanted = entries.filter(|entry| wanted(&entry.namespace));
+        let key = |entry: &Entry<K::Stored, N, V>| {
+            let key = K::lend(&entry.key);
+            (K::hash(&key), K::store(&key))
+        };
+        wanted.map(key).collect()
+    }
+
+    /// Writes the row of one entry, unless a cold run holds it; whether it was written. See
+    /// [`KeyedTable::flush_buckets`].
+    pub(crate) fn flush_entry(
+        &mut self,
+        (hash, key): (KeyHash, &K::Of<'_>),
+        namespace: &N,
+        rows: &mut OverflowRows,
+        out: &mut dyn RowSink,
+    ) {
+        let Some(seat) = self.find_mut(hash, key, namespace) else {
+            return;
+        };
+        let stamp = self.buckets.stamp(seat);
+        let entry = self.buckets.at(seat);
+        out.row(rows.0.row::<K, V, N>(&self.groups, entry));
+        self.buckets.set_stamp(seat, stamp.made_cold());
+    }
+
+    /// Whether a cold run holds one entry as it is.
+    pub(crate) fn is_cold(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        let seat = self.find_mut(hash, key, namespace);
+        seat.is_some_and(|seat| self.buckets.stamp(seat).is_cold())
+    }
+
+    /// Whether one entry may be dropped: a cold run holds it as it is, and no cut has still to write it.
+    pub(crate) fn may_leave(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        let seat = self.find_mut(hash, key, namespace);
+        seat.is_some_and(|seat| self.buckets.stamp(seat).is_cold() && !self.is_wanted(seat))
+    }
+
+    /// Drops one entry, which may leave.
+    pub(crate) fn drop_entry(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) {
+        if let Some(seat) = self.find_mut(hash, key, namespace) {
+            drop(self.take_out(seat));
+        }
+    }
+
+    /// Shows the entry that a row is of, with its key and namespace, if it is in memory.
+    ///
+    /// # Errors
+    /// When the row is not of the types of the table.
+    pub(crate) fn entry_of<R>(
+        &self,
+        row: &Row<'_>,
+        show: impl FnOnce(&K::Of<'_>, &N, &V) -> R,
+    ) -> Result<Option<R>, StateError> {
+        let (key, namespace) = place_of::<K, N>(row)?;
+        let key = K::lend(&key);
+        let value = self.get_in(K::hash(&key), &key, &namespace);
+        Ok(value.map(|value| show(&key, &namespace, value)))
+    }
+
     /// Takes an entry in that a cold run holds as it is.
     ///
     /// # Errors

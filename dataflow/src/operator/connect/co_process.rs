@@ -320,6 +320,10 @@ where
         self.state.has_room(records)
     }
 
+    fn let_in(&mut self, records: usize) -> usize {
+        self.state.let_in(records)
+    }
+
     fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
         let key = self.keys.first.select(item);
         self.state.seek(place, hash, &key)

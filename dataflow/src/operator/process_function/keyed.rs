@@ -293,6 +293,10 @@ where
         self.state.has_room(records)
     }
 
+    fn let_in(&mut self, records: usize) -> usize {
+        self.state.let_in(records)
+    }
+
     #[inline(always)]
     fn apply<N: Push<U>>(
         &mut self,

@@ -103,6 +103,11 @@ impl<K: Key> KeyedFunctionState<K> {
         self.backend.states.has_room(records)
     }
 
+    /// How many of some records may be applied at once.
+    pub(crate) fn let_in(&self, records: usize) -> usize {
+        self.backend.states.let_in(records)
+    }
+
     /// Seeks the states of the record at this place of the window; whether all of them are there.
     pub(crate) fn seek(&mut self, place: u8, hash: KeyHash, key: &K::Of<'_>) -> bool {
         self.backend.states.seek(usize::from(place), hash, key)

@@ -3,10 +3,11 @@
 //! Elements are counted from the first that was ever added to a list; an element's number says in which
 //! chunk it lies. The first chunk also says which numbers are in the list. Invariants: a list without
 //! elements has no entries; the times of elements do not fall along a list, so what has expired is its
-//! beginning (where the clock was set back, it is hidden one by one). Lives on one shard's thread.
+//! beginning (where the clock was set back, it is hidden one by one). Chunks may be on disk: the first tells which
+//! others there are, and a list is worked on when all of them are in memory. Lives on one shard's thread.
 
 use std::iter::successors;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use thalweg_core::{Epoch, KeyHash};
 use thalweg_memory::{Key, Record};
@@ -16,9 +17,10 @@ use super::super::cells::find_in_slice;
 use super::super::chunk::Chunk;
 use super::super::held::Tables;
 use crate::error::StateError;
+use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable};
 use crate::migration::Migration;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
-use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
+use crate::table::{Namespace, Scan, ScanCursor};
 
 /// Bytes of the elements of a full chunk, about.
 const CHUNK_BYTES: usize = 4 << 10;
@@ -36,7 +38,7 @@ type Elements<E> = (u64, u64, Vec<E>);
 
 /// The lists of one state.
 pub(crate) struct ListChunks<K: Key, V: Record, N: Namespace, A: Aging<V>> {
-    table: KeyedTable<K, Elements<A::Kept>, Chunk<N>>,
+    table: LayeredTable<K, Elements<A::Kept>, Chunk<N>>,
     pub(super) aging: A,
     cleaning: ScanCursor,
 }
@@ -45,7 +47,17 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
     /// Elements of a full chunk.
     const FULL: u64 = elements_of_part(size_of::<A::Kept>());
 
-    pub(crate) fn new(table: KeyedTable<K, Elements<A::Kept>, Chunk<N>>, aging: A) -> Self {
+    pub(crate) fn new(mut table: LayeredTable<K, Elements<A::Kept>, Chunk<N>>, aging: A) -> Self {
+        if A::AGES {
+            let aging = aging.clone();
+            table.leave_out(move || {
+                let is_expired = aging.is_expired_by_now();
+                // The first chunk stays while there are others: it tells which.
+                move |chunk: &Elements<A::Kept>| {
+                    chunk.1 <= Self::FULL && chunk.2.iter().all(&is_expired)
+                }
+            });
+        }
         ListChunks {
             table,
             aging,
@@ -53,13 +65,16 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         }
     }
 
-    pub(crate) fn table_mut(&mut self) -> &mut KeyedTable<K, Elements<A::Kept>, Chunk<N>> {
+    pub(crate) fn table_mut(&mut self) -> &mut LayeredTable<K, Elements<A::Kept>, Chunk<N>> {
         &mut self.table
     }
 
     /// The numbers that are in a list.
     fn numbers(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<(u64, u64)> {
-        let first = self.table.get_in(hash, key, &Chunk::first(namespace))?;
+        let first = self
+            .table
+            .hot()
+            .get_in(hash, key, &Chunk::first(namespace))?;
         Some((first.0, first.1))
     }
 
@@ -85,7 +100,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         element: A::Kept,
     ) -> Result<(), StateError> {
         let mut further = None;
-        self.table.fold_in(
+        self.table.hot_mut().fold_in(
             hash,
             key,
             &Chunk::first(namespace),
@@ -118,7 +133,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
     ) -> Result<(), StateError> {
         let chunk = Chunk::of(namespace, number / Self::FULL);
         let place = (number % Self::FULL) as usize;
-        self.table.fold_in(
+        if A::AGES && place > 0 && self.table.hot().get_in(hash, key, &chunk).is_none() {
+            return self.add_behind_gap(hash, key, namespace, element);
+        }
+        self.table.hot_mut().fold_in(
             hash,
             key,
             &chunk,
@@ -132,8 +150,27 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         )?;
         let counted = |first: &mut Elements<A::Kept>| first.1 = number + 1;
         self.table
+            .hot_mut()
             .update_in(hash, key, &Chunk::first(namespace), counted)?;
         Ok(())
+    }
+
+    /// Adds an element where the last chunk is gone because its time had passed, and with it that of those before,
+    /// unless the clock was set back.
+    #[cold]
+    fn add_behind_gap(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        element: A::Kept,
+    ) -> Result<(), StateError> {
+        self.remove_expired(hash, key, namespace)?;
+        let Some((_, to)) = self.numbers(hash, key, namespace) else {
+            return self.add_kept(hash, key, namespace, element);
+        };
+        let number = to.next_multiple_of(Self::FULL);
+        self.add_further(hash, key, namespace, number, element)
     }
 
     /// The elements of each chunk, in order.
@@ -143,6 +180,17 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         key: &'a K::Of<'_>,
         namespace: &'a N,
     ) -> impl Iterator<Item = &'a [A::Kept]> {
+        self.stretches(hash, key, namespace).map(|(_, part)| part)
+    }
+
+    /// The elements of each chunk, in order, with how many numbers they have. They are none where an addition or a
+    /// merge that was refused left fewer, or where the chunk was left out on disk because its time had passed.
+    fn stretches<'a>(
+        &'a self,
+        hash: KeyHash,
+        key: &'a K::Of<'_>,
+        namespace: &'a N,
+    ) -> impl Iterator<Item = (u64, &'a [A::Kept])> {
         let (from, to) = self.numbers(hash, key, namespace).unwrap_or((0, 0));
         let starts = successors(Some(from), |number| {
             Some((number / Self::FULL + 1) * Self::FULL)
@@ -153,10 +201,9 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
                 let chunk = Chunk::of(namespace, number / Self::FULL);
                 let place = (number % Self::FULL) as usize;
                 let length = (to - number).min(Self::FULL - place as u64) as usize;
-                let elements = self.table.get_in(hash, key, &chunk);
-                // What an addition or a merge that was refused left behind is short.
+                let elements = self.table.hot().get_in(hash, key, &chunk);
                 let part = elements.and_then(|chunk| chunk.2.get(place..place + length));
-                part.unwrap_or_default()
+                (length as u64, part.unwrap_or_default())
             })
     }
 
@@ -185,6 +232,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
             self.table.remove_in(hash, key, &Chunk::first(namespace));
         } else {
             self.table
+                .hot_mut()
                 .update_in(hash, key, &Chunk::first(namespace), |first| {
                     first.0 = new_from;
                     if emptied > 0 {
@@ -216,9 +264,16 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         if !A::AGES {
             return Ok(0);
         }
-        let elements = self.parts(hash, key, namespace).flatten();
-        let expired = elements.take_while(|element| self.aging.is_expired(element));
-        let expired = expired.count() as u64;
+        let mut expired = 0;
+        for (length, part) in self.stretches(hash, key, namespace) {
+            let gone = part.iter().take_while(|it| self.aging.is_expired(it));
+            let gone = gone.count();
+            // What is not there was left out because its time had passed.
+            expired += if part.is_empty() { length } else { gone as u64 };
+            if gone < part.len() {
+                break;
+            }
+        }
         if expired == 0 {
             return Ok(0);
         }
@@ -238,7 +293,7 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         let aging = &self.aging;
         for number in from / Self::FULL..=(to - 1) / Self::FULL {
             let chunk = Chunk::of(namespace, number);
-            self.table.update_in(hash, key, &chunk, |chunk| {
+            self.table.hot_mut().update_in(hash, key, &chunk, |chunk| {
                 let elements = chunk.2.iter_mut();
                 elements.for_each(|element| aging.refresh(element));
             })?;
@@ -252,12 +307,48 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         numbers.map_or(0, |(from, to)| to - from)
     }
 
+    /// The numbers of the chunks of a list of which there is the first.
+    fn further(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Range<u64> {
+        let Some((from, to)) = self.numbers(hash, key, namespace) else {
+            return 0..0;
+        };
+        (from / Self::FULL).max(1)..to.saturating_sub(1) / Self::FULL + 1
+    }
+
+    /// Seeks the chunks of a list for what is ahead at a place; whether all of them are there, or nowhere.
+    pub(in crate::keyed) fn seek(
+        &mut self,
+        place: usize,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> bool {
+        if !(self.table).seek(place, hash, key, &Chunk::first(namespace)) {
+            // Which others there are it tells.
+            return false;
+        }
+        let mut there = true;
+        for number in self.further(hash, key, namespace) {
+            there &= (self.table).seek(place, hash, key, &Chunk::of(namespace, number));
+        }
+        there
+    }
+
+    /// Whether all chunks of a list are in memory of which the first is.
+    fn is_here(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        let here = |number| {
+            let chunk = Chunk::of(namespace, number);
+            self.table.hot().get_in(hash, key, &chunk).is_some()
+        };
+        !self.table.has_spilled() || self.further(hash, key, namespace).all(here)
+    }
+
     /// Elements were of another size, and so many in a full chunk: lays all lists out as they are now.
     fn chunk_anew(&mut self, was: u64) -> Result<(), StateError> {
         let mut lists = Vec::new();
         let mut cursor = ScanCursor::new();
         loop {
-            let scanned = self.table.scan(&mut cursor, LOOK, |entry| {
+            let scanned = self.table.hot_mut().scan(&mut cursor, LOOK, |entry| {
                 if entry.namespace.number == 0 {
                     lists.push((K::store(&entry.key), entry.namespace.namespace));
                 }
@@ -314,9 +405,8 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
             let number = first / Self::FULL;
             let place = (first % Self::FULL) as usize;
             let length = (end - first).min(Self::FULL - place as u64);
-            let taken = self
-                .table
-                .update_in(hash, key, &Chunk::of(from, number), |chunk| {
+            let taken =
+                (self.table.hot_mut()).update_in(hash, key, &Chunk::of(from, number), |chunk| {
                     std::mem::take(&mut chunk.2)
                 })?;
             let elements = taken.into_iter().flatten().skip(place);
@@ -331,11 +421,11 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
 
 impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N, A> {
     fn prefetch_batch(&self, hashes: &[KeyHash]) {
-        self.table.prefetch_batch(hashes);
+        self.table.hot().prefetch_batch(hashes);
     }
 
     fn entries(&self) -> usize {
-        self.table.len()
+        self.table.hot().len()
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -346,13 +436,20 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Tables for ListChunks<K, V, N
         if !A::AGES {
             return Ok(0);
         }
-        let lists = find_in_slice(&mut self.table, &mut self.cleaning, budget, |chunk, _| {
-            chunk.number == 0
-        })?;
+        let lists = find_in_slice(
+            self.table.hot_mut(),
+            &mut self.cleaning,
+            budget,
+            |chunk, _| chunk.number == 0,
+        )?;
         let mut removed = 0;
         for (key, chunk) in lists {
             let key = K::lend(&key);
-            removed += self.remove_expired(K::hash(&key), &key, &chunk.namespace)?;
+            let hash = K::hash(&key);
+            // What is partly on disk waits until somebody needs it.
+            if self.is_here(hash, &key, &chunk.namespace) {
+                removed += self.remove_expired(hash, &key, &chunk.namespace)?;
+            }
         }
         Ok(removed as usize)
     }
@@ -365,6 +462,10 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
 
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.table.freeze(epoch, kind)
+    }
+
+    fn begins_anew(&self) -> bool {
+        self.table.begins_anew()
     }
 
     fn is_cutting(&self) -> bool {
@@ -387,8 +488,29 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for ListChunks<K, V,
         self.table.restore(row)
     }
 
+    fn restored(&mut self) -> Result<(), StateError> {
+        self.table.restored()
+    }
+
     fn restored_by(&mut self, migration: &Migration, ages: bool) -> Result<(), StateError> {
+        self.table.restored_by(migration, ages)?;
         self.chunk_anew(migration.part(ages))
+    }
+
+    fn cut_durable(&mut self) {
+        self.table.cut_durable();
+    }
+
+    fn carried(&self) -> Vec<CarriedRun> {
+        self.table.carried()
+    }
+
+    fn adopts_runs(&self) -> bool {
+        self.table.adopts_runs()
+    }
+
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        self.table.adopt(runs)
     }
 
     fn forget_copies(&mut self) {

@@ -14,6 +14,7 @@ use super::super::cells::find_in_slice;
 use super::super::held::Tables;
 use super::index::Index;
 use crate::error::StateError;
+use crate::lsm::LayeredTable;
 use crate::table::{KeyedTable, Namespace, ScanCursor};
 
 /// A namespace and the id of an entry.
@@ -43,11 +44,11 @@ impl<N: Namespace> Namespace for EntryOf<N> {
 }
 
 /// User key, value, number in the index.
-type Entry<UK, E> = (UK, E, u64);
+pub(super) type Entry<UK, E> = (UK, E, u64);
 
 /// The maps of one state.
 pub(crate) struct MapEntries<K: Key, UK: RecordKey, UV: Record, N: Namespace, A: Aging<UV>> {
-    pub(super) table: KeyedTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
+    pub(super) table: LayeredTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
     pub(super) index: Index<K, N>,
     pub(super) aging: A,
     cleaning: ScanCursor,
@@ -62,10 +63,17 @@ where
     A: Aging<UV>,
 {
     pub(crate) fn new(
-        table: KeyedTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
+        mut table: LayeredTable<K, Entry<UK, A::Kept>, EntryOf<N>>,
         index: KeyedTable<K, (u64, Vec<u64>), super::super::chunk::Chunk<N>>,
         aging: A,
     ) -> Self {
+        if A::AGES {
+            let aging = aging.clone();
+            table.leave_out(move || {
+                let is_expired = aging.is_expired_by_now();
+                move |entry: &Entry<UK, A::Kept>| is_expired(&entry.1)
+            });
+        }
         MapEntries {
             table,
             index: Index { table: index },
@@ -79,6 +87,16 @@ where
         &mut self,
     ) -> &mut KeyedTable<K, (u64, Vec<u64>), super::super::chunk::Chunk<N>> {
         &mut self.index.table
+    }
+
+    /// Whether all entries of a map are in memory, if there are any.
+    pub(super) fn is_whole(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        self.index.len(hash, key, namespace) > 0
+    }
+
+    /// Whether entries may be on disk.
+    pub(in crate::keyed) fn has_spilled(&self) -> bool {
+        self.table.has_spilled()
     }
 
     /// Where the entry of a user key is or would be, and whether it is there.
@@ -95,7 +113,7 @@ where
             id: user_key.key_hash().0,
         };
         loop {
-            match self.table.get_in(hash, key, &place) {
+            match self.table.hot().get_in(hash, key, &place) {
                 Some(entry) if entry.0 == *user_key => return (place, true),
                 Some(_) => place.id = place.id.wrapping_add(1),
                 None => return (place, false),
@@ -127,12 +145,12 @@ where
                 self.refresh_at(hash, key, &place)?;
             }
         }
-        let entry = self.table.get_in(hash, key, &place);
+        let entry = self.table.hot().get_in(hash, key, &place);
         Ok(read(entry.map(|entry| A::value(&entry.1))))
     }
 
     fn expired_at(&self, hash: KeyHash, key: &K::Of<'_>, place: &EntryOf<N>) -> bool {
-        let entry = self.table.get_in(hash, key, place);
+        let entry = self.table.hot().get_in(hash, key, place);
         entry.is_some_and(|entry| self.aging.is_expired(&entry.1))
     }
 
@@ -144,6 +162,7 @@ where
     ) -> Result<(), StateError> {
         let aging = &self.aging;
         self.table
+            .hot_mut()
             .update_in(hash, key, place, |entry| aging.refresh(&mut entry.1))?;
         Ok(())
     }
@@ -163,7 +182,7 @@ where
         let (place, there) = self.locate(hash, key, namespace, &user_key);
         let aging = &self.aging;
         if there {
-            self.table.update_in(hash, key, &place, |entry| {
+            self.table.hot_mut().update_in(hash, key, &place, |entry| {
                 if aging.is_hidden(&entry.1) {
                     entry.1 = aging.keep(insert(item));
                 } else {
@@ -178,6 +197,7 @@ where
         let entry = (user_key, value, number);
         let refused = self
             .table
+            .hot_mut()
             .fold_in(hash, key, &place, entry, |entry| entry, |_, _| {})
             .err();
         match refused {
@@ -220,6 +240,7 @@ where
         if let Some(id) = moved {
             let last = EntryOf { id, ..place };
             self.table
+                .hot_mut()
                 .update_in(hash, key, &last, |entry| entry.2 = number)?;
         }
         self.close_gap(hash, key, place)?;
@@ -236,7 +257,7 @@ where
         let mut next = gap;
         loop {
             next.id = next.id.wrapping_add(1);
-            let Some(entry) = self.table.get_in(hash, key, &next) else {
+            let Some(entry) = self.table.hot().get_in(hash, key, &next) else {
                 return Ok(());
             };
             let home = entry.0.key_hash().0;
@@ -249,6 +270,7 @@ where
             };
             self.index.set(hash, key, &gap.namespace, entry.2, gap.id)?;
             self.table
+                .hot_mut()
                 .fold_in(hash, key, &gap, entry, |entry| entry, |_, _| {})?;
             gap.id = next.id;
         }
@@ -268,7 +290,7 @@ where
                 namespace: *namespace,
                 id,
             };
-            let Some((user_key, kept, _)) = self.table.get_in(hash, key, &place) else {
+            let Some((user_key, kept, _)) = self.table.hot().get_in(hash, key, &place) else {
                 continue;
             };
             if !self.aging.is_hidden(kept) {
@@ -302,7 +324,7 @@ where
             namespace: *namespace,
             id: home,
         };
-        while let Some(entry) = self.table.get_in(hash, key, &place) {
+        while let Some(entry) = self.table.hot().get_in(hash, key, &place) {
             if self.aging.is_expired(&entry.1) {
                 return self.remove_at(hash, key, place).map(|_| ());
             }
@@ -352,7 +374,7 @@ where
     }
 
     fn entries(&self) -> usize {
-        self.table.len()
+        self.table.hot().len()
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -364,15 +386,20 @@ where
             return Ok(0);
         }
         let aging = &self.aging;
-        let expired = find_in_slice(&mut self.table, &mut self.cleaning, budget, |_, entry| {
-            aging.is_expired(&entry.1)
-        })?;
+        let expired = find_in_slice(
+            self.table.hot_mut(),
+            &mut self.cleaning,
+            budget,
+            |_, entry| aging.is_expired(&entry.1),
+        )?;
         let mut removed = 0;
         for (key, place) in expired {
             let key = K::lend(&key);
             let hash = K::hash(&key);
-            // Another removal may have moved the entry; the next round finds it.
-            if self.expired_at(hash, &key, &place) {
+            // Another removal may have moved the entry; the next round finds it. What is being read back is not all
+            // there yet.
+            let whole = self.is_whole(hash, &key, &place.namespace);
+            if whole && self.expired_at(hash, &key, &place) {
                 self.remove_at(hash, &key, place)?;
                 removed += 1;
             }

@@ -180,4 +180,18 @@ impl<K: Key, N: Namespace> Index<K, N> {
                 .remove_in(hash, key, &Chunk::of(namespace, number));
         }
     }
+
+    /// Removes all ids, which have these numbers or fewer.
+    pub(super) fn clear_numbers(
+        &mut self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+        numbers: impl Iterator<Item = u64>,
+    ) {
+        for number in numbers.chain([0]) {
+            let chunk = Chunk::of(namespace, number / FULL);
+            self.table.remove_in(hash, key, &chunk);
+        }
+    }
 }

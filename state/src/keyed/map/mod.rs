@@ -2,14 +2,17 @@
 //!
 //! Entered by user functions while a key is current. `entries` keeps each user key apart, so that a map of
 //! millions costs no more per access than a small one; `index` is what makes it possible to walk over one;
-//! `copies` writes the entries into copies of the state, and makes the index anew of what comes back.
+//! `copies` writes the entries into copies of the state, and makes the index anew of what comes back; `paged` lets maps
+//! leave memory, and `whole` makes their index anew.
 //! Invariant: a user key has at most one value. Lives on one shard's thread.
 
 mod copies;
 mod entries;
 mod index;
+mod paged;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::rc::Rc;
 

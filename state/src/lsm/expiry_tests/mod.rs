@@ -4,6 +4,8 @@
 //! Invariant: a value that is alive is there; one whose time has passed may be gone, and where it may still be seen
 //! it is the last one its key had, never one before that, and never one that was cleared.
 
+mod collections;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,6 +17,7 @@ use thalweg_core::{Epoch, KeyHash, MaxParallelism, Timestamp};
 use thalweg_memory::spill::IoQueue;
 use thalweg_memory::{Budget, IoManager, SpillFile};
 
+use self::collections::{Collected, Collections};
 use super::stage::{run, spilling};
 use super::{AdoptedRun, CarriedRun, Overflow, Pressure};
 use crate::backend::KeyedBackend;
@@ -89,11 +92,28 @@ impl Model {
     }
 }
 
-/// Two states that expire: one hides what is over, the other may show it once more.
+/// What keys had in all states.
+#[derive(Clone, Default)]
+struct Models {
+    values: [Model; 2],
+    collected: Collected,
+}
+
+impl Models {
+    /// How many values, elements and entries may be gone.
+    fn over(&self) -> [usize; 3] {
+        let all = self.values.iter().flat_map(|model| model.0.values());
+        let [elements, entries] = self.collected.over();
+        [all.filter(|last| last.maybe).count(), elements, entries]
+    }
+}
+
+/// Two states that expire: one hides what is over, the other may show it once more; and a list and a map.
 struct States {
     backend: KeyedBackend<u64>,
     hidden: ValueState<u64, (u64, String)>,
     shown: ReducingState<u64, u64>,
+    collections: Collections,
     ttl: StateTtl,
 }
 
@@ -105,6 +125,7 @@ impl States {
         States {
             hidden: backend.value_state_of(hidden).unwrap(),
             shown: backend.reducing_state_of(shown, last).unwrap(),
+            collections: Collections::declare(&mut backend, ttl),
             backend,
             ttl,
         }
@@ -115,9 +136,11 @@ impl States {
     }
 
     /// Reads what a key has in both, and holds it against the models.
-    fn check(&self, key: u64, models: &mut [Model; 2], now: i64, what: &str) {
+    fn check(&self, key: u64, models: &mut Models, now: i64, what: &str) {
         self.backend.context().set_current(hash(key), &key);
-        let [hidden, shown] = models;
+        self.collections
+            .check(key, &mut models.collected, now, what);
+        let [hidden, shown] = &mut models.values;
         let read = self.hidden.get().unwrap().map(|(number, _)| number);
         hidden.check(key, read, (self.ttl, now), what);
         let read = self.shown.get().unwrap();
@@ -187,7 +210,7 @@ struct Link {
 #[derive(Clone)]
 struct Copy {
     links: Vec<Link>,
-    was: [Model; 2],
+    was: Models,
     now: i64,
 }
 
@@ -198,7 +221,7 @@ struct Cutting {
     /// The state whose rows come next.
     state: usize,
     carried: Vec<CarriedRun>,
-    was: [Model; 2],
+    was: Models,
 }
 
 /// One subtask.
@@ -206,7 +229,7 @@ struct Program {
     states: States,
     /// For the rows of cuts.
     queue: IoQueue,
-    models: [Model; 2],
+    models: Models,
     now: i64,
     draws: Draws,
     batches: usize,
@@ -233,11 +256,11 @@ fn overflowing(manager: &IoManager, budget: Budget) -> KeyedBackend<u64> {
 
 impl Program {
     fn new(seed: u64, batches: usize, ttl: StateTtl, manager: &IoManager) -> Program {
-        let backend = overflowing(manager, Budget::new("slot", 3 << 19));
+        let backend = overflowing(manager, Budget::new("slot", 2 << 20));
         Program {
             states: States::declare(backend, ttl),
             queue: manager.queue(4),
-            models: Default::default(),
+            models: Models::default(),
             now: 0,
             draws: Draws(seed),
             batches,
@@ -295,7 +318,9 @@ impl Program {
             states.check(key, &mut self.models, now, "while it goes on");
         }
         states.backend.context().set_current(hash(key), &key);
-        let [hidden, shown] = &mut self.models;
+        let collected = (&mut self.models.collected, now);
+        states.collections.change(key, &mut self.draws, collected)?;
+        let [hidden, shown] = &mut self.models.values;
         match what {
             0 => {
                 states.hidden.clear()?;
@@ -411,7 +436,9 @@ impl Program {
             self.chain.clone_from(&links);
         }
         // Rows are those of what was alive when they were written.
-        let [hidden, shown] = &mut cutting.was;
+        let Models { values, collected } = &mut cutting.was;
+        let [hidden, shown] = values;
+        collected.age(self.states.ttl, self.now);
         hidden.age(self.states.ttl, self.now);
         shown.age(self.states.ttl, self.now);
         let (was, now) = (cutting.was, self.now);
@@ -453,9 +480,25 @@ fn lives(milliseconds: u64) -> StateTtl {
     StateTtl::new(Duration::from_millis(milliseconds))
 }
 
+/// How many values, elements and entries that were over are gone, and how many are still there.
+#[derive(Default)]
+struct Over {
+    gone: [usize; 3],
+    there: [usize; 3],
+}
+
+impl Over {
+    fn add(&mut self, other: &Over) {
+        for kind in 0..3 {
+            self.gone[kind] += other.gone[kind];
+            self.there[kind] += other.there[kind];
+        }
+    }
+}
+
 /// Reads all of a copy by states in memory that live long; answers how much of what was over is gone and how much
 /// is still there.
-fn check(copy: &Copy, files: &Simulation, what: &str) -> (usize, usize) {
+fn check(copy: &Copy, files: &Simulation, what: &str) -> Over {
     let budget = Budget::new("check", 1 << 30);
     let backend = KeyedBackend::in_memory(GROUPS, MaxParallelism::default(), budget);
     let mut states = States::declare(backend, lives(1 << 40));
@@ -465,17 +508,15 @@ fn check(copy: &Copy, files: &Simulation, what: &str) -> (usize, usize) {
         .set_processing_time(Timestamp(copy.now + 1_000));
     let mut was = copy.was.clone();
     (0..KEYS).for_each(|key| states.check(key, &mut was, copy.now + 1_000, what));
-    let over = |models: &[Model; 2]| {
-        let all = models.iter().flat_map(|model| model.0.values());
-        all.filter(|last| last.maybe).count()
-    };
-    (over(&copy.was) - over(&was), over(&was))
+    let (before, there) = (copy.was.over(), was.over());
+    let gone = std::array::from_fn(|kind| before[kind] - there[kind]);
+    Over { gone, there }
 }
 
 /// A drawn program that is restored again and again, each time with another time to live; answers how much of what
 /// was over its copies had lost, and how much not.
-fn program(seed: u64) -> (usize, usize) {
-    let (mut gone, mut there) = (0, 0);
+fn program(seed: u64) -> Over {
+    let mut over = Over::default();
     let (mut simulation, manager) = spilling(seed, SimOptions::default());
     let mut kept: Vec<Copy> = Vec::new();
     let mut newest: Option<Copy> = None;
@@ -492,24 +533,24 @@ fn program(seed: u64) -> (usize, usize) {
         let what = format!("seed {seed}, generation {generation}");
         assert!(ended, "{what} hangs");
         for copy in copies.iter().rev().take(3) {
-            let (less, more) = check(copy, &simulation, &what);
-            (gone, there) = (gone + less, there + more);
+            over.add(&check(copy, &simulation, &what));
         }
         newest = copies.last().cloned().or(newest);
         // Files of old copies are files of new ones.
         kept.extend(copies);
     }
-    (gone, there)
+    over
 }
 
 #[test]
 fn what_expires_on_disk_brings_nothing_back_whatever_the_time_to_live_becomes() {
-    let (gone, there) = (0..6).fold((0, 0), |(gone, there), seed| {
-        let (less, more) = program(seed);
-        (gone + less, there + more)
-    });
-    assert!(gone > 1_000, "{gone} entries that were over went");
-    assert!(there > 1_000, "{there} entries that were over were left");
+    let mut over = Over::default();
+    (0..6).for_each(|seed| over.add(&program(seed)));
+    for (kind, what) in ["values", "elements", "entries"].into_iter().enumerate() {
+        let (gone, there) = (over.gone[kind], over.there[kind]);
+        assert!(gone > 1_000, "{gone} {what} that were over went");
+        assert!(there > 1_000, "{there} {what} that were over were left");
+    }
 }
 
 #[test]

@@ -1,0 +1,150 @@
+//! What lies above the runs: the entries in memory, as whoever moves them out and back sees them.
+//!
+//! Entered by the overflow at the ends of turns. A table lets its entries go one by one; a map lets go all that a
+//! key has in it, as nothing but the whole tells which entries a key has. Invariant: what is dropped is held by a
+//! listed run as it is. Lives on one shard's thread.
+
+use std::ops::Range;
+
+use thalweg_core::KeyHash;
+use thalweg_memory::{Key, Record};
+
+use crate::error::StateError;
+use crate::snapshot::{Row, RowSink, Snapshot};
+use crate::table::{Filling, KeyedTable, Namespace, OverflowRows};
+
+/// Which entries may go, by their slots and the hashes of their keys.
+pub(crate) type Pick<'a> = dyn FnMut(usize, KeyHash) -> bool + 'a;
+
+/// How the entries of a state leave memory and come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// A key has few: each by itself.
+    #[default]
+    Entry,
+    /// A key may have many, and one of them tells which: each by itself.
+    Part,
+    /// A key may have many, and only all of them tell which: all of a key at once.
+    Key,
+}
+
+impl Unit {
+    /// Whether a key may have so many entries that those of few keys fill the memory.
+    pub(super) fn is_of_many(self) -> bool {
+        self != Unit::Entry
+    }
+}
+
+/// Entries in memory.
+pub(crate) trait HotLayer {
+    /// Buckets of a slice: what leaves with them is done at once.
+    const SLICE_BUCKETS: usize;
+
+    /// How full the table of entries is, and what it takes to grow for so many more.
+    fn filling(&self, more: usize) -> Filling;
+
+    /// How full is what stands beside it, where there is something that grows with it.
+    fn beside(&self, more: usize) -> Option<Filling> {
+        let _ = more;
+        None
+    }
+
+    /// Bytes of memory.
+    fn memory_bytes(&self) -> u64;
+
+    /// Whether rows of the last cut are still to be written.
+    fn is_cutting(&self) -> bool;
+
+    /// Buckets by which entries leave.
+    fn bucket_count(&self) -> usize;
+
+    /// Slots of all entries.
+    fn slots(&self) -> usize;
+
+    /// Ends a growth that is going on, a few buckets at a time; whether none is.
+    fn settle(&mut self, buckets: usize) -> bool;
+
+    /// From now on entries may be elsewhere.
+    fn bury_elsewhere(&mut self);
+
+    /// Writes what a stretch of buckets lets go and no cold run holds; answers how many rows.
+    fn flush_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        pick: &mut Pick<'_>,
+        out: &mut dyn RowSink,
+    ) -> usize;
+
+    /// Drops what a stretch of buckets lets go and cold runs hold; answers how many entries.
+    fn drop_buckets(&mut self, buckets: Range<usize>, pick: &mut Pick<'_>) -> usize;
+
+    /// Takes an entry in that a cold run holds as it is.
+    ///
+    /// # Errors
+    /// When the row is not of the types of the table, or there is no memory for it.
+    fn admit(&mut self, row: &Row<'_>, rows: &mut OverflowRows) -> Result<(), StateError>;
+
+    /// All entries of a key were taken in, those of these rows without values: said where all of a key come at once.
+    /// Answers the namespaces of those that are no more where they were.
+    ///
+    /// # Errors
+    /// When there is no memory for what is noted of them.
+    fn is_back(
+        &mut self,
+        rows: &mut dyn Iterator<Item = Row<'_>>,
+    ) -> Result<Vec<Vec<u8>>, StateError> {
+        let _ = rows;
+        Ok(Vec::new())
+    }
+}
+
+impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
+    const SLICE_BUCKETS: usize = 64;
+
+    fn filling(&self, more: usize) -> Filling {
+        KeyedTable::filling(self, more)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        KeyedTable::memory_bytes(self)
+    }
+
+    fn is_cutting(&self) -> bool {
+        Snapshot::is_cutting(self)
+    }
+
+    fn bucket_count(&self) -> usize {
+        KeyedTable::bucket_count(self)
+    }
+
+    fn slots(&self) -> usize {
+        KeyedTable::bucket_count(self) * thalweg_memory::hash::SLOTS
+    }
+
+    fn settle(&mut self, buckets: usize) -> bool {
+        KeyedTable::settle(self, buckets)
+    }
+
+    fn bury_elsewhere(&mut self) {
+        KeyedTable::bury_elsewhere(self);
+    }
+
+    fn flush_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        pick: &mut Pick<'_>,
+        out: &mut dyn RowSink,
+    ) -> usize {
+        KeyedTable::flush_buckets(self, buckets, rows, pick, out)
+    }
+
+    fn drop_buckets(&mut self, buckets: Range<usize>, pick: &mut Pick<'_>) -> usize {
+        KeyedTable::drop_buckets(self, buckets, pick)
+    }
+
+    fn admit(&mut self, row: &Row<'_>, rows: &mut OverflowRows) -> Result<(), StateError> {
+        KeyedTable::admit(self, row, rows)
+    }
+}
