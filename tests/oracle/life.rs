@@ -51,6 +51,8 @@ pub(super) struct Life {
     /// After how long barriers overtake records, ms; none if they never do.
     overtakes_after: Option<u64>,
     driver: &'static str,
+    /// One goes on from what another has left.
+    backend: &'static str,
 }
 
 impl Life {
@@ -90,6 +92,7 @@ impl Life {
             interval_ms: [15, 30, 60][dice.below(3) as usize],
             overtakes_after: [None, None, Some(0), Some(5)][dice.below(4) as usize],
             driver: ["auto", "auto", "epoll"][dice.below(3) as usize],
+            backend: ["hashmap", "lsm"][dice.below(2) as usize],
         }
     }
 
@@ -169,6 +172,7 @@ impl Life {
             ("thalweg.shard.count", self.parallelism.min(2).to_string()),
             ("thalweg.shard.pin", "false".to_owned()),
             ("thalweg.io.driver", self.driver.to_owned()),
+            ("state.backend.type", self.backend.to_owned()),
             (
                 "execution.checkpointing.interval",
                 format!("{}ms", self.interval_ms),

@@ -101,6 +101,52 @@ impl KeyedProcessFunction<u64, (u64, u64), String> for Telling {
     }
 }
 
+/// Numbers beside each that is kept.
+const BESIDE: usize = 15;
+
+/// Counts a key by a list of its numbers, and by a map of how many of them end alike.
+pub(super) struct Collecting {
+    numbers: ListState<u64, (u64, [u64; BESIDE])>,
+    by_end: MapState<u64, u64, (u64, [u64; BESIDE])>,
+}
+
+impl Collecting {
+    pub(super) fn open(open: &mut OpenContext<u64>) -> Collecting {
+        Collecting {
+            numbers: open.list_state("numbers"),
+            by_end: open.map_state("by end"),
+        }
+    }
+}
+
+impl KeyedProcessFunction<u64, u64, String> for Collecting {
+    fn process(
+        &mut self,
+        number: u64,
+        context: &ProcessContext<u64>,
+        out: &mut Collector<'_, String>,
+    ) -> Result<(), FunctionError> {
+        let end = number % 7;
+        self.numbers.add((number, [number; BESIDE]))?;
+        self.by_end
+            .upsert(end, || (1, [end; BESIDE]), |(count, _)| *count += 1)?;
+        let (mut count, mut wrong) = (0, false);
+        for (number, beside) in self.numbers.get()? {
+            wrong |= beside != [number; BESIDE];
+            count += 1;
+        }
+        let mut of_ends = 0;
+        self.by_end.for_each(|end, (count, beside)| {
+            wrong |= *beside != [*end; BESIDE];
+            of_ends += count;
+        })?;
+        wrong |= count != of_ends;
+        let key = context.key().unwrap_or_default();
+        out.emit(format!("counted {key} {}", if wrong { 0 } else { count }));
+        Ok(())
+    }
+}
+
 /// Puts some numbers together with the rule of their row, which every subtask is told once. Whichever comes first
 /// waits for the other.
 pub(super) struct Ruled {

@@ -98,6 +98,8 @@ pub fn run(trial: Trial) -> Result<History, String> {
         // The job with every kind of state shows most bugs sooner.
         let larger = trial.larger_than_memory || plant.is_of_runs();
         knobs.memory = larger.then_some(LITTLE_MEMORY);
+        // So does the one that folds, and in less time.
+        knobs.collected = false;
         (knobs.stops, knobs.room) = (0, None);
         // Barriers that wait show other bugs sooner.
         knobs.overtakes_after = plant.is_of_overtaking().then_some(0);

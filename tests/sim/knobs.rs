@@ -58,6 +58,8 @@ pub struct Knobs {
     pub on_disk: bool,
     /// How often the job is stopped with a savepoint and begins again from it, at most.
     pub stops: u32,
+    /// Whether each key has a list and a map, where state is larger than its memory.
+    pub collected: bool,
     /// Room that the disk is left at times, in bytes at most.
     pub room: Option<u64>,
 }
@@ -99,6 +101,7 @@ impl Knobs {
             on_disk: pick(dice, &[false, false, true]),
             stops: pick(dice, &[0, 0, 1, 3]),
             room: pick(dice, &[None, None, None, Some(2_000), Some(60_000)]),
+            collected: pick(dice, &[false, true]),
         }
     }
 

@@ -16,7 +16,7 @@ use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::window::assigner::{SessionWindows, TumblingWindows};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
 
-use super::functions::{Ruled, Telling};
+use super::functions::{Collecting, Ruled, Telling};
 use super::knobs::Knobs;
 use super::shelf::Shelf;
 
@@ -179,7 +179,7 @@ fn larger_than_memory(
 ) {
     let (poison, keys) = (poison.clone(), many_keys(knobs));
     let records = knobs.records * MANY;
-    environment
+    let many = environment
         .source(Generator::new(records, |number| number).rate(knobs.rate))
         .uid("many")
         .process(move |_open: &mut OpenContext| {
@@ -190,18 +190,23 @@ fn larger_than_memory(
                 Ok(())
             }
         })
-        .key_by(move |number: &u64| key_of_many(*number, keys))
-        .fold([0_u64; WIDE], |counts, _number: u64| {
-            counts.iter_mut().for_each(|count| *count += 1);
-        })
-        .uid("counting")
-        .map(|(key, counts): (u64, [u64; WIDE])| {
-            let all_alike = counts.iter().all(|count| *count == counts[0]);
-            let count = if all_alike { counts[0] } else { 0 };
-            format!("counted {key} {count}")
-        })
-        .sink(shelf(COUNTED))
-        .uid(COUNTED);
+        .key_by(move |number: &u64| key_of_many(*number, keys));
+    if knobs.collected {
+        let counted = many.process_function(Collecting::open).uid("collecting");
+        counted.sink(shelf(COUNTED)).uid(COUNTED);
+        return;
+    }
+    many.fold([0_u64; WIDE], |counts, _number: u64| {
+        counts.iter_mut().for_each(|count| *count += 1);
+    })
+    .uid("counting")
+    .map(|(key, counts): (u64, [u64; WIDE])| {
+        let all_alike = counts.iter().all(|count| *count == counts[0]);
+        let count = if all_alike { counts[0] } else { 0 };
+        format!("counted {key} {count}")
+    })
+    .sink(shelf(COUNTED))
+    .uid(COUNTED);
 }
 
 /// How many keys there are where state is larger than memory.
