@@ -14,9 +14,13 @@ use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 use super::gather::Gathers;
 use super::graves::Graves;
 use super::hot::{HotLayer, Unit};
+use super::lookup::Sought;
 use super::run::{ColdRun, RunForm, finish, writer_of};
 use crate::error::StateError;
 use crate::run::{RunWriter, StateNumber};
+use crate::snapshot::Row;
+#[cfg(test)]
+use crate::snapshot::planted::{self, Bug};
 use crate::table::OverflowRows;
 
 /// Rounds to the length of a table.
@@ -226,7 +230,7 @@ impl Round {
         kept: &mut Kept,
         rows: &mut OverflowRows,
         (queue, groups): (&mut IoQueue, &Range<u16>),
-        graves: &Graves,
+        (graves, was_copied): (&mut Graves, bool),
         (dropped, gathers): (&mut usize, &mut Gathers),
     ) -> Result<Progress, StateError> {
         let end = self.stretch.end.min(table.bucket_count());
@@ -266,7 +270,17 @@ impl Round {
                     }
                     may
                 };
-                *dropped += table.drop_buckets(slice, &mut pick);
+                let mut gone = |hash, row: &Row<'_>| {
+                    #[cfg(test)]
+                    if planted::is_in(Bug::ExpiredDropped) {
+                        return;
+                    }
+                    // Runs say that it is gone, or have it still, but a copy may hold it above them.
+                    if was_copied {
+                        graves.dig(Sought::of(row), hash);
+                    }
+                };
+                *dropped += table.drop_buckets(slice, rows, &mut pick, &mut gone);
             }
         }
         Ok(Progress::More)

@@ -2,7 +2,7 @@
 //!
 //! Entered by the overflow at the ends of turns. A table lets its entries go one by one; a map lets go all that a
 //! key has in it, as nothing but the whole tells which entries a key has. Invariant: what is dropped is held by a
-//! listed run as it is. Lives on one shard's thread.
+//! listed run as it is, or is over and said to be gone. Lives on one shard's thread.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use thalweg_memory::{Key, Record};
 
 use crate::error::StateError;
 use crate::snapshot::{Row, RowSink, Snapshot};
-use crate::table::{Filling, KeyedTable, Namespace, OverflowRows};
+use crate::table::{Filling, Gone, KeyedTable, Namespace, OverflowRows};
 
 /// Which entries may go, by their slots and the hashes of their keys.
 pub(crate) type Pick<'a> = dyn FnMut(usize, KeyHash) -> bool + 'a;
@@ -76,8 +76,15 @@ pub(crate) trait HotLayer {
         out: &mut dyn RowSink,
     ) -> usize;
 
-    /// Drops what a stretch of buckets lets go and cold runs hold; answers how many entries.
-    fn drop_buckets(&mut self, buckets: Range<usize>, pick: &mut Pick<'_>) -> usize;
+    /// Drops what a stretch of buckets lets go and cold runs hold; answers how many entries. Those that are over, which
+    /// runs may have left out, are shown to `gone`.
+    fn drop_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        pick: &mut Pick<'_>,
+        gone: &mut Gone<'_>,
+    ) -> usize;
 
     /// Takes an entry in that a cold run holds as it is.
     ///
@@ -140,8 +147,14 @@ impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
         KeyedTable::flush_buckets(self, buckets, rows, pick, out)
     }
 
-    fn drop_buckets(&mut self, buckets: Range<usize>, pick: &mut Pick<'_>) -> usize {
-        KeyedTable::drop_buckets(self, buckets, pick)
+    fn drop_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        pick: &mut Pick<'_>,
+        gone: &mut Gone<'_>,
+    ) -> usize {
+        KeyedTable::drop_buckets(self, buckets, rows, pick, gone)
     }
 
     fn admit(&mut self, row: &Row<'_>, rows: &mut OverflowRows) -> Result<(), StateError> {

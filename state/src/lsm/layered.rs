@@ -4,6 +4,8 @@
 //! records ahead and of timers that are due, and works on none before. Invariants: without an overflow it is
 //! a table and no more; what is removed here is removed in the runs below too. Lives on one shard's thread.
 
+use std::rc::Rc;
+
 use thalweg_core::KeyHash;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::{Key, Record};
@@ -55,6 +57,10 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         as_of_now: impl Fn() -> F + 'static,
     ) {
         if let Some(overflow) = &mut self.overflow {
+            let as_of_now = Rc::new(as_of_now);
+            let over_by_now = Rc::clone(&as_of_now);
+            self.table
+                .leave_out(Box::new(move || Box::new(over_by_now())));
             overflow.leave_out(Box::new(move || {
                 let (is_over, mut rows) = (as_of_now(), OverflowRows::new());
                 Box::new(move |value| Ok(is_over(&rows.value(value)?)))

@@ -30,6 +30,15 @@ pub(super) struct Sought {
 }
 
 impl Sought {
+    /// The entry of a row.
+    pub(super) fn of(row: &Row<'_>) -> Sought {
+        Sought {
+            group: row.group.0,
+            key: row.key.to_vec(),
+            namespace: row.namespace.to_vec(),
+        }
+    }
+
     /// Looks for another one, in memory that is used again.
     pub(super) fn set<K: Key, N: Namespace>(&mut self, group: u16, key: &K::Of<'_>, namespace: &N) {
         self.group = group;

@@ -379,7 +379,8 @@ impl Merging {
         if let (Some(value), Some(is_over)) = (row.value, &mut self.is_over)
             && is_over(value)?
         {
-            // As if it had been removed. If it is in memory as it is here, it is over there too.
+            // As if it had been removed. If it is in memory as it is here, it is over there too, and is buried when it
+            // leaves: cuts may have written it meanwhile.
             row.value = None;
             self.left_out = true;
             #[cfg(test)]

@@ -468,7 +468,8 @@ impl Overflow {
             let disk = (&mut self.queue, &self.groups);
             let (kept, rows) = (&mut self.kept, &mut self.rows);
             let gone = (&mut self.dropped, &mut self.gathers);
-            match round.advance(table, kept, rows, disk, &self.graves, gone)? {
+            let graves = (&mut self.graves, self.was_copied);
+            match round.advance(table, kept, rows, disk, graves, gone)? {
                 Progress::More => {}
                 Progress::Waiting => return Ok(false),
                 Progress::Written(run) => {

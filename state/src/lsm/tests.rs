@@ -569,11 +569,17 @@ fn rows_that_are_taken_in_twice_do_not_hide_newer_ones() {
         1
     );
     table.update(hash(5), &5, |value| value.0 += 1).unwrap();
-    assert_eq!(table.drop_buckets(0..4, |_, _| true), 0);
+    assert_eq!(
+        table.drop_buckets(0..4, &mut rows, |_, _| true, &mut |_, _| {}),
+        0
+    );
     assert_eq!(
         table.flush_buckets(0..4, &mut rows, |_, _| true, &mut sink as &mut dyn RowSink),
         1
     );
-    assert_eq!(table.drop_buckets(0..4, |_, _| true), 1);
+    assert_eq!(
+        table.drop_buckets(0..4, &mut rows, |_, _| true, &mut |_, _| {}),
+        1
+    );
     assert!(table.is_empty());
 }

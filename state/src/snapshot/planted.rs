@@ -17,6 +17,8 @@ pub(crate) enum Bug {
     NewTimersWritten,
     /// What has expired goes from a merged run even where older runs lie below it.
     ExpiredWithoutTombstone,
+    /// What has expired leaves memory without a tombstone, though a merge has left it out of what held it.
+    ExpiredDropped,
     /// A cut of changes builds on a copy that holds what merges have left out of all runs.
     CutsBuildOnExpired,
 }

@@ -1,8 +1,9 @@
 //! Entries that leave memory and come back: what a table does for its overflow.
 //!
 //! Entered a stretch of buckets at a time between batches, and for each entry that was read back. Invariants:
-//! an entry is dropped only while a cold run holds it as it is, and not before a cut that needs it has
-//! written it; every change of an entry makes it one that no cold run holds. Lives on one shard's thread.
+//! an entry is dropped only while a cold run holds it as it is, or has left it out because it is over, which is
+//! said then; and not before a cut that needs it has written it. Every change of an entry makes it one that no cold
+//! run holds. Lives on one shard's thread.
 
 use std::ops::Range;
 
@@ -25,6 +26,13 @@ use crate::snapshot::{Row, RowSink};
 const UNEVEN: (usize, usize) = (3, 4);
 /// Places up to which a table uses all of them: what has to stay for the records ahead is much of so few.
 const FEW: usize = 16 * WINDOW;
+
+/// Tells whether what an entry holds is over.
+pub(crate) type Over<V> = Box<dyn Fn(&V) -> bool>;
+/// Answers that as of now.
+pub(crate) type OverByNow<V> = Box<dyn Fn() -> Over<V>>;
+/// Is told of entries that are over as they are dropped: the hashes of their keys, and tombstones.
+pub(crate) type Gone<'a> = dyn FnMut(KeyHash, &Row<'_>) + 'a;
 
 /// How full a table is.
 #[derive(Clone, Copy, Debug)]
@@ -138,14 +146,26 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         written
     }
 
+    /// What this says is over cold runs leave out when they are merged, though an entry counts as held by one.
+    pub(crate) fn leave_out(&mut self, over_by_now: OverByNow<V>) {
+        self.left_out = Some(over_by_now);
+    }
+
+    /// What tells of entries that cold runs may have left out, if they leave anything out.
+    pub(crate) fn over_by_now(&self) -> Option<Over<V>> {
+        self.left_out.as_ref().map(|over_by_now| over_by_now())
+    }
+
     /// Drops the entries of a stretch of buckets that a cold run holds as they are and that `pick` picks;
-    /// answers how many.
+    /// answers how many. Those that are over are shown to `gone`: a copy may hold them and no run any more.
     pub(crate) fn drop_buckets(
         &mut self,
         buckets: Range<usize>,
+        rows: &mut OverflowRows,
         mut pick: impl FnMut(usize, KeyHash) -> bool,
+        gone: &mut Gone<'_>,
     ) -> usize {
-        let mut dropped = 0;
+        let (mut dropped, over) = (0, self.over_by_now());
         for seat in seats(buckets) {
             let Some(entry) = self.entry_at(seat) else {
                 continue;
@@ -158,10 +178,24 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
                 // The cut in work comes to it; written aside it would take memory all the same.
                 continue;
             }
-            drop(self.take_out(seat));
+            self.drop_at((seat, hash), over.as_ref(), rows, gone);
             dropped += 1;
         }
         dropped
+    }
+
+    fn drop_at(
+        &mut self,
+        (seat, hash): (Seat, KeyHash),
+        over: Option<&Over<V>>,
+        rows: &mut OverflowRows,
+        gone: &mut Gone<'_>,
+    ) {
+        let entry = self.buckets.at(seat);
+        if over.is_some_and(|over| over(&entry.value)) {
+            gone(hash, &rows.0.tombstone::<K, V, N>(&self.groups, entry));
+        }
+        drop(self.take_out(seat));
     }
 
     /// The keys of the entries in a stretch of buckets whose namespace is wanted.
@@ -209,10 +243,16 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         seat.is_some_and(|seat| self.buckets.stamp(seat).is_cold() && !self.is_wanted(seat))
     }
 
-    /// Drops one entry, which may leave.
-    pub(crate) fn drop_entry(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) {
+    /// Drops one entry, which may leave. See [`KeyedTable::drop_buckets`].
+    pub(crate) fn drop_entry(
+        &mut self,
+        (hash, key, namespace): (KeyHash, &K::Of<'_>, &N),
+        over: Option<&Over<V>>,
+        rows: &mut OverflowRows,
+        gone: &mut Gone<'_>,
+    ) {
         if let Some(seat) = self.find_mut(hash, key, namespace) {
-            drop(self.take_out(seat));
+            self.drop_at((seat, hash), over, rows, gone);
         }
     }
 

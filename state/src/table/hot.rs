@@ -18,6 +18,7 @@ use thalweg_memory::{Budget, Key, Record};
 use super::account::Account;
 use super::buckets::{Buckets, Entry, Seat};
 use super::cut::CutOf;
+use super::evict::OverByNow;
 use super::grow::{Coming, Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::near::{PREFETCH_FROM_BYTES, Seats};
@@ -63,6 +64,8 @@ pub struct KeyedTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) seats: Seats,
     /// Counts what moves entries, so that a scan notices.
     pub(super) shape: u64,
+    /// What merges of cold runs leave out.
+    pub(super) left_out: Option<OverByNow<V>>,
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
@@ -92,6 +95,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             cut: None,
             seats: Seats::new(),
             shape: 0,
+            left_out: None,
         })
     }
 

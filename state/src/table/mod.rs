@@ -34,7 +34,7 @@ mod stamp;
 mod sweep;
 
 pub(crate) use account::Account;
-pub(crate) use evict::{Filling, OverflowRows};
+pub(crate) use evict::{Filling, Gone, OverflowRows};
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
 pub use near::WINDOW;

@@ -20,7 +20,7 @@ use super::whole::Whole;
 use crate::error::StateError;
 use crate::lsm::{HotLayer, Overflow, Pick, Pressure};
 use crate::snapshot::{Row, RowSink, Snapshot};
-use crate::table::{Filling, KeyedTable, Namespace, OverflowRows};
+use crate::table::{Filling, Gone, KeyedTable, Namespace, OverflowRows};
 
 /// The entries of maps in memory, with their index.
 pub(super) struct MapLayer<'a, K: Key, UK: RecordKey, E: Record, N: Namespace> {
@@ -107,8 +107,15 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
         written
     }
 
-    fn drop_buckets(&mut self, buckets: Range<usize>, pick: &mut Pick<'_>) -> usize {
+    fn drop_buckets(
+        &mut self,
+        buckets: Range<usize>,
+        rows: &mut OverflowRows,
+        pick: &mut Pick<'_>,
+        gone: &mut Gone<'_>,
+    ) -> usize {
         let (mut dropped, namespace) = (0, only::<N>());
+        let over = self.table.over_by_now();
         for (hash, key) in self.keys(buckets) {
             if !pick(0, hash) {
                 continue;
@@ -125,7 +132,8 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
                 continue;
             }
             for place in &places {
-                self.table.drop_entry(hash, &key, place);
+                let entry = (hash, &key, place);
+                self.table.drop_entry(entry, over.as_ref(), rows, gone);
             }
             self.index.clear(hash, &key, &namespace);
             dropped += places.len();

@@ -45,7 +45,7 @@ impl RowWriter {
     }
 
     /// The row that says that an entry is gone.
-    pub(super) fn tombstone<'a, K: Key, V: Record, N: Namespace>(
+    pub(in crate::table) fn tombstone<'a, K: Key, V: Record, N: Namespace>(
         &'a mut self,
         groups: &Groups,
         entry: &Entry<K::Stored, N, V>,
