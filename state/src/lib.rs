@@ -34,7 +34,10 @@ pub use keyed::{
     AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
-pub use lsm::{AdoptedRun, CarriedRun, DUE, LayeredTable, Overflow, Pressure};
+pub use lsm::{
+    AdoptedRun, Answer, CarriedRun, DUE, LayeredTable, Overflow, Pile, PileReader, PileWriter,
+    Piles, Pressure, Reading, Which,
+};
 pub use migration::Migration;
 pub use snapshot::{
     ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,
@@ -42,7 +45,8 @@ pub use snapshot::{
     StateVisitor, TaskSnapshot,
 };
 pub use table::{
-    KeyedTable, Namespace, OpenEntry, Scan, ScanCursor, ScanEntry, SweepEntry, Swept, WINDOW,
+    KeyedTable, Namespace, OpenEntry, OverflowRows, Scan, ScanCursor, ScanEntry, SweepEntry, Swept,
+    WINDOW,
 };
 pub use timer::{Timer, TimerCursor, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use thalweg_core::Epoch;
-use thalweg_memory::{Key, Record, SpillFile};
+use thalweg_memory::{IoManager, Key, Record, SpillFile};
 
 use super::index::RunIndex;
 use super::layered::LayeredTable;
@@ -32,6 +32,14 @@ pub struct CarriedRun {
 }
 
 impl CarriedRun {
+    /// A run as a part of a cut, for some of the key groups for which it counts.
+    pub(super) fn of(run: &Rc<ColdRun>, groups: Range<u16>) -> CarriedRun {
+        CarriedRun {
+            run: Rc::clone(run),
+            groups,
+        }
+    }
+
     /// Where its file lies; it stays as long as this does.
     #[must_use]
     pub fn file(&self) -> &SpillFile {
@@ -111,6 +119,21 @@ impl AdoptedRun {
             groups,
         })
     }
+
+    /// The same as a run of a state that is on disk.
+    pub(super) fn into_cold(self, manager: &IoManager) -> Rc<ColdRun> {
+        Rc::new(ColdRun {
+            file: manager.foreign(self.path, self.bytes),
+            index: self.index,
+            state: self.state,
+            groups: self.groups,
+            bytes: self.bytes,
+            checksum: self.checksum,
+            rows: self.rows,
+            copied: Cell::new(true),
+            written: Cell::new(true),
+        })
+    }
 }
 
 impl Overflow {
@@ -158,19 +181,7 @@ impl Overflow {
     /// Takes runs of a copy over, newest first.
     fn adopt(&mut self, runs: Vec<AdoptedRun>) {
         let manager = self.queue.files().clone();
-        let adopted = runs.into_iter().map(|run| {
-            Rc::new(ColdRun {
-                file: manager.foreign(run.path, run.bytes),
-                index: run.index,
-                state: run.state,
-                groups: run.groups,
-                bytes: run.bytes,
-                checksum: run.checksum,
-                rows: run.rows,
-                copied: Cell::new(true),
-                written: Cell::new(true),
-            })
-        });
+        let adopted = runs.into_iter().map(|run| run.into_cold(&manager));
         self.runs.list = adopted.collect();
         self.was_copied = true;
         for run in &self.runs.list {
@@ -254,10 +265,7 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         let runs = self.overflow.iter().flat_map(|overflow| &overflow.carried);
         let parts = runs.flat_map(|run| {
             let groups = run.groups.iter();
-            groups.map(|groups| CarriedRun {
-                run: Rc::clone(run),
-                groups: groups.clone(),
-            })
+            groups.map(|groups| CarriedRun::of(run, groups.clone()))
         });
         parts.collect()
     }

@@ -5,7 +5,8 @@
 //! reads entries back, `gather` all of a key at once, `growth` says for how many records there is memory, `ahead` asks
 //! for what records need, `hot` is what entries leave and come back to, `flush` moves entries out, `graves` remembers
 //! what was removed, `merge` makes few runs of many, `cut` is the part of a checkpoint that lies in runs, `index` tells
-//! from memory where in a run an entry may be.
+//! from memory where in a run an entry may be. `pile` is another way to the disk: whole tables
+//! whose rows join instead of hiding one another.
 //!
 //! # The way of a batch
 //! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in
@@ -41,6 +42,7 @@ mod layered;
 mod lookup;
 mod merge;
 mod overflow;
+mod pile;
 mod run;
 #[cfg(test)]
 pub(crate) mod stage;
@@ -51,3 +53,4 @@ pub use cut::{AdoptedRun, CarriedRun};
 pub(crate) use hot::{HotLayer, Pick, Unit};
 pub use layered::LayeredTable;
 pub use overflow::{DUE, Overflow, Pressure};
+pub use pile::{Answer, Pile, PileReader, PileWriter, Piles, Reading, Which};

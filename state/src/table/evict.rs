@@ -91,6 +91,34 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         bytes
     }
 
+    /// Bytes that are reserved before so many more entries are in, beside what those have on the heap: where it has
+    /// to grow, the larger arrays and the last of the smaller ones.
+    #[must_use]
+    pub fn bytes_for(&self, more: usize) -> u64 {
+        let entries = self.len.saturating_add(more);
+        let (mut buckets, mut before) = (self.buckets.len(), 0);
+        while limit_of(buckets) < entries {
+            (before, buckets) = (buckets, larger(buckets));
+        }
+        let bytes_of = Buckets::<Entry<K::Stored, N, V>>::bytes_of;
+        if buckets == self.buckets.len() {
+            return 0;
+        }
+        let smaller = if before == self.buckets.len() {
+            0
+        } else {
+            bytes_of(before)
+        };
+        let coming = self.coming.as_ref().map_or(0, |coming| coming.bytes());
+        (bytes_of(buckets) + smaller).saturating_sub(coming)
+    }
+
+    /// Bytes that keys and values have on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> u64 {
+        self.filling(0).heap_bytes
+    }
+
     /// The key group of a hash.
     pub(crate) fn group_of(&self, hash: KeyHash) -> KeyGroup {
         self.groups.group_of(hash)
@@ -296,6 +324,32 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Ok(())
     }
 
+    /// What a row of this table's keys says: the key with its hash, and its value unless it says that it is gone.
+    ///
+    /// # Errors
+    /// When the row is not of these types, or of a key of other key groups.
+    pub fn read_row<W: Record>(
+        &self,
+        row: &Row<'_>,
+        rows: &mut OverflowRows,
+    ) -> Result<(KeyHash, K::Stored, Option<W>), StateError> {
+        let (key, ()) = place_of::<K, ()>(&Row {
+            namespace: &[],
+            ..*row
+        })?;
+        let hash = K::hash(&K::lend(&key));
+        let (group, groups) = (self.groups.group_of(hash), self.groups.range());
+        if group != row.group || !groups.contains(&group.0) {
+            return Err(StateError::ForeignRow {
+                group: row.group.0,
+                from: groups.start,
+                to: groups.end,
+            });
+        }
+        let value = row.value.map(|value| rows.value(value)).transpose()?;
+        Ok((hash, key, value))
+    }
+
     /// The state is that of a copy that is not taken back row by row: the next cut of changes builds on it.
     pub(crate) fn build_on_copy(&mut self) {
         self.cut_mut().build_on_restored();
@@ -317,10 +371,18 @@ fn seats(buckets: Range<usize>) -> impl Iterator<Item = Seat> {
 }
 
 /// Makes rows of entries and entries of rows, in memory that is used again.
-pub(crate) struct OverflowRows(RowWriter);
+pub struct OverflowRows(RowWriter);
+
+impl Default for OverflowRows {
+    fn default() -> OverflowRows {
+        OverflowRows::new()
+    }
+}
 
 impl OverflowRows {
-    pub(crate) fn new() -> OverflowRows {
+    /// Without memory yet.
+    #[must_use]
+    pub fn new() -> OverflowRows {
         OverflowRows(RowWriter::new())
     }
 
