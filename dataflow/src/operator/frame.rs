@@ -95,6 +95,12 @@ pub(crate) trait Lifecycle<U: Item>: Remembers {
         Ok(Pressure::None)
     }
 
+    /// Whether its states may be cut now. A barrier waits until they may.
+    #[inline]
+    fn may_be_cut(&self) -> bool {
+        true
+    }
+
     /// Whether the operator wants to be told the processing time.
     fn wants_processing_time(&self) -> bool {
         false
@@ -170,7 +176,7 @@ enum Cause {
     ProcessingTime,
     /// The results of the record applied last.
     Record,
-    /// Nothing: the barrier first in line waits until the cut before it is written.
+    /// Nothing: the barrier first in line waits until the cut before it is written, or until there can be one.
     Cut,
     /// Nothing: the next record waits for its state, which is on disk, or for room for it.
     State,
@@ -212,8 +218,9 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             operator = name,
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
-             aggregates, windows other than those put together from slices, and the states of window functions and \
-             of process functions without broadcast state, overflow to disk so far; it fails when \
+             aggregates, windows, and the states of window functions and of process functions without broadcast \
+             state, overflow to disk so far, but of windows put together from slices neither those that wait for \
+             late records nor the states of functions called with their rows; it fails when \
              taskmanager.memory.managed.size is used up"
         );
     }
@@ -356,6 +363,10 @@ impl<O, N> Frame<O, N> {
             self.fail(&error);
         }
         self.awaits_state = false;
+        if self.firing == Some(Cause::Cut) && !self.cut.is_busy() && self.operator.may_be_cut() {
+            self.firing = None;
+            self.begin_next();
+        }
         if self.firing == Some(Cause::State) {
             // Whether it has come shows when the record is tried again. A barrier that overtook that record comes first.
             self.firing = None;
@@ -423,7 +434,7 @@ impl<O, N> Frame<O, N> {
             }
             if let Held::Event(Event::Barrier(barrier)) = first {
                 let barrier = *barrier;
-                if self.cut.is_busy() {
+                if self.cut.is_busy() || !self.operator.may_be_cut() {
                     self.firing = Some(Cause::Cut);
                     return;
                 }
@@ -583,8 +594,8 @@ impl<O, N> Frame<O, N> {
             return self.again_later(Stage::Unfinished, turn);
         }
         self.set_alarm(turn);
-        if self.cut.is_busy() {
-            // The input may have ended, but what was cut has to be written first.
+        if self.cut.is_busy() || self.firing == Some(Cause::Cut) {
+            // The input may have ended, but what was cut, or is to be, has to be written first.
             return self.end_turn_while_cutting(cutting, turn);
         }
         if turn.input() == InputStatus::Ended && !self.finished {

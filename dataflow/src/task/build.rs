@@ -21,7 +21,7 @@ use thalweg_memory::record::Record;
 use thalweg_network::GateRef;
 use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
-use thalweg_state::{MakeOverflow, OperatorPart, Overflow};
+use thalweg_state::{MakeOverflow, OperatorPart, Overflow, Piles};
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
@@ -280,6 +280,15 @@ impl BuildContext {
             let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
             Box::new(overflow)
         }))
+    }
+
+    /// The way of an operator's own tables to the disk, where that is configured.
+    pub(crate) fn piles(&self) -> Option<Piles> {
+        let files = self.spill.as_ref()?;
+        let info = &self.info;
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let queue = files.queue(STATE_QUEUE_DEPTH);
+        Some(Piles::new(groups, self.budget.share(), queue))
     }
 
     /// The same, with a runtime for the futures of user functions. Without one they are polled on

@@ -1,24 +1,32 @@
 //! The slices as one state of a checkpoint: every row with the slice it lies in as its namespace.
 //!
 //! A slice lives for a window or two and goes as a whole, so there is little to be gained from writing only
-//! what changed: each cut writes all there is. Invariant: slices made after the cut are not in it, those that
-//! go after it are. Lives on one shard's thread.
+//! what changed: each cut writes all there is. What is on disk is carried as it is; rows of a key and slice that lie in
+//! several places are told apart by a number, as none takes the place of another. Invariant: slices made after the cut
+//! are not in it, those that go after it are. Lives on one shard's thread.
 
 use thalweg_core::Epoch;
 use thalweg_memory::DamagedKey;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
-    CutKind, KeyedTable, Namespace, Row, RowSink, Scan, Snapshot, StateError, StateSize,
+    AdoptedRun, CarriedRun, CutKind, KeyedTable, Namespace, OverflowRows, Pile, Row, RowSink, Scan,
+    Snapshot, StateError, StateSize,
 };
 
 use super::aligned::AlignedWindows;
+use super::assembly::Assembly;
+use super::disk::{Goal, OnDisk, Refill, size_of_pile};
+use super::panes::Combine;
 use super::store::{Part, Slices};
 use crate::window::TimeWindow;
 
 /// The slices of one subtask, to be copied or given back.
-pub(super) struct CopyOfSlices<'s, K: Key, A: Record> {
+pub(super) struct CopyOfSlices<'s, K: Key, A: Record, C> {
     pub(super) slices: &'s mut Slices<K, A>,
     pub(super) windows: AlignedWindows,
+    pub(super) on_disk: Option<&'s mut OnDisk<K, A>>,
+    /// Puts together what was in several places.
+    pub(super) by: C,
 }
 
 /// Rows of one table on their way out, with the slice beside the key.
@@ -37,44 +45,86 @@ impl RowSink for InSlice<'_> {
     }
 }
 
-/// The namespace of a table's rows: the slice, and which of its tables.
-fn namespace_of(span: TimeWindow, part: Part) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(17);
+/// The namespace of a table's rows: the slice, which of its tables, and what tells them from others.
+pub(super) fn namespace_of(span: TimeWindow, part: Part, number: Option<u32>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(21);
     span.encode(&mut bytes);
     bytes.push(u8::from(part == Part::Patch));
+    if let Some(number) = number {
+        bytes.extend_from_slice(&number.to_be_bytes());
+    }
     bytes
 }
 
-fn parse(bytes: &[u8]) -> Result<(TimeWindow, Part), StateError> {
-    let Some((part, mut span)) = bytes.split_last() else {
-        return Err(DamagedKey::new("a slice of windows has no span").into());
-    };
-    let part = match part {
-        0 => Part::Whole,
-        1 => Part::Patch,
+/// Slice and table of a row, and whether it may be one of several of its key there.
+pub(super) fn parse(mut bytes: &[u8]) -> Result<(TimeWindow, Part, bool), StateError> {
+    let span = TimeWindow::decode(&mut bytes)?;
+    let (part, number) = match bytes.split_first() {
+        Some((0, number)) => (Part::Whole, number),
+        Some((1, number)) => (Part::Patch, number),
         _ => return Err(DamagedKey::new("a slice is neither whole nor a patch").into()),
     };
-    let span = TimeWindow::decode(&mut span)?;
-    Ok((span, part))
-}
-
-fn other_windows() -> StateError {
-    DamagedKey::new("a slice of other windows: size, slide or offset were changed").into()
-}
-
-impl<K: Key, A: Record> CopyOfSlices<'_, K, A> {
-    /// Every table with rows that are still to be written.
-    fn tables(&mut self) -> impl Iterator<Item = (TimeWindow, Part, &mut KeyedTable<K, A>)> {
-        let line = self.slices.iter_mut().flat_map(|slice| {
-            let span = slice.span;
-            let patch = slice.patch.as_mut().map(|patch| (span, Part::Patch, patch));
-            [Some((span, Part::Whole, &mut slice.table)), patch]
-        });
-        line.flatten()
+    match number.len() {
+        0 => Ok((span, part, false)),
+        NUMBER_BYTES => Ok((span, part, true)),
+        _ => Err(DamagedKey::new("a slice of windows is followed by something").into()),
     }
 }
 
-impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
+/// Bytes of what tells rows of a key and slice from others.
+const NUMBER_BYTES: usize = size_of::<u32>();
+
+pub(super) fn other_windows() -> StateError {
+    DamagedKey::new("a slice of other windows: size, slide or offset were changed").into()
+}
+
+impl<K: Key, A: Record, C> CopyOfSlices<'_, K, A, C> {
+    /// Every table with rows that are still to be written, with what tells them from others.
+    fn tables(
+        &mut self,
+    ) -> impl Iterator<Item = (TimeWindow, Part, Option<u32>, &mut KeyedTable<K, A>)> {
+        let cut = self.on_disk.as_ref().map(|on_disk| on_disk.cut);
+        let line = self.slices.iter_mut().flat_map(move |slice| {
+            let span = slice.span;
+            let patch = slice.patch.as_mut();
+            let patch = patch.map(|patch| (span, Part::Patch, cut, patch));
+            [Some((span, Part::Whole, cut, &mut slice.table)), patch]
+        });
+        let spilling = self.on_disk.as_mut().and_then(|it| it.spilling.as_mut());
+        let leaving = spilling.and_then(|it| match (it.goal, &mut it.table) {
+            (Goal::Slice(span, part), Assembly::Running(table)) => {
+                Some((span, part, Some(it.number), table))
+            }
+            _ => None,
+        });
+        line.flatten().chain(leaving)
+    }
+
+    /// Every pile.
+    fn piles(&self) -> impl Iterator<Item = &Pile> {
+        self.slices.iter().flat_map(|slice| &slice.piles)
+    }
+}
+
+impl<K: Key, A: Record, C: Combine<A>> CopyOfSlices<'_, K, A, C> {
+    /// Takes a row back that may be one of several of its key and slice.
+    fn join(&mut self, span: TimeWindow, part: Part, row: &Row<'_>) -> Result<(), StateError> {
+        let place = self.slices.place_of_copy(span, self.windows)?;
+        let slice = self.slices.at(place);
+        let table = match (part, &mut slice.patch) {
+            (Part::Patch, Some(patch)) => patch,
+            _ => &mut slice.table,
+        };
+        let mut rows = OverflowRows::new();
+        let (hash, key, held) = table.read_row::<A>(row, &mut rows)?;
+        let Some(held) = held else { return Ok(()) };
+        let entry = table.open(hash, &K::lend(&key), || self.by.create())?;
+        let merge = |into: &mut A| self.by.merge(into, &held);
+        entry.change(merge).map(|_| ())
+    }
+}
+
+impl<K: Key, A: Record, C: Combine<A>> Snapshot for CopyOfSlices<'_, K, A, C> {
     fn size(&self) -> StateSize {
         let mut size = StateSize::default();
         for slice in self.slices.iter() {
@@ -86,13 +136,17 @@ impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
         for leaving in &self.slices.leaving {
             size.memory_bytes += leaving.table.memory_bytes();
         }
+        self.piles().for_each(|pile| size += size_of_pile(pile));
         size
     }
 
     fn freeze(&mut self, epoch: Epoch, kind: CutKind) -> CutKind {
         self.slices.leaving.clear();
+        if let Some(on_disk) = &mut self.on_disk {
+            on_disk.cut = on_disk.next_number();
+        }
         // The tables need not know what is in earlier checkpoints.
-        for (_, _, table) in self.tables() {
+        for (.., table) in self.tables() {
             table.freeze(epoch, CutKind::Copy);
         }
         match kind {
@@ -101,16 +155,28 @@ impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
         }
     }
 
+    fn begins_anew(&self) -> bool {
+        self.piles().next().is_some()
+    }
+
+    fn carried(&self) -> Vec<CarriedRun> {
+        self.piles().flat_map(Pile::carried).collect()
+    }
+
     fn is_cutting(&self) -> bool {
         let of_slice =
             |patch: &Option<KeyedTable<K, A>>| patch.as_ref().is_some_and(Snapshot::is_cutting);
+        let on_disk = self.on_disk.as_ref();
+        let spilling = on_disk.and_then(|on_disk| on_disk.spilling.as_ref());
         !self.slices.leaving.is_empty()
+            || spilling.is_some_and(|it| it.goal != Goal::Gathered && it.table.is_cutting())
             || (self.slices.iter()).any(|slice| slice.table.is_cutting() || of_slice(&slice.patch))
     }
 
     fn emit(&mut self, budget: usize, out: &mut dyn RowSink) -> Result<Scan, StateError> {
+        let cut = self.on_disk.as_ref().map(|on_disk| on_disk.cut);
         if let Some(leaving) = self.slices.leaving.last_mut() {
-            let namespace = namespace_of(leaving.span, leaving.part);
+            let namespace = namespace_of(leaving.span, leaving.part, leaving.number.or(cut));
             let scan = leaving
                 .table
                 .emit(budget, &mut InSlice { namespace, out })?;
@@ -121,11 +187,11 @@ impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
             }
             return Ok(Scan::More);
         }
-        let next = self.tables().find(|(_, _, table)| table.is_cutting());
-        let Some((span, part, table)) = next else {
+        let next = self.tables().find(|(.., table)| table.is_cutting());
+        let Some((span, part, number, table)) = next else {
             return Ok(Scan::Done);
         };
-        let namespace = namespace_of(span, part);
+        let namespace = namespace_of(span, part, number);
         table.emit(budget, &mut InSlice { namespace, out })?;
         Ok(Scan::More)
     }
@@ -136,34 +202,45 @@ impl<K: Key, A: Record> Snapshot for CopyOfSlices<'_, K, A> {
     }
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
-        let (span, part) = parse(row.namespace)?;
-        let ends = (self.windows.first_end(span), self.windows.last_end(span));
-        let (Some(first), Some(last)) = ends else {
-            return Err(other_windows());
-        };
-        if self.windows.slice_of(span.start) != span {
-            return Err(other_windows());
+        let (span, part, numbered) = parse(row.namespace)?;
+        let place = self.slices.place_of_copy(span, self.windows)?;
+        if part == Part::Patch && self.slices.at(place).patch.is_none() {
+            let patch = self.slices.fresh_table()?;
+            self.slices.at(place).patch = Some(patch);
         }
-        let place = self.slices.find_or_make(span, (first, last))?;
+        if numbered {
+            return self.join(span, part, &row);
+        }
         let row = Row {
             namespace: &[],
             ..row
         };
-        if part == Part::Whole {
-            return self.slices.at(place).table.restore(row);
-        }
-        if self.slices.at(place).patch.is_none() {
-            let patch = self.slices.fresh_table()?;
-            self.slices.at(place).patch = Some(patch);
-        }
-        match &mut self.slices.at(place).patch {
-            Some(patch) => patch.restore(row),
-            None => Ok(()),
+        let slice = self.slices.at(place);
+        match (part, &mut slice.patch) {
+            (Part::Patch, Some(patch)) => patch.restore(row),
+            _ => slice.table.restore(row),
         }
     }
 
     fn restored(&mut self) -> Result<(), StateError> {
-        self.tables().try_for_each(|(_, _, table)| table.restored())
+        self.tables().try_for_each(|(.., table)| table.restored())
+    }
+
+    fn adopts_runs(&self) -> bool {
+        self.on_disk.is_some()
+    }
+
+    fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        let Some(on_disk) = &mut self.on_disk else {
+            return Err(StateError::AdoptsNoRuns);
+        };
+        if !runs.is_empty() {
+            let adopted = runs.into_iter();
+            let adopted = adopted.map(|run| Pile::adopt(run, &mut on_disk.piles));
+            let adopted: Vec<Pile> = adopted.collect();
+            on_disk.refill = Some(Refill::new(adopted, on_disk.piles.groups()));
+        }
+        Ok(())
     }
 
     fn forget_copies(&mut self) {}
@@ -179,9 +256,12 @@ mod tests {
     fn a_slice_comes_back_from_its_namespace_and_damage_is_named() {
         let span = TimeWindow::new(Timestamp(-5), Timestamp(7));
         for part in [Part::Whole, Part::Patch] {
-            let bytes = namespace_of(span, part);
-            assert_eq!(parse(&bytes).unwrap(), (span, part));
-            assert!(parse(&bytes[1..]).is_err());
+            for number in [None, Some(0), Some(u32::MAX)] {
+                let bytes = namespace_of(span, part, number);
+                assert_eq!(parse(&bytes).unwrap(), (span, part, number.is_some()));
+                assert!(parse(&bytes[1..]).is_err());
+                assert!(parse(&[&bytes[..], &[0]].concat()).is_err());
+            }
         }
         assert!(parse(&[]).is_err());
     }

@@ -3,77 +3,27 @@
 //! A due window takes two steps: what its new slices hold is gathered into what the window before it
 //! left (nothing for tumbling windows), then a row is given out per key. Each step goes through a table
 //! and can stop anywhere. Invariant: a step goes on exactly where it stopped, because no record is
-//! applied meanwhile. Lives on one shard's thread.
+//! applied meanwhile. A window of which something is on disk goes another way (`disk`). Lives on one shard's thread.
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{
-    KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, StateVisitor, Swept,
-};
+use thalweg_state::{KeyedTable, Scan, ScanCursor, StateError, Swept};
 
-use super::aligned::Shape;
+use super::assembly::Assembly;
+use super::disk::{Came, FromDisk};
 use super::operator::{By, SliceOperator};
 use super::panes::Panes;
-use super::store::Slices;
 use super::voice::{Speaker, Voice};
 use crate::function::FunctionError;
 use crate::operator::Firing;
 use crate::task::Push;
 use crate::window::WindowAggregate;
 
-/// What the slices of windows in the making are gathered in.
-pub(super) enum Assembly<K: Key, A: Record> {
-    /// Nothing: a window is its slice.
-    Single,
-    /// Sliding windows: per key the slices in the window.
-    Panes(KeyedTable<K, Panes<A>>),
-    /// Cumulating windows: per key all there is since the start of the window.
-    Running(KeyedTable<K, A>),
-}
-
-impl<K: Key, A: Record> Assembly<K, A> {
-    pub(super) fn new(shape: Shape, slices: &Slices<K, A>) -> Result<Self, StateError> {
-        Ok(match shape {
-            Shape::Tumbling => Self::Single,
-            Shape::Sliding => Self::Panes(slices.table()?),
-            Shape::Cumulating => Self::Running(slices.table()?),
-        })
-    }
-
-    /// Shows what windows in the making hold.
-    pub(super) fn visit_states(
-        &mut self,
-        visitor: &mut dyn StateVisitor,
-    ) -> Result<(), StateError> {
-        let name = "thalweg.windows-in-the-making";
-        match self {
-            Self::Single => Ok(()),
-            Self::Panes(panes) => {
-                let descriptor = StateDescriptor::value::<Panes<A>>(name).of_keys::<K, ()>();
-                visitor.visit(&descriptor, panes)
-            }
-            Self::Running(running) => {
-                let descriptor = StateDescriptor::aggregating::<A>(name).of_keys::<K, ()>();
-                visitor.visit(&descriptor, running)
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Single => true,
-            Self::Panes(panes) => panes.is_empty(),
-            Self::Running(running) => running.is_empty(),
-        }
-    }
-}
-
 /// How far the firing of one window came.
-pub(super) enum Step {
+pub(super) enum Step<K: Key, A: Record> {
     /// No window is being fired.
     Rest,
     /// Slices of the window that ends there are gathered, from this place on.
@@ -84,6 +34,8 @@ pub(super) enum Step {
     },
     /// Rows of the window that ends there are given out.
     Emit { end: Timestamp, cursor: ScanCursor },
+    /// The window is fired of which something is on disk.
+    OnDisk(Box<FromDisk<K, A>>),
 }
 
 impl<K, T, G, V> SliceOperator<K, T, G, V>
@@ -103,7 +55,13 @@ where
         loop {
             match std::mem::replace(&mut self.step, Step::Rest) {
                 Step::Rest => match self.next_due() {
-                    Some(end) if end.plus_ms(-1) <= self.watermark => self.begin(end),
+                    _ if self.is_refilling() => return Ok(Firing::Waiting),
+                    Some(end) if end.plus_ms(-1) <= self.watermark => {
+                        if self.is_spilling() {
+                            return Ok(Firing::Waiting);
+                        }
+                        self.begin(end)?;
+                    }
                     _ if self.voice.forget(self.watermark, &mut left) => {
                         self.rest();
                         return Ok(Firing::Done);
@@ -114,6 +72,10 @@ where
                     self.gather(end, place, cursor, &mut left)?;
                 }
                 Step::Emit { end, cursor } => self.emit(end, cursor, &mut left, next)?,
+                Step::OnDisk(firing) => match self.fire_from_disk(firing, &mut left, next)? {
+                    Came::On => {}
+                    Came::Waiting => return Ok(Firing::Waiting),
+                },
             }
             if left == 0 || !next.ready() {
                 return Ok(Firing::More);
@@ -129,12 +91,16 @@ where
             self.windows.next_end_after(first, self.passed)
         });
         // What is gathered belongs to the window after the last one that fired.
-        let gathered = !self.assembly.is_empty();
+        let on_disk = self.on_disk.as_ref();
+        let gathered = !self.assembly.is_empty() || on_disk.is_some_and(|it| it.holds_gathered());
         let of_gathered = gathered.then(|| self.windows.next_end(self.fired));
         [of_slices, of_gathered].into_iter().flatten().min()
     }
 
-    fn begin(&mut self, end: Timestamp) {
+    fn begin(&mut self, end: Timestamp) -> Result<(), StateError> {
+        if self.begin_from_disk(end)? {
+            return Ok(());
+        }
         let cursor = ScanCursor::new();
         self.step = match self.assembly {
             Assembly::Single => Step::Emit { end, cursor },
@@ -144,6 +110,7 @@ where
                 cursor,
             },
         };
+        Ok(())
     }
 
     /// Nothing due is left: lets go of what no late record can reach.
@@ -201,7 +168,6 @@ where
         next: &mut N,
     ) -> Result<(), FunctionError> {
         let window = self.windows.window_at(end);
-        let budget = *left;
         let speaker = Speaker {
             aggregate: &self.aggregate,
             window,
@@ -209,55 +175,31 @@ where
             until: self.gone_at(end),
             types: PhantomData::<fn(K, T)>,
         };
-        let (aggregate, voice) = (&self.aggregate, &mut self.voice);
-        let mut refused = None;
-        let mut give = |key: K::Of<'_>, held: &G::Accumulator| {
-            let said = speaker.speak(voice, key, held, next);
-            *left = left.saturating_sub(1);
-            match said {
-                Ok(()) => next.ready(),
-                Err(error) => {
-                    refused = Some(error);
-                    false
-                }
-            }
-        };
-        let scanned = match &mut self.assembly {
+        let rows = match &mut self.assembly {
             Assembly::Single => {
                 let Some(place) = self.slices.first_pending(0) else {
                     unreachable!("a window that is due has a slice");
                 };
-                let table = &mut self.slices.at(place).table;
-                scan_rows(table, &mut cursor, budget, &mut give)?
+                Rows::Held(&mut self.slices.at(place).table)
             }
-            Assembly::Running(running) => scan_rows(running, &mut cursor, budget, &mut give)?,
-            Assembly::Panes(panes) => {
-                let by = By(aggregate, PhantomData::<fn(K, T)>);
-                panes.sweep(&mut cursor, budget, |entry| {
-                    entry.value.evict(&by, window.start.0);
-                    if entry.value.is_empty() {
-                        return ControlFlow::Continue(Swept::Removed);
-                    }
-                    match give(entry.key, &entry.value.value(&by)) {
-                        true => ControlFlow::Continue(Swept::Kept),
-                        false => ControlFlow::Break(Swept::Kept),
-                    }
-                })?
-            }
+            Assembly::Running(running) => Rows::Held(running),
+            Assembly::Panes(panes) => Rows::Panes(panes),
         };
-        if let Some(error) = refused {
-            return Err(error);
-        }
-        match scanned {
+        match say_rows(rows, &speaker, &mut cursor, left, (&mut self.voice, next))? {
             Scan::More => self.step = Step::Emit { end, cursor },
             Scan::Done => self.window_fired(end),
         }
         Ok(())
     }
 
-    fn window_fired(&mut self, end: Timestamp) {
+    /// The window that ends at `end` is out.
+    pub(super) fn has_fired(&mut self, end: Timestamp) {
         self.passed = self.passed.max(end.plus_ms(-1));
         self.fired = end;
+    }
+
+    fn window_fired(&mut self, end: Timestamp) {
+        self.has_fired(end);
         match &mut self.assembly {
             Assembly::Single => {
                 if let Some(place) = self.slices.first_pending(0) {
@@ -277,51 +219,6 @@ where
                 }
             }
         }
-    }
-
-    /// Fires those windows of a key once more that a late record changed: all from the one that ends
-    /// at `first` to the one that ends at `last` which have passed and can still fire.
-    pub(super) fn fire_again<N: Push<V::Out>>(
-        &mut self,
-        hash: KeyHash,
-        key: &K::Stored,
-        first: Timestamp,
-        last: Timestamp,
-        next: &mut N,
-    ) -> Result<(), FunctionError> {
-        let by = By(&self.aggregate, PhantomData::<fn(K, T)>);
-        let mut end = first;
-        while self.is_gone(end) && end < last {
-            end = self.windows.next_end(end);
-        }
-        let mut panes = Panes::new();
-        let mut slices = self.slices.iter().peekable();
-        while end <= last && end.plus_ms(-1) <= self.passed {
-            let window = self.windows.window_at(end);
-            while let Some(slice) = slices.next_if(|slice| slice.span.end <= end) {
-                if slice.span.start >= window.start
-                    && let Some(held) = slice.table.get(hash, &K::lend(key))
-                {
-                    panes.push(&by, slice.span.end.0, held);
-                }
-            }
-            panes.evict(&by, window.start.0);
-            let speaker = Speaker {
-                aggregate: &self.aggregate,
-                window,
-                times: (self.watermark, self.now),
-                until: self.gone_at(end),
-                types: PhantomData::<fn(K, T)>,
-            };
-            speaker.speak(&mut self.voice, K::lend(key), &panes.value(&by), next)?;
-            let following = self.windows.next_end(end);
-            if following == end {
-                // The end of time.
-                break;
-            }
-            end = following;
-        }
-        Ok(())
     }
 }
 
@@ -365,6 +262,61 @@ fn gather_table<K: Key, T: Item, G: WindowAggregate<K, T>>(
         Some(error) => Err(error),
         None => Ok(scanned),
     }
+}
+
+/// Where that lies of which the rows of a window are made.
+pub(super) enum Rows<'a, K: Key, A: Record> {
+    Held(&'a mut KeyedTable<K, A>),
+    Panes(&'a mut KeyedTable<K, Panes<A>>),
+}
+
+/// Gives out rows of a window.
+#[inline(always)]
+pub(super) fn say_rows<K, T, G, V, N>(
+    rows: Rows<'_, K, G::Accumulator>,
+    speaker: &Speaker<'_, K, T, G>,
+    cursor: &mut ScanCursor,
+    left: &mut usize,
+    (voice, next): (&mut V, &mut N),
+) -> Result<Scan, FunctionError>
+where
+    K: Key,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+    N: Push<V::Out>,
+{
+    let budget = *left;
+    let mut refused = None;
+    let mut give = |key: K::Of<'_>, held: &G::Accumulator| {
+        let said = speaker.speak(voice, key, held, next);
+        *left = left.saturating_sub(1);
+        match said {
+            Ok(()) => next.ready(),
+            Err(error) => {
+                refused = Some(error);
+                false
+            }
+        }
+    };
+    let scanned = match rows {
+        Rows::Held(table) => scan_rows(table, cursor, budget, &mut give)?,
+        Rows::Panes(panes) => {
+            let by = By(speaker.aggregate, PhantomData::<fn(K, T)>);
+            let start = speaker.window.start.0;
+            panes.sweep(cursor, budget, |entry| {
+                entry.value.evict(&by, start);
+                if entry.value.is_empty() {
+                    return ControlFlow::Continue(Swept::Removed);
+                }
+                match give(entry.key, &entry.value.value(&by)) {
+                    true => ControlFlow::Continue(Swept::Kept),
+                    false => ControlFlow::Break(Swept::Kept),
+                }
+            })?
+        }
+    };
+    refused.map_or(Ok(scanned), Err)
 }
 
 /// Gives out entries of a table until there is no room.

@@ -5,16 +5,20 @@
 //! exchange is still open, in the producing subtask (`local`, over the table in `gathered`), so that one
 //! partial result per key and slice crosses instead of every record; then in the operator behind the
 //! exchange (`operator`, over the tables in `store`), which puts windows together from slices (`fire`,
-//! `panes`) and gives out their rows, or what a function makes of them (`voice`). `pipe` builds either form;
-//! `aligned` is the arithmetic.
+//! `assembly`, `panes`) and gives out their rows, or what a function makes of them (`voice`); what comes late has a way
+//! of its own (`late`). Tables that memory does not hold go
+//! to disk (`disk`). `pipe` builds either form; `aligned` is the arithmetic.
 //!
 //! Entered by [`aggregate_slices`]. Invariant: what is given out does not depend on whether records were
 //! gathered before the exchange.
 
 mod aligned;
+mod assembly;
 mod copy;
+mod disk;
 mod fire;
 mod gathered;
+mod late;
 mod local;
 mod operator;
 mod panes;

@@ -10,13 +10,16 @@ use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
-use thalweg_memory::record::{Item, Key};
-use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor};
+use thalweg_core::shard::step::TurnContext;
+use thalweg_memory::record::{Item, Key, Record};
+use thalweg_state::{Pressure, StateDescriptor, StateError, StateVisitor};
 
 use super::SliceOptions;
 use super::aligned::AlignedWindows;
+use super::assembly::Assembly;
 use super::copy::CopyOfSlices;
-use super::fire::{Assembly, Step};
+use super::disk::{CopyOfGathered, OnDisk};
+use super::fire::Step;
 use super::panes::Combine;
 use super::store::Slices;
 use super::voice::{OpenVoice, Voice};
@@ -29,7 +32,7 @@ use crate::time::LateRecords;
 use crate::window::{TimeWindow, WindowAggregate};
 
 /// No time lies in it.
-const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
+pub(super) const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
 
 /// The window aggregate as the slices see it.
 pub(super) struct By<'a, K, T, G>(pub(super) &'a G, pub(super) PhantomData<fn(K, T)>);
@@ -81,9 +84,16 @@ where
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
-        let slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
+        let mut slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
         let assembly = Assembly::new(self.windows.shape(), &slices)
             .map_err(|error| context.refused(name, error))?;
+        // What late records make fire again is looked up key by key, which piles are not made for.
+        let piles = context.piles().filter(|_| self.options.lateness_ms == 0);
+        let of_slices = descriptor_of_slices::<K, G::Accumulator>();
+        let on_disk = piles.map(|piles| OnDisk::new(piles, of_slices, assembly.descriptor()));
+        if on_disk.is_some() {
+            slices.never_leap();
+        }
         let voice = self.voice.open(name, context)?;
         Ok(SliceOperator {
             windows: self.windows,
@@ -92,6 +102,7 @@ where
             voice,
             slices,
             assembly,
+            on_disk,
             current: (NOWHERE, 0),
             turn: 0,
             watermark: Timestamp::MIN,
@@ -102,6 +113,10 @@ where
             late: LateRecords::open(self.options.late, name, context)?,
         })
     }
+}
+
+fn descriptor_of_slices<K: Key, A: Record>() -> StateDescriptor {
+    StateDescriptor::aggregating::<A>("thalweg.slices").of_keys::<K, TimeWindow>()
 }
 
 /// Where a record belongs.
@@ -124,8 +139,10 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>, V> {
     pub(super) voice: V,
     pub(super) slices: Slices<K, G::Accumulator>,
     pub(super) assembly: Assembly<K, G::Accumulator>,
+    /// What is on disk, where state may be there.
+    pub(super) on_disk: Option<Box<OnDisk<K, G::Accumulator>>>,
     /// The slice of the last record and its place: none of its windows has passed.
-    current: (TimeWindow, usize),
+    pub(super) current: (TimeWindow, usize),
     /// The place of the record in work in the window of those ahead.
     turn: u8,
     pub(super) watermark: Timestamp,
@@ -135,7 +152,7 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>, V> {
     pub(super) fired: Timestamp,
     /// The processing time of this turn, if the voice asks for it.
     pub(super) now: Timestamp,
-    pub(super) step: Step,
+    pub(super) step: Step<K, G::Accumulator>,
     late: LateRecords<T>,
 }
 
@@ -147,13 +164,26 @@ where
     V: Voice<K, G::Row>,
 {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        let descriptor = StateDescriptor::aggregating::<G::Accumulator>("thalweg.slices");
         let mut copy = CopyOfSlices {
             slices: &mut self.slices,
             windows: self.windows,
+            on_disk: self.on_disk.as_deref_mut(),
+            by: By(&self.aggregate, PhantomData::<fn(K, T)>),
         };
-        visitor.visit(&descriptor.of_keys::<K, TimeWindow>(), &mut copy)?;
-        self.assembly.visit_states(visitor)?;
+        visitor.visit(&descriptor_of_slices::<K, G::Accumulator>(), &mut copy)?;
+        if let Some(descriptor) = self.assembly.descriptor() {
+            let assembly = &mut self.assembly;
+            match &mut self.on_disk {
+                Some(on_disk) => {
+                    visitor.visit(&descriptor, &mut CopyOfGathered { assembly, on_disk })?;
+                }
+                None => {
+                    if let Some(state) = assembly.as_state() {
+                        visitor.visit(&descriptor, state)?;
+                    }
+                }
+            }
+        }
         self.voice.visit_states(visitor)
     }
 }
@@ -183,6 +213,22 @@ where
     #[inline(always)]
     fn turn_to(&mut self, _input: u32, at: u8) {
         self.turn = at;
+    }
+
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        Ok(self.begin_on_disk(context)?)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        Ok(self.end_on_disk(context, waiting)?)
+    }
+
+    fn may_be_cut(&self) -> bool {
+        !self.is_refilling()
     }
 
     fn wants_processing_time(&self) -> bool {
@@ -224,6 +270,15 @@ where
     G: WindowAggregate<K, T>,
     V: Voice<K, G::Row>,
 {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.on_disk.is_some()
+    }
+
+    fn has_room(&mut self, records: usize) -> bool {
+        self.makes_room_for(records)
+    }
+
     #[inline(always)]
     fn apply<N: Push<V::Out>>(
         &mut self,
@@ -331,50 +386,6 @@ where
     /// Whether a window with this end cannot fire any more.
     pub(super) fn is_gone(&self, end: Timestamp) -> bool {
         self.gone_at(end) <= self.watermark
-    }
-
-    /// Takes a record of a slice of which a window has passed: it is part of the windows to come, and
-    /// those that have fired and are still kept fire again.
-    #[cold]
-    #[inline(never)]
-    fn apply_late<N: Push<V::Out>>(
-        &mut self,
-        hash: KeyHash,
-        key: &K::Stored,
-        held: &G::Accumulator,
-        slice: TimeWindow,
-        next: &mut N,
-    ) -> Result<(), FunctionError> {
-        let ends = (self.windows.first_end(slice), self.windows.last_end(slice));
-        let (Some(first), Some(last)) = ends else {
-            unreachable!("a late record has a window");
-        };
-        // The place of the current slice may move.
-        self.current.0 = NOWHERE;
-        let place = self.slices.find_or_make(slice, (first, last))?;
-        let aggregate = &self.aggregate;
-        let merge = |table: &mut KeyedTable<K, G::Accumulator>| {
-            let entry = table.open(hash, &K::lend(key), || aggregate.create())?;
-            entry.change(|into| aggregate.merge(into, held)).map(|_| ())
-        };
-        // Also where there was nothing of it before: what a copy holds of such a slice is taken for taken too.
-        self.slices.at(place).taken = true;
-        if self.lateness > 0 {
-            merge(&mut self.slices.at(place).table)?;
-        }
-        if last.plus_ms(-1) > self.passed {
-            let mut patch = match self.slices.at(place).patch.take() {
-                Some(patch) => patch,
-                None => self.slices.fresh_table()?,
-            };
-            let merged = merge(&mut patch);
-            self.slices.at(place).patch = Some(patch);
-            merged?;
-        }
-        if self.lateness > 0 {
-            self.fire_again(hash, key, first, last, next)?;
-        }
-        Ok(())
     }
 }
 

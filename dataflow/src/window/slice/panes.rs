@@ -48,6 +48,11 @@ impl<A: Record> Panes<A> {
         Self::Empty
     }
 
+    /// Bytes that one more slice may take beside the table, about.
+    pub(super) const fn most_bytes() -> usize {
+        size_of::<Stacks<A>>() + 4 * size_of::<(i64, A)>()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Empty => true,

@@ -250,6 +250,11 @@ where
     #[inline(always)]
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
+        if !frame.operator.makes_room_for(entries.len()) {
+            // The end of the turn sees to it.
+            frame.wait_for_state();
+            return 0;
+        }
         for (index, entry) in entries.iter().enumerate() {
             if !frame.ready() {
                 return index;

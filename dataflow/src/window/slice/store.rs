@@ -1,4 +1,4 @@
-//! The slices that hold records: one table of keys each.
+//! The slices that hold records: one table of keys each, and what has gone to disk of it.
 //!
 //! A slice that is done with goes as a whole, with one call; its table is used again for the next one
 //! while it is small. Invariants: slices stand in time order, each once; `taken` ones have become part of
@@ -12,8 +12,10 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::MaxParallelism;
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, Snapshot, StateError};
+use thalweg_state::{KeyedTable, Pile, Snapshot, StateError};
 
+use super::aligned::AlignedWindows;
+use super::copy::other_windows;
 use crate::window::TimeWindow;
 
 /// A table as large as this is always used again: to empty it costs less than to make another grow.
@@ -40,12 +42,36 @@ pub(super) struct Slice<K: Key, A: Record> {
     pub(super) taken: bool,
     /// What came after that and has to become part of windows still to come.
     pub(super) patch: Option<KeyedTable<K, A>>,
+    /// What is on disk of that which has not become part of a window yet.
+    pub(super) piles: Vec<Pile>,
 }
 
 impl<K: Key, A: Record> Slice<K, A> {
     /// Whether something in it has not become part of a window yet.
     pub(super) fn is_pending(&self) -> bool {
         !self.taken || self.patch.is_some()
+    }
+
+    /// Whether what is pending of it becomes part of this window.
+    pub(super) fn is_new_in(&self, window: TimeWindow) -> bool {
+        self.is_pending() && self.span.end <= window.end && self.span.start >= window.start
+    }
+
+    /// Which of its tables holds what has not become part of a window yet.
+    pub(super) fn pending_part(&self) -> Part {
+        match self.patch {
+            Some(_) => Part::Patch,
+            None => Part::Whole,
+        }
+    }
+
+    /// The table of what has not become part of a window yet.
+    pub(super) fn pending_table(&self) -> &KeyedTable<K, A> {
+        self.patch.as_ref().unwrap_or(&self.table)
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &KeyedTable<K, A>> {
+        std::iter::once(&self.table).chain(&self.patch)
     }
 
     /// What has not become part of a window yet.
@@ -68,6 +94,8 @@ pub(super) enum Part {
 pub(super) struct Leaving<K: Key, A: Record> {
     pub(super) span: TimeWindow,
     pub(super) part: Part,
+    /// What tells its rows from others of the cut, where that is needed.
+    pub(super) number: Option<u32>,
     pub(super) table: KeyedTable<K, A>,
 }
 
@@ -78,6 +106,8 @@ pub(super) struct Slices<K: Key, A: Record> {
     spare: Vec<KeyedTable<K, A>>,
     /// Keys of the last one that was done with.
     keys: usize,
+    /// Whether a table may leap to the size of the last one.
+    leaps: bool,
     groups: Range<u16>,
     max: MaxParallelism,
     budget: Budget,
@@ -90,10 +120,16 @@ impl<K: Key, A: Record> Slices<K, A> {
             leaving: Vec::new(),
             spare: Vec::new(),
             keys: 0,
+            leaps: true,
             groups,
             max,
             budget,
         }
+    }
+
+    /// Tables grow by halves: who makes sure of memory for the records ahead counts with no more than those need.
+    pub(super) fn never_leap(&mut self) {
+        self.leaps = false;
     }
 
     /// An empty table.
@@ -102,11 +138,80 @@ impl<K: Key, A: Record> Slices<K, A> {
     }
 
     /// A table is done with, unless a checkpoint still needs it.
-    fn let_go(&mut self, span: TimeWindow, part: Part, table: KeyedTable<K, A>) {
-        if table.is_cutting() {
-            self.leaving.push(Leaving { span, part, table });
+    pub(super) fn let_go(&mut self, leaving: Leaving<K, A>) {
+        if leaving.table.is_cutting() {
+            self.leaving.push(leaving);
         } else {
-            self.recycle(table);
+            self.recycle(leaving.table);
+        }
+    }
+
+    fn let_part_go(&mut self, span: TimeWindow, part: Part, table: KeyedTable<K, A>) {
+        self.let_go(Leaving {
+            span,
+            part,
+            number: None,
+            table,
+        });
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let slices = self.line.iter().map(|slice| {
+            let piles = slice.piles.iter().map(Pile::memory_bytes);
+            let tables = slice.tables().map(KeyedTable::memory_bytes);
+            tables.sum::<u64>() + piles.sum::<u64>()
+        });
+        let leaving = self.leaving.iter().map(|it| it.table.memory_bytes());
+        let spare = self.spare.iter().map(KeyedTable::memory_bytes);
+        slices.sum::<u64>() + leaving.sum::<u64>() + spare.sum::<u64>()
+    }
+
+    /// Bytes that tables would reserve if so many more entries came to each of them.
+    pub(super) fn bytes_for(&self, entries: usize) -> u64 {
+        let tables = self.line.iter().map(Slice::pending_table);
+        tables.map(|table| table.bytes_for(entries)).sum()
+    }
+
+    /// Bytes of memory of what is in no window.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        let tables = self.line.iter().map(Slice::pending_table);
+        tables.map(KeyedTable::memory_bytes).sum()
+    }
+
+    /// The slice with most in memory that is in no window, and how many bytes that is.
+    pub(super) fn largest_pending(&self) -> Option<(usize, u64)> {
+        let line = self.line.iter().enumerate();
+        let pending = line.filter(|(_, it)| it.is_pending() && !it.pending_table().is_empty());
+        let sizes = pending.map(|(place, it)| (place, it.pending_table().memory_bytes()));
+        sizes.max_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// A table of a slice has become a pile.
+    pub(super) fn add_pile(&mut self, span: TimeWindow, pile: Pile) {
+        let found = self.line.binary_search_by_key(&span.end, |s| s.span.end);
+        if let Ok(place) = found
+            && pile.rows() > 0
+        {
+            self.line[place].piles.push(pile);
+        }
+    }
+
+    /// The place of a slice of a copy; it is made where there is none.
+    ///
+    /// # Errors
+    /// When it is no slice of these windows.
+    pub(super) fn place_of_copy(
+        &mut self,
+        span: TimeWindow,
+        windows: AlignedWindows,
+    ) -> Result<usize, StateError> {
+        let ends = (windows.first_end(span), windows.last_end(span));
+        match ends {
+            (Some(first), Some(last)) if windows.slice_of(span.start) == span => {
+                self.find_or_make(span, (first, last))
+            }
+            _ => Err(other_windows()),
         }
     }
 
@@ -120,14 +225,28 @@ impl<K: Key, A: Record> Slices<K, A> {
         }
     }
 
+    /// Tables that are empty give their memory back.
+    pub(super) fn give_back(&mut self) -> Result<(), StateError> {
+        self.spare.clear();
+        for slice in &mut self.line {
+            let tables = std::iter::once(&mut slice.table).chain(&mut slice.patch);
+            for table in tables.filter(|table| table.is_empty() && !table.is_cutting()) {
+                *table = KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())?;
+            }
+        }
+        Ok(())
+    }
+
     /// An empty table, used before if there is one.
     pub(super) fn fresh_table(&mut self) -> Result<KeyedTable<K, A>, StateError> {
         let mut table = match self.spare.pop() {
             Some(table) => table,
             None => self.table()?,
         };
-        // About as many as before, or a few more: to grow for those would move them all.
-        table.expect(self.keys + self.keys / MORE);
+        if self.leaps {
+            // About as many as before, or a few more: to grow for those would move them all.
+            table.expect(self.keys + self.keys / MORE);
+        }
         Ok(table)
     }
 
@@ -149,6 +268,7 @@ impl<K: Key, A: Record> Slices<K, A> {
             table: self.fresh_table()?,
             taken: false,
             patch: None,
+            piles: Vec::new(),
         };
         self.line.insert(at, slice);
         Ok(at)
@@ -187,10 +307,10 @@ impl<K: Key, A: Record> Slices<K, A> {
         slice.taken = true;
         let span = slice.span;
         if let Some(patch) = slice.patch.take() {
-            self.let_go(span, Part::Patch, patch);
+            self.let_part_go(span, Part::Patch, patch);
         }
         if !keep && let Some(slice) = self.line.remove(place) {
-            self.let_go(span, Part::Whole, slice.table);
+            self.let_part_go(span, Part::Whole, slice.table);
         }
         keep
     }
@@ -198,7 +318,7 @@ impl<K: Key, A: Record> Slices<K, A> {
     /// Drops the slices at the front for which `gone` holds.
     pub(super) fn retire(&mut self, gone: impl Fn(&Slice<K, A>) -> bool) {
         while let Some(slice) = self.line.pop_front_if(|slice| gone(slice)) {
-            self.let_go(slice.span, Part::Whole, slice.table);
+            self.let_part_go(slice.span, Part::Whole, slice.table);
         }
     }
 }

@@ -116,6 +116,11 @@ impl Piles {
         self.share.holds(bytes);
     }
 
+    /// Tells whether the operator is at work on something after which it holds less.
+    pub fn shrinks(&self, shrinks: bool) {
+        self.share.shrinks(shrinks);
+    }
+
     /// Whether the disk is at work.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Windows over far more keys than memory holds: what is kept of them, which of them are open, and what their
 //! function keeps is what a map keeps, after failures and at any parallelism.
 
+mod slices;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

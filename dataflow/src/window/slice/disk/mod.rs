@@ -1,0 +1,198 @@
+//! Slices larger than memory: their tables go to disk whole, as piles of partial results.
+//!
+//! Entered by the operator over slices where state may be on disk and windows do not wait for late records: once for
+//! each batch ([`OnDisk::has_room`]), at both ends of a turn, and when a window is due of which something is on disk.
+//! `spill` moves a table out, the largest first, and an empty one takes its place at once; `merge` fires a window whose
+//! slices lie in piles, a stretch of key groups after the other; `refill` takes the piles of a copy apart.
+//! `gathered` is what windows in the making hold as a part of a checkpoint.
+//!
+//! A key may have partial results in several piles of a slice and in memory; a window puts them together when it fires.
+//! Nothing is looked up for a record. What windows in the making hold goes to disk in the same way, and is written
+//! anew by each window that fires from there.
+//!
+//! Invariants: memory is looked at between batches and turns, never for a record; a table that is being moved out is
+//! nobody else's; a pile holds rows of one slice, whose namespace no other pile shares. Lives on one shard's thread.
+
+mod gathered;
+mod merge;
+mod refill;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use thalweg_memory::record::{Key, Record};
+use thalweg_state::{
+    OverflowRows, Pile, Piles, RowSink, Scan, StateDescriptor, StateError, StateSize,
+};
+
+pub(super) use gathered::CopyOfGathered;
+pub(super) use merge::{Came, FromDisk};
+pub(super) use refill::Refill;
+pub(super) use spill::{Goal, Spilling};
+
+use super::assembly::Assembly;
+use super::store::Slices;
+
+/// One part in so many of the memory is left for what values have on the heap and for what stands beside the tables.
+const SPARE: u64 = 16;
+/// Tables that hold less than one part in so many of the memory stay where they are.
+const WORTH: u64 = 8;
+/// Records for which room is made sure of at once, where there is so much.
+const AT_ONCE: usize = 1_024;
+
+/// What an operator over slices keeps of what is on disk.
+pub(super) struct OnDisk<K: Key, A: Record> {
+    pub(super) piles: Piles,
+    of_slices: StateDescriptor,
+    of_windows: Option<StateDescriptor>,
+    /// Given to piles and cuts, to tell rows of one key and slice apart.
+    number: u32,
+    /// The number of the last cut.
+    pub(super) cut: u32,
+    /// The table that is on its way to the disk.
+    pub(super) spilling: Option<Spilling<K, A>>,
+    /// What windows in the making hold, newest first.
+    pub(super) gathered: Vec<Pile>,
+    /// Tables of windows in the making that are done with but for a checkpoint.
+    pub(super) leaving: Vec<Assembly<K, A>>,
+    /// The piles of a copy that are still to be taken apart.
+    pub(super) refill: Option<Refill>,
+    rows: OverflowRows,
+    /// Records for which there is room.
+    credit: usize,
+    /// Somebody waits for room.
+    stalled: bool,
+}
+
+impl<K: Key, A: Record> OnDisk<K, A> {
+    pub(super) fn new(
+        piles: Piles,
+        of_slices: StateDescriptor,
+        of_windows: Option<StateDescriptor>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            piles,
+            of_slices,
+            of_windows,
+            number: 0,
+            cut: 0,
+            spilling: None,
+            gathered: Vec::new(),
+            leaving: Vec::new(),
+            refill: None,
+            rows: OverflowRows::new(),
+            credit: 0,
+            stalled: false,
+        })
+    }
+
+    /// A number no other has.
+    pub(super) fn next_number(&mut self) -> u32 {
+        self.number += 1;
+        self.number
+    }
+
+    /// Whether windows in the making have something on disk, or on its way there.
+    pub(super) fn holds_gathered(&self) -> bool {
+        let on_its_way = |spilling: &Spilling<K, A>| matches!(spilling.goal, Goal::Gathered);
+        !self.gathered.is_empty() || self.spilling.as_ref().is_some_and(on_its_way)
+    }
+
+    /// What is kept of windows in the making is another table from here on.
+    pub(super) fn let_go(&mut self, gathered: Assembly<K, A>) {
+        if gathered.is_cutting() {
+            self.leaving.push(gathered);
+        }
+    }
+
+    /// Whether memory is held only until the disk, or a cut, has what is in it.
+    pub(super) fn lets_go(&self, slices: &Slices<K, A>) -> bool {
+        self.spilling.is_some() || !slices.leaving.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// Bytes of memory of all that is kept.
+    fn held(&self, slices: &Slices<K, A>, assembly: &Assembly<K, A>) -> u64 {
+        let spilling = self.spilling.as_ref().map_or(0, Spilling::memory_bytes);
+        let leaving = self.leaving.iter().map(Assembly::memory_bytes);
+        let gathered = self.gathered.iter().map(Pile::memory_bytes);
+        let refill = self.refill.as_ref().map_or(0, Refill::memory_bytes);
+        let beside = leaving.sum::<u64>() + gathered.sum::<u64>() + spilling + refill;
+        slices.memory_bytes() + assembly.memory_bytes() + beside
+    }
+
+    /// Whether so many bytes more fit.
+    fn fits(&self, held: u64, more: u64) -> bool {
+        let limit = self.piles.limit();
+        let more = more + limit / SPARE;
+        held + more <= limit && more <= self.piles.left()
+    }
+
+    /// Whether there is room for what so many records may add. Where there is none a table goes to disk.
+    pub(super) fn has_room(
+        &mut self,
+        slices: &Slices<K, A>,
+        assembly: &Assembly<K, A>,
+        records: usize,
+    ) -> bool {
+        if self.refill.is_some() {
+            return false;
+        }
+        if self.credit >= records {
+            self.credit -= records;
+            return true;
+        }
+        let held = self.held(slices, assembly);
+        for records_ahead in [AT_ONCE.max(records), records] {
+            if self.fits(held, slices.bytes_for(records_ahead)) {
+                self.credit = records_ahead - records;
+                return true;
+            }
+        }
+        // Where hardly anything is left that could go to disk, what does not fit is told by the table it does not fit
+        // into.
+        let movable = slices.pending_bytes() + assembly.memory_bytes();
+        let helpless = !self.lets_go(slices) && movable < self.piles.limit() / WORTH;
+        self.stalled = !helpless;
+        helpless
+    }
+
+    /// Bytes and rows on disk, and what is held beside the tables of windows in the making.
+    pub(super) fn size_of_gathered(&self) -> StateSize {
+        let mut size = StateSize::default();
+        for pile in &self.gathered {
+            size += size_of_pile(pile);
+        }
+        let leaving = self.leaving.iter().map(Assembly::memory_bytes);
+        size.memory_bytes += leaving.sum::<u64>();
+        size
+    }
+
+    /// Writes a piece of what windows in the making held that is done with but for the cut.
+    pub(super) fn emit_leaving(
+        &mut self,
+        budget: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<bool, StateError> {
+        let Some(leaving) = self.leaving.last_mut() else {
+            return Ok(false);
+        };
+        let emitted = match leaving.as_state() {
+            Some(leaving) => leaving.emit(budget, out)?,
+            None => Scan::Done,
+        };
+        if emitted == Scan::Done {
+            self.leaving.pop();
+        }
+        Ok(true)
+    }
+}
+
+/// What a pile adds to the size of its state.
+pub(super) fn size_of_pile(pile: &Pile) -> StateSize {
+    StateSize {
+        memory_bytes: pile.memory_bytes(),
+        disk_rows: pile.rows(),
+        disk_bytes: pile.bytes(),
+        ..StateSize::default()
+    }
+}
