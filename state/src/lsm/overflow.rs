@@ -221,9 +221,11 @@ impl Overflow {
             return held <= limit || self.is_light(table);
         };
         let grown = held + growth;
-        // However much stands beside it, a small table may grow: records need places.
+        // However much stands beside it, a small table may grow: records need places. Of one with few of them all may be
+        // for those that are ahead, so that none can leave: then what stands beside it has to do with less.
         let small = growth <= limit / (2 * BESIDE);
-        let fits = grown <= limit - limit / BESIDE || small;
+        let few = table.filling(records).limit < 2 * PLACES;
+        let fits = grown <= limit - limit / BESIDE || small || few && grown <= limit;
         fits && room <= self.share.budget().left()
     }
 
@@ -425,8 +427,9 @@ impl Overflow {
         }
         self.follow_memory();
         self.share.holds(self.memory_bytes(table));
-        self.share
-            .shrinks(self.round.is_some() || self.is_at_work());
+        // One that finds nothing to move would let others wait for ever.
+        let moves = self.round.is_some() && self.fruitless == 0;
+        self.share.shrinks(moves || self.is_at_work());
         self.queue.poll(context);
         Ok(match self.stalled {
             _ if more => Pressure::MakingRoom,

@@ -446,6 +446,18 @@ fn a_copy_is_taken_over_without_reading_it_at_any_parallelism() {
 }
 
 #[test]
+fn however_little_memory_there_is_what_records_ahead_need_finds_its_place() {
+    for kilobytes in (48..=128).step_by(4) {
+        let (mut simulation, manager) = simulation(kilobytes, DiskFaults::NONE);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let draws = (kilobytes, 20_000, 600);
+        let program = Program::with_budget(kilobytes << 10, draws, 0..128, &manager, left);
+        let left = run(&mut simulation, program).unwrap();
+        assert!(left.ended, "it hangs with {kilobytes} kB");
+    }
+}
+
+#[test]
 fn memory_that_a_merge_holds_is_waited_for() {
     let options = SimOptions {
         max_latency_ns: 3_000_000,

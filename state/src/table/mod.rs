@@ -34,8 +34,8 @@ mod stamp;
 mod sweep;
 
 pub(crate) use account::Account;
-pub(crate) use evict::{Filling, Gone};
 pub use evict::OverflowRows;
+pub(crate) use evict::{Filling, Gone};
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
 pub use near::WINDOW;

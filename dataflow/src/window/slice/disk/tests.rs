@@ -781,7 +781,7 @@ fn key_groups_that_are_larger_than_the_others_fire_by_smaller_stretches() {
             keys,
             waves: false,
             close: true,
-            records: 50_000,
+            records: 20_000,
         });
         assert!(
             left.too_large > 0,
