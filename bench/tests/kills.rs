@@ -10,6 +10,7 @@
     reason = "a test fails by panicking and may say what it saw"
 )]
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -33,22 +34,25 @@ fn start(workload: &str, records: u64, parallelism: u32, checkpoints: &Path) -> 
         "execution.checkpointing.interval=20ms".to_owned(),
         format!("execution.checkpointing.dir={}", checkpoints.display()),
         "execution.state-recovery.path=latest".to_owned(),
+        // What one had to say that is killed between the end of its job and its own is lost.
+        "thalweg.job.begin-anew-when-finished=true".to_owned(),
         "thalweg.shard.pin=false".to_owned(),
     ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg-bench"));
     command.args(["run", workload, "--records", &records.to_string()]);
     command.args(["--parallelism", &parallelism.to_string()]);
     command.args(settings.iter().flat_map(|setting| ["-D", setting]));
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let told = File::create(checkpoints.with_extension("told")).unwrap();
+    command.stdout(Stdio::piped()).stderr(told);
     command.spawn().unwrap()
 }
 
-/// What the process says at its end; none if it did not come to it within `life`.
+/// What the process says at its end; none if it did not come to it within `life`. What else it says is in `told`.
 #[allow(
     clippy::disallowed_methods,
     reason = "the tests start threads of their own"
 )]
-fn live(mut child: Child, life: Duration) -> Option<Value> {
+fn live(mut child: Child, life: Duration, told: &Path) -> Option<Value> {
     let mut output = child.stdout.take().unwrap();
     let (say, hear) = sync_channel(1);
     let reader = std::thread::Builder::new().spawn(move || {
@@ -60,23 +64,26 @@ fn live(mut child: Child, life: Duration) -> Option<Value> {
     if said.is_err() {
         child.kill().unwrap();
     }
-    child.wait().unwrap();
+    let status = child.wait().unwrap();
     reader.unwrap().join().unwrap();
     let text = said.ok()?.unwrap();
+    let told = || fs::read_to_string(told).unwrap();
+    assert!(status.success(), "{status}: {}", told());
     Some(serde_json::from_str(text.trim()).unwrap())
 }
 
 fn survives(workload: &str, records: u64) {
     let directory = tempfile::tempdir().unwrap();
+    let checkpoints = directory.path().join("checkpoints");
     let mut killed = 0;
     let ended = loop {
         let parallelism = [2, 3, 1, 4][killed as usize % 4];
-        let child = start(workload, records, parallelism, directory.path());
+        let child = start(workload, records, parallelism, &checkpoints);
         let life = match killed < kills() {
             true => LIFE * (2 + killed % 5),
             false => Duration::from_secs(300),
         };
-        match live(child, life) {
+        match live(child, life, &checkpoints.with_extension("told")) {
             Some(ended) => break ended,
             None => killed += 1,
         }
@@ -106,7 +113,7 @@ fn windows_gathered_before_the_exchange_survive() {
 
 #[test]
 fn joined_windows_survive() {
-    survives("q8", 6_000_000);
+    survives("q8", 30_000_000);
 }
 
 /// What `recover` or `rescale` prints, with the directory it was given.
