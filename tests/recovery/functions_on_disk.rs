@@ -8,6 +8,7 @@ use std::time::Duration;
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::operator::{CoProcessFunction, KeyedProcessFunction};
+use thalweg_dataflow::stream::{BoxedPipe, DataStream};
 use thalweg_dataflow::time::FiredTimer;
 use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, ProcessContext};
 use thalweg_state::{
@@ -159,16 +160,27 @@ impl CoProcessFunction<u64, u64, u64, String> for Both {
     }
 }
 
-fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+/// So many numbers, each at its own time, one of which fails the job.
+fn numbers(
+    environment: &Environment,
+    count: u64,
+    rate: f64,
+    poison: Poison,
+) -> DataStream<u64, BoxedPipe<u64>> {
     let made = move |number: u64| (number, Timestamp(number as i64));
     environment
-        .source(Generator::timed(RECORDS, made).rate(rate))
+        .source(Generator::timed(count, made).rate(rate))
         .uid("numbers")
         .parallelism(1)
         .map(move |number: u64| {
             poison.taste(number);
             number
         })
+        .boxed()
+}
+
+fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    numbers(environment, RECORDS, rate, poison)
         .key_by(|number: &u64| key_of(*number))
         .process_function(Summing::open)
         .uid("sums")
@@ -180,17 +192,10 @@ fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
 const OTHERS: u64 = RECORDS / 2;
 
 fn program_of_two(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    let numbers = |records: u64, name: &str, rate: f64| {
-        let made = move |number: u64| (number, Timestamp(number as i64));
-        let source = Generator::timed(records, made).rate(rate);
-        environment.source(source).uid(name).parallelism(1)
-    };
-    let first = numbers(RECORDS, "numbers", rate).map(move |number: u64| {
-        poison.taste(number);
-        number
-    });
-    let second = numbers(OTHERS, "others", rate / 2.0);
-    first
+    let made = move |number: u64| (number, Timestamp(number as i64));
+    let second = Generator::timed(OTHERS, made).rate(rate / 2.0);
+    let second = environment.source(second).uid("others").parallelism(1);
+    numbers(environment, RECORDS, rate, poison)
         .key_by(|number: &u64| key_of(*number))
         .connect(second.key_by(|number: &u64| key_of(*number)))
         .process(Both::open)
@@ -317,15 +322,7 @@ impl KeyedProcessFunction<u64, u64, String> for Gathering {
 }
 
 fn program_of_lists(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    let made = move |number: u64| (number, Timestamp(number as i64));
-    environment
-        .source(Generator::timed(NUMBERS, made).rate(rate))
-        .uid("numbers")
-        .parallelism(1)
-        .map(move |number: u64| {
-            poison.taste(number);
-            number
-        })
+    numbers(environment, NUMBERS, rate, poison)
         .key_by(|number: &u64| uneven_key_of(*number))
         .process_function(|open: &mut OpenContext<u64>| Gathering {
             numbers: open.list_state("numbers"),

@@ -58,14 +58,25 @@ fn bytes_below(place: &Path) -> u64 {
     sizes.sum()
 }
 
-/// Numbers, with something long and with failures; says when state has gone to disk.
+/// What looks at each number: one fails the job, and it says when state has gone to disk.
+fn watch(poison: Poison, into: &Path) -> impl Fn(u64) + Clone + Send + 'static {
+    let (spill, marker) = (into.with_file_name("spill"), marker(into));
+    move |number: u64| {
+        if number.is_multiple_of(LOOKS) && bytes_below(&spill) > 0 {
+            fs::write(&marker, "").unwrap();
+        }
+        poison.taste(number);
+    }
+}
+
+/// Numbers, with something long and with failures.
 fn numbers(
     environment: &Environment,
     rate: f64,
     poison: Poison,
     into: &Path,
 ) -> DataStream<Rec, BoxedPipe<Rec>> {
-    let (spill, marker) = (into.with_file_name("spill"), marker(into));
+    let watch = watch(poison, into);
     let made = |number: u64| ((number, format!("{number:0>60}")), Timestamp(number as i64));
     let strategy = WatermarkStrategy::<Rec>::for_monotonous_timestamps();
     environment
@@ -76,10 +87,7 @@ fn numbers(
         .uid("numbers")
         .parallelism(1)
         .map(move |record: Rec| {
-            if record.0.is_multiple_of(LOOKS) && bytes_below(&spill) > 0 {
-                fs::write(&marker, "").unwrap();
-            }
-            poison.taste(record.0);
+            watch(record.0);
             record
         })
         .boxed()

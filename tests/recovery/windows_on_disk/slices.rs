@@ -2,7 +2,6 @@
 //! out, after failures and at any parallelism.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use thalweg_dataflow::window::{TimeWindow, WindowAggregate};
 
 use super::super::counting::Poison;
 use super::super::larger::Large;
-use super::{bytes_below, compare, marker};
+use super::{compare, watch};
 
 const RECORDS: u64 = 80_000;
 const KEYS: u64 = 40_000;
@@ -27,8 +26,6 @@ const DISORDER: u64 = 500;
 /// The length of the longest windows, and from one to the next, ms.
 const SIZE: u64 = 32_000;
 const STEP: u64 = 8_000;
-/// How often it is looked whether anything is on disk, in records.
-const LOOKS: u64 = 1_000;
 
 fn key_of(number: u64) -> String {
     let key = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS;
@@ -61,14 +58,14 @@ impl WindowAggregate<String, u64> for CountAndSum {
     }
 }
 
-/// Numbers with times, and with failures; says when state has gone to disk.
+/// Numbers with times, and with failures.
 fn numbers(
     environment: &Environment,
     rate: f64,
     poison: Poison,
     into: &Path,
 ) -> DataStream<u64, BoxedPipe<u64>> {
-    let (spill, marker) = (into.with_file_name("spill"), marker(into));
+    let watch = watch(poison, into);
     let made = |number: u64| (number, Timestamp(time_of(number) as i64));
     let strategy =
         WatermarkStrategy::<u64>::for_bounded_out_of_orderness(Duration::from_millis(DISORDER));
@@ -80,10 +77,7 @@ fn numbers(
         .uid("numbers")
         .parallelism(1)
         .map(move |number: u64| {
-            if number.is_multiple_of(LOOKS) && bytes_below(&spill) > 0 {
-                fs::write(&marker, "").unwrap();
-            }
-            poison.taste(number);
+            watch(number);
             number
         })
         .boxed()
