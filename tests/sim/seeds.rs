@@ -1,6 +1,6 @@
 //! The simulator's seeds: no line lost, none doubled, and every planted bug found.
 //!
-//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 600.
+//! `THALWEG_SEEDS=n` runs so many; `THALWEG_FULL=1` runs 300.
 #![forbid(unsafe_code)]
 
 use thalweg_tests::sim::{Plant, Total, Trial, replay, run, run_all};
@@ -13,7 +13,7 @@ fn seeds() -> u64 {
     let full = std::env::var("THALWEG_FULL").is_ok_and(|full| full == "1");
     match said.and_then(|said| said.parse().ok()) {
         Some(seeds) => seeds,
-        None if full => 600,
+        None if full => 300,
         None => 60,
     }
 }
