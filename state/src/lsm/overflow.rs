@@ -38,6 +38,9 @@ const TAKEN_IN: usize = 2_048;
 /// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
 const BESIDE: u64 = 4;
 
+/// Bytes that are there for what entries in work come to have besides their places, or there is no room.
+const LITTLE: u64 = 8 << 10;
+
 /// Entries of timers that are due which may be sought at once.
 pub const DUE: usize = 64;
 /// Places of what is ahead: those of records, then those of timers.
@@ -217,8 +220,10 @@ impl Overflow {
         let growth = short.map(|filling| (filling.growth_bytes, filling.room_bytes));
         let both = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
         let Some((growth, room)) = growth.reduce(both) else {
-            // There are places; but what entries have besides can only be given up with them.
-            return held <= limit || self.is_light(table);
+            // There are places; but what entries have besides can only be given up with them, and takes memory that
+            // others may hold for a while.
+            let free = heap_bytes(table) == 0 || self.share.budget().left() >= self.a_little();
+            return free && held <= limit || self.is_light(table);
         };
         let grown = held + growth;
         // However much stands beside it, a small table may grow: records need places. Of one with few of them all may be
@@ -254,6 +259,11 @@ impl Overflow {
         let held = self.memory_bytes(table);
         let fits = held + heap <= self.share.limit() || self.is_light(table);
         self.has_room(table, spare) && fits
+    }
+
+    /// What entries in work may come to have besides.
+    fn a_little(&self) -> u64 {
+        LITTLE.min(self.share.limit() / SPARE as u64)
     }
 
     /// Whether little would be won if all entries left: the arrays stay as large as they are. There is memory for
