@@ -95,8 +95,7 @@ impl<K: Key> MergingWindows<K> {
         window: TimeWindow,
     ) -> Option<TimeWindow> {
         let open = self.open.hot().get(hash, key)?;
-        let found = open.iter().find(|(one, _)| *one == window);
-        found.map(|(_, state)| *state)
+        place_of(open, window).map(|place| open[place].1)
     }
 
     /// Adds to `states` where the state lies of the open windows that a window meets, and where its own would.
@@ -108,9 +107,9 @@ impl<K: Key> MergingWindows<K> {
         states: &mut Vec<TimeWindow>,
     ) {
         states.push(window);
-        let open = self.open.hot().get(hash, key).into_iter().flatten();
-        let met = open.filter(|(one, _)| one.intersects(window));
-        states.extend(met.map(|(_, state)| *state));
+        let open = self.open.hot().get(hash, key);
+        let met = open.map_or(&[][..], |open| &open[those_met(open, window)]);
+        states.extend(met.iter().map(|(_, state)| *state));
     }
 
     /// Closes a window.
@@ -121,7 +120,9 @@ impl<K: Key> MergingWindows<K> {
         window: TimeWindow,
     ) -> Result<(), StateError> {
         let left = self.open.hot_mut().update(hash, key, |open| {
-            open.retain(|(one, _)| *one != window);
+            if let Some(place) = place_of(open, window) {
+                open.remove(place);
+            }
             open.len()
         })?;
         if left == Some(0) {
@@ -131,14 +132,26 @@ impl<K: Key> MergingWindows<K> {
     }
 }
 
-/// Adds a window to the open ones, which are in time order.
-fn add_to(open: &mut Vec<Open>, window: TimeWindow, met: &mut Vec<Open>) -> Added {
+/// Where a window is among the open ones, which are in time order and do not meet.
+fn place_of(open: &[Open], window: TimeWindow) -> Option<usize> {
+    let place = open.binary_search_by_key(&window.end, |(one, _)| one.end);
+    place.ok().filter(|place| open[*place].0 == window)
+}
+
+/// Which of the open windows a window meets.
+fn those_met(open: &[Open], window: TimeWindow) -> Range<usize> {
     let first = open.partition_point(|(one, _)| one.end < window.start);
     let meeting = open[first..].iter();
     let count = meeting
         .take_while(|(one, _)| one.intersects(window))
         .count();
-    let range = first..first + count;
+    first..first + count
+}
+
+/// Adds a window to the open ones, which are in time order.
+fn add_to(open: &mut Vec<Open>, window: TimeWindow, met: &mut Vec<Open>) -> Added {
+    let range = those_met(open, window);
+    let first = range.start;
     let Some((_, state)) = open[range.clone()].first().copied() else {
         open.insert(first, (window, window));
         return Added {

@@ -142,7 +142,7 @@ where
             windows.retain(|window| !self.is_late(*window));
         }
         let function = self.panes.logic.footing();
-        let mut there = function.is_none_or(|footing| footing.seek(place, hash, key, windows));
+        let there = function.is_none_or(|footing| footing.seek(place, hash, key, windows));
         if let Some(sessions) = &mut self.sessions
             && let [window] = windows[..]
         {
@@ -153,10 +153,7 @@ where
             windows.clear();
             sessions.states_met(hash, key, window, windows);
         }
-        for state in &*windows {
-            there &= self.panes.table.seek(place, hash, key, state);
-        }
-        there
+        there & (self.panes.table).seek_each(place, hash, key, windows)
     }
 
     /// Seeks what is given out next: of windows that are speaking, or of timers that are due. Whether it may be
@@ -235,13 +232,10 @@ where
     fn seek_speaking(&mut self) -> bool {
         let (hash, key) = self.current.lent();
         let function = self.logic.footing();
-        let mut there = true;
-        for speaking in &self.speaking {
-            there &= self.table.seek(WINDOW, hash, &key, &speaking.state);
-            let windows = &[speaking.window];
-            there &= function.is_none_or(|footing| footing.seek(WINDOW, hash, &key, windows));
-        }
-        there
+        let speaking = self.speaking.iter().map(|one| (one.state, one.window));
+        let (states, windows) = speaking.unzip::<_, _, Vec<_>, Vec<_>>();
+        let there = self.table.seek_each(WINDOW, hash, &key, &states);
+        there & function.is_none_or(|footing| footing.seek(WINDOW, hash, &key, &windows))
     }
 
     /// Seeks what the timer that fires next needs; if that is not there, what those behind it need too. Whether it

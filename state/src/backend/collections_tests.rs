@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use thalweg_core::KeyHash;
-use thalweg_memory::record::RecordKey;
-use thalweg_memory::{DamagedKey, record};
 
+use crate::keyed::user_key;
 use crate::snapshot::reading::Draws;
 use crate::{KeyedBackend, ListState, MapState, StateDescriptor, StateError, StateTtl};
 
@@ -19,32 +18,9 @@ const MUCH: u64 = 50 * SOME;
 /// User keys of a key that has much, and of one that has not.
 const USER_KEYS: (u64, u64) = (150, 8);
 
-/// A user key that shares its hash with another.
-#[record(crate = thalweg_memory)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Alike(u64);
-
-impl RecordKey for Alike {
-    type Stored = u64;
-
-    fn key_hash(&self) -> KeyHash {
-        KeyHash::of_u64(self.0 / 2)
-    }
-    fn is_stored(&self, stored: &u64) -> bool {
-        self.0 == *stored
-    }
-    fn to_stored(&self) -> u64 {
-        self.0
-    }
-    fn from_stored(stored: &u64) -> Self {
-        Alike(*stored)
-    }
-    fn encode_key(&self, out: &mut Vec<u8>) {
-        self.0.encode_key(out);
-    }
-    fn decode_stored(input: &mut &[u8]) -> Result<u64, DamagedKey> {
-        u64::decode_stored(input)
-    }
+user_key! {
+    /// A user key that shares its hash with another.
+    pub(super) Alike, |number| KeyHash::of_u64(number / 2)
 }
 
 /// What a key has.

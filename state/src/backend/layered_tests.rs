@@ -337,13 +337,10 @@ impl Program {
         manager: &IoManager,
     ) -> Program {
         let budget = Budget::new("slot", BUDGET);
-        let files = manager.clone();
-        let (shared, whole) = (budget.clone(), budget.clone());
-        let make = move |descriptor: &StateDescriptor, groups: Range<u16>| {
-            let (share, queue) = (shared.share(), files.queue(8));
-            let descriptor = descriptor.clone();
-            Box::new(Overflow::new(descriptor, groups, share, queue, merge_rate))
-        };
+        let (whole, make) = (
+            budget.clone(),
+            stage::overflows(manager, &budget, merge_rate),
+        );
         let backend = KeyedBackend::in_memory(groups.clone(), MaxParallelism::default(), budget)
             .overflowing(Box::new(make.clone()));
         let windows = make(&States::windows(), groups.clone());
@@ -391,10 +388,9 @@ impl Program {
             }
             let mut there = self.batch.len();
             if self.states.overflows() {
-                there = if self.states.has_room() {
-                    self.seek()
-                } else {
-                    0
+                there = match self.states.has_room() {
+                    true => self.let_in(),
+                    false => 0,
                 };
             }
             while self.applied < there {
@@ -422,6 +418,14 @@ impl Program {
             }
         }
         there
+    }
+
+    /// The same, of records for whose changes there is memory.
+    fn let_in(&mut self) -> usize {
+        match self.seek() - self.applied {
+            0 => self.applied,
+            there => self.applied + self.states.backend.let_in(there),
+        }
     }
 
     fn apply(&mut self, key: u64) -> Result<(), StateError> {

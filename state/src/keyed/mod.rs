@@ -32,6 +32,8 @@ pub(crate) use cells::Cells;
 pub(crate) use held::{Held, Kept, Tables};
 pub(crate) use list::{ListChunks, elements_of_part};
 pub(crate) use map::MapEntries;
+#[cfg(test)]
+pub(crate) use map::user_key;
 pub(crate) use shared::SharedTable;
 pub(crate) use sought::SoughtState;
 pub(crate) use values::Values;

@@ -9,8 +9,8 @@ use thalweg_memory::hash::SLOTS;
 use thalweg_memory::{Key, Record};
 
 use super::lookup::Known;
-use super::overflow::Overflow;
-use crate::table::{KeyedTable, Namespace};
+use super::overflow::{Overflow, PLACES};
+use crate::table::{KeyedTable, Namespace, entry_hash};
 
 /// The part of the memory that is read ahead where keys have many entries: one in so many.
 const AHEAD: u64 = 4;
@@ -23,6 +23,49 @@ pub(super) struct First {
     pub(super) hash: Option<KeyHash>,
 }
 
+/// The hashes of what is ahead: of records by their places in the window, and of timers that are due.
+pub(super) struct Ahead {
+    of_places: Box<[KeyHash; PLACES]>,
+    /// What places have besides, whose records are of several entries. None before there is one.
+    further: Vec<Vec<KeyHash>>,
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead {
+            of_places: Box::new([KeyHash(0); PLACES]),
+            further: Vec::new(),
+        }
+    }
+}
+
+impl Ahead {
+    /// Another record is at a place.
+    #[inline]
+    fn put(&mut self, place: usize, hash: KeyHash) {
+        self.of_places[place] = hash;
+        if let Some(further) = self.further.get_mut(place) {
+            further.clear();
+        }
+    }
+
+    /// The record at a place needs one more entry.
+    fn add(&mut self, place: usize, hash: KeyHash) {
+        self.further.resize_with(PLACES, Vec::new);
+        self.further[place].push(hash);
+    }
+
+    pub(super) fn hashes(&self) -> impl Iterator<Item = KeyHash> {
+        let further = self.further.iter().flatten();
+        self.of_places.iter().chain(further).copied()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        PLACES + self.further.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
 impl Overflow {
     /// What is sought next is worked on before all others.
     pub(crate) fn first_comes(&mut self) {
@@ -32,7 +75,7 @@ impl Overflow {
     /// Notes who is ahead at a place.
     #[inline]
     fn expect(&mut self, place: usize, hash: KeyHash) {
-        self.ahead[place] = hash;
+        self.ahead.put(place, hash);
         if std::mem::take(&mut self.first.comes) {
             self.first.hash = Some(hash);
         }
@@ -58,7 +101,47 @@ impl Overflow {
         key: &K::Of<'_>,
         namespace: &N,
     ) -> bool {
-        self.expect(place, hash);
+        self.expect(place, self.own_hash(hash, namespace));
+        self.look_for(table, hash, key, namespace)
+    }
+
+    /// The same for several entries that what is ahead needs.
+    pub(crate) fn seek_each<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        place: usize,
+        (hash, key): (KeyHash, &K::Of<'_>),
+        namespaces: &[N],
+    ) -> bool {
+        let mut there = true;
+        for (nth, namespace) in namespaces.iter().enumerate() {
+            let own = self.own_hash(hash, namespace);
+            match nth {
+                0 => self.expect(place, own),
+                _ => self.ahead.add(place, own),
+            }
+            there &= self.look_for(table, hash, key, namespace);
+        }
+        there
+    }
+
+    /// By which hash an entry is kept in memory while it is ahead.
+    #[inline]
+    fn own_hash<N: Namespace>(&self, hash: KeyHash, namespace: &N) -> KeyHash {
+        match self.form.unit.is_of_many() {
+            false => entry_hash(hash, namespace),
+            true => hash,
+        }
+    }
+
+    #[inline]
+    fn look_for<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> bool {
         if let Some(slot) = table.slot_of(hash, key, namespace) {
             let slots = table.bucket_count() * SLOTS;
             self.kept.used(slot, slots);

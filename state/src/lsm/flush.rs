@@ -11,9 +11,10 @@ use thalweg_core::KeyHash;
 use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
+use super::ahead::Ahead;
 use super::gather::Gathers;
 use super::graves::Graves;
-use super::hot::{HotLayer, Unit};
+use super::hot::{Candidate, HotLayer, Unit};
 use super::lookup::Sought;
 use super::run::{ColdRun, RunForm, finish, writer_of};
 use crate::error::StateError;
@@ -42,12 +43,12 @@ pub(super) struct Kept {
     sweep: u8,
     /// Nothing stays but what the first record that waits needs.
     only: Option<KeyHash>,
-    /// Hashes of the records ahead, as bits of a small set.
+    /// Hashes of what is ahead, as bits of a small set.
     ahead: Vec<u64>,
 }
 
-/// Bits of the set of records ahead.
-const AHEAD_BITS: usize = 1 << 13;
+/// Bits of the set of what is ahead, to one that is in it.
+const SPREAD: usize = 64;
 
 impl Kept {
     pub(super) fn new(unit: Unit) -> Kept {
@@ -56,7 +57,7 @@ impl Kept {
             unit,
             sweep: 0,
             only: None,
-            ahead: vec![0; AHEAD_BITS / 64],
+            ahead: vec![0],
         }
     }
 
@@ -95,31 +96,41 @@ impl Kept {
         self.only = first;
     }
 
-    /// The records ahead are those of these hashes.
-    pub(super) fn set_ahead(&mut self, hashes: &[KeyHash]) {
-        self.ahead.fill(0);
-        for hash in hashes {
-            let bit = (hash.0 as usize) % AHEAD_BITS;
-            self.ahead[bit / 64] |= 1 << (bit % 64);
+    /// What is ahead needs this.
+    pub(super) fn set_ahead(&mut self, ahead: &Ahead) {
+        // Few of those that are not ahead share a bit with one that is.
+        let words = (ahead.len() * SPREAD / 64).next_power_of_two();
+        self.ahead.clear();
+        self.ahead.resize(words, 0);
+        for hash in ahead.hashes() {
+            let (word, bit) = self.bit_of(hash);
+            self.ahead[word] |= bit;
         }
+    }
+
+    /// Where the bit of a hash is, and which.
+    fn bit_of(&self, hash: KeyHash) -> (usize, u64) {
+        let bit = hash.0 as usize % (self.ahead.len() * 64);
+        (bit / 64, 1 << (bit % 64))
     }
 
     fn is_ahead(&self, hash: KeyHash) -> bool {
-        let bit = (hash.0 as usize) % AHEAD_BITS;
-        self.ahead[bit / 64] & 1 << (bit % 64) != 0
+        let (word, bit) = self.bit_of(hash);
+        self.ahead[word] & bit != 0
     }
 
     /// The hand passes over an entry; whether it may go. One that was used may go the next time.
-    fn pass_over(&mut self, slot: usize, hash: KeyHash) -> bool {
+    fn pass_over(&mut self, candidate: Candidate) -> bool {
         if self.unit != Unit::Key
-            && let Some(used) = self.used.get_mut(slot)
+            && let Some(used) = self.used.get_mut(candidate.slot)
         {
             *used = used.saturating_sub(1);
         }
-        self.may_drop(slot, hash)
+        self.may_drop(candidate)
     }
 
-    fn may_drop(&self, slot: usize, hash: KeyHash) -> bool {
+    fn may_drop(&self, candidate: Candidate) -> bool {
+        let (slot, hash) = (candidate.slot, self.unit.hash_of(candidate));
         if let Some(only) = self.only {
             return hash != only;
         }
@@ -240,7 +251,7 @@ impl Round {
             Step::Flushing(writer) => {
                 self.at = slice.end;
                 let mut out = writer.rows_of(StateNumber(0))?;
-                let mut pick = |slot, hash| kept.pass_over(slot, hash) && !graves.may_name(hash);
+                let mut pick = |one: Candidate| kept.pass_over(one) && !graves.may_name(one.key);
                 self.rows += table.flush_buckets(slice, rows, &mut pick, &mut out);
                 if writer.ready() >= PIECE_BYTES {
                     self.file.append(queue, &writer.take_output())?;
@@ -263,10 +274,10 @@ impl Round {
             }
             Step::Dropping => {
                 self.at = slice.end;
-                let mut pick = |slot, hash| {
-                    let may = kept.may_drop(slot, hash);
+                let mut pick = |one: Candidate| {
+                    let may = kept.may_drop(one);
                     if may {
-                        gathers.may_be_in_runs(hash);
+                        gathers.may_be_in_runs(one.key);
                     }
                     may
                 };

@@ -13,8 +13,19 @@ use crate::error::StateError;
 use crate::snapshot::{Row, RowSink, Snapshot};
 use crate::table::{Filling, Gone, KeyedTable, Namespace, OverflowRows};
 
-/// Which entries may go, by their slots and the hashes of their keys.
-pub(crate) type Pick<'a> = dyn FnMut(usize, KeyHash) -> bool + 'a;
+/// What may go: an entry, or all that a key has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    /// Where it lies, if it is an entry.
+    pub(crate) slot: usize,
+    /// The hash of its key.
+    pub(crate) key: KeyHash,
+    /// The hash of the entry, as [`entry_hash`](crate::table::entry_hash) says; that of the key if it is more.
+    pub(crate) entry: KeyHash,
+}
+
+/// Which of them may go.
+pub(crate) type Pick<'a> = dyn FnMut(Candidate) -> bool + 'a;
 
 /// How the entries of a state leave memory and come back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,12 +44,22 @@ impl Unit {
     pub(super) fn is_of_many(self) -> bool {
         self != Unit::Entry
     }
+
+    /// By which hash it is known whether what may go is ahead. Of what a key has much all is.
+    pub(super) fn hash_of(self, candidate: Candidate) -> KeyHash {
+        match self {
+            Unit::Entry => candidate.entry,
+            Unit::Part | Unit::Key => candidate.key,
+        }
+    }
 }
 
 /// Entries in memory.
 pub(crate) trait HotLayer {
     /// Buckets of a slice: what leaves with them is done at once.
     const SLICE_BUCKETS: usize;
+    /// Whether entries may have something besides their places in the arrays.
+    const HAS_HEAP: bool;
 
     /// How full the table of entries is, and what it takes to grow for so many more.
     fn filling(&self, more: usize) -> Filling;
@@ -108,6 +129,7 @@ pub(crate) trait HotLayer {
 
 impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
     const SLICE_BUCKETS: usize = 64;
+    const HAS_HEAP: bool = KeyedTable::<K, V, N>::HAS_HEAP;
 
     fn filling(&self, more: usize) -> Filling {
         KeyedTable::filling(self, more)

@@ -152,6 +152,22 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         found
     }
 
+    /// The same for several entries of a key.
+    pub fn seek_each(
+        &mut self,
+        place: usize,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespaces: &[N],
+    ) -> bool {
+        let Some(overflow) = &mut self.overflow else {
+            return true;
+        };
+        let found = overflow.seek_each(&mut self.table, place, (hash, key), namespaces);
+        self.wanting |= !found;
+        found
+    }
+
     /// A turn begins.
     ///
     /// # Errors

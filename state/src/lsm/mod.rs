@@ -32,6 +32,8 @@ mod ahead;
 mod cut;
 #[cfg(test)]
 mod expiry_tests;
+#[cfg(test)]
+mod few_keys_tests;
 mod flush;
 mod gather;
 mod graves;
@@ -50,7 +52,7 @@ pub(crate) mod stage;
 mod tests;
 
 pub use cut::{AdoptedRun, CarriedRun};
-pub(crate) use hot::{HotLayer, Pick, Unit};
+pub(crate) use hot::{Candidate, HotLayer, Pick, Unit};
 pub use layered::LayeredTable;
 pub use overflow::{DUE, Overflow, Pressure};
 pub use pile::{Answer, Pile, PileReader, PileWriter, Piles, Reading, Which};

@@ -13,7 +13,7 @@ use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::spill::{IoDone, IoQueue};
 use thalweg_memory::{BudgetExceeded, Key, Share, SpillError};
 
-use super::ahead::First;
+use super::ahead::{Ahead, First};
 use super::flush::{Kept, Progress, ROUNDS, Round};
 use super::gather::{Gathers, SoughtKey};
 use super::graves::Graves;
@@ -44,7 +44,7 @@ const LITTLE: u64 = 8 << 10;
 /// Entries of timers that are due which may be sought at once.
 pub const DUE: usize = 64;
 /// Places of what is ahead: those of records, then those of timers.
-const PLACES: usize = WINDOW + DUE;
+pub(super) const PLACES: usize = WINDOW + DUE;
 
 /// What the end of a turn has left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +70,7 @@ pub struct Overflow {
     pub(super) gathers: Gathers,
     rows: OverflowRows,
     pub(super) kept: Kept,
-    /// Hashes of the records ahead, by their places in the window, and of timers that are due.
-    pub(super) ahead: Box<[KeyHash; PLACES]>,
+    pub(super) ahead: Ahead,
     pub(super) graves: Graves,
     /// Something has left memory, or was never there.
     spilled: bool,
@@ -140,7 +139,7 @@ impl Overflow {
             first: First::default(),
             growth: Growth::default(),
             strained: false,
-            ahead: Box::new([KeyHash(0); PLACES]),
+            ahead: Ahead::default(),
             graves: Graves::default(),
             spilled: false,
             was_copied: false,
@@ -222,8 +221,8 @@ impl Overflow {
         let Some((growth, room)) = growth.reduce(both) else {
             // There are places; but what entries have besides can only be given up with them, and takes memory that
             // others may hold for a while.
-            let free = heap_bytes(table) == 0 || self.share.budget().left() >= self.a_little();
-            return free && held <= limit || self.is_light(table);
+            let free = !T::HAS_HEAP || self.share.budget().left() >= self.a_little();
+            return free && (held <= limit || self.is_light(table));
         };
         let grown = held + growth;
         // However much stands beside it, a small table may grow: records need places. Of one with few of them all may be
@@ -237,9 +236,6 @@ impl Overflow {
     /// How many of some records that have all they need may be applied, from the first on: one at least. Of what is
     /// left of the memory they take one part in `parts`, as other states grow too.
     pub(crate) fn let_in<T: HotLayer>(&mut self, table: &T, records: usize, parts: u64) -> usize {
-        if !self.form.unit.is_of_many() {
-            return records;
-        }
         let held = (heap_bytes(table), table.filling(records).entries);
         let left = self.share.budget().left() / parts;
         self.growth.let_in(records, left, held)
@@ -464,7 +460,7 @@ impl Overflow {
                 return Ok(false);
             }
             self.spill_from_now_on(table);
-            self.kept.set_ahead(&self.ahead[..]);
+            self.kept.set_ahead(&self.ahead);
             let (hand, buckets) = (self.hand, table.bucket_count());
             if hand == 0 || hand >= buckets {
                 self.kept.begin_sweep();
@@ -488,7 +484,7 @@ impl Overflow {
                 Progress::Written(run) => {
                     self.list_run(run);
                     // Records that came meanwhile are ahead now.
-                    self.kept.set_ahead(&self.ahead[..]);
+                    self.kept.set_ahead(&self.ahead);
                 }
                 Progress::Done { moved } => self.end_round(table, moved)?,
             }
@@ -539,11 +535,20 @@ impl Overflow {
         }
         let hopeless = self.fruitless > FRUITLESS && !self.is_at_work();
         if hopeless && self.stalled && !self.share.others_shrink() {
-            let asked = table.filling(WINDOW).room_bytes;
-            let exceeded = self.share.exceeded(asked, self.memory_bytes(table));
-            return Err(self.too_little(exceeded));
+            return Err(self.too_little(self.wants(table)));
         }
         Ok(())
+    }
+
+    /// Says what is too little for the records ahead: what the slot has left, or the share, of which a part is not for
+    /// the table.
+    fn wants<T: HotLayer>(&self, table: &T) -> BudgetExceeded {
+        let (room, held) = (table.filling(WINDOW).room_bytes, self.memory_bytes(table));
+        let room = room.max(self.a_little());
+        match room > self.share.budget().left() {
+            true => self.share.exceeded(room, held),
+            false => (self.share).exceeded(room + self.share.limit() / BESIDE, held),
+        }
     }
 
     fn too_little(&self, exceeded: BudgetExceeded) -> StateError {

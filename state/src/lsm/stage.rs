@@ -3,6 +3,7 @@
 //! Entered by tests. Invariant: all that is drawn follows from the seed. Lives on the test's thread.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -11,7 +12,10 @@ use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome,
 use thalweg_core::shard::executor::TaskExit;
 use thalweg_core::shard::step::Step;
 use thalweg_memory::spill::Quota;
-use thalweg_memory::{IoManager, SpillSpace};
+use thalweg_memory::{Budget, IoManager, SpillSpace};
+
+use super::Overflow;
+use crate::StateDescriptor;
 
 /// Rounds within which every step ends.
 const ROUNDS: u64 = 50_000_000;
@@ -25,6 +29,20 @@ pub(crate) fn spilling(seed: u64, options: SimOptions) -> (Simulation, IoManager
     let space = SpillSpace::lent(vec![place], Quota::unlimited());
     let manager = IoManager::new(space, ShardId(0));
     (Simulation::on(host, seed, options), manager)
+}
+
+/// What makes what takes the entries of states that memory does not hold, with shares of one budget.
+pub(crate) fn overflows(
+    manager: &IoManager,
+    budget: &Budget,
+    merge_rate: u64,
+) -> impl Fn(&StateDescriptor, Range<u16>) -> Box<Overflow> + Clone + 'static {
+    let (files, shared) = (manager.clone(), budget.clone());
+    move |descriptor, groups| {
+        let (share, queue) = (shared.share(), files.queue(8));
+        let descriptor = descriptor.clone();
+        Box::new(Overflow::new(descriptor, groups, share, queue, merge_rate))
+    }
 }
 
 /// Runs a step to its end.

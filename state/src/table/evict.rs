@@ -13,12 +13,13 @@ use thalweg_memory::{Key, Record};
 
 use super::buckets::{Buckets, Entry, Seat, limit_of};
 use super::cut::{RowWriter, place_of};
-use super::grow::larger;
+use super::grow::{FIRST, larger};
 use super::hot::KeyedTable;
-use super::namespace::Namespace;
+use super::namespace::{Namespace, entry_hash};
 use super::near::WINDOW;
 use super::stamp::{Generation, Stamp};
 use crate::error::StateError;
+use crate::lsm::Candidate;
 use crate::snapshot::{Row, RowSink};
 
 /// The part of its places that a table uses whose entries leave: they leave by stretches of buckets, so ahead of
@@ -50,15 +51,14 @@ pub(crate) struct Filling {
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
+    /// Whether entries may have something on the heap.
+    pub(crate) const HAS_HEAP: bool = std::mem::needs_drop::<Entry<K::Stored, N, V>>();
+
     /// How full it is, and what it takes to grow for so many more entries.
     pub(crate) fn filling(&self, more: usize) -> Filling {
-        let wanted = match &self.coming {
-            Some(coming) => coming.buckets(),
-            None => self.next_len(),
-        };
         let growth_bytes = match &self.coming {
             Some(_) => 0,
-            None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(wanted),
+            None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(self.next_len()),
         };
         let limit = match limit_of(self.buckets.len()) {
             few if few <= FEW => few,
@@ -74,25 +74,25 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             limit,
             heap_bytes: self.account.bytes().saturating_sub(arrays),
             growth_bytes,
-            room_bytes: self.room_bytes(growth_bytes, wanted, more),
+            room_bytes: self.bytes_for(more).max(growth_bytes),
         }
     }
 
-    /// A small array may have to grow more than once for so many more entries: then two are there at a time, and both
-    /// count beside the one that is there now.
-    fn room_bytes(&self, growth_bytes: u64, mut buckets: usize, more: usize) -> u64 {
-        let bytes_of = Buckets::<Entry<K::Stored, N, V>>::bytes_of;
-        let mut bytes = growth_bytes;
-        while limit_of(buckets) < self.len + more {
-            let next = larger(buckets);
-            bytes = bytes_of(buckets) + bytes_of(next);
-            buckets = next;
-        }
-        bytes
+    /// Bytes of the first array, which is reserved with the first entry.
+    #[must_use]
+    pub fn first_bytes() -> u64 {
+        Buckets::<Entry<K::Stored, N, V>>::bytes_of(FIRST)
+    }
+
+    /// How many more entries it takes before it has to grow.
+    #[must_use]
+    pub fn fits(&self) -> usize {
+        limit_of(self.buckets.len()).saturating_sub(self.len)
     }
 
     /// Bytes that are reserved before so many more entries are in, beside what those have on the heap: where it has
-    /// to grow, the larger arrays and the last of the smaller ones.
+    /// to grow, the larger array. A small one may have to grow more than once: then two are there at a time, beside the
+    /// one that is there now.
     #[must_use]
     pub fn bytes_for(&self, more: usize) -> u64 {
         let entries = self.len.saturating_add(more);
@@ -147,14 +147,13 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Some(seat.bucket * SLOTS + seat.slot)
     }
 
-    /// Writes the rows of a stretch of buckets that no cold run holds and that `pick` picks, by their slots
-    /// and hashes; answers how many. From here on they count as held by a cold run: the rows must get into
+    /// Writes the rows of a stretch of buckets that no cold run holds and that `pick` picks; answers how many. From here on they count as held by a cold run: the rows must get into
     /// one before anything is dropped.
     pub(crate) fn flush_buckets(
         &mut self,
         buckets: Range<usize>,
         rows: &mut OverflowRows,
-        mut pick: impl FnMut(usize, KeyHash) -> bool,
+        mut pick: impl FnMut(Candidate) -> bool,
         out: &mut dyn RowSink,
     ) -> usize {
         let mut written = 0;
@@ -162,9 +161,11 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             let Some(entry) = self.entry_at(seat) else {
                 continue;
             };
-            let stamp = self.buckets.stamp(seat);
-            let hash = K::hash(&K::lend(&entry.key));
-            if !pick(seat.bucket * SLOTS + seat.slot, hash) || stamp.is_cold() {
+            let (candidate, stamp) = (
+                candidate_of::<K, V, N>(entry, seat),
+                self.buckets.stamp(seat),
+            );
+            if !pick(candidate) || stamp.is_cold() {
                 continue;
             }
             out.row(rows.0.row::<K, V, N>(&self.groups, entry));
@@ -190,7 +191,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         &mut self,
         buckets: Range<usize>,
         rows: &mut OverflowRows,
-        mut pick: impl FnMut(usize, KeyHash) -> bool,
+        mut pick: impl FnMut(Candidate) -> bool,
         gone: &mut Gone<'_>,
     ) -> usize {
         let (mut dropped, over) = (0, self.over_by_now());
@@ -198,15 +199,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             let Some(entry) = self.entry_at(seat) else {
                 continue;
             };
-            let hash = K::hash(&K::lend(&entry.key));
-            if !self.buckets.stamp(seat).is_cold() || !pick(seat.bucket * SLOTS + seat.slot, hash) {
+            let candidate = candidate_of::<K, V, N>(entry, seat);
+            if !self.buckets.stamp(seat).is_cold() || !pick(candidate) {
                 continue;
             }
             if self.is_wanted(seat) {
                 // The cut in work comes to it; written aside it would take memory all the same.
                 continue;
             }
-            self.drop_at((seat, hash), over.as_ref(), rows, gone);
+            self.drop_at((seat, candidate.key), over.as_ref(), rows, gone);
             dropped += 1;
         }
         dropped
@@ -363,6 +364,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
 
     fn entry_at(&self, seat: Seat) -> Option<&Entry<K::Stored, N, V>> {
         self.buckets.bucket(seat.bucket)?.get(seat.slot)
+    }
+}
+
+fn candidate_of<K: Key, V, N: Namespace>(entry: &Entry<K::Stored, N, V>, seat: Seat) -> Candidate {
+    let key = K::hash(&K::lend(&entry.key));
+    Candidate {
+        slot: seat.bucket * SLOTS + seat.slot,
+        key,
+        entry: entry_hash(key, &entry.namespace),
     }
 }
 

@@ -16,7 +16,7 @@ use super::namespace::Namespace;
 use crate::error::StateError;
 
 /// Buckets of a table's first array.
-const FIRST: usize = 4;
+pub(super) const FIRST: usize = 4;
 /// Buckets moved with each insertion: at most 3 entries each. A quarter of a microsecond, so that a turn whose records are
 /// all new is not much longer than others; with few of them a table has two arrays, and lookups that miss the caches in
 /// both, for much of the time it grows.
@@ -44,10 +44,6 @@ pub(super) struct Coming<E> {
 impl<E> Coming<E> {
     pub(super) fn bytes(&self) -> u64 {
         self.buckets.bytes()
-    }
-
-    pub(super) fn buckets(&self) -> usize {
-        self.buckets.len()
     }
 
     /// Touches some more of it; whether none is left.

@@ -38,6 +38,7 @@ pub use evict::OverflowRows;
 pub(crate) use evict::{Filling, Gone};
 pub use hot::KeyedTable;
 pub use namespace::Namespace;
+pub(crate) use namespace::entry_hash;
 pub use near::WINDOW;
 pub use open::OpenEntry;
 pub use scan::{Scan, ScanCursor, ScanEntry};

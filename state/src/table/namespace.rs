@@ -26,6 +26,15 @@ pub trait Namespace: Copy + Eq + 'static {
     fn decode(input: &mut &[u8]) -> Result<Self, DamagedKey>;
 }
 
+/// The hash of an entry: that of its key, or another for each namespace of a key that may have several.
+#[inline(always)]
+pub(crate) fn entry_hash<N: Namespace>(key: KeyHash, namespace: &N) -> KeyHash {
+    match N::ONLY {
+        Some(_) => key,
+        None => key.combine(KeyHash(namespace.spread())),
+    }
+}
+
 impl Namespace for () {
     const ONLY: Option<()> = Some(());
 

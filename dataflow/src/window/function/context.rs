@@ -258,10 +258,8 @@ impl<K: Key> Footing<K> {
         windows: &[TimeWindow],
     ) -> bool {
         let mut there = self.backend.seek(place, hash, key);
-        for window in windows {
-            for table in &self.tables {
-                there &= table.seek(place, hash, key, window);
-            }
+        for table in &self.tables {
+            there &= table.seek(place, hash, key, windows);
         }
         there
     }

@@ -33,7 +33,7 @@ pub(crate) trait ForgetWindow<K: Key> {
 
     fn is_active(&self) -> bool;
     fn has_room(&self, entries: usize) -> bool;
-    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, window: &TimeWindow) -> bool;
+    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, windows: &[TimeWindow]) -> bool;
     fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError>;
     fn end_turn(
         &self,
@@ -65,8 +65,9 @@ impl<K: Key, V: Record> ForgetWindow<K> for WindowTable<K, V> {
         self.table.borrow_mut().has_room(entries)
     }
 
-    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, window: &TimeWindow) -> bool {
-        self.table.borrow_mut().seek(place, hash, key, window)
+    fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, windows: &[TimeWindow]) -> bool {
+        let mut table = self.table.borrow_mut();
+        table.seek_each(place, hash, key, windows)
     }
 
     fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError> {

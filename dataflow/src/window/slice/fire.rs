@@ -60,6 +60,9 @@ where
                         if self.is_spilling() {
                             return Ok(Firing::Waiting);
                         }
+                        if let Some(on_disk) = &mut self.on_disk {
+                            on_disk.withdraw();
+                        }
                         self.begin(end)?;
                     }
                     _ if self.voice.forget(self.watermark, &mut left) => {

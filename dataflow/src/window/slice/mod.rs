@@ -18,6 +18,7 @@ mod copy;
 mod disk;
 mod fire;
 mod gathered;
+mod growth;
 mod late;
 mod local;
 mod operator;

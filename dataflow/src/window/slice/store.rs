@@ -16,6 +16,7 @@ use thalweg_state::{KeyedTable, Pile, Snapshot, StateError};
 
 use super::aligned::AlignedWindows;
 use super::copy::other_windows;
+use super::growth::most_bytes;
 use crate::window::TimeWindow;
 
 /// A table as large as this is always used again: to empty it costs less than to make another grow.
@@ -167,10 +168,11 @@ impl<K: Key, A: Record> Slices<K, A> {
         slices.sum::<u64>() + leaving.sum::<u64>() + spare.sum::<u64>()
     }
 
-    /// Bytes that tables would reserve if so many more entries came to each of them.
+    /// Bytes that tables reserve at most if so many more entries come, to whichever of them.
     pub(super) fn bytes_for(&self, entries: usize) -> u64 {
         let tables = self.line.iter().map(Slice::pending_table);
-        tables.map(|table| table.bytes_for(entries)).sum()
+        let tables = tables.map(|table| (table.fits(), table.bytes_for(entries)));
+        most_bytes(entries, KeyedTable::<K, A>::first_bytes(), tables)
     }
 
     /// Bytes of memory of what is in no window.

@@ -6,6 +6,8 @@
 //! leave memory, and `whole` makes their index anew.
 //! Invariant: a user key has at most one value. Lives on one shard's thread.
 
+#[cfg(test)]
+mod colliding;
 mod copies;
 mod entries;
 mod index;
@@ -24,6 +26,8 @@ use super::held::{Kept, on_tables};
 use crate::error::StateError;
 use crate::table::Namespace;
 
+#[cfg(test)]
+pub(crate) use colliding::user_key;
 pub(crate) use entries::MapEntries;
 
 type Tables<K, UK, UV, N> =

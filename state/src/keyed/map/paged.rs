@@ -18,7 +18,7 @@ use super::entries::{Entry, EntryOf, MapEntries};
 use super::index::Index;
 use super::whole::Whole;
 use crate::error::StateError;
-use crate::lsm::{HotLayer, Overflow, Pick, Pressure};
+use crate::lsm::{Candidate, HotLayer, Overflow, Pick, Pressure};
 use crate::snapshot::{Row, RowSink, Snapshot};
 use crate::table::{Filling, Gone, KeyedTable, Namespace, OverflowRows};
 
@@ -44,8 +44,19 @@ fn only<N: Namespace>() -> N {
     }
 }
 
+/// All that the key with this hash has.
+fn all_of(key: KeyHash) -> Candidate {
+    Candidate {
+        slot: 0,
+        key,
+        entry: key,
+    }
+}
+
 impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K, UK, E, N> {
     const SLICE_BUCKETS: usize = 1;
+    // The index has, whatever the entries are.
+    const HAS_HEAP: bool = true;
 
     fn filling(&self, more: usize) -> Filling {
         self.table.filling(more)
@@ -89,7 +100,7 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
     ) -> usize {
         let (mut written, namespace) = (0, only::<N>());
         for (hash, key) in self.keys(buckets) {
-            if !pick(0, hash) {
+            if !pick(all_of(hash)) {
                 continue;
             }
             let key = K::lend(&key);
@@ -117,7 +128,7 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
         let (mut dropped, namespace) = (0, only::<N>());
         let over = self.table.over_by_now();
         for (hash, key) in self.keys(buckets) {
-            if !pick(0, hash) {
+            if !pick(all_of(hash)) {
                 continue;
             }
             let key = K::lend(&key);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use thalweg_core::{MaxParallelism, Timestamp};
-use thalweg_memory::{Budget, DamagedKey, Key, record};
+use thalweg_core::{KeyHash, MaxParallelism, Timestamp};
+use thalweg_memory::{Budget, Key};
 
+use super::colliding::user_key;
 use super::*;
 use crate::{KeyedBackend, StateDescriptor, StateKind, StateTtl, TtlUpdate, TtlVisibility};
 
@@ -21,32 +22,9 @@ fn enter(backend: &KeyedBackend<u64>, key: u64) {
     backend.context().set_current(u64::hash(&key), &key);
 }
 
-/// A user key with one of three hashes that lie beside each other.
-#[record(crate = thalweg_memory)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Colliding(u64);
-
-impl RecordKey for Colliding {
-    type Stored = u64;
-
-    fn key_hash(&self) -> thalweg_core::KeyHash {
-        thalweg_core::KeyHash((self.0 % 3).wrapping_sub(1))
-    }
-    fn is_stored(&self, stored: &u64) -> bool {
-        self.0 == *stored
-    }
-    fn to_stored(&self) -> u64 {
-        self.0
-    }
-    fn from_stored(stored: &u64) -> Self {
-        Colliding(*stored)
-    }
-    fn encode_key(&self, out: &mut Vec<u8>) {
-        self.0.encode_key(out);
-    }
-    fn decode_stored(input: &mut &[u8]) -> Result<u64, DamagedKey> {
-        u64::decode_stored(input)
-    }
+user_key! {
+    /// A user key with one of three hashes that lie beside each other.
+    Colliding, |number| KeyHash((number % 3).wrapping_sub(1))
 }
 
 #[derive(Clone, Debug)]

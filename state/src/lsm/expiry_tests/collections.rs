@@ -7,11 +7,10 @@
 use std::collections::BTreeMap;
 
 use thalweg_core::{KeyHash, Timestamp};
-use thalweg_memory::record::RecordKey;
-use thalweg_memory::{DamagedKey, record};
 
 use super::{Last, Model};
 use crate::backend::KeyedBackend;
+use crate::keyed::user_key;
 use crate::snapshot::reading::Draws;
 use crate::{ListState, MapState, StateDescriptor, StateError, StateTtl};
 
@@ -22,32 +21,9 @@ const MUCH: u64 = 50;
 /// The most user keys of a key.
 const USER_KEYS: u64 = 64;
 
-/// A user key that shares its hash with two others, and follows on the hashes of others.
-#[record(crate = thalweg_memory)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Alike(u64);
-
-impl RecordKey for Alike {
-    type Stored = u64;
-
-    fn key_hash(&self) -> KeyHash {
-        KeyHash(self.0 / 3)
-    }
-    fn is_stored(&self, stored: &u64) -> bool {
-        self.0 == *stored
-    }
-    fn to_stored(&self) -> u64 {
-        self.0
-    }
-    fn from_stored(stored: &u64) -> Self {
-        Alike(*stored)
-    }
-    fn encode_key(&self, out: &mut Vec<u8>) {
-        self.0.encode_key(out);
-    }
-    fn decode_stored(input: &mut &[u8]) -> Result<u64, DamagedKey> {
-        u64::decode_stored(input)
-    }
+user_key! {
+    /// A user key that shares its hash with two others, and follows on the hashes of others.
+    Alike, |number| KeyHash(number / 3)
 }
 
 /// What keys had in both.

@@ -18,8 +18,8 @@ use thalweg_memory::spill::IoQueue;
 use thalweg_memory::{Budget, IoManager, SpillFile};
 
 use self::collections::{Collected, Collections};
-use super::stage::{run, spilling};
-use super::{AdoptedRun, CarriedRun, Overflow, Pressure};
+use super::stage::{self, run, spilling};
+use super::{AdoptedRun, CarriedRun, Pressure};
 use crate::backend::KeyedBackend;
 use crate::run::{Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber};
 use crate::snapshot::planted::{Bug, failures};
@@ -250,12 +250,7 @@ struct Program {
 }
 
 fn overflowing(manager: &IoManager, budget: Budget) -> KeyedBackend<u64> {
-    let (files, shared) = (manager.clone(), budget.clone());
-    let make = move |descriptor: &StateDescriptor, groups: std::ops::Range<u16>| {
-        let (share, queue) = (shared.share(), files.queue(8));
-        let descriptor = descriptor.clone();
-        Box::new(Overflow::new(descriptor, groups, share, queue, 1 << 40))
-    };
+    let make = stage::overflows(manager, &budget, 1 << 40);
     let backend = KeyedBackend::in_memory(GROUPS, MaxParallelism::default(), budget);
     backend.overflowing(Box::new(make))
 }
@@ -332,7 +327,10 @@ impl Program {
                 there = there.min(at);
             }
         }
-        there
+        match there - self.applied {
+            0 => there,
+            ready => self.applied + backend.let_in(ready),
+        }
     }
 
     fn apply(&mut self, key: u64) -> Result<(), StateError> {

@@ -105,7 +105,7 @@ impl PileWriter {
         let mut out = writer.rows_of(StateNumber(0))?;
         let mut out =
             |row: Row<'_>| crate::snapshot::RowSink::row(&mut out, Row { namespace, ..row });
-        table.flush_buckets(slice, &mut self.rows, |_, _| true, &mut out);
+        table.flush_buckets(slice, &mut self.rows, |_| true, &mut out);
         if writer.ready() >= self.piece_bytes {
             self.file.append(&mut piles.queue, &writer.take_output())?;
         }

@@ -40,6 +40,18 @@ const WORTH: u64 = 8;
 /// Records for which room is made sure of at once, where there is so much.
 const AT_ONCE: usize = 1_024;
 
+/// Room that was made sure of. To do so costs a look at each slice, which is too much for each turn where there are
+/// thousands of them.
+#[derive(Clone, Copy, Default)]
+struct Grant {
+    /// Records to come.
+    records: usize,
+    /// What was held.
+    held: u64,
+    /// What all records for which it was given may add.
+    more: u64,
+}
+
 /// What an operator over slices keeps of what is on disk.
 pub(super) struct OnDisk<K: Key, A: Record> {
     pub(super) piles: Piles,
@@ -58,8 +70,7 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     /// The piles of a copy that are still to be taken apart.
     pub(super) refill: Option<Refill>,
     rows: OverflowRows,
-    /// Records for which there is room.
-    credit: usize,
+    grant: Grant,
     /// Somebody waits for room.
     stalled: bool,
 }
@@ -81,7 +92,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
             leaving: Vec::new(),
             refill: None,
             rows: OverflowRows::new(),
-            credit: 0,
+            grant: Grant::default(),
             stalled: false,
         })
     }
@@ -120,6 +131,11 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         slices.memory_bytes() + assembly.memory_bytes() + beside
     }
 
+    /// What is held changes by more than records: room for those to come is made sure of anew.
+    pub(super) fn withdraw(&mut self) {
+        self.grant = Grant::default();
+    }
+
     /// Whether so many bytes more fit.
     fn fits(&self, held: u64, more: u64) -> bool {
         let limit = self.piles.limit();
@@ -137,17 +153,28 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         if self.refill.is_some() {
             return false;
         }
-        if self.credit >= records {
-            self.credit -= records;
+        let Grant {
+            records: granted,
+            held,
+            more,
+        } = self.grant;
+        if granted >= records && self.fits(held, more) {
+            self.grant.records -= records;
             return true;
         }
         let held = self.held(slices, assembly);
-        for records_ahead in [AT_ONCE.max(records), records] {
-            if self.fits(held, slices.bytes_for(records_ahead)) {
-                self.credit = records_ahead - records;
+        for records_ahead in [AT_ONCE, AT_ONCE / 4, 0].map(|many| many.max(records)) {
+            let more = slices.bytes_for(records_ahead);
+            if self.fits(held, more) {
+                self.grant = Grant {
+                    records: records_ahead - records,
+                    held,
+                    more,
+                };
                 return true;
             }
         }
+        self.withdraw();
         // Where hardly anything is left that could go to disk, what does not fit is told by the table it does not fit
         // into.
         let movable = slices.pending_bytes() + assembly.memory_bytes();

@@ -63,10 +63,11 @@ where
         };
         let mut reading = Reading::More;
         while reading == Reading::More && self.makes_room_for(SLICE_ROWS) {
+            // Some in every turn, however long it took to make sure of the room.
+            reading = self.refill_some(&mut refill)?;
             if context.reactor().now() >= until {
                 break;
             }
-            reading = self.refill_some(&mut refill)?;
         }
         if reading == Reading::Done {
             return Ok(true);

@@ -247,6 +247,7 @@ where
         };
         let (slices, assembly) = (&mut self.slices, &mut self.assembly);
         if on_disk.stalled && on_disk.spilling.is_none() {
+            on_disk.withdraw();
             slices.give_back()?;
             // What is little stays, where more comes free once a cut has what is in it.
             let movable = slices.pending_bytes() + assembly.memory_bytes();
@@ -256,9 +257,14 @@ where
             // An empty table is in its place: those who wait may try again.
             more = true;
         }
+        let spills = on_disk.spilling.is_some();
         more |= on_disk.advance_spilling(slices, until, context)?;
-        on_disk.credit = 0;
-        on_disk.piles.holds(on_disk.held(slices, assembly) + beside);
+        if spills || beside > 0 {
+            on_disk.withdraw();
+        }
+        if on_disk.grant.records == 0 {
+            on_disk.piles.holds(on_disk.held(slices, assembly) + beside);
+        }
         on_disk.piles.shrinks(on_disk.lets_go(slices) || beside > 0);
         on_disk.piles.poll(context);
         let waiting = waiting || on_disk.refill.is_some();
