@@ -11,9 +11,10 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::ptr::NonNull;
 
-use memmap2::{Advice, MmapMut};
+use memmap2::{Advice, MmapMut, UncheckedAdvice};
 
 /// Slots of a bucket.
 pub const SLOTS: usize = 3;
@@ -21,6 +22,8 @@ pub const SLOTS: usize = 3;
 const MAPPED_FROM: usize = 64 << 10;
 /// Arrays from this size on are worth huge pages.
 const HUGE_FROM: usize = 2 << 20;
+/// What is given back begins and ends at a multiple of this: of the pages of every processor.
+const GIVEN_BACK_BY: usize = 64 << 10;
 /// An overflow count that is no longer exact and stays.
 const MANY: u8 = u8::MAX;
 
@@ -262,7 +265,7 @@ enum Memory {
     /// The array itself: a box that was taken apart.
     Allocated,
     /// Pages, unmapped when this is dropped.
-    Mapped { _pages: MmapMut },
+    Mapped(MmapMut),
 }
 
 /// A fixed number of buckets.
@@ -296,8 +299,35 @@ impl<E> BucketArray<E> {
         let Some(start) = NonNull::new(mapping.as_mut_ptr().cast()) else {
             return Err(io::ErrorKind::OutOfMemory.into());
         };
-        let memory = Memory::Mapped { _pages: mapping };
+        let memory = Memory::Mapped(mapping);
         Ok(Self { start, len, memory })
+    }
+
+    /// Gives the memory of vacant buckets back to the system, where there are whole pages of it; they stay there, and
+    /// forget what went further on. An array that is not mapped keeps it.
+    ///
+    /// # Panics
+    /// When one of them holds an entry.
+    pub fn give_back(&mut self, vacant: Range<usize>) {
+        assert!(
+            self.buckets()[vacant.clone()].iter().all(Bucket::is_vacant),
+            "what is given back holds nothing"
+        );
+        let Memory::Mapped(pages) = &mut self.memory else {
+            return;
+        };
+        let start = pages.as_ptr() as usize;
+        let at = |bucket: usize| start + bucket * size_of::<Bucket<E>>();
+        let from = at(vacant.start).next_multiple_of(GIVEN_BACK_BY);
+        let to = at(vacant.end) / GIVEN_BACK_BY * GIVEN_BACK_BY;
+        if from < to {
+            // SAFETY: the pages between are those of vacant buckets alone, as both ends are within `vacant`, and nobody
+            // borrows a bucket, as `self` is borrowed alone. They read as zeros from here on, which is a vacant bucket.
+            // Refused, they stay as they are: it is the system's memory to want back.
+            let _ = unsafe {
+                pages.unchecked_advise_range(UncheckedAdvice::DontNeed, from - start, to - from)
+            };
+        }
     }
 
     /// Bytes of a bucket.
@@ -394,6 +424,37 @@ mod tests {
         (0..300).for_each(|_| bucket.count_overflow());
         (0..300).for_each(|_| bucket.uncount_overflow());
         assert!(bucket.overflows());
+    }
+
+    #[test]
+    fn what_is_given_back_is_vacant_and_what_is_beside_it_stays() {
+        for len in [100, 10_000] {
+            let mut array = BucketArray::<(u64, u64)>::new(len).unwrap();
+            let (from, to) = (len / 10, len / 2);
+            for (at, bucket) in array.buckets_mut().iter_mut().enumerate() {
+                bucket.count_overflow();
+                if !(from..to).contains(&at) {
+                    bucket.put(Tag::of(0), 0, (at as u64, 1)).unwrap();
+                }
+            }
+            array.give_back(from..to);
+            for (at, bucket) in array.buckets().iter().enumerate() {
+                let there = bucket.find(Tag::of(0), |entry| entry.0 == at as u64);
+                assert_eq!(there.is_some(), !(from..to).contains(&at), "{at} of {len}");
+            }
+            // Those in the middle have lost their counts, if whole pages lie there.
+            let middle = &mut array.buckets_mut()[(from + to) / 2];
+            assert_eq!(middle.overflows(), len < 1_000);
+            assert_eq!(middle.put(Tag::of(7), 1, (7, 7)), Ok(0));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "holds nothing")]
+    fn what_holds_an_entry_is_not_given_back() {
+        let mut array = BucketArray::<u64>::new(10_000).unwrap();
+        array.buckets_mut()[77].put(Tag::of(7), 1, 7).unwrap();
+        array.give_back(70..80);
     }
 
     #[test]

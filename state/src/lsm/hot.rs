@@ -85,6 +85,10 @@ pub(crate) trait HotLayer {
     /// Ends a growth that is going on, a few buckets at a time; whether none is.
     fn settle(&mut self, buckets: usize) -> bool;
 
+    /// Begins the move into smaller arrays, of about such a part of the places, if what is in memory fits there; whether
+    /// it did. The move goes on with [`HotLayer::settle`].
+    fn shrink(&mut self, part: (u64, u64)) -> bool;
+
     /// From now on entries may be elsewhere.
     fn bury_elsewhere(&mut self);
 
@@ -153,6 +157,10 @@ impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
 
     fn settle(&mut self, buckets: usize) -> bool {
         KeyedTable::settle(self, buckets)
+    }
+
+    fn shrink(&mut self, part: (u64, u64)) -> bool {
+        KeyedTable::shrink(self, part)
     }
 
     fn bury_elsewhere(&mut self) {

@@ -33,6 +33,8 @@ const SHARE_NS: u64 = 100_000;
 const FRUITLESS: usize = 64;
 /// Entries for which there is room before a round has to begin: one in so many.
 const SPARE: usize = 16;
+/// Buckets that are moved between two looks at the clock.
+const SETTLED: usize = 1_024;
 /// Entries of keys that come back whole which are taken in at once: a key may have very many.
 const TAKEN_IN: usize = 2_048;
 /// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
@@ -213,15 +215,19 @@ impl Overflow {
         if self.graves.are_too_many(limit) {
             return false;
         }
+        // What entries have besides their places can only be given up with them, and takes memory that others may hold
+        // for a while.
+        let free = !T::HAS_HEAP || self.share.budget().left() >= self.a_little();
         let fillings = [Some(table.filling(records)), table.beside(records)];
-        let fillings = fillings.into_iter().flatten();
+        let mut fillings = fillings.into_iter().flatten();
+        if let Some(part) = self.surplus(table) {
+            // What does not find its place in the smaller array leaves first.
+            return free && fillings.all(|it| it.entries + records <= part_of(it.limit, part));
+        }
         let short = fillings.filter(|filling| filling.entries + records > filling.limit);
         let growth = short.map(|filling| (filling.growth_bytes, filling.room_bytes));
         let both = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
         let Some((growth, room)) = growth.reduce(both) else {
-            // There are places; but what entries have besides can only be given up with them, and takes memory that
-            // others may hold for a while.
-            let free = !T::HAS_HEAP || self.share.budget().left() >= self.a_little();
             return free && (held <= limit || self.is_light(table));
         };
         let grown = held + growth;
@@ -254,7 +260,23 @@ impl Overflow {
         let heap = self.share.limit() / SPARE as u64;
         let held = self.memory_bytes(table);
         let fits = held + heap <= self.share.limit() || self.is_light(table);
-        self.has_room(table, spare) && fits
+        self.has_room(table, spare) && fits && self.surplus(table).is_none()
+    }
+
+    /// Which part of its arrays a table keeps, as one number of another, if they are more than its share, as others
+    /// have come to need what they have.
+    fn surplus<T: HotLayer>(&self, table: &T) -> Option<(u64, u64)> {
+        let (limit, held) = (self.share.limit(), self.memory_bytes(table));
+        if held <= limit {
+            return None;
+        }
+        let heap = heap_bytes(table);
+        // After that it may grow once again.
+        let part = (limit / 2, table.memory_bytes().saturating_sub(heap));
+        // What records ahead need has its places in any case.
+        let few = part_of(table.filling(0).limit, part) < 4 * PLACES;
+        let vain = self.fruitless > 3 * ROUNDS;
+        (held - heap > limit && part.0 < part.1 && !few && !vain).then_some(part)
     }
 
     /// What entries in work may come to have besides.
@@ -452,10 +474,18 @@ impl Overflow {
         until: u64,
         context: &mut TurnContext<'_>,
     ) -> Result<bool, StateError> {
-        if !table.settle(1_024) {
-            return Ok(true);
+        while !table.settle(SETTLED) {
+            if context.reactor().now() >= until {
+                return Ok(true);
+            }
         }
         if self.round.is_none() {
+            if let Some(part) = self.surplus(table)
+                && table.shrink(part)
+            {
+                self.fruitless = 0;
+                return Ok(true);
+            }
             if self.graves.is_burying() {
                 return Ok(false);
             }
@@ -670,6 +700,11 @@ impl Overflow {
         let owed = self.account.follow(before, now as usize).is_err();
         self.stalled |= owed && (self.lookups.has_found() || self.gathers.has_found());
     }
+}
+
+fn part_of(places: usize, (part, of): (u64, u64)) -> usize {
+    let part = places as u128 * u128::from(part) / u128::from(of.max(1));
+    usize::try_from(part).unwrap_or(places)
 }
 
 /// Bytes of entries outside of the arrays.

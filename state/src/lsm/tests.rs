@@ -519,6 +519,76 @@ fn memory_that_another_state_holds_beyond_its_share_is_waited_for_while_that_one
     );
 }
 
+/// A program among others that come to share its memory, and go.
+struct Sharing {
+    program: Program,
+    others: Vec<Share>,
+    turns: u64,
+    /// Shares of others, one after the other.
+    come: &'static [usize],
+    /// What the table has held at the end of each time.
+    held: Rc<RefCell<Vec<u64>>>,
+}
+
+/// Turns of each time.
+const TIME: u64 = 3_000;
+
+impl Step for Sharing {
+    fn name(&self) -> &str {
+        "sharing"
+    }
+
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        self.turns += 1;
+        if self.turns.is_multiple_of(TIME) {
+            self.held
+                .borrow_mut()
+                .push(self.program.table.hot().memory_bytes());
+            let now = self.come.get((self.turns / TIME) as usize);
+            let budget = &self.program.budget;
+            self.others = (0..*now.unwrap_or(&0)).map(|_| budget.share()).collect();
+        }
+        self.program.turn(context)
+    }
+}
+
+#[test]
+fn arrays_shrink_when_others_come_to_share_the_memory_and_grow_when_they_go() {
+    for seed in 0..2 {
+        let (mut simulation, manager) = simulation(seed, DiskFaults::NONE);
+        let left = Rc::new(RefCell::new(Left::default()));
+        let draws = (seed, 40_000, 8_000);
+        let program = Program::with_budget(2 * BUDGET, draws, 0..128, &manager, Rc::clone(&left));
+        let held = Rc::new(RefCell::new(Vec::new()));
+        let come = &[0, 2, 5, 0, 4, 0];
+        let sharing = Sharing {
+            program,
+            others: Vec::new(),
+            turns: 0,
+            come,
+            held: Rc::clone(&held),
+        };
+        stage::run(&mut simulation, sharing).unwrap();
+        let left = left.take();
+        assert!(left.ended, "seed {seed} hangs");
+        let held = held.take();
+        assert!(held.len() >= come.len(), "{} times", held.len());
+        let mut before = 0;
+        for (others, held) in come.iter().zip(held) {
+            let share = 2 * BUDGET / 8 * 7 / (1 + *others as u64);
+            assert!(held <= share, "{held} of {share} beside {others}");
+            assert!(
+                *others > 0 || held > before,
+                "{held} of {share}: it grows again"
+            );
+            before = held;
+        }
+        for copy in &left.copies {
+            assert!(read(&simulation, copy) == copy.was, "seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn what_the_disk_cannot_do_fails_the_task_by_name() {
     let failure = |disk: DiskFaults| {

@@ -40,6 +40,8 @@ pub(crate) struct Buckets<E> {
     scale: Scale,
     entries: usize,
     crowded: bool,
+    /// The most buckets that an entry has passed.
+    furthest: usize,
     /// Where entries changed or were put since the last barrier.
     changed: Marks,
     /// Where they had before it.
@@ -60,6 +62,7 @@ impl<E> Buckets<E> {
             scale,
             entries: 0,
             crowded: false,
+            furthest: 0,
             changed: Marks::on_all(buckets),
             pending: Marks::on_all(buckets),
         })
@@ -284,6 +287,7 @@ impl<E> Buckets<E> {
                 Ok(slot) => {
                     self.entries += 1;
                     self.crowded |= steps >= CROWDED;
+                    self.furthest = self.furthest.max(steps);
                     self.changed.set(bucket);
                     return Seat { bucket, slot };
                 }
@@ -314,6 +318,17 @@ impl<E> Buckets<E> {
             bucket.touch();
             debug_assert!(bucket.is_vacant());
         }
+    }
+
+    /// Gives back the memory of buckets from `from` on, of those whose entries are all out up to `emptied`; answers up to
+    /// which. What belongs near the end of those may lie behind them, and is still looked for from there.
+    pub(crate) fn give_back(&mut self, from: usize, emptied: usize) -> usize {
+        // Pairs are passed one after the other, so what belongs to a bucket lies so far behind it at most.
+        let to = emptied.saturating_sub(self.furthest + 2);
+        if to > from {
+            self.array.give_back(from..to);
+        }
+        to.max(from)
     }
 
     /// Drops every entry; the buckets stay.

@@ -51,6 +51,8 @@ pub(crate) struct Filling {
 }
 
 impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
+    pub(super) const UNEVEN: (usize, usize) = UNEVEN;
+    pub(super) const FEW: usize = FEW;
     /// Whether entries may have something on the heap.
     pub(crate) const HAS_HEAP: bool = std::mem::needs_drop::<Entry<K::Stored, N, V>>();
 
@@ -60,18 +62,14 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             Some(_) => 0,
             None => Buckets::<Entry<K::Stored, N, V>>::bytes_of(self.next_len()),
         };
-        let limit = match limit_of(self.buckets.len()) {
-            few if few <= FEW => few,
-            many => many / UNEVEN.1 * UNEVEN.0,
-        };
         let leaving = self.leaving.as_ref();
         let coming = self.coming.as_ref();
         let arrays = self.buckets.bytes()
             + coming.map_or(0, |coming| coming.bytes())
-            + leaving.map_or(0, |leaving| leaving.buckets.bytes());
+            + leaving.map_or(0, |leaving| leaving.held);
         Filling {
             entries: self.len,
-            limit,
+            limit: self.places_in(self.buckets.len()),
             heap_bytes: self.account.bytes().saturating_sub(arrays),
             growth_bytes,
             room_bytes: self.bytes_for(more).max(growth_bytes),

@@ -4,7 +4,9 @@
 //! at a time where pages are huge, and if the first keys did that wherever they belong, one turn would wait for
 //! all of it. Then entries move; while they do, new entries go into the larger array, lookups ask both. Moved
 //! entries are placed by hashing their key again. Invariant: both end long before an array is filled to its last
-//! slot. Lives on one shard's thread.
+//! slot. `shrink` is the way back, to a smaller array. Lives on one shard's thread.
+
+mod shrink;
 
 use thalweg_memory::hash::Bucket;
 use thalweg_memory::{Key, Record};
@@ -58,11 +60,15 @@ impl<E> Coming<E> {
     }
 }
 
-/// The smaller array while its entries move.
+/// The array before, while its entries move.
 pub(super) struct Leaving<E> {
     pub(super) buckets: Buckets<E>,
     /// Buckets before this one are empty.
     pub(super) moved: usize,
+    /// Bytes that are accounted for it: if the array behind it is smaller, that one has of its bytes what it needs.
+    pub(super) held: u64,
+    /// The memory of buckets before this one has been given back to the system, in a table that shrinks.
+    given_back: usize,
 }
 
 /// Buckets of the next larger array: a half more, so that memory is at most half empty.
@@ -200,7 +206,12 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         debug_assert!(self.leaving.is_none(), "the move before has ended");
         debug_assert!(limit_of(larger.len()) > self.buckets.entries());
         let buckets = std::mem::replace(&mut self.buckets, larger);
-        self.leaving = Some(Leaving { buckets, moved: 0 });
+        self.leaving = Some(Leaving {
+            held: buckets.bytes(),
+            buckets,
+            moved: 0,
+            given_back: 0,
+        });
         self.shape += 1;
     }
 
@@ -228,9 +239,10 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             });
         }
         leaving.moved = end;
+        leaving.follow_shrinking();
         if end == leaving.buckets.len() {
             debug_assert_eq!(leaving.buckets.entries(), 0, "everything was moved");
-            release(&mut self.account, &leaving.buckets);
+            self.account.release(leaving.held);
             self.leaving = None;
         }
         self.shape += 1;
@@ -242,7 +254,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             release(&mut self.account, &self.buckets);
             self.give_up_growth();
             if let Some(leaving) = self.leaving.take() {
-                release(&mut self.account, &leaving.buckets);
+                self.account.release(leaving.held);
             }
             self.buckets = Self::nothing(&self.groups);
             self.shape += 1;

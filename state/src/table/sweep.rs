@@ -120,7 +120,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             return;
         }
         if let Some(leaving) = self.leaving.take() {
-            self.account.release(leaving.buckets.bytes());
+            self.account.release(leaving.held);
         }
         self.buckets.clear();
         let heap = self.account.bytes() - self.buckets.bytes();

@@ -87,6 +87,11 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
         self.index.table.settle(buckets) && entries
     }
 
+    fn shrink(&mut self, part: (u64, u64)) -> bool {
+        let entries = self.table.shrink(part);
+        self.index.table.shrink(part) || entries
+    }
+
     fn bury_elsewhere(&mut self) {
         self.table.bury_elsewhere();
     }
