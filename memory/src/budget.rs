@@ -7,103 +7,28 @@
 //! Invariant: `used <= limit` at every level, and a parent's `used` covers what its children use; a
 //! child that goes away with bytes in use returns them to its parent.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+
+use crate::share::Sharers;
 
 /// A limit on bytes, with the limits above it. Clones share it.
 #[derive(Clone)]
 pub struct Budget {
-    level: Rc<Level>,
+    pub(crate) level: Rc<Level>,
 }
 
-struct Level {
+pub(crate) struct Level {
     name: String,
     key: &'static str,
     /// The value of the setting the limit is a part of.
     configured: u64,
-    limit: u64,
-    used: Cell<u64>,
+    pub(crate) limit: u64,
+    pub(crate) used: Cell<u64>,
     high_water: Cell<u64>,
-    sharers: RefCell<Vec<Rc<Holding>>>,
-    /// What those who share it said they hold.
-    shared: Cell<u64>,
-    parent: Option<Budget>,
-}
-
-/// One of those who share a budget evenly because each takes whatever it can get, and gives back when told.
-/// The others of the budget, who take what they need, keep an eighth of it; what they take beyond that lessens
-/// the shares.
-pub struct Share {
-    budget: Budget,
-    /// The budget at or above it with the least limit: that one is shared.
-    shared: Budget,
-    holding: Rc<Holding>,
-}
-
-/// What one of those who share a budget said.
-#[derive(Default)]
-struct Holding {
-    bytes: Cell<u64>,
-    shrinks: Cell<bool>,
-}
-
-impl Share {
-    /// How many bytes it may hold: less when more come to share, or when others need more.
-    #[must_use]
-    pub fn limit(&self) -> u64 {
-        let level = &self.shared.level;
-        let others = level.used.get().saturating_sub(level.shared.get());
-        // They go on to take while somebody who shares makes room.
-        let kept = (level.limit / 8).max(others.saturating_add(level.limit / 16));
-        level.limit.saturating_sub(kept) / level.sharers.borrow().len().max(1) as u64
-    }
-
-    /// Tells how many bytes of the budget it holds, so that they are not taken for those of others.
-    pub fn holds(&self, bytes: u64) {
-        let shared = &self.shared.level.shared;
-        shared.set(shared.get() - self.holding.bytes.replace(bytes) + bytes);
-    }
-
-    /// Tells whether it is at work on something after which it holds less.
-    pub fn shrinks(&self, shrinks: bool) {
-        self.holding.shrinks.set(shrinks);
-    }
-
-    /// Whether somebody else holds more than a share and is at work on holding less, so that what is missing here is
-    /// to be waited for.
-    #[must_use]
-    pub fn others_shrink(&self) -> bool {
-        let limit = self.limit();
-        let sharers = self.shared.level.sharers.borrow();
-        let mut others = (sharers.iter()).filter(|other| !Rc::ptr_eq(other, &self.holding));
-        others.any(|other| other.shrinks.get() && other.bytes.get() > limit)
-    }
-
-    /// Says that `asked` bytes do not fit beside the `used` ones: in the share, or in what the budget has left where
-    /// others hold more than theirs.
-    #[must_use]
-    pub fn exceeded(&self, asked: u64, used: u64) -> BudgetExceeded {
-        let (level, limit) = (&self.shared.level, self.limit());
-        match used.saturating_add(asked) > limit {
-            true => level.exceeded(asked, used, limit),
-            false => level.exceeded(asked, level.used.get(), level.limit),
-        }
-    }
-
-    /// The budget that was asked for the share, from which it is reserved.
-    #[must_use]
-    pub fn budget(&self) -> &Budget {
-        &self.budget
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.holds(0);
-        let mut sharers = self.shared.level.sharers.borrow_mut();
-        sharers.retain(|sharer| !Rc::ptr_eq(sharer, &self.holding));
-    }
+    pub(crate) sharers: Sharers,
+    pub(crate) parent: Option<Budget>,
 }
 
 /// A reservation would go over a limit.
@@ -167,8 +92,7 @@ impl Budget {
                 limit,
                 used,
                 high_water,
-                sharers: RefCell::default(),
-                shared: Cell::new(0),
+                sharers: Sharers::default(),
                 parent,
             }),
         }
@@ -201,28 +125,6 @@ impl Budget {
     pub fn release(&self, bytes: u64) {
         for level in self.levels() {
             level.release(bytes);
-        }
-    }
-
-    /// Takes an even share of it, or of the budget above it that leaves less.
-    #[must_use]
-    pub fn share(&self) -> Share {
-        let mut shared = self.clone();
-        let mut above = self.level.parent.clone();
-        while let Some(budget) = above {
-            above = budget.level.parent.clone();
-            if budget.limit() < shared.limit() {
-                shared = budget;
-            }
-        }
-        let holding = Rc::<Holding>::default();
-        let mut sharers = shared.level.sharers.borrow_mut();
-        sharers.push(Rc::clone(&holding));
-        drop(sharers);
-        Share {
-            budget: self.clone(),
-            shared,
-            holding,
         }
     }
 
@@ -266,7 +168,7 @@ impl Budget {
 
 impl Level {
     /// It has `limit` bytes to give, `used` are taken, and `asked` more were asked for.
-    fn exceeded(&self, asked: u64, used: u64, limit: u64) -> BudgetExceeded {
+    pub(crate) fn exceeded(&self, asked: u64, used: u64, limit: u64) -> BudgetExceeded {
         // The limit grows with the setting of which it is a part.
         let wanted = u128::from(used) + u128::from(asked);
         let needed = (wanted * u128::from(self.configured)).div_ceil(u128::from(limit.max(1)));
@@ -357,71 +259,6 @@ mod tests {
         assert_eq!(process.used(), 33, "the child keeps its parents alive");
         drop(state);
         assert_eq!(process.used(), 0);
-    }
-
-    #[test]
-    fn those_who_share_get_less_when_more_come_and_never_all() {
-        let slot = Budget::new("process", 1_000).child("slot-0", 800);
-        let one = slot.child("task", u64::MAX).share();
-        assert_eq!(one.limit(), 700);
-        let other = slot.share();
-        assert_eq!((one.limit(), other.limit()), (350, 350));
-        drop(one);
-        assert_eq!(other.limit(), 700);
-        slot.reserve(300).unwrap();
-        assert_eq!((slot.left(), other.budget().left()), (500, 500));
-    }
-
-    #[test]
-    fn what_others_take_beyond_their_part_lessens_the_shares() {
-        let slot = Budget::new("slot-0", 1_600);
-        let (one, other) = (slot.share(), slot.share());
-        slot.reserve(900).unwrap();
-        one.holds(500);
-        other.holds(300);
-        assert_eq!(one.limit(), 700, "others hold 100");
-        slot.reserve(300).unwrap();
-        assert_eq!(one.limit(), 550, "others hold 400, and may take 100 more");
-        drop(other);
-        assert_eq!(one.limit(), 800, "whose memory comes back a moment later");
-    }
-
-    #[test]
-    fn who_has_too_little_waits_for_those_who_hold_more_than_a_share_and_shrink() {
-        let slot = Budget::new("slot-0", 1_600);
-        let (one, other) = (slot.share(), slot.share());
-        slot.reserve(1_590).unwrap();
-        one.holds(1_500);
-        other.holds(90);
-        other.shrinks(true);
-        assert!(
-            !other.others_shrink(),
-            "the one that holds too much does not"
-        );
-        one.shrinks(true);
-        assert!(other.others_shrink() && !one.others_shrink());
-        slot.release(900);
-        one.holds(600);
-        assert!(!other.others_shrink(), "nobody holds too much");
-    }
-
-    #[test]
-    fn a_share_says_what_is_too_little_itself_or_all_there_is() {
-        let setting = ("some.key", 1_600 << 10);
-        let slot = Budget::part_of("slot-0", 1_600, setting);
-        let (one, other) = (slot.share(), slot.share());
-        slot.reserve(1_600).unwrap();
-        one.holds(1_500);
-        other.holds(100);
-        assert_eq!(other.limit(), 700);
-        let all = other.exceeded(20, 100);
-        assert_eq!(
-            (all.used, all.limit, all.needed),
-            (1_600, 1_600, 1_620 << 10)
-        );
-        let share = one.exceeded(20, 1_500);
-        assert_eq!((share.used, share.limit), (1_500, 700));
-        assert!(share.needed > 3_200 << 10);
     }
 
     #[test]

@@ -24,10 +24,11 @@ pub mod mark;
 pub mod pool;
 pub mod record;
 pub mod segment;
+pub mod share;
 pub mod spill;
 
 pub use arena::{Arena, ArenaError};
-pub use budget::{Budget, BudgetExceeded, Share};
+pub use budget::{Budget, BudgetExceeded};
 pub use buffer::{BLOCK, Block, Buffer, BufferWriter, Records, Remainder, TooLarge};
 pub use entry::{Cursor, Entry, EntryLayout};
 pub use mark::Mark;
@@ -37,4 +38,5 @@ pub use record::{
     View, Wire, record,
 };
 pub use segment::Segment;
+pub use share::Share;
 pub use spill::{IoManager, IoQueue, SpillError, SpillFile, SpillSpace};

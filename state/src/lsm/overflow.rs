@@ -430,6 +430,7 @@ impl Overflow {
         context: &mut TurnContext<'_>,
     ) -> Result<Pressure, StateError> {
         self.growth.end(heap_bytes(table));
+        self.share.is_of(&context.waker());
         self.share.holds(self.memory_bytes(table));
         let spare = self.has_spare(table);
         self.strained &= self.stalled || !spare;
@@ -455,6 +456,8 @@ impl Overflow {
         }
         self.follow_memory();
         self.share.holds(self.memory_bytes(table));
+        self.share
+            .claims(self.round.is_some() || !self.runs.list.is_empty());
         // One that finds nothing to move would let others wait for ever.
         let moves = self.round.is_some() && self.fruitless == 0;
         self.share.shrinks(moves || self.is_at_work());
@@ -490,6 +493,7 @@ impl Overflow {
                 return Ok(false);
             }
             self.spill_from_now_on(table);
+            self.share.claims(true);
             self.kept.set_ahead(&self.ahead);
             let (hand, buckets) = (self.hand, table.bucket_count());
             if hand == 0 || hand >= buckets {
@@ -562,6 +566,9 @@ impl Overflow {
         let of_many = self.form.unit.is_of_many();
         if of_many && self.stalled && !self.strained && self.fruitless > 3 * ROUNDS {
             (self.strained, self.fruitless) = (true, 0);
+        }
+        if self.fruitless > 0 {
+            self.share.urge();
         }
         let hopeless = self.fruitless > FRUITLESS && !self.is_at_work();
         if hopeless && self.stalled && !self.share.others_shrink() {

@@ -50,6 +50,17 @@ pub(crate) fn overflows(
 /// # Errors
 /// Why it failed.
 pub(crate) fn run(simulation: &mut Simulation, step: impl Step + 'static) -> Result<(), String> {
+    run_all(simulation, vec![Box::new(step)])
+}
+
+/// Runs some steps of one shard until all have ended or sleep.
+///
+/// # Errors
+/// Why one failed.
+pub(crate) fn run_all(
+    simulation: &mut Simulation,
+    steps: Vec<Box<dyn Step>>,
+) -> Result<(), String> {
     let failure = Rc::new(RefCell::new(None));
     let told = Rc::clone(&failure);
     simulation.add_shard(|shard| {
@@ -58,7 +69,9 @@ pub(crate) fn run(simulation: &mut Simulation, step: impl Step + 'static) -> Res
                 *told.borrow_mut() = Some(message);
             }
         });
-        shard.add_step(Box::new(step));
+        for step in steps {
+            shard.add_step(step);
+        }
     });
     assert_eq!(simulation.run(ROUNDS), SimOutcome::Quiescent);
     failure.take().map_or(Ok(()), Err)

@@ -4,7 +4,7 @@
 //! Invariant: what a batch is answered is what the map says, and what a chain of cuts says is what the map
 //! was at the barrier.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -105,12 +105,21 @@ impl Program {
 
     fn with_budget(
         bytes: u64,
+        drawn: (u64, u64, usize),
+        groups: Range<u16>,
+        manager: &IoManager,
+        left: Rc<RefCell<Left>>,
+    ) -> Program {
+        Program::of_slot(&Budget::new("slot", bytes), drawn, groups, manager, left)
+    }
+
+    fn of_slot(
+        budget: &Budget,
         (seed, keys, batches): (u64, u64, usize),
         groups: Range<u16>,
         manager: &IoManager,
         left: Rc<RefCell<Left>>,
     ) -> Program {
-        let budget = Budget::new("slot", bytes);
         let table = KeyedTable::new(groups.clone(), MaxParallelism::default(), budget.clone());
         let queue = manager.queue(8);
         let share = budget.share();
@@ -118,7 +127,7 @@ impl Program {
         Program {
             table: LayeredTable::new(table.unwrap(), Some(Box::new(overflow))),
             removes: [5, 2, u64::MAX][seed as usize % 3],
-            budget,
+            budget: budget.clone(),
             queue: manager.queue(4),
             model: Values::new(),
             draws: Draws(seed),
@@ -547,6 +556,7 @@ impl Step for Sharing {
             let now = self.come.get((self.turns / TIME) as usize);
             let budget = &self.program.budget;
             self.others = (0..*now.unwrap_or(&0)).map(|_| budget.share()).collect();
+            self.others.iter().for_each(|other| other.claims(true));
         }
         self.program.turn(context)
     }
@@ -587,6 +597,68 @@ fn arrays_shrink_when_others_come_to_share_the_memory_and_grow_when_they_go() {
             assert!(read(&simulation, copy) == copy.was, "seed {seed}");
         }
     }
+}
+
+/// A program that begins some turns late, and does not end when its batches do but sleeps, as one without input.
+struct Drowsy {
+    program: Program,
+    late: u64,
+    /// The most that its table has held, and what it holds.
+    held: Rc<Cell<(u64, u64)>>,
+}
+
+impl Step for Drowsy {
+    fn name(&self) -> &str {
+        "drowsy"
+    }
+
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        if self.late > 0 {
+            self.late -= 1;
+            let (made, done) = (true, false);
+            return Ok(Progress { made, done });
+        }
+        let mut progress = self.program.turn(context)?;
+        let now = self.program.table.hot().memory_bytes();
+        self.held.set((self.held.get().0.max(now), now));
+        progress.done = false;
+        Ok(progress)
+    }
+}
+
+#[test]
+fn one_state_has_what_the_others_leave_and_gives_it_back_when_they_want_it() {
+    const SLOT: u64 = 4 * BUDGET;
+    let (mut simulation, manager) = simulation(5, DiskFaults::NONE);
+    let budget = Budget::new("slot", SLOT);
+    let drowsy = |late: u64, batches: usize| {
+        let left = Rc::new(RefCell::new(Left::default()));
+        // Nothing is removed.
+        let drawn = (2 + 3 * late, 60_000, batches);
+        let program = Program::of_slot(&budget, drawn, 0..128, &manager, Rc::clone(&left));
+        let held = Rc::new(Cell::default());
+        let drowsy = Drowsy {
+            program,
+            late,
+            held: Rc::clone(&held),
+        };
+        (Box::new(drowsy) as Box<dyn Step>, held, left)
+    };
+    let (first, of_first, first_left) = drowsy(0, 4_000);
+    let (second, of_second, second_left) = drowsy(20_000, 6_000);
+    stage::run_all(&mut simulation, vec![first, second]).unwrap();
+    assert!(
+        first_left.take().ended && second_left.take().ended,
+        "it hangs"
+    );
+    let even = SLOT / 8 * 7 / 2;
+    let ((most, last), (most_of_second, _)) = (of_first.get(), of_second.get());
+    assert!(most > even, "{most} bytes: all the time it had {even}");
+    assert!(
+        last <= even,
+        "{last} bytes: it has not given back what is more than {even}"
+    );
+    assert!(most_of_second > even / 2, "{most_of_second} of {even}");
 }
 
 #[test]

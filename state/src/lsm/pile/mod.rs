@@ -116,6 +116,13 @@ impl Piles {
         self.share.holds(bytes);
     }
 
+    /// Tells whether the operator could do with more memory than it has; `context` is that of its task, which is woken
+    /// when it comes to hold more than its part.
+    pub fn claims(&self, claims: bool, context: &TurnContext<'_>) {
+        self.share.is_of(&context.waker());
+        self.share.claims(claims);
+    }
+
     /// Tells whether the operator is at work on something after which it holds less.
     pub fn shrinks(&self, shrinks: bool) {
         self.share.shrinks(shrinks);

@@ -121,6 +121,12 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         self.spilling.is_some() || !slices.leaving.is_empty() || !self.leaving.is_empty()
     }
 
+    /// Whether something is on disk, or on its way there.
+    fn has_piles(&self, slices: &Slices<K, A>) -> bool {
+        let of_slices = slices.iter().any(|slice| !slice.piles.is_empty());
+        of_slices || self.spilling.is_some() || !self.gathered.is_empty()
+    }
+
     /// Bytes of memory of all that is kept.
     fn held(&self, slices: &Slices<K, A>, assembly: &Assembly<K, A>) -> u64 {
         let spilling = self.spilling.as_ref().map_or(0, Spilling::memory_bytes);

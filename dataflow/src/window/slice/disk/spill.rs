@@ -263,6 +263,8 @@ where
             on_disk.withdraw();
         }
         if on_disk.grant.records == 0 {
+            let claims = on_disk.stalled || on_disk.has_piles(slices);
+            on_disk.piles.claims(claims, context);
             on_disk.piles.holds(on_disk.held(slices, assembly) + beside);
         }
         on_disk.piles.shrinks(on_disk.lets_go(slices) || beside > 0);
