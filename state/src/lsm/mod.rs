@@ -45,6 +45,7 @@ mod lookup;
 mod merge;
 mod overflow;
 mod pile;
+mod room;
 mod run;
 #[cfg(test)]
 pub(crate) mod stage;

@@ -21,6 +21,7 @@ use super::growth::Growth;
 use super::hot::{HotLayer, Unit};
 use super::lookup::{Lookups, Runs, Sought};
 use super::merge::{Held, LeaveOut, Merged, Merging, plan};
+use super::room::heap_bytes;
 use super::run::{ColdRun, RunForm};
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
@@ -31,17 +32,10 @@ use crate::table::{Account, Namespace, OverflowRows, WINDOW};
 const SHARE_NS: u64 = 100_000;
 /// Rounds around the table in which nothing moved, after which the memory is too little.
 const FRUITLESS: usize = 64;
-/// Entries for which there is room before a round has to begin: one in so many.
-const SPARE: usize = 16;
 /// Buckets that are moved between two looks at the clock.
 const SETTLED: usize = 1_024;
 /// Entries of keys that come back whole which are taken in at once: a key may have very many.
 const TAKEN_IN: usize = 2_048;
-/// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
-const BESIDE: u64 = 4;
-
-/// Bytes that are there for what entries in work come to have besides their places, or there is no room.
-const LITTLE: u64 = 8 << 10;
 
 /// Entries of timers that are due which may be sought at once.
 pub const DUE: usize = 64;
@@ -81,7 +75,7 @@ pub struct Overflow {
     hand: usize,
     pub(super) round: Option<Round>,
     dropped: usize,
-    fruitless: usize,
+    pub(super) fruitless: usize,
     merging: Option<Merging>,
     /// What merges leave out.
     leave_out: Option<LeaveOut>,
@@ -94,7 +88,7 @@ pub struct Overflow {
     /// When the merge may go on, monotonic ns.
     merge_at: u64,
     /// Records wait for their entries or for room.
-    stalled: bool,
+    pub(super) stalled: bool,
     /// What the last cut carried, until it is durable.
     pub(super) carried: Vec<Rc<ColdRun>>,
     /// Runs that were made meanwhile of what it carried.
@@ -107,7 +101,7 @@ pub struct Overflow {
     pub(super) sought: Sought,
     pub(super) sought_key: SoughtKey,
     pub(super) first: First,
-    growth: Growth,
+    pub(super) growth: Growth,
     /// What is ahead fills the memory: only what the first that waits needs is read and stays.
     pub(super) strained: bool,
 }
@@ -201,95 +195,9 @@ impl Overflow {
         self.lookups.reads + self.gathers.reads
     }
 
-    /// Whether the entries of records have to be sought before they are applied. Cheap.
-    #[inline]
-    #[must_use]
-    pub(crate) fn is_active<T: HotLayer>(&self, table: &T) -> bool {
-        !self.runs.list.is_empty() || self.stalled || !self.has_spare(table)
-    }
-
-    /// Whether a table has room for so many more entries.
-    pub(crate) fn has_room<T: HotLayer>(&self, table: &T, records: usize) -> bool {
-        let held = self.memory_bytes(table);
-        let limit = self.share.limit();
-        if self.graves.are_too_many(limit) {
-            return false;
-        }
-        // What entries have besides their places can only be given up with them, and takes memory that others may hold
-        // for a while.
-        let free = !T::HAS_HEAP || self.share.budget().left() >= self.a_little();
-        let fillings = [Some(table.filling(records)), table.beside(records)];
-        let mut fillings = fillings.into_iter().flatten();
-        if let Some(part) = self.surplus(table) {
-            // What does not find its place in the smaller array leaves first.
-            return free && fillings.all(|it| it.entries + records <= part_of(it.limit, part));
-        }
-        let short = fillings.filter(|filling| filling.entries + records > filling.limit);
-        let growth = short.map(|filling| (filling.growth_bytes, filling.room_bytes));
-        let both = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
-        let Some((growth, room)) = growth.reduce(both) else {
-            return free && (held <= limit || self.is_light(table));
-        };
-        let grown = held + growth;
-        // However much stands beside it, a small table may grow: records need places. Of one with few of them all may be
-        // for those that are ahead, so that none can leave: then what stands beside it has to do with less.
-        let small = growth <= limit / (2 * BESIDE);
-        let few = table.filling(records).limit < 2 * PLACES;
-        let fits = grown <= limit - limit / BESIDE || small || few && grown <= limit;
-        fits && room <= self.share.budget().left()
-    }
-
-    /// How many of some records that have all they need may be applied, from the first on: one at least. Of what is
-    /// left of the memory they take one part in `parts`, as other states grow too.
-    pub(crate) fn let_in<T: HotLayer>(&mut self, table: &T, records: usize, parts: u64) -> usize {
-        let held = (heap_bytes(table), table.filling(records).entries);
-        let left = self.share.budget().left() / parts;
-        self.growth.let_in(records, left, held)
-    }
-
     /// Bytes of memory of the table and of what stands beside it.
     pub(crate) fn memory_bytes<T: HotLayer>(&self, table: &T) -> u64 {
         table.memory_bytes() + self.account.bytes()
-    }
-
-    /// Whether it is far from having none.
-    #[inline]
-    fn has_spare<T: HotLayer>(&self, table: &T) -> bool {
-        let filling = table.filling(WINDOW);
-        let spare = (filling.limit / SPARE).max(WINDOW);
-        let heap = self.share.limit() / SPARE as u64;
-        let held = self.memory_bytes(table);
-        let fits = held + heap <= self.share.limit() || self.is_light(table);
-        self.has_room(table, spare) && fits && self.surplus(table).is_none()
-    }
-
-    /// Which part of its arrays a table keeps, as one number of another, if they are more than its share, as others
-    /// have come to need what they have.
-    fn surplus<T: HotLayer>(&self, table: &T) -> Option<(u64, u64)> {
-        let (limit, held) = (self.share.limit(), self.memory_bytes(table));
-        if held <= limit {
-            return None;
-        }
-        let heap = heap_bytes(table);
-        // After that it may grow once again.
-        let part = (limit / 2, table.memory_bytes().saturating_sub(heap));
-        // What records ahead need has its places in any case.
-        let few = part_of(table.filling(0).limit, part) < 4 * PLACES;
-        let vain = self.fruitless > 3 * ROUNDS;
-        (held - heap > limit && part.0 < part.1 && !few && !vain).then_some(part)
-    }
-
-    /// What entries in work may come to have besides.
-    fn a_little(&self) -> u64 {
-        LITTLE.min(self.share.limit() / SPARE as u64)
-    }
-
-    /// Whether little would be won if all entries left: the arrays stay as large as they are. There is memory for
-    /// what they have besides, though others have come to need what was this table's share.
-    fn is_light<T: HotLayer>(&self, table: &T) -> bool {
-        let heap_bytes = heap_bytes(table);
-        let little = self.share.limit() / SPARE as u64;
-        heap_bytes == 0 || heap_bytes <= little && self.share.budget().left() >= little
     }
 
     /// An entry was removed that runs or copies may hold.
@@ -577,17 +485,6 @@ impl Overflow {
         Ok(())
     }
 
-    /// Says what is too little for the records ahead: what the slot has left, or the share, of which a part is not for
-    /// the table.
-    fn wants<T: HotLayer>(&self, table: &T) -> BudgetExceeded {
-        let (room, held) = (table.filling(WINDOW).room_bytes, self.memory_bytes(table));
-        let room = room.max(self.a_little());
-        match room > self.share.budget().left() {
-            true => self.share.exceeded(room, held),
-            false => (self.share).exceeded(room + self.share.limit() / BESIDE, held),
-        }
-    }
-
     fn too_little(&self, exceeded: BudgetExceeded) -> StateError {
         match self.form.unit.is_of_many() {
             false => StateError::TooLittleToSpill(exceeded),
@@ -707,15 +604,4 @@ impl Overflow {
         let owed = self.account.follow(before, now as usize).is_err();
         self.stalled |= owed && (self.lookups.has_found() || self.gathers.has_found());
     }
-}
-
-fn part_of(places: usize, (part, of): (u64, u64)) -> usize {
-    let part = places as u128 * u128::from(part) / u128::from(of.max(1));
-    usize::try_from(part).unwrap_or(places)
-}
-
-/// Bytes of entries outside of the arrays.
-fn heap_bytes<T: HotLayer>(table: &T) -> u64 {
-    let beside = table.beside(0).map_or(0, |filling| filling.heap_bytes);
-    table.filling(0).heap_bytes + beside
 }
