@@ -108,6 +108,12 @@ impl Share {
         known.get_or_insert_with(|| waker.clone());
     }
 
+    /// Whether it holds more than its share, as others claim theirs.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.holding.bytes.get() > self.limit()
+    }
+
     /// Wakes the others that hold more than their share.
     pub fn urge(&self) {
         for other in self.others_beyond() {

@@ -116,6 +116,12 @@ impl Piles {
         self.share.holds(bytes);
     }
 
+    /// Whether the operator holds more than its part, as others claim theirs.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.share.is_beyond()
+    }
+
     /// Tells whether the operator could do with more memory than it has; `context` is that of its task, which is woken
     /// when it comes to hold more than its part.
     pub fn claims(&self, claims: bool, context: &TurnContext<'_>) {

@@ -246,16 +246,18 @@ where
             return Ok(Pressure::None);
         };
         let (slices, assembly) = (&mut self.slices, &mut self.assembly);
-        if on_disk.stalled && on_disk.spilling.is_none() {
+        let stalled = on_disk.stalled;
+        if (stalled || on_disk.piles.is_beyond()) && on_disk.spilling.is_none() {
             on_disk.withdraw();
             slices.give_back()?;
             // What is little stays, where more comes free once a cut has what is in it.
             let movable = slices.pending_bytes() + assembly.memory_bytes();
-            if movable >= on_disk.piles.limit() / WORTH || !on_disk.lets_go(slices) {
+            let much = movable >= on_disk.piles.limit() / WORTH;
+            if much || stalled && !on_disk.lets_go(slices) {
                 on_disk.spill_largest(slices, assembly)?;
             }
             // An empty table is in its place: those who wait may try again.
-            more = true;
+            more |= stalled || much;
         }
         let spills = on_disk.spilling.is_some();
         more |= on_disk.advance_spilling(slices, until, context)?;

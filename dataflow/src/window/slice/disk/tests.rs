@@ -3,6 +3,8 @@
 //!
 //! Invariant: what windows give out is what the map says, whatever was on disk meanwhile.
 
+mod sharing;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
