@@ -32,8 +32,6 @@ mod ahead;
 mod cut;
 #[cfg(test)]
 mod expiry_tests;
-#[cfg(test)]
-mod few_keys_tests;
 mod flush;
 mod gather;
 mod graves;

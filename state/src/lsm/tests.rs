@@ -4,6 +4,8 @@
 //! Invariant: what a batch is answered is what the map says, and what a chain of cuts says is what the map
 //! was at the barrier.
 
+mod few_keys;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -12,8 +12,8 @@ use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 
-use super::stage::{self, spilling};
-use super::{LayeredTable, Overflow};
+use super::super::stage::{self, spilling};
+use super::super::{LayeredTable, Overflow};
 use crate::snapshot::reading::Draws;
 use crate::{KeyedTable, StateDescriptor, StateError, WINDOW};
 
