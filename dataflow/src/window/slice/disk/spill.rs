@@ -240,6 +240,7 @@ where
         if self.on_disk.is_none() {
             return Ok(Pressure::None);
         }
+        let rests = matches!(self.step, Step::Rest);
         let until = context.reactor().now().saturating_add(SHARE_NS);
         let mut more = self.refill_until(until, context)?;
         let Some(on_disk) = &mut self.on_disk else {
@@ -247,7 +248,9 @@ where
         };
         let (slices, assembly) = (&mut self.slices, &mut self.assembly);
         let stalled = on_disk.stalled;
-        if (stalled || on_disk.piles.is_beyond()) && on_disk.spilling.is_none() {
+        // Tables of a window that is being fired stay where they are.
+        let gives_way = rests && on_disk.piles.is_beyond();
+        if (stalled || gives_way) && on_disk.spilling.is_none() {
             on_disk.withdraw();
             slices.give_back()?;
             // What is little stays, where more comes free once a cut has what is in it.

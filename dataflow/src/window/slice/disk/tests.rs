@@ -23,7 +23,7 @@ use thalweg_core::shard::executor::TaskExit;
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_memory::record::Key;
 use thalweg_memory::spill::{IoQueue, Quota};
-use thalweg_memory::{Budget, IoManager, Mark, SpillFile, SpillSpace};
+use thalweg_memory::{Budget, IoManager, Mark, Share, SpillFile, SpillSpace};
 use thalweg_network::Event;
 use thalweg_state::run::{ReadAt, RunOptions, RunWriter, StateHeader, StateNumber};
 use thalweg_state::{
@@ -203,6 +203,8 @@ struct Drawn {
     /// Whether keys lie in few key groups.
     close: bool,
     records: u64,
+    /// Whether another state of the slot claims its share now and then.
+    crowded: bool,
 }
 
 /// One subtask: the operator, a map that is right, and dice.
@@ -230,6 +232,8 @@ struct Program {
     cutting: Option<Cutting>,
     chain: Vec<Link>,
     left: Rc<RefCell<Left>>,
+    /// Another state of the slot, with dice of its own.
+    other: Option<(Share, Draws)>,
 }
 
 fn context(index: u32, parallelism: u32, budget: u64) -> BuildContext {
@@ -261,7 +265,9 @@ impl Program {
             context = context.with_spill(manager.clone());
         }
         let operator = OpenKeyed::<u64, Pair>::open(open, "windows", &mut context).unwrap();
+        let other = (drawn.crowded).then(|| (context.budget().share(), Draws(drawn.seed)));
         Program {
+            other,
             operator,
             windows: drawn.windows,
             groups: MaxParallelism::default().range(index, of),
@@ -634,6 +640,9 @@ impl Step for Program {
             answer?;
         }
         let waiting = self.work().map_err(|error| error.to_string())?;
+        if let Some((other, dice)) = &mut self.other {
+            other.claims(dice.below(60) < 20);
+        }
         self.cut()?;
         self.queue.poll(context);
         let pressure = self.operator.end_state_turn(context, waiting);
@@ -712,6 +721,7 @@ fn check(drawn: Drawn) -> Left {
         let more = Drawn {
             seed: seed + 100 + number,
             records: 10_000,
+            crowded: false,
             ..drawn
         };
         // Three go on from one, and one from what one of those three has left: on disk or in memory.
@@ -742,6 +752,7 @@ fn slices_far_larger_than_memory_give_out_what_a_map_gives_out() {
             waves: false,
             close: false,
             records: 40_000,
+            crowded: false,
         });
         assert!(left.most_rows_on_disk > 8_000, "hardly anything on disk");
         assert!(left.from_disk > 0, "no window was fired from disk");
@@ -757,6 +768,7 @@ fn slices_as_large_as_memory_come_and_go() {
         waves,
         close: false,
         records: 30_000,
+        crowded: false,
     };
     for (seed, windows) in (10..).zip(shapes()) {
         for keys in [(12_000, true), (5_000, false)] {
@@ -792,10 +804,28 @@ fn key_groups_that_are_larger_than_the_others_fire_by_smaller_stretches() {
             waves: false,
             close: true,
             records: 20_000,
+            crowded: false,
         });
         assert!(
             left.too_large > 0,
             "every stretch fitted memory: {windows:?}"
         );
+    }
+}
+
+#[test]
+fn slices_give_way_to_another_state_whatever_they_are_at() {
+    for (seed, windows) in (30..).zip(shapes()) {
+        for keys in [8_000, 12_000] {
+            check(Drawn {
+                seed: seed + keys,
+                windows,
+                keys,
+                waves: false,
+                close: false,
+                records: 30_000,
+                crowded: true,
+            });
+        }
     }
 }
