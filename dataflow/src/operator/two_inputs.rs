@@ -29,30 +29,43 @@ pub(crate) trait TwoInputOperator<A: Item, B: Item, U: Item>: Lifecycle<U> {
         false
     }
 
-    /// Whether there is memory for what so many records may add.
+    /// Whether there is memory for what so many records of this input may add.
     #[inline(always)]
-    fn has_room(&mut self, records: usize) -> bool {
-        let _ = records;
+    fn has_room(&mut self, input: u32, records: usize) -> bool {
+        let _ = (input, records);
         true
     }
 
-    /// How many of some records that have all they need may be applied at once, from the first on; one at least.
+    /// How many of some records of this input that have all they need may be applied at once, from the first on; one
+    /// at least.
     #[inline(always)]
-    fn let_in(&mut self, records: usize) -> usize {
+    fn let_in(&mut self, input: u32, records: usize) -> usize {
+        let _ = input;
         records
     }
 
-    /// Seeks the state of a record of the first input at this place of the window; whether all of it is there.
+    /// Seeks the state of a record of the first input, of this event time, at this place of the window; whether all of
+    /// it is there.
     #[inline(always)]
-    fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
-        let _ = (place, hash, item);
+    fn seek_first(
+        &mut self,
+        place: u8,
+        (hash, at): (KeyHash, Timestamp),
+        item: &A::Of<'_>,
+    ) -> bool {
+        let _ = (place, hash, at, item);
         true
     }
 
     /// The same for the second input. Only one of them has records in the window at a time.
     #[inline(always)]
-    fn seek_second(&mut self, place: u8, hash: KeyHash, item: &B::Of<'_>) -> bool {
-        let _ = (place, hash, item);
+    fn seek_second(
+        &mut self,
+        place: u8,
+        (hash, at): (KeyHash, Timestamp),
+        item: &B::Of<'_>,
+    ) -> bool {
+        let _ = (place, hash, at, item);
         true
     }
 
@@ -197,9 +210,10 @@ where
         let mut there = entries.len();
         for (index, entry) in entries.iter().enumerate() {
             let place = from.wrapping_add(index as u8);
+            let of = (entry.hash, entry.at);
             let found = match input {
-                0 => operator.seek_first(place, entry.hash, &buffer.item::<A>(entry)),
-                _ => operator.seek_second(place, entry.hash, &buffer.item::<B>(entry)),
+                0 => operator.seek_first(place, of, &buffer.item::<A>(entry)),
+                _ => operator.seek_second(place, of, &buffer.item::<B>(entry)),
             };
             // Those behind one that is missed are asked for all the same.
             there = if found { there } else { there.min(index) };
@@ -210,12 +224,12 @@ where
     /// How many records may be applied now.
     #[cold]
     fn resident(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        if !self.frame.operator.has_room(entries.len()) {
+        if !self.frame.operator.has_room(input, entries.len()) {
             return 0;
         }
         match self.seek_each(input, from, buffer, entries) {
             0 => 0,
-            there => self.frame.operator.let_in(there),
+            there => self.frame.operator.let_in(input, there),
         }
     }
 }

@@ -13,7 +13,7 @@ use thalweg_memory::Budget;
 use thalweg_network::{GateRef, PartitionProbe, Sent};
 use thalweg_state::Overflow;
 
-use super::{SubtaskInfo, TaskCounters, TaskTimes};
+use super::{BuildContext, BuildError, SubtaskInfo, TaskCounters, TaskTimes};
 
 /// Nanoseconds of a millisecond.
 const MS: u64 = 1_000_000;
@@ -58,6 +58,16 @@ impl OverflowCells {
             Some(bytes.bytes.get() as f64)
         })?;
         operator.count(vocabulary::NUM_STATE_READS, move || reads.reads.get())
+    }
+
+    /// Those of an operator, shown where its states may be on disk.
+    pub(crate) fn open(name: &str, context: &BuildContext) -> Result<Self, BuildError> {
+        let cells = Self::default();
+        if context.may_spill() {
+            let registered = cells.register(&context.operator_metrics(name));
+            registered.map_err(|error| context.refused(name, error))?;
+        }
+        Ok(cells)
     }
 
     /// Begins to look at the states of the operator.

@@ -102,6 +102,25 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         Some(value)
     }
 
+    /// Removes the entry of `key` in `namespace` wherever it is, without reading it. Whoever removes many asks
+    /// [`LayeredTable::may_forget`] before each.
+    pub fn forget_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) {
+        if self.remove_in(hash, key, namespace).is_none()
+            && let Some(overflow) = &mut self.overflow
+        {
+            let group = self.table.group_of(hash);
+            overflow.forget::<K, N>((hash, group), key, namespace);
+        }
+    }
+
+    /// Whether more may be forgotten: not while the disk is far behind with writing down what was.
+    pub fn may_forget(&mut self) -> bool {
+        let overflow = self.overflow.as_ref();
+        let may = overflow.is_none_or(|overflow| overflow.may_forget());
+        self.wanting |= !may;
+        may
+    }
+
     /// The table, and what takes what memory does not hold: for whoever keeps more than the table in memory.
     pub(crate) fn split(&mut self) -> (&mut KeyedTable<K, V, N>, Option<Below<'_>>) {
         let (overflow, wanting) = (self.overflow.as_deref_mut(), &mut self.wanting);
@@ -130,8 +149,10 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         room
     }
 
-    /// How many of some records may be applied at once ([`Overflow::let_in`]).
-    pub(crate) fn let_in(&mut self, records: usize, parts: u64) -> usize {
+    /// How many of some records that have all they need may be applied at once, from the first on: one at least, and
+    /// no more than there is memory for by what such records have added lately. They may take one part in `parts` of
+    /// what the slot has left, as other states grow too.
+    pub fn let_in(&mut self, records: usize, parts: u64) -> usize {
         let Some(overflow) = &mut self.overflow else {
             return records;
         };

@@ -220,6 +220,15 @@ impl Lookups {
         Ok(true)
     }
 
+    /// An entry is not looked for any more, as it was removed: what is read of it must not come back.
+    pub(super) fn give_up(&mut self, sought: &Sought) {
+        match self.standing.remove(sought) {
+            Some(Standing::Reading { .. }) => self.asked.retain(|_, asked| asked != sought),
+            Some(Standing::Found) => self.found.retain(|(found, _)| found != sought),
+            Some(Standing::Absent) | None => {}
+        }
+    }
+
     /// Entries move to a new run: what was absent from those before may be in it.
     pub(super) fn forget_absent(&mut self) {
         (self.standing).retain(|_, standing| !matches!(standing, Standing::Absent));

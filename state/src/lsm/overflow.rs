@@ -19,7 +19,7 @@ use super::gather::{Gathers, SoughtKey};
 use super::graves::Graves;
 use super::growth::Growth;
 use super::hot::{HotLayer, Unit};
-use super::lookup::{Lookups, Runs, Sought};
+use super::lookup::{Known, Lookups, Runs, Sought};
 use super::merge::{Held, LeaveOut, Merged, Merging, plan};
 use super::room::heap_bytes;
 use super::run::{ColdRun, RunForm};
@@ -210,6 +210,36 @@ impl Overflow {
         let mut sought = Sought::default();
         sought.set::<K, N>(group.0, key, namespace);
         self.graves.dig(sought, hash);
+    }
+
+    /// An entry that is not in memory is to be nowhere: what runs may hold of it is not read, but said to be gone.
+    pub(super) fn forget<K: Key, N: Namespace>(
+        &mut self,
+        (hash, group): (KeyHash, KeyGroup),
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) {
+        debug_assert!(
+            self.form.unit == Unit::Entry,
+            "what a key has elsewhere tells which entries it has"
+        );
+        if self.runs.list.is_empty() {
+            return;
+        }
+        self.sought.set::<K, N>(group.0, key, namespace);
+        if self.graves.hold(&self.sought) {
+            return;
+        }
+        let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue, false);
+        if known == Known::Coming {
+            self.lookups.give_up(&self.sought);
+            self.graves.dig(self.sought.clone(), hash);
+        }
+    }
+
+    /// Whether the disk keeps up with what is removed.
+    pub(super) fn may_forget(&self) -> bool {
+        !self.graves.are_too_many(self.share.limit())
     }
 
     /// Whether entries may be elsewhere than in memory.

@@ -5,6 +5,7 @@
 //! was at the barrier.
 
 mod few_keys;
+mod forgotten;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ struct Left {
     reads: u64,
     runs: usize,
     most_held: u64,
+    /// Entries that were forgotten while they were on disk.
+    forgotten: u64,
 }
 
 struct Cutting {
@@ -70,6 +73,8 @@ struct Program {
     table: LayeredTable<u64, (u64, u64)>,
     /// One record in so many removes its entry.
     removes: u64,
+    /// Entries that are forgotten before each batch, wherever they are.
+    forgets: usize,
     budget: Budget,
     /// For the rows of cuts.
     queue: IoQueue,
@@ -129,6 +134,7 @@ impl Program {
         Program {
             table: LayeredTable::new(table.unwrap(), Some(Box::new(overflow))),
             removes: [5, 2, u64::MAX][seed as usize % 3],
+            forgets: 0,
             budget: budget.clone(),
             queue: manager.queue(4),
             model: Values::new(),
@@ -173,7 +179,7 @@ impl Program {
                     self.seek(at);
                 }
             }
-            if !self.apply()? {
+            if !self.forget() || !self.apply()? {
                 self.waiting = true;
                 return Ok(());
             }

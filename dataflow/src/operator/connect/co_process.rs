@@ -316,20 +316,25 @@ where
         self.state.overflows()
     }
 
-    fn has_room(&mut self, records: usize) -> bool {
+    fn has_room(&mut self, _input: u32, records: usize) -> bool {
         self.state.has_room(records)
     }
 
-    fn let_in(&mut self, records: usize) -> usize {
+    fn let_in(&mut self, _input: u32, records: usize) -> usize {
         self.state.let_in(records)
     }
 
-    fn seek_first(&mut self, place: u8, hash: KeyHash, item: &A::Of<'_>) -> bool {
+    fn seek_first(&mut self, place: u8, (hash, _): (KeyHash, Timestamp), item: &A::Of<'_>) -> bool {
         let key = self.keys.first.select(item);
         self.state.seek(place, hash, &key)
     }
 
-    fn seek_second(&mut self, place: u8, hash: KeyHash, item: &B::Of<'_>) -> bool {
+    fn seek_second(
+        &mut self,
+        place: u8,
+        (hash, _): (KeyHash, Timestamp),
+        item: &B::Of<'_>,
+    ) -> bool {
         let key = self.keys.second.select(item);
         self.state.seek(place, hash, &key)
     }

@@ -1,8 +1,7 @@
 //! Joins: pairs of records of two streams that belong together by key and time.
 //!
 //! Entered by programs through their methods on the streams, one join a file. `function` is what
-//! users give them, `slices` how an interval join keeps records, `versions` how a temporal one does,
-//! `pairs` how a window join gives out what meets in a window. Invariant: a record that comes in time
+//! users give them, `pairs` how a window join gives out what meets in a window. Invariant: a record that comes in time
 //! meets every partner that comes in time, once; what the watermark has passed is forgotten.
 
 mod either;
@@ -10,11 +9,9 @@ mod function;
 mod held_key;
 mod interval;
 mod pairs;
-mod slices;
 mod temporal;
 #[cfg(test)]
 mod testing;
-mod versions;
 mod window;
 
 pub use either::{Either, EitherStream, SelectEither};

@@ -3,9 +3,11 @@
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Key;
 
-use super::super::testing::context;
-use super::*;
+use super::versions::Versions;
+use crate::function::OutputTag;
 use crate::harness::TwoInputHarness;
+use crate::operator::frame::Firing;
+use crate::operator::join::testing::context;
 use crate::time::LATE_RECORDS_DROPPED;
 
 type Row = (u64, i64);
@@ -167,12 +169,14 @@ fn replaced_versions_are_forgotten_without_any_row() {
             .unwrap();
     }
     for (watermark, kept) in [(9, 3), (10, 3), (20, 2), (39, 2), (40, 1), (90, 1)] {
-        assert!(!versions.forget(Timestamp(watermark), 8).unwrap());
+        let forgotten = versions.forget(Timestamp(watermark), 8).unwrap();
+        assert_eq!(forgotten, Firing::Done);
         assert_eq!(count(&versions), kept, "at {watermark}");
     }
     versions.insert(hash, &key, Timestamp(95), None).unwrap();
     for (watermark, kept) in [(95, 1), (104, 1), (105, 0)] {
-        assert!(!versions.forget(Timestamp(watermark), 8).unwrap());
+        let forgotten = versions.forget(Timestamp(watermark), 8).unwrap();
+        assert_eq!(forgotten, Firing::Done);
         assert_eq!(count(&versions), kept, "a deletion goes too, later");
     }
 }

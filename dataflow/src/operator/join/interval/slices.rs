@@ -1,66 +1,85 @@
 //! Records of one stream by key and slice of event time, for lookups by range of times.
 //!
-//! Time is cut into slices as long as the ranges looked up are, so a lookup touches two slices at
-//! most, a record is found by its place in one, and a slice is forgotten whole: one timer for all its
-//! records. Invariant: a slice is there until the watermark has reached its last record's time plus
-//! `keep_ms`. Lives on one shard.
+//! Time is cut into slices as long as the ranges looked up are, so a lookup touches two slices, a record is found by
+//! its place in one, and a slice is forgotten whole: one timer for all its records. Slices may be on disk: those that
+//! are looked up or added to were sought before, and one that is forgotten is not read for that. Invariant: a slice is
+//! there until the watermark has reached its last record's time plus `keep_ms`. Lives on one shard.
 
 use std::ops::ControlFlow;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
+use thalweg_state::{
+    KeyedTable, LayeredTable, StateDescriptor, StateError, StateVisitor, TimerQueue,
+};
 
+use crate::operator::frame::Firing;
 use crate::task::BuildContext;
 
 /// The number of a slice of time.
-type Slice = i64;
+pub(super) type Slice = i64;
 
 /// The records of one stream.
 pub(super) struct TimeSlices<K: Key, V: Record> {
-    records: KeyedTable<K, Vec<(i64, V)>, Slice>,
+    pub(super) records: LayeredTable<K, Vec<(i64, V)>, Slice>,
+    descriptor: StateDescriptor,
     ends: TimerQueue<K, Slice>,
+    of_ends: StateDescriptor,
     width_ms: i64,
     keep_ms: i64,
+    /// The slices that a record touches, while they are sought.
+    pub(super) sought: Vec<Slice>,
 }
 
 /// A record's place among those of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    slice: Slice,
+    pub(super) slice: Slice,
     index: usize,
 }
 
 impl<K: Key, V: Record> TimeSlices<K, V> {
-    /// No records. Ranges of `span_ms` will be looked up; a record is needed until the watermark
-    /// reaches its time plus `keep_ms`.
+    /// No records of one side, which may overflow where the job's state may. Ranges of `span_ms` will be looked up; a
+    /// record is needed until the watermark reaches its time plus `keep_ms`.
     pub(super) fn new(
         context: &BuildContext,
+        side: &str,
         span_ms: i64,
         keep_ms: i64,
     ) -> Result<Self, StateError> {
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let (max, budget) = (info.max_parallelism, context.budget());
+        let descriptor = StateDescriptor::list::<(i64, V)>(format!("thalweg.{side}-records"));
+        let descriptor = descriptor.of_keys::<K, Slice>();
+        let of_ends = StateDescriptor::timers(format!("thalweg.ends-of-{side}-records"));
+        let overflow = context.overflows();
+        let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
+        let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
         Ok(Self {
-            records: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            records: LayeredTable::new(table, overflow),
+            descriptor,
             ends: TimerQueue::new(groups, max, budget.clone()),
+            of_ends: of_ends.of_keys::<K, Slice>(),
             width_ms: span_ms.max(1),
             keep_ms,
+            sought: Vec::new(),
         })
     }
 
-    /// Shows the records and the timers that forget them, under names that begin with `side`.
+    /// Shows the records and the timers that forget them.
     pub(super) fn visit_states(
         &mut self,
-        side: &str,
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
-        let records = StateDescriptor::list::<(i64, V)>(format!("thalweg.{side}-records"));
-        visitor.visit(&records.of_keys::<K, Slice>(), &mut self.records)?;
-        let ends = StateDescriptor::timers(format!("thalweg.ends-of-{side}-records"));
-        visitor.visit(&ends.of_keys::<K, Slice>(), &mut self.ends)
+        visitor.visit(&self.descriptor, &mut self.records)?;
+        visitor.visit(&self.of_ends, &mut self.ends)
+    }
+
+    /// The slice of a time.
+    pub(super) fn slice_of(&self, at: Timestamp) -> Slice {
+        at.0.div_euclid(self.width_ms)
     }
 
     /// Whether a record of this time is of use to records that the watermark still lets in.
@@ -85,8 +104,8 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
         at: Timestamp,
         record: V,
     ) -> Result<Place, StateError> {
-        let slice = at.0.div_euclid(self.width_ms);
-        let kept = self.records.fold_in(
+        let slice = self.slice_of(at);
+        let kept = self.records.hot_mut().fold_in(
             hash,
             key,
             &slice,
@@ -103,7 +122,7 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
 
     /// The record at a place.
     pub(super) fn at(&self, hash: KeyHash, key: &K::Of<'_>, place: Place) -> Option<&V> {
-        let entries = self.records.get_in(hash, key, &place.slice)?;
+        let entries = self.records.hot().get_in(hash, key, &place.slice)?;
         Some(&entries.get(place.index)?.1)
     }
 
@@ -119,12 +138,12 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
         mut visit: impl FnMut(Timestamp, &V) -> ControlFlow<()>,
     ) -> Option<Place> {
         let from = from.unwrap_or(Place {
-            slice: first.0.div_euclid(self.width_ms),
+            slice: self.slice_of(first),
             index: 0,
         });
         let mut skipped = from.index;
-        for slice in from.slice..=last.0.div_euclid(self.width_ms) {
-            let entries = self.records.get_in(hash, key, &slice);
+        for slice in from.slice..=self.slice_of(last) {
+            let entries = self.records.hot().get_in(hash, key, &slice);
             let entries = entries.map_or(&[][..], Vec::as_slice);
             for (index, (at, record)) in entries.iter().enumerate().skip(skipped) {
                 if (first.0..=last.0).contains(at) && visit(Timestamp(*at), record).is_break() {
@@ -137,22 +156,25 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
         None
     }
 
-    /// Forgets up to `limit` slices that are needed no more; whether there may be others.
-    pub(super) fn forget(&mut self, watermark: Timestamp, limit: usize) -> bool {
+    /// Forgets up to `limit` slices that are needed no more, in memory or on disk.
+    pub(super) fn forget(&mut self, watermark: Timestamp, limit: usize) -> Firing {
         for _ in 0..limit {
             let Some(timer) = self.ends.pop_due(watermark) else {
-                return false;
+                return Firing::Done;
             };
             let key = K::lend(&timer.key);
-            self.records.remove_in(timer.hash, &key, &timer.namespace);
+            self.records.forget_in(timer.hash, &key, &timer.namespace);
+            if !self.records.may_forget() {
+                return Firing::Waiting;
+            }
         }
-        true
+        Firing::More
     }
 
     /// The number of slices kept.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        debug_assert_eq!(self.records.len(), self.ends.len());
-        self.records.len()
+        debug_assert_eq!(self.records.hot().len(), self.ends.len());
+        self.records.hot().len()
     }
 }

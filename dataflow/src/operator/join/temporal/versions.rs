@@ -2,13 +2,17 @@
 //!
 //! Invariant: of each key, the version valid at the time up to which was forgotten and all newer ones
 //! are there, oldest first. A deletion is a version without a value; one that is the oldest may be
-//! forgotten too, after a while. Lives on one shard.
+//! forgotten too, after a while. Versions may be on disk: those that are read or changed were sought before, and those
+//! of which some are forgotten are sought here. Lives on one shard.
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
-use thalweg_state::{KeyedTable, StateDescriptor, StateError, StateVisitor, TimerQueue};
+use thalweg_state::{
+    DUE, KeyedTable, LayeredTable, StateDescriptor, StateError, StateVisitor, TimerQueue, WINDOW,
+};
 
+use crate::operator::frame::Firing;
 use crate::task::BuildContext;
 
 /// Since when, in ms; what, or none after a deletion.
@@ -16,7 +20,8 @@ pub(super) type Version<B> = (i64, Option<B>);
 
 /// The versions of all keys of a subtask.
 pub(super) struct Versions<K: Key, B: Record> {
-    table: KeyedTable<K, Vec<Version<B>>>,
+    pub(super) table: LayeredTable<K, Vec<Version<B>>>,
+    descriptor: StateDescriptor,
     /// When older versions of a key are replaced.
     replaced: TimerQueue<K>,
     /// How long after their times deletions are remembered, ms; none for ever.
@@ -24,7 +29,7 @@ pub(super) struct Versions<K: Key, B: Record> {
 }
 
 impl<K: Key, B: Record> Versions<K, B> {
-    /// No versions.
+    /// No versions, which may overflow where the job's state may.
     pub(super) fn new(
         context: &BuildContext,
         deletions_kept: Option<i64>,
@@ -32,8 +37,14 @@ impl<K: Key, B: Record> Versions<K, B> {
         let info = context.info();
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let (max, budget) = (info.max_parallelism, context.budget());
+        let descriptor = StateDescriptor::list::<Version<B>>("thalweg.versions");
+        let descriptor = descriptor.of_keys::<K, ()>();
+        let overflow = context.overflows();
+        let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
+        let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
         Ok(Self {
-            table: KeyedTable::new(groups.clone(), max, budget.clone())?,
+            table: LayeredTable::new(table, overflow),
+            descriptor,
             replaced: TimerQueue::new(groups, max, budget.clone()),
             deletions_kept,
         })
@@ -44,15 +55,14 @@ impl<K: Key, B: Record> Versions<K, B> {
         &mut self,
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
-        let versions = StateDescriptor::list::<Version<B>>("thalweg.versions");
-        visitor.visit(&versions.of_keys::<K, ()>(), &mut self.table)?;
+        visitor.visit(&self.descriptor, &mut self.table)?;
         let replaced = StateDescriptor::timers("thalweg.replaced-versions");
         visitor.visit(&replaced.of_keys::<K, ()>(), &mut self.replaced)
     }
 
     /// Brings the versions of these keys near.
     pub(super) fn prefetch(&self, hashes: &[KeyHash]) {
-        self.table.prefetch_batch(hashes);
+        self.table.hot().prefetch_batch(hashes);
     }
 
     /// Keeps a version; it takes the place of one of the same time.
@@ -64,7 +74,7 @@ impl<K: Key, B: Record> Versions<K, B> {
         value: Option<B>,
     ) -> Result<(), StateError> {
         let is_deletion = value.is_none();
-        let versions = self.table.fold(
+        let versions = self.table.hot_mut().fold(
             hash,
             key,
             (since.0, value),
@@ -100,7 +110,7 @@ impl<K: Key, B: Record> Versions<K, B> {
         key: &K::Of<'_>,
         time: Timestamp,
     ) -> Option<&Version<B>> {
-        let versions = self.table.get(hash, key)?;
+        let versions = self.table.hot().get(hash, key)?;
         let newer = versions.partition_point(|version| version.0 <= time.0);
         versions.get(newer.checked_sub(1)?)
     }
@@ -117,8 +127,7 @@ impl<K: Key, B: Record> Versions<K, B> {
         valid.is_some_and(|version| version.0 > since.0)
     }
 
-    /// Forgets the versions of up to `limit` replacements that the watermark has reached; whether there
-    /// may be others.
+    /// Forgets the versions of up to `limit` replacements that the watermark has reached.
     ///
     /// # Errors
     /// None that a smaller value could have.
@@ -126,27 +135,48 @@ impl<K: Key, B: Record> Versions<K, B> {
         &mut self,
         watermark: Timestamp,
         limit: usize,
-    ) -> Result<bool, StateError> {
+    ) -> Result<Firing, StateError> {
         for _ in 0..limit {
+            if self.table.is_active() && !self.seek_replaced(watermark) {
+                return Ok(Firing::Waiting);
+            }
             let Some(timer) = self.replaced.pop_due(watermark) else {
-                return Ok(false);
+                return Ok(Firing::Done);
             };
             let key = K::lend(&timer.key);
-            let is_empty = self.table.update(timer.hash, &key, |versions| {
+            let is_empty = self.table.hot_mut().update(timer.hash, &key, |versions| {
                 forget_before(versions, watermark, self.deletions_kept);
                 versions.is_empty()
             })?;
             if is_empty == Some(true) {
-                self.table.remove(timer.hash, &key);
+                self.table.remove_in(timer.hash, &key, &());
             }
         }
-        Ok(true)
+        Ok(Firing::More)
+    }
+
+    /// Seeks the versions of the replacement that is due next; if they are not there, those behind it too. Whether
+    /// they may be changed.
+    fn seek_replaced(&mut self, watermark: Timestamp) -> bool {
+        let ahead = self.replaced.due_ahead(watermark);
+        let mut first = true;
+        for (place, timer) in (WINDOW..WINDOW + DUE).zip(ahead) {
+            let key = K::lend(&timer.key);
+            let there = self.table.seek(place, timer.hash, &key, &());
+            if place == WINDOW {
+                first = there && self.table.may_forget();
+            }
+            if first {
+                break;
+            }
+        }
+        first
     }
 
     /// The number of versions of a key.
     #[cfg(test)]
     pub(super) fn count(&self, hash: KeyHash, key: &K::Of<'_>) -> usize {
-        self.table.get(hash, key).map_or(0, Vec::len)
+        self.table.hot().get(hash, key).map_or(0, Vec::len)
     }
 }
 

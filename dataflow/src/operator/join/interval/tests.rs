@@ -3,10 +3,11 @@
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Key;
 
-use super::super::slices::TimeSlices;
-use super::super::testing::context;
-use super::*;
+use super::slices::TimeSlices;
+use crate::function::OutputTag;
 use crate::harness::TwoInputHarness;
+use crate::operator::frame::Firing;
+use crate::operator::join::testing::context;
 use crate::time::LATE_RECORDS_DROPPED;
 
 type Row = (u64, i64);
@@ -174,21 +175,21 @@ fn bounds_in_the_wrong_order_are_told() {
 
 #[test]
 fn a_slice_is_forgotten_when_its_last_record_is_needed_no_more() {
-    let mut slices = TimeSlices::<u64, Row>::new(&context(), 10, 3).unwrap();
+    let mut slices = TimeSlices::<u64, Row>::new(&context(), "left", 10, 3).unwrap();
     for at in [-1, 0, 9, 10] {
         let at = Timestamp(at);
         slices.insert(u64::hash(&1), &1, at, (1, at.0)).unwrap();
     }
     assert_eq!(slices.len(), 3, "before 0, from 0 to 9, from 10");
     for (watermark, kept) in [(1, 3), (2, 2), (11, 2), (12, 1), (21, 1), (22, 0)] {
-        assert!(!slices.forget(Timestamp(watermark), 8));
+        assert_eq!(slices.forget(Timestamp(watermark), 8), Firing::Done);
         assert_eq!(slices.len(), kept, "at {watermark}");
     }
 }
 
 #[test]
 fn what_cannot_have_partners_is_not_kept() {
-    let slices = TimeSlices::<u64, Row>::new(&context(), 0, -5).unwrap();
+    let slices = TimeSlices::<u64, Row>::new(&context(), "left", 0, -5).unwrap();
     assert!(!slices.needs(Timestamp(25), Timestamp(20)));
     assert!(slices.needs(Timestamp(26), Timestamp(20)));
 }
