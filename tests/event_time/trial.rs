@@ -33,6 +33,24 @@ pub(crate) fn runs_all_seeds() -> bool {
     !fewer.iter().any(|name| std::env::var_os(name).is_some())
 }
 
+/// The least memory that is tried, and the most, kB.
+const LEAST: u64 = 1 << 10;
+const MOST: u64 = 256 << 10;
+
+/// How much memory a program has for its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Enough,
+    /// As little as it can do with, the rest of the state being on disk.
+    Little,
+}
+
+/// Whether the error of a run says that memory is too little.
+fn lacks_memory(error: &str) -> bool {
+    let message = error.split("\n\ntrial:").next();
+    message.is_some_and(|message| message.contains("raise taskmanager.memory.managed.size"))
+}
+
 /// Settings, and the dice for the rest.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
@@ -118,6 +136,38 @@ impl Trial {
             gathered.len(),
             expected.len()
         ))
+    }
+
+    /// Runs it in so much memory. Answers what it gathers, and whether memory was too little to do without a disk.
+    pub(crate) fn run_in<T>(
+        &self,
+        memory: Memory,
+        build: impl Fn(&Environment) -> Collected<T>,
+    ) -> Result<(Vec<T>, bool), String> {
+        if memory == Memory::Enough {
+            return Ok((self.run(build)?, false));
+        }
+        let run = |backend: &str, kb: u64| {
+            let mut trial = self.clone();
+            // As a batch, watermarks before the end are not given out.
+            trial.batch = false;
+            trial.set("state.backend.type", backend);
+            trial.set("taskmanager.memory.managed.size", format!("{kb}kb"));
+            trial.run(&build)
+        };
+        let mut kb = LEAST;
+        let gathered = loop {
+            match run("lsm", kb) {
+                Ok(gathered) => break gathered,
+                Err(error) if lacks_memory(&error) && kb < MOST => kb += kb / 2,
+                Err(error) => return Err(error),
+            }
+        };
+        match run("hashmap", kb) {
+            Ok(_) => Ok((gathered, false)),
+            Err(error) if lacks_memory(&error) => Ok((gathered, true)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Changes a setting.

@@ -14,7 +14,7 @@ use thalweg_dataflow::executor::{JobError, JobWish};
 use thalweg_dataflow::stream::Environment;
 
 use super::caretaker::{Caretaker, SAVEPOINTS};
-use super::knobs::{Knobs, LITTLE_MEMORY, pick};
+use super::knobs::{Knobs, LITTLE_MEMORY, Larger, pick};
 use super::model::{Lines, expected};
 use super::plants::Plant;
 use super::program::{PAIRS, Poison, program};
@@ -99,7 +99,7 @@ pub fn run(trial: Trial) -> Result<History, String> {
         let larger = trial.larger_than_memory || plant.is_of_runs();
         knobs.memory = larger.then_some(LITTLE_MEMORY);
         // So does the one that folds, and in less time.
-        knobs.collected = false;
+        knobs.larger = Larger::Folding;
         (knobs.stops, knobs.room) = (0, None);
         // Barriers that wait show other bugs sooner.
         knobs.overtakes_after = plant.is_of_overtaking().then_some(0);

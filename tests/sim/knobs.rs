@@ -58,10 +58,42 @@ pub struct Knobs {
     pub on_disk: bool,
     /// How often the job is stopped with a savepoint and begins again from it, at most.
     pub stops: u32,
-    /// Whether each key has a list and a map, where state is larger than its memory.
-    pub collected: bool,
+    /// What the job does, where its state is larger than its memory.
+    pub larger: Larger,
     /// Room that the disk is left at times, in bytes at most.
     pub room: Option<u64>,
+}
+
+/// What a job does whose state is larger than its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Larger {
+    /// Counts in a fold.
+    Folding,
+    /// Counts by a list and a map of each key.
+    Collecting,
+    /// Joins what is near in time.
+    Pairing,
+    /// Joins rows with the versions of their times.
+    Looking,
+}
+
+impl Larger {
+    /// All there are.
+    const ALL: [Larger; 4] = [
+        Larger::Folding,
+        Larger::Pairing,
+        Larger::Collecting,
+        Larger::Looking,
+    ];
+
+    /// How much memory that is, where it is so little for a job that counts: what records ahead need of two streams is
+    /// more.
+    pub(super) fn memory(self, little: &'static str) -> &'static str {
+        match self {
+            Larger::Folding | Larger::Collecting => little,
+            Larger::Pairing | Larger::Looking => "4mb",
+        }
+    }
 }
 
 /// Memory that is too little for the state of the job whose state is to be larger.
@@ -101,7 +133,7 @@ impl Knobs {
             on_disk: pick(dice, &[false, false, true]),
             stops: pick(dice, &[0, 0, 1, 3]),
             room: pick(dice, &[None, None, None, Some(2_000), Some(60_000)]),
-            collected: pick(dice, &[false, true]),
+            larger: pick(dice, &Larger::ALL),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The simulator: a job with every kind of state on a simulated host that goes down again and again.
 //!
-//! A seed draws the [`knobs`]; `program` is the job, `model` what it must write, `shelf` the sink it writes
-//! to; [`history`] lets processes begin, be killed and begin again on one disk, from what `caretaker` finds there, and
+//! A seed draws the [`knobs`]; `program` is the job, `model` what it must write, `larger` both where state is larger
+//! than memory, `shelf` the sink it writes to; [`history`] lets processes begin, be killed and begin again on one disk, from what `caretaker` finds there, and
 //! judges what is visible in the end: exactly what a job that was never disturbed writes; `total` runs many seeds.
 //! [`plants`] are bugs made on purpose, each of which the judge must find. One thread, virtual time: the same seed is the same run.
 
@@ -9,6 +9,7 @@ mod caretaker;
 mod functions;
 pub mod history;
 pub mod knobs;
+mod larger;
 mod model;
 pub mod plants;
 mod program;

@@ -16,8 +16,9 @@ use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::window::assigner::{SessionWindows, TumblingWindows};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
 
-use super::functions::{Collecting, Ruled, Telling};
+use super::functions::{Ruled, Telling};
 use super::knobs::Knobs;
+use super::larger;
 use super::shelf::Shelf;
 
 /// Every so manieth record of a key is told of.
@@ -37,12 +38,6 @@ pub(super) const RULED: u64 = 16;
 /// Numbers that differ by a multiple of this are of one stride, at every parallelism up to 4.
 const STRIDES: u64 = 12;
 
-/// How many times as many records there are where state is larger than memory.
-pub(super) const MANY: u64 = 16;
-/// Numbers kept of each key there.
-const WIDE: usize = 32;
-/// The output where state is larger than memory.
-pub(super) const COUNTED: &str = "counted";
 /// The output of the join.
 pub(super) const PAIRS: &str = "pairs";
 /// The outputs of the job of parts that nothing connects; the last is of one without an exchange.
@@ -57,7 +52,7 @@ pub(super) fn key_of(number: u64, keys: u64) -> u64 {
 }
 
 /// Numbers, mixed.
-fn mix(number: u64) -> u64 {
+pub(super) fn mix(number: u64) -> u64 {
     let mixed = (number ^ 0x9E37_79B9).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (mixed ^ (mixed >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 33
 }
@@ -135,7 +130,7 @@ pub(super) fn program(
     match knobs.memory {
         _ if knobs.apart => apart(environment, knobs, poison, shelf),
         None => every_kind_of_state(environment, knobs, poison, shelf),
-        Some(_) => larger_than_memory(environment, knobs, poison, shelf),
+        Some(_) => larger::program(environment, knobs, poison, shelf),
     }
 }
 
@@ -168,55 +163,6 @@ fn apart(environment: &Environment, knobs: &Knobs, poison: &Poison, shelf: impl 
             .sink(shelf(output))
             .uid(output);
     }
-}
-
-/// Counts more keys than memory holds.
-fn larger_than_memory(
-    environment: &Environment,
-    knobs: &Knobs,
-    poison: &Poison,
-    shelf: impl Fn(&str) -> Shelf,
-) {
-    let (poison, keys) = (poison.clone(), many_keys(knobs));
-    let records = knobs.records * MANY;
-    let many = environment
-        .source(Generator::new(records, |number| number).rate(knobs.rate))
-        .uid("many")
-        .process(move |_open: &mut OpenContext| {
-            let poison = poison.clone();
-            move |number: u64, _context: &ProcessContext, out: &mut Collector<'_, u64>| {
-                poison.taste(number)?;
-                out.emit(number);
-                Ok(())
-            }
-        })
-        .key_by(move |number: &u64| key_of_many(*number, keys));
-    if knobs.collected {
-        let counted = many.process_function(Collecting::open).uid("collecting");
-        counted.sink(shelf(COUNTED)).uid(COUNTED);
-        return;
-    }
-    many.fold([0_u64; WIDE], |counts, _number: u64| {
-        counts.iter_mut().for_each(|count| *count += 1);
-    })
-    .uid("counting")
-    .map(|(key, counts): (u64, [u64; WIDE])| {
-        let all_alike = counts.iter().all(|count| *count == counts[0]);
-        let count = if all_alike { counts[0] } else { 0 };
-        format!("counted {key} {count}")
-    })
-    .sink(shelf(COUNTED))
-    .uid(COUNTED);
-}
-
-/// How many keys there are where state is larger than memory.
-pub(super) fn many_keys(knobs: &Knobs) -> u64 {
-    knobs.records * MANY / 2
-}
-
-/// The key of a number among so many.
-pub(super) fn key_of_many(number: u64, keys: u64) -> u64 {
-    mix(number) % keys
 }
 
 fn every_kind_of_state(

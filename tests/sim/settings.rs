@@ -107,7 +107,7 @@ fn state(knobs: &Knobs, stops: u32) -> Vec<(&'static str, String)> {
     ];
     // After each savepoint the other backend takes the state over.
     let backend = match (knobs.memory, stops.is_multiple_of(2)) {
-        (Some(memory), true) => Some(("lsm", memory)),
+        (Some(memory), true) => Some(("lsm", knobs.larger.memory(memory))),
         (Some(_), false) => Some(("hashmap", MUCH_MEMORY)),
         (None, even) if knobs.on_disk == even => Some(("lsm", MUCH_MEMORY)),
         (None, _) => None,

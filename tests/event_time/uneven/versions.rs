@@ -12,8 +12,8 @@ use thalweg_dataflow::stream::Environment;
 
 use super::run;
 use super::script::Script;
-use crate::event_time::joins::{Input, Row, Timed, key};
-use crate::event_time::trial::{self, Trial};
+use crate::event_time::joins::{Input, Row, Timed, key, on_disk};
+use crate::event_time::trial::{self, Memory, Trial};
 
 /// What it is, and the numbers of the row and of its version, where there are.
 type Came = (u8, Option<u64>, Option<u64>);
@@ -69,8 +69,14 @@ fn candidates(
 }
 
 fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
+    let (late, _) = temporal_join_in(Memory::Enough, trial)?;
+    Ok(late)
+}
+
+/// Answers how many were late, and whether memory was too little to do without a disk.
+fn temporal_join_in(memory: Memory, trial: &Trial) -> Result<(usize, bool), String> {
     let mut dice = trial.dice.clone();
-    let mut input = Input::draw(&mut dice);
+    let mut input = Input::draw_in(memory, &mut dice);
     let mut times = BTreeSet::new();
     let once = |version: &Timed| times.insert((version.row.0, version.at));
     input.right.retain(once);
@@ -90,7 +96,9 @@ fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
     };
     // One of the watermark's own time is of use to all rows that come in time.
     let (behind, too_late) = (late(&|at| at), late(&|at| at + 1));
-    let came = trial.run(|environment| at_their_times(environment, (rows, versions)))?;
+    let (came, larger) = trial.run_in(memory, |environment| {
+        at_their_times(environment, (rows.clone(), versions.clone()))
+    })?;
     let of = |kind: u8| came.iter().filter(move |one| one.0 == kind);
     let unused: BTreeSet<u64> = of(LATE_VERSION).filter_map(|one| one.2).collect();
     if unused.len() < of(LATE_VERSION).count() || !unused.is_subset(&too_late) {
@@ -123,9 +131,18 @@ fn temporal_join(trial: &mut Trial) -> Result<usize, String> {
         }
     }
     match answers.is_empty() {
-        true => Ok(unused.len() + of(LATE_ROW).count()),
+        true => Ok((unused.len() + of(LATE_ROW).count(), larger)),
         false => Err(format!("rows came that are none: {answers:?}")),
     }
 }
 
 both!(temporal_join: temporal_joins_of_uneven_versions_are_consistent_in_simulation, temporal_joins_of_uneven_versions_are_consistent_on_shards);
+
+#[test]
+fn temporal_joins_of_uneven_versions_on_disk_are_consistent() {
+    let test = "temporal_joins_of_uneven_versions_on_disk_are_consistent";
+    on_disk::all(test, |trial| {
+        let (_, larger) = temporal_join_in(Memory::Little, trial)?;
+        Ok(larger)
+    });
+}

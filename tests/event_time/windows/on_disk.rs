@@ -11,16 +11,13 @@ use thalweg_connectors::Collects;
 use super::drawn::Rec;
 use super::model::{Case, Row};
 use super::{Emitted, draw, emitted, expected, program};
-use crate::event_time::trial::Trial;
+use crate::event_time::trial::{Memory, Trial};
 use crate::random_graphs::every;
 
 /// Keys from here on are of the crowd.
 const CROWD: u64 = 1 << 32;
 /// So many of the crowd come behind each record.
 const BEHIND: u64 = 48;
-/// Memory to begin with, kB.
-const LEAST: u64 = 1 << 10;
-const MOST: u64 = 256 << 10;
 const CASES: u64 = 16;
 
 /// What comes to the windows of a case, and the crowd with it: each a key of its own.
@@ -40,48 +37,24 @@ fn crowded(case: &Case) -> Vec<Emitted<Rec>> {
     all
 }
 
-/// Runs a case in so much memory; answers its rows without those of the crowd.
-fn run(case: &Case, trial: &Trial, backend: &str, kb: u64) -> Result<Vec<Row>, String> {
-    let mut trial = trial.clone();
-    trial.set("state.backend.type", backend);
-    trial.set("taskmanager.memory.managed.size", format!("{kb}kb"));
-    trial.run(|environment| {
-        let rows = program(case, crowded(case), environment);
-        rows.filter(|row: &Row| row.0 < CROWD).collect()
-    })
-}
-
-fn lacks_memory(error: &str) -> bool {
-    let message = error.split("\n\ntrial:").next();
-    message.is_some_and(|message| message.contains("raise taskmanager.memory.managed.size"))
-}
-
 /// Runs a case in the least memory in which it can; answers whether that is too little without a disk.
 fn compare(case: &Case, trial: &Trial) -> Result<bool, String> {
-    let mut kb = LEAST;
-    let mut rows = loop {
-        match run(case, trial, "lsm", kb) {
-            Ok(rows) => break rows,
-            Err(error) if lacks_memory(&error) && kb < MOST => kb += kb / 2,
-            Err(error) => return Err(error),
-        }
-    };
+    let (mut rows, larger): (Vec<Row>, bool) = trial.run_in(Memory::Little, |environment| {
+        let rows = program(case, crowded(case), environment);
+        rows.filter(|row: &Row| row.0 < CROWD).collect()
+    })?;
     let mut expected = expected(case);
     rows.sort();
     expected.sort();
-    if rows != expected {
-        let first = (rows.iter().zip(&expected)).find(|(got, wanted)| got != wanted);
-        return Err(format!(
-            "{} results in {kb} kB, expected {}; sorted, the first that differs and what was expected: {first:?}",
-            rows.len(),
-            expected.len()
-        ));
+    if rows == expected {
+        return Ok(larger);
     }
-    match run(case, trial, "hashmap", kb) {
-        Ok(_) => Ok(false),
-        Err(error) if lacks_memory(&error) => Ok(true),
-        Err(error) => Err(error),
-    }
+    let first = (rows.iter().zip(&expected)).find(|(got, wanted)| got != wanted);
+    Err(format!(
+        "{} results, expected {}; sorted, the first that differs and what was expected: {first:?}",
+        rows.len(),
+        expected.len()
+    ))
 }
 
 #[test]
@@ -91,9 +64,7 @@ fn windows_on_disk_are_the_models_in_simulation() {
         CASES,
         "windows_on_disk_are_the_models_in_simulation",
         |seed| {
-            let mut trial = Trial::simulated(seed);
-            // As a batch, watermarks before the end are not given out.
-            trial.batch = false;
+            let trial = Trial::simulated(seed);
             let case = draw(&mut trial.dice.clone());
             let compared = compare(&case, &trial);
             let compared = compared

@@ -1,4 +1,6 @@
-//! Joins and connected streams against nested loops.
+//! Joins and connected streams against nested loops; `on_disk` takes the joins to where memory is too little for them.
+
+pub(crate) mod on_disk;
 
 use thalweg_connectors::{Collected, Collects};
 use thalweg_core::event_time::Timestamp;
@@ -11,7 +13,7 @@ use thalweg_state::ValueState;
 
 use super::on_time::on_time;
 use super::script::Script;
-use super::trial::{self, Trial};
+use super::trial::{self, Memory, Trial};
 use crate::random_graphs::dice::Dice;
 
 /// Key, number, some text.
@@ -59,6 +61,17 @@ impl Input {
             right_splits: 1 + dice.below(4) as u32,
             disorder: dice.pick(&[0, 10, 300]),
         }
+    }
+
+    /// The same in memory that is too little: with many more rows of many more keys among them.
+    pub(crate) fn draw_in(memory: Memory, dice: &mut Dice) -> Self {
+        let mut input = Self::draw(dice);
+        if memory == Memory::Little {
+            let keys = dice.pick(&[1_000, 4_000]);
+            on_disk::crowd(&mut input.left, keys, dice);
+            on_disk::crowd(&mut input.right, keys, dice);
+        }
+        input
     }
 
     /// The two streams.
