@@ -21,6 +21,8 @@ fn all_of_this_but_the_longest_where_io_uring_is_denied() {
         "recovery::larger::state_larger_than_memory_goes_on_at_another_parallelism",
         "recovery::functions_on_disk::what_a_function_keeps_on_disk_goes_on_at_another_parallelism",
         "recovery::functions_on_disk::what_a_function_of_two_streams_keeps_on_disk_goes_on_at_another_parallelism",
+        "recovery::joins_on_disk::interval_joins_on_disk_go_on_at_another_parallelism",
+        "recovery::joins_on_disk::temporal_joins_on_disk_go_on_at_another_parallelism",
         "recovery::windows_on_disk::windows_on_disk_go_on_at_another_parallelism",
         "recovery::windows_on_disk::sessions_on_disk_go_on_at_another_parallelism",
     ];

@@ -13,8 +13,8 @@ use crate::run::RunError;
 pub enum StateError {
     /// The memory of the slot does not suffice.
     #[error(
-        "keyed state does not fit its memory: {0}; streaming aggregates, windows and the states of process functions \
-         can be on disk (state.backend.type: lsm), other state cannot yet"
+        "keyed state does not fit its memory: {0}; streaming aggregates, windows, joins and the states of process \
+         functions can be on disk (state.backend.type: lsm), other state cannot yet"
     )]
     OverBudget(#[from] BudgetExceeded),
     /// The system has no memory, though the slot does.

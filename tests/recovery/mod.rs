@@ -11,6 +11,7 @@ mod counting;
 mod damaged;
 mod ends;
 mod functions_on_disk;
+mod joins_on_disk;
 mod larger;
 mod lists;
 mod objects;

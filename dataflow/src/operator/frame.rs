@@ -218,8 +218,8 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             operator = name,
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
-             aggregates, windows, and the states of window functions and of process functions without broadcast \
-             state, overflow to disk so far, but of windows put together from slices neither those that wait for \
+             aggregates, windows, joins, and the states of window functions and of process functions without \
+             broadcast state, overflow to disk so far, but of windows put together from slices neither those that wait for \
              late records nor the states of functions called with their rows; it fails when \
              taskmanager.memory.managed.size is used up"
         );

@@ -11,9 +11,9 @@ use thalweg_dataflow::{Collector, OutputTag};
 
 use super::run;
 use super::script::Script;
-use crate::event_time::joins::{Input, Row, Timed, key, on_disk, version_of};
+use crate::event_time::joins::{Input, Row, Timed, key, version_of};
 use crate::event_time::script::Script as EvenScript;
-use crate::event_time::trial::{self, Memory, Trial};
+use crate::event_time::trial::{self, Trial};
 use crate::event_time::windows::drawn::ms;
 
 /// What it is, and the numbers of the rows in it.
@@ -129,14 +129,8 @@ fn in_interval(
 }
 
 fn interval_join(trial: &mut Trial) -> Result<usize, String> {
-    let (late, _) = interval_join_in(Memory::Enough, trial)?;
-    Ok(late)
-}
-
-/// Answers how many were late, and whether memory was too little to do without a disk.
-fn interval_join_in(memory: Memory, trial: &Trial) -> Result<(usize, bool), String> {
     let mut dice = trial.dice.clone();
-    let input = Input::draw_in(memory, &mut dice);
+    let input = Input::draw(&mut dice);
     let lower = dice.below(200) as i64 - 100;
     let upper = lower + dice.pick(&[0, 7, 90]);
     let left = Script::draw(&mut dice, &timed(&input.left));
@@ -145,10 +139,7 @@ fn interval_join_in(memory: Memory, trial: &Trial) -> Result<(usize, bool), Stri
         numbers(left.may_be_late(right.highest(), |at| at)),
         numbers(right.may_be_late(left.highest(), |at| at)),
     );
-    let (came, larger) = trial.run_in(memory, |environment| {
-        let both = (left.clone(), right.clone());
-        in_interval(environment, both, (lower, upper))
-    })?;
+    let came = trial.run(|environment| in_interval(environment, (left, right), (lower, upper)))?;
     let judged = judge(came, &input, may_be)?;
     let mut expected = Vec::new();
     for left in &judged.left {
@@ -159,16 +150,7 @@ fn interval_join_in(memory: Memory, trial: &Trial) -> Result<(usize, bool), Stri
         let near = of_key.filter(|right| (lower..=upper).contains(&(right.at - left.at)));
         expected.extend(near.map(|right| pair(left.row.1, Some(right.row.1))));
     }
-    Ok((judged.equals(expected, trial)?, larger))
-}
-
-#[test]
-fn interval_joins_of_uneven_streams_on_disk_equal_the_model() {
-    let test = "interval_joins_of_uneven_streams_on_disk_equal_the_model";
-    on_disk::all(test, |trial| {
-        let (_, larger) = interval_join_in(Memory::Little, trial)?;
-        Ok(larger)
-    });
+    judged.equals(expected, trial)
 }
 
 fn in_windows(

@@ -59,7 +59,7 @@ fn bytes_below(place: &Path) -> u64 {
 }
 
 /// What looks at each number: one fails the job, and it says when state has gone to disk.
-fn watch(poison: Poison, into: &Path) -> impl Fn(u64) + Clone + Send + 'static {
+pub(super) fn watch(poison: Poison, into: &Path) -> impl Fn(u64) + Clone + Send + 'static {
     let (spill, marker) = (into.with_file_name("spill"), marker(into));
     move |number: u64| {
         if number.is_multiple_of(LOOKS) && bytes_below(&spill) > 0 {
@@ -221,7 +221,8 @@ fn check_sessions(into: &Path) {
     compare(&expected, into);
 }
 
-fn compare(expected: &BTreeMap<String, u32>, into: &Path) {
+/// Looks at the files, and whether anything has gone to disk.
+pub(super) fn compare(expected: &BTreeMap<String, u32>, into: &Path) {
     is_there_once(expected, into);
     assert!(marker(into).exists(), "nothing has gone to disk");
 }

@@ -1,5 +1,7 @@
 //! The interval join in the harness: bounds, late records, what is kept, pairs without room.
 
+mod on_disk;
+
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Key;
 

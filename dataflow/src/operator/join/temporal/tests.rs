@@ -1,5 +1,7 @@
 //! The temporal join in the harness: which version a row meets, when, and what is kept.
 
+mod on_disk;
+
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::Key;
 
