@@ -19,7 +19,7 @@ use crate::random_graphs::every;
 const CROWD: u64 = 1 << 32;
 /// So many of the crowd come behind each record of the others.
 const BEHIND: u64 = 20;
-const CASES: u64 = 6;
+const CASES: u64 = 8;
 
 /// Puts rows of so many other keys among some rows.
 pub(super) fn crowd(rows: &mut Vec<Timed>, keys: u64, dice: &mut Dice) {

@@ -20,7 +20,7 @@ type Joined = (i64, Option<i64>);
 type Both = fn(&Rec, Option<&Rec>) -> Joined;
 type Join = Temporal<u64, Rec, Rec, First, First, Outer<Both, Joined>>;
 
-const KEYS: u64 = 8_000;
+const KEYS: u64 = 16_000;
 /// Records that are applied at once.
 const BATCH: u64 = 16;
 /// The key with many rows of one time.
@@ -227,7 +227,7 @@ impl Driven for Program {
 
 #[test]
 fn versions_on_disk_are_found_by_late_rows_awaited_by_rows_and_forgotten() {
-    drive(1_400 << 10, |context| {
+    drive(2 << 20, |context| {
         let both: Both = |row, version| (row.1, version.map(|version| version.1));
         let open = OpenTemporal {
             keys: KeyedBoth::new(First, First),
