@@ -48,5 +48,5 @@ pub use table::{
     KeyedTable, Namespace, OpenEntry, OverflowRows, Scan, ScanCursor, ScanEntry, SweepEntry, Swept,
     WINDOW,
 };
-pub use timer::{Timer, TimerCursor, TimerQueue};
+pub use timer::{LayeredTimers, MakePiles, Timer, TimerCursor, TimerQueue};
 pub use ttl::{StateTtl, TtlUpdate, TtlVisibility};

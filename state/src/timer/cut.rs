@@ -31,15 +31,23 @@ pub(super) struct TimerCut<K: Key, N: Namespace> {
 }
 
 /// Makes rows of timers, in memory that is reused.
-struct TimerRows {
+pub(super) struct TimerRows {
     max: MaxParallelism,
     key: Vec<u8>,
     namespace: Vec<u8>,
 }
 
 impl TimerRows {
+    pub(super) fn new(max: MaxParallelism) -> Self {
+        TimerRows {
+            max,
+            key: Vec::new(),
+            namespace: Vec::new(),
+        }
+    }
+
     /// The time stands before the namespace, and there is no value.
-    fn row<K: Key, N: Namespace>(&mut self, timer: &Timer<K, N>) -> Row<'_> {
+    pub(super) fn row<K: Key, N: Namespace>(&mut self, timer: &Timer<K, N>) -> Row<'_> {
         self.key.clear();
         self.namespace.clear();
         K::encode(&K::lend(&timer.key), &mut self.key);
@@ -61,11 +69,7 @@ impl<K: Key, N: Namespace> TimerCut<K, N> {
             fresh: BTreeMap::new(),
             aside: RowLog::default(),
             account: Account::new(budget),
-            rows: TimerRows {
-                max,
-                key: Vec::new(),
-                namespace: Vec::new(),
-            },
+            rows: TimerRows::new(max),
         }
     }
 
@@ -147,6 +151,36 @@ fn bytes<K: Key, N: Namespace>(timer: &Timer<K, N>) -> usize {
     2 * size_of::<Timer<K, N>>() + size_of::<Vec<Timer<K, N>>>() + timer.heap_bytes() as usize
 }
 
+impl<K: Key, N: Namespace> TimerQueue<K, N> {
+    /// The timer that a row is about, which must be one of this queue.
+    pub(super) fn read_row(&self, row: Row<'_>) -> Result<Timer<K, N>, StateError> {
+        let (mut key, mut rest) = (row.key, row.namespace);
+        let (stored, at, namespace) = (
+            K::decode(&mut key)?,
+            Timestamp::decode(&mut rest)?,
+            N::decode(&mut rest)?,
+        );
+        if !key.is_empty() || !rest.is_empty() {
+            return Err(DamagedKey::new("something follows it").into());
+        }
+        let hash = K::hash(&K::lend(&stored));
+        let (group, groups) = (self.max_parallelism().key_group(hash), self.groups());
+        if group != row.group || !groups.contains(&group.0) {
+            return Err(StateError::ForeignRow {
+                group: row.group.0,
+                from: groups.start,
+                to: groups.end,
+            });
+        }
+        Ok(Timer {
+            at,
+            hash,
+            key: stored,
+            namespace,
+        })
+    }
+}
+
 impl<K: Key, N: Namespace> Snapshot for TimerQueue<K, N> {
     fn size(&self) -> StateSize {
         StateSize::in_memory(self.len(), self.memory_bytes())
@@ -199,25 +233,13 @@ impl<K: Key, N: Namespace> Snapshot for TimerQueue<K, N> {
     }
 
     fn restore(&mut self, row: Row<'_>) -> Result<(), StateError> {
-        let (mut key, mut rest) = (row.key, row.namespace);
-        let (stored, at, namespace) = (
-            K::decode(&mut key)?,
-            Timestamp::decode(&mut rest)?,
-            N::decode(&mut rest)?,
-        );
-        if !key.is_empty() || !rest.is_empty() {
-            return Err(DamagedKey::new("something follows it").into());
-        }
-        let key = K::lend(&stored);
-        let hash = K::hash(&key);
-        let (group, groups) = (self.max_parallelism().key_group(hash), self.groups());
-        if group != row.group || !groups.contains(&group.0) {
-            return Err(StateError::ForeignRow {
-                group: row.group.0,
-                from: groups.start,
-                to: groups.end,
-            });
-        }
+        let Timer {
+            at,
+            hash,
+            key,
+            namespace,
+        } = self.read_row(row)?;
+        let key = K::lend(&key);
         if row.is_tombstone() {
             self.delete(hash, &key, &namespace, at);
             return Ok(());

@@ -163,6 +163,21 @@ impl<K: Key, N: Namespace> Due<K, N> {
         true
     }
 
+    /// Takes out the timers for which `wanted` holds. Their keys stay accounted.
+    pub(super) fn take_some(
+        &mut self,
+        account: &mut Account,
+        mut wanted: impl FnMut(Order) -> bool,
+    ) -> Vec<Timer<K, N>> {
+        let taken = self.timers.extract_if(.., |timer| wanted(timer.order()));
+        let taken: Vec<_> = taken.collect();
+        if self.timers.is_empty() {
+            account.release(bytes(&self.timers) as u64);
+            self.timers = Vec::new();
+        }
+        taken
+    }
+
     /// Where the later half begins, and how many timers that is. None where all timers have the same
     /// place in the order.
     pub(super) fn later_half(&self) -> Option<(Order, usize)> {

@@ -26,7 +26,7 @@ use crate::error::StateError;
 use crate::table::{Account, Namespace};
 
 /// Bytes of the directory for each stretch, in nodes that are on average two thirds full.
-const BYTES_OF_ENTRY: u64 = 120;
+pub(super) const BYTES_OF_ENTRY: u64 = 120;
 
 /// The timers of one keyed operator in one subtask, in event time or in processing time.
 ///
@@ -52,9 +52,9 @@ const BYTES_OF_ENTRY: u64 = 120;
 /// # Ok::<(), thalweg_state::StateError>(())
 /// ```
 pub struct TimerQueue<K: Key, N: Namespace = ()> {
-    due: Due<K, N>,
-    stretches: BTreeMap<Order, Stretch<K, N>>,
-    len: usize,
+    pub(super) due: Due<K, N>,
+    pub(super) stretches: BTreeMap<Order, Stretch<K, N>>,
+    pub(super) len: usize,
     pub(super) account: Account,
     groups: Range<u16>,
     max: MaxParallelism,

@@ -202,6 +202,24 @@ impl<K: Key, N: Namespace> Stretch<K, N> {
         }
     }
 
+    /// A stretch of timers whose keys are accounted already; they are in memory, so what is refused is owed.
+    pub(super) fn of(account: &mut Account, timers: Vec<Timer<K, N>>) -> Self {
+        let mut stretch = Self::new();
+        stretch.timers = HashTable::with_capacity(timers.len());
+        let taken = account.follow(0, stretch.timers.allocation_size());
+        debug_assert!(taken.is_ok() || account.bytes() > 0);
+        stretch.fill(timers);
+        stretch
+    }
+
+    /// Takes out the timers for which `wanted` holds, in no order. Their keys stay accounted.
+    pub(super) fn take_some(&mut self, mut wanted: impl FnMut(Order) -> bool) -> Vec<Timer<K, N>> {
+        let taken = self.timers.extract_if(|timer| wanted(timer.order()));
+        let taken = taken.collect();
+        self.earliest.set(None);
+        taken
+    }
+
     /// Takes out all timers, in no order. Their keys stay accounted.
     pub(super) fn take_all(&mut self, account: &mut Account) -> Vec<Timer<K, N>> {
         let mut taken = Vec::with_capacity(self.timers.len());

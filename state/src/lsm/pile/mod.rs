@@ -111,6 +111,12 @@ impl Piles {
         self.share.budget().left()
     }
 
+    /// Whether others hold more than their part and are at work on holding less, so that to wait is of use.
+    #[must_use]
+    pub fn others_shrink(&self) -> bool {
+        self.share.others_shrink()
+    }
+
     /// Tells how much the operator holds.
     pub fn holds(&self, bytes: u64) {
         self.share.holds(bytes);

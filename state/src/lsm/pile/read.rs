@@ -28,6 +28,18 @@ pub enum Which {
     Tombstones,
     /// Those with a value.
     Values,
+    /// All of them, as they were written.
+    All,
+}
+
+impl Which {
+    fn wants(self, value: bool) -> bool {
+        match self {
+            Which::Tombstones => !value,
+            Which::Values => value,
+            Which::All => true,
+        }
+    }
 }
 
 /// How far the reading came.
@@ -190,7 +202,7 @@ impl PileReader {
                 *budget -= 1;
                 let group = cursor.group();
                 let wanted = cursor.state() == pile.run.state.0
-                    && cursor.is_put() == (*which == Which::Values)
+                    && which.wants(cursor.is_put())
                     && self.groups.contains(&group)
                     && pile.run.counts_for(group);
                 if wanted {

@@ -106,14 +106,33 @@ impl PileWriter {
         let mut out =
             |row: Row<'_>| crate::snapshot::RowSink::row(&mut out, Row { namespace, ..row });
         table.flush_buckets(slice, &mut self.rows, |_| true, &mut out);
-        if writer.ready() >= self.piece_bytes {
-            self.file.append(&mut piles.queue, &writer.take_output())?;
-        }
+        self.hand_on(piles)?;
         if self.bucket < end {
             return Ok(Scan::More);
         }
         self.bucket = 0;
         Ok(Scan::Done)
+    }
+
+    /// Writes one row, with the namespace it has.
+    ///
+    /// # Errors
+    /// As [`PileWriter::write`].
+    pub(crate) fn push(&mut self, row: Row<'_>, piles: &mut Piles) -> Result<(), StateError> {
+        if let Some(writer) = &mut self.writer {
+            crate::snapshot::RowSink::row(&mut writer.rows_of(StateNumber(0))?, row);
+        }
+        self.hand_on(piles)
+    }
+
+    /// Hands what is ready to the disk.
+    fn hand_on(&mut self, piles: &mut Piles) -> Result<(), StateError> {
+        if let Some(writer) = &mut self.writer
+            && writer.ready() >= self.piece_bytes
+        {
+            self.file.append(&mut piles.queue, &writer.take_output())?;
+        }
+        Ok(())
     }
 
     /// No more rows come.

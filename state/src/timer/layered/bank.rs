@@ -1,0 +1,151 @@
+//! Banks: parts of the order of timers that are on disk.
+//!
+//! Plain bookkeeping: where each begins, what is read of it, and when the first of its timers is due. Invariants: banks
+//! lie side by side, the last has no end; piles are ordered by age, the oldest first. Lives on one shard's thread.
+
+use thalweg_core::Timestamp;
+
+use super::super::order::Order;
+use crate::lsm::Pile;
+use crate::snapshot::StateSize;
+
+/// One part of the order.
+pub(super) struct Bank {
+    pub(super) start: Order,
+    /// The time of the first timer in its piles; there may be none in them, as they say what was deleted too.
+    earliest: Option<Timestamp>,
+    pub(super) piles: Vec<Pile>,
+}
+
+/// All banks, in the order of their timers.
+#[derive(Default)]
+pub(super) struct Banks {
+    list: Vec<Bank>,
+}
+
+impl Banks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Where bank number `at` begins.
+    pub(super) fn start(&self, at: usize) -> Option<Order> {
+        self.list.get(at).map(|bank| bank.start)
+    }
+
+    /// The number of the bank in which a place of the order lies; none before the first.
+    pub(super) fn find(&self, order: Order) -> Option<usize> {
+        let behind = self.list.partition_point(|bank| bank.start <= order);
+        behind.checked_sub(1)
+    }
+
+    /// Whether a place of the order lies in a bank.
+    #[inline]
+    pub(super) fn cover(&self, order: Order) -> bool {
+        self.list.first().is_some_and(|bank| order >= bank.start)
+    }
+
+    /// Whether a timer there may be on disk.
+    #[inline]
+    pub(super) fn may_hold(&self, order: Order, at: Timestamp) -> bool {
+        self.cover(order) && {
+            let found = self.find(order).and_then(|found| self.list.get(found));
+            let earliest = found.and_then(|bank| bank.earliest);
+            earliest.is_some_and(|earliest| earliest <= at)
+        }
+    }
+
+    /// The time of the first timer on disk.
+    pub(super) fn earliest(&self) -> Option<Timestamp> {
+        self.list.iter().find_map(|bank| bank.earliest)
+    }
+
+    /// Where the first bank begins and when it is due, if that is at `upto`.
+    pub(super) fn first_due(&self, upto: Timestamp) -> Option<(Order, Timestamp)> {
+        // In one before it nothing is left but what was deleted.
+        let bank = self.list.iter().find(|bank| bank.earliest.is_some())?;
+        let earliest = bank.earliest.filter(|earliest| *earliest <= upto)?;
+        Some((self.list.first()?.start, earliest))
+    }
+
+    /// Timers of the bank that begins at `start`, which is there or comes before all others, are on their way to the
+    /// disk, the first of them due at `earliest`.
+    pub(super) fn open(&mut self, start: Order, earliest: Option<Timestamp>) {
+        if !self.cover(start) {
+            let piles = Vec::new();
+            let bank = Bank {
+                start,
+                earliest: None,
+                piles,
+            };
+            self.list.insert(0, bank);
+        }
+        let bank = self.at_mut(start);
+        bank.earliest = [bank.earliest, earliest].into_iter().flatten().min();
+    }
+
+    /// They are there.
+    pub(super) fn add(&mut self, start: Order, pile: Pile) {
+        self.at_mut(start).piles.push(pile);
+    }
+
+    fn at_mut(&mut self, start: Order) -> &mut Bank {
+        match self.find(start).and_then(|found| self.list.get_mut(found)) {
+            Some(bank) if bank.start == start => bank,
+            _ => unreachable!("a bank that was opened stays until it is read"),
+        }
+    }
+
+    /// Makes one of the last two. Answers false where there are not two.
+    pub(super) fn join_last(&mut self) -> bool {
+        if self.list.len() < 2 {
+            return false;
+        }
+        let Some(last) = self.list.pop() else {
+            return false;
+        };
+        let Some(bank) = self.list.last_mut() else {
+            return false;
+        };
+        bank.earliest = [bank.earliest, last.earliest].into_iter().flatten().min();
+        bank.piles.extend(last.piles);
+        true
+    }
+
+    /// Takes the first bank out.
+    pub(super) fn take_first(&mut self) -> Option<Bank> {
+        (!self.list.is_empty()).then(|| self.list.remove(0))
+    }
+
+    /// The piles of all banks. No two banks have rows of one timer.
+    pub(super) fn piles(&self) -> impl DoubleEndedIterator<Item = &Pile> {
+        self.list.iter().flat_map(|bank| &bank.piles)
+    }
+
+    /// Rows on disk.
+    pub(super) fn rows(&self) -> u64 {
+        self.piles().map(Pile::rows).sum()
+    }
+
+    /// Bytes of memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.piles().map(Pile::memory_bytes).sum()
+    }
+
+    pub(super) fn size(&self) -> StateSize {
+        let mut size = StateSize::default();
+        for pile in self.piles() {
+            size += StateSize {
+                memory_bytes: pile.memory_bytes(),
+                disk_rows: pile.rows(),
+                disk_bytes: pile.bytes(),
+                ..StateSize::default()
+            };
+        }
+        size
+    }
+}
