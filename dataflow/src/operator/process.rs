@@ -152,7 +152,7 @@ impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
         context: &mut TurnContext<'_>,
         waiting: bool,
     ) -> Result<Pressure, FunctionError> {
-        self.backend.end_turn(context, waiting)
+        self.backend.end_turn(context, waiting, 0)
     }
 
     fn locate(&mut self, _input: u32, from: u8, records: usize) {

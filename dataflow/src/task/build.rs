@@ -17,11 +17,13 @@ use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
 use thalweg_memory::IoManager;
 use thalweg_memory::SavedRecord;
-use thalweg_memory::record::Record;
+use thalweg_memory::record::{Key, Record};
 use thalweg_network::GateRef;
 use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
-use thalweg_state::{MakeOverflow, OperatorPart, Overflow, Piles};
+use thalweg_state::{
+    LayeredTimers, MakeOverflow, Namespace, OperatorPart, Overflow, Piles, StateDescriptor, TimerQueue,
+};
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
 use super::{AsyncRuntime, Failure, InlineRuntime, SideOutputs, TaskTimes, WatermarkCell};
@@ -280,6 +282,25 @@ impl BuildContext {
             let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
             Box::new(overflow)
         }))
+    }
+
+    /// Timers of the operator's key groups, kept as the state so described, on disk too where that is configured.
+    pub(crate) fn timers<K: Key, N: Namespace>(
+        &self,
+        descriptor: &StateDescriptor,
+    ) -> LayeredTimers<K, N> {
+        let info = &self.info;
+        let groups = info.max_parallelism.range(info.index, info.parallelism);
+        let budget = self.budget.clone();
+        let queue = TimerQueue::new(groups.clone(), info.max_parallelism, budget.clone());
+        let Some(files) = self.spill.clone() else {
+            return LayeredTimers::in_memory(queue);
+        };
+        let piles = move || {
+            let queue = files.queue(STATE_QUEUE_DEPTH);
+            Piles::new(groups.clone(), budget.share(), queue)
+        };
+        LayeredTimers::on_disk(queue, descriptor.clone(), Box::new(piles))
     }
 
     /// The way of an operator's own tables to the disk, where that is configured.

@@ -76,10 +76,16 @@ impl OverflowCells {
         self.0.reads.set(0);
     }
 
+    /// Looks at what has so many bytes on disk.
+    pub(crate) fn add_bytes(&self, bytes: u64) {
+        let cells = &self.0;
+        cells.bytes.set(cells.bytes.get() + bytes);
+    }
+
     /// Looks at one of the states.
     pub(crate) fn add(&self, overflow: &Overflow) {
         let cells = &self.0;
-        cells.bytes.set(cells.bytes.get() + overflow.disk_bytes());
+        self.add_bytes(overflow.disk_bytes());
         cells.reads.set(cells.reads.get() + overflow.reads());
     }
 }

@@ -5,13 +5,16 @@
 //! one time in one domain, however often it is registered; timers come out in the order of their times.
 //! Lives on one shard's thread.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::ops::ControlFlow;
 
 use thalweg_core::KeyHash;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Key;
-use thalweg_state::{KeyedContext, StateDescriptor, StateError, StateVisitor, Timer, TimerQueue};
+use thalweg_state::{
+    KeyedContext, LayeredTimers, Pressure, StateDescriptor, StateError, StateVisitor, Timer,
+};
 
 use crate::function::FunctionError;
 use crate::task::BuildContext;
@@ -36,22 +39,26 @@ pub struct FiredTimer {
 
 /// The timers of one keyed function in one subtask.
 pub(crate) struct TimerTable<K: Key> {
-    event: RefCell<TimerQueue<K>>,
-    processing: RefCell<TimerQueue<K>>,
+    event: RefCell<LayeredTimers<K>>,
+    processing: RefCell<LayeredTimers<K>>,
+}
+
+/// The state that timers of a domain are.
+fn descriptor_of<K: Key>(domain: TimeDomain) -> StateDescriptor {
+    let name = match domain {
+        TimeDomain::EventTime => "thalweg.event-time-timers",
+        TimeDomain::ProcessingTime => "thalweg.processing-time-timers",
+    };
+    StateDescriptor::timers(name).of_keys::<K, ()>()
 }
 
 impl<K: Key> TimerTable<K> {
     /// No timers, for the key groups of a subtask.
     pub(crate) fn new(context: &BuildContext) -> Self {
-        let info = context.info();
-        let queue = || {
-            let groups = info.max_parallelism.range(info.index, info.parallelism);
-            let budget = context.budget().clone();
-            RefCell::new(TimerQueue::new(groups, info.max_parallelism, budget))
-        };
+        let timers = |domain| RefCell::new(context.timers(&descriptor_of::<K>(domain)));
         Self {
-            event: queue(),
-            processing: queue(),
+            event: timers(TimeDomain::EventTime),
+            processing: timers(TimeDomain::ProcessingTime),
         }
     }
 
@@ -60,7 +67,7 @@ impl<K: Key> TimerTable<K> {
         self.event.borrow().len() + self.processing.borrow().len()
     }
 
-    fn queue(&self, domain: TimeDomain) -> &RefCell<TimerQueue<K>> {
+    fn queue(&self, domain: TimeDomain) -> &RefCell<LayeredTimers<K>> {
         match domain {
             TimeDomain::EventTime => &self.event,
             TimeDomain::ProcessingTime => &self.processing,
@@ -69,15 +76,62 @@ impl<K: Key> TimerTable<K> {
 
     /// Shows the timers of both domains.
     pub(crate) fn visit_states(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        let queues = [
-            ("thalweg.event-time-timers", &self.event),
-            ("thalweg.processing-time-timers", &self.processing),
-        ];
-        for (name, queue) in queues {
-            let descriptor = StateDescriptor::timers(name).of_keys::<K, ()>();
-            visitor.visit(&descriptor, &mut *queue.borrow_mut())?;
+        for domain in [TimeDomain::EventTime, TimeDomain::ProcessingTime] {
+            let mut queue = self.queue(domain).borrow_mut();
+            visitor.visit(&descriptor_of::<K>(domain), &mut *queue)?;
         }
         Ok(())
+    }
+
+    fn both(&self) -> [RefMut<'_, LayeredTimers<K>>; 2] {
+        [self.event.borrow_mut(), self.processing.borrow_mut()]
+    }
+
+    /// A turn begins: takes in what was read of timers that are on disk.
+    pub(crate) fn begin_turn(&self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        let mut both = self.both().into_iter();
+        both.try_for_each(|mut timers| timers.begin_turn(context))
+    }
+
+    /// A turn ends: moves timers to the disk, and back.
+    pub(crate) fn end_turn(
+        &self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError> {
+        let mut pressure = Pressure::None;
+        for mut timers in self.both() {
+            pressure = pressure.max(timers.end_turn(context, waiting)?);
+        }
+        Ok(pressure)
+    }
+
+    /// Whether room has to be asked for before timers are registered.
+    #[inline]
+    pub(crate) fn is_active(&self) -> bool {
+        self.event.borrow().is_active() || self.processing.borrow().is_active()
+    }
+
+    /// Whether there is room for the timers that so many records may register.
+    pub(crate) fn has_room(&self, records: usize) -> bool {
+        // Both are asked: each makes room for itself.
+        let [event, processing] = self.both().map(|mut timers| timers.has_room(records));
+        event && processing
+    }
+
+    /// Whether timers are on their way to the disk or back, so that no barrier may cut them.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.event.borrow().is_moving() || self.processing.borrow().is_moving()
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.event.borrow().disk_bytes() + self.processing.borrow().disk_bytes()
+    }
+
+    /// Whether the first timer of a domain that is due at `upto` is in memory, or nothing is due.
+    pub(crate) fn bring(&self, domain: TimeDomain, upto: Timestamp) -> bool {
+        self.queue(domain).borrow_mut().bring(upto)
     }
 
     /// Takes out the first timer of a domain that is due at `upto`.
@@ -193,7 +247,8 @@ impl<K: Key> TimerService<'_, K> {
     /// Deletes the key's event-time timer at `at`, if there is one.
     ///
     /// # Errors
-    /// When the function has no `on_timer`, hence no timers.
+    /// When the function has no `on_timer`, hence no timers, or the slot's memory has no room to remember that one on disk
+    /// is deleted.
     pub fn delete_event_time(&self, at: Timestamp) -> Result<(), FunctionError> {
         self.delete(TimeDomain::EventTime, at)
     }
@@ -214,21 +269,20 @@ impl<K: Key> TimerService<'_, K> {
             ));
         }
         self.with_key(domain, |queue, hash, key| {
-            queue.register(hash, key, &(), at).map(|_new| ())
+            queue.register(hash, key, &(), at)
         })
     }
 
     fn delete(&self, domain: TimeDomain, at: Timestamp) -> Result<(), FunctionError> {
         self.with_key(domain, |queue, hash, key| {
-            queue.delete(hash, key, &(), at);
-            Ok(())
+            queue.delete(hash, key, &(), at)
         })
     }
 
     fn with_key(
         &self,
         domain: TimeDomain,
-        change: impl FnOnce(&mut TimerQueue<K>, KeyHash, &K::Of<'_>) -> Result<(), StateError>,
+        change: impl FnOnce(&mut LayeredTimers<K>, KeyHash, &K::Of<'_>) -> Result<(), StateError>,
     ) -> Result<(), FunctionError> {
         let (Some(timers), Some(keyed)) = (self.timers, self.keyed) else {
             return Err(FunctionError::new(

@@ -28,7 +28,7 @@ use super::TimeWindow;
 use super::assigner::WindowAssigner;
 use super::function::{OpenLogic, WindowLogic};
 use super::merging::{MergingWindows, Open};
-use super::panes::{Call, Panes};
+use super::panes::{Call, Panes, Timers};
 use super::resident::OnDisk;
 use super::trigger::{TimeDomain, Trigger, TriggerResult};
 use crate::checkpoint::Remembers;
@@ -111,7 +111,8 @@ where
             .then(|| MergingWindows::new(groups.clone(), max, budget.clone(), make))
             .transpose()
             .map_err(|error| context.refused(name, error))?;
-        let panes = Panes::new(groups, (max, budget), make, self.trigger, logic)
+        let timers = Timers::new(context);
+        let panes = Panes::new(groups, (max, budget), make, timers, (self.trigger, logic))
             .map_err(|error| context.refused(name, error))?;
         let on_disk = make.map(|_| OnDisk::open(name, context)).transpose()?;
         Ok(WindowOperator {
@@ -284,7 +285,7 @@ where
             for place in 0..self.met.len() {
                 let (gone, _) = self.met[place];
                 if let Some(at) = self.cleanup_time(gone) {
-                    self.panes.delete(self.domain(), gone, at);
+                    self.panes.delete(self.domain(), gone, at)?;
                 }
             }
         }
@@ -394,6 +395,10 @@ where
         waiting: bool,
     ) -> Result<Pressure, FunctionError> {
         Ok(self.end_on_disk(context, waiting)?)
+    }
+
+    fn may_be_cut(&self) -> bool {
+        !self.panes.timers.event.is_moving() && !self.panes.timers.processing.is_moving()
     }
 
     fn wants_processing_time(&self) -> bool {

@@ -14,7 +14,7 @@ use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{
-    KeyedTable, LayeredTable, MakeOverflow, StateDescriptor, StateError, StateVisitor, TimerQueue,
+    KeyedTable, LayeredTable, LayeredTimers, MakeOverflow, StateDescriptor, StateError, StateVisitor,
 };
 
 use super::TimeWindow;
@@ -23,20 +23,42 @@ use super::merging::{Added, Open};
 use super::speaking::{After, Speaking};
 use super::trigger::{TimeDomain, TimerRequest, Trigger, TriggerContext, TriggerResult};
 use crate::function::FunctionError;
-use crate::task::Push;
+use crate::task::{BuildContext, Push};
 
 /// The timers of all windows.
 pub(super) struct Timers<K: Key> {
-    pub(super) event: TimerQueue<K, TimeWindow>,
-    pub(super) processing: TimerQueue<K, TimeWindow>,
+    pub(super) event: LayeredTimers<K, TimeWindow>,
+    pub(super) processing: LayeredTimers<K, TimeWindow>,
+}
+
+/// The state that timers of a domain are.
+fn descriptor_of<K: Key>(domain: TimeDomain) -> StateDescriptor {
+    let name = match domain {
+        TimeDomain::Event => "event-time timers of windows",
+        TimeDomain::Processing => "processing-time timers of windows",
+    };
+    StateDescriptor::timers(name).of_keys::<K, TimeWindow>()
 }
 
 impl<K: Key> Timers<K> {
-    fn of(&mut self, domain: TimeDomain) -> &mut TimerQueue<K, TimeWindow> {
+    /// No timers.
+    pub(super) fn new(context: &BuildContext) -> Self {
+        let timers = |domain| context.timers(&descriptor_of::<K>(domain));
+        Self {
+            event: timers(TimeDomain::Event),
+            processing: timers(TimeDomain::Processing),
+        }
+    }
+
+    fn of(&mut self, domain: TimeDomain) -> &mut LayeredTimers<K, TimeWindow> {
         match domain {
             TimeDomain::Event => &mut self.event,
             TimeDomain::Processing => &mut self.processing,
         }
+    }
+
+    pub(super) fn both(&mut self) -> [&mut LayeredTimers<K, TimeWindow>; 2] {
+        [&mut self.event, &mut self.processing]
     }
 }
 
@@ -134,19 +156,15 @@ where
         groups: Range<u16>,
         (max, budget): (MaxParallelism, Budget),
         overflow: Option<&MakeOverflow>,
-        trigger: G,
-        logic: L,
+        timers: Timers<K>,
+        (trigger, logic): (G, L),
     ) -> Result<Self, StateError> {
         let descriptor = StateDescriptor::value::<Kept<G::State, L::Kept>>("thalweg.panes");
         let descriptor = descriptor.of_keys::<K, TimeWindow>();
         let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
         let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
-        let queue = || TimerQueue::new(groups.clone(), max, budget.clone());
         Ok(Self {
-            timers: Timers {
-                event: queue(),
-                processing: queue(),
-            },
+            timers,
             table: LayeredTable::new(table, overflow),
             descriptor,
             speaking: VecDeque::new(),
@@ -170,16 +188,8 @@ where
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
         visitor.visit(&self.descriptor, &mut self.table)?;
-        let queues = [
-            ("event-time timers of windows", &mut self.timers.event),
-            (
-                "processing-time timers of windows",
-                &mut self.timers.processing,
-            ),
-        ];
-        for (name, queue) in queues {
-            let descriptor = StateDescriptor::timers(name).of_keys::<K, TimeWindow>();
-            visitor.visit(&descriptor, queue)?;
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            visitor.visit(&descriptor_of::<K>(domain), self.timers.of(domain))?;
         }
         self.logic.visit_states(visitor)
     }
@@ -233,10 +243,15 @@ where
     }
 
     /// Deletes a timer of the key in work.
-    pub(super) fn delete(&mut self, domain: TimeDomain, window: TimeWindow, at: Timestamp) {
+    pub(super) fn delete(
+        &mut self,
+        domain: TimeDomain,
+        window: TimeWindow,
+        at: Timestamp,
+    ) -> Result<(), FunctionError> {
         let hash = self.current.hash;
         let queue = self.timers.of(domain);
-        queue.delete(hash, &self.current.key(), &window, at);
+        Ok(queue.delete(hash, &self.current.key(), &window, at)?)
     }
 
     /// Does what the trigger asked for in its last call, which was about `window`.
@@ -249,7 +264,7 @@ where
         for request in &requests {
             match *request {
                 TimerRequest::Register(domain, at) => self.register(domain, window, at)?,
-                TimerRequest::Delete(domain, at) => self.delete(domain, window, at),
+                TimerRequest::Delete(domain, at) => self.delete(domain, window, at)?,
             }
         }
         self.requests = requests;

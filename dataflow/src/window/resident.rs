@@ -1,8 +1,8 @@
 //! Windows larger than their memory: what records and timers need of them is sought before it is worked on.
 //!
 //! Entered by the window operator for records ahead and before each firing while something is on disk, and once
-//! per turn. What is kept of windows, which of them are open, and what the function keeps may be on disk; timers
-//! are in memory. Invariant: a record, a timer or a window that goes on speaking is worked on only once all that
+//! per turn. What is kept of windows, which of them are open, what the function keeps, and timers may be on
+//! disk. Invariant: a record, a timer or a window that goes on speaking is worked on only once all that
 //! it touches is in memory, or nowhere. Lives on the shard of its subtask.
 
 use thalweg_core::event_time::Timestamp;
@@ -90,7 +90,9 @@ where
         let sessions = self.sessions.as_ref();
         let sessions = sessions.is_some_and(|sessions| sessions.open.is_active());
         let function = self.panes.logic.footing().is_some_and(Footing::is_active);
-        self.panes.table.is_active() || sessions || function
+        let timers = &self.panes.timers;
+        let timers = timers.event.is_active() || timers.processing.is_active();
+        self.panes.table.is_active() || sessions || function || timers
     }
 
     /// Whether there is room for what so many records or timers may add.
@@ -104,7 +106,8 @@ where
         let sessions = sessions.is_none_or(|sessions| sessions.open.has_room(records));
         let function = self.panes.logic.footing();
         let function = function.is_none_or(|footing| footing.has_room(windows));
-        panes && sessions && function
+        let timers = self.panes.timers.both().map(|it| it.has_room(records));
+        panes && sessions && function && timers == [true, true]
     }
 
     /// Seeks what a record at this place of those ahead needs; whether all of it is there.
@@ -174,6 +177,9 @@ where
             return Ok(());
         }
         self.panes.table.begin_turn(context)?;
+        for timers in self.panes.timers.both() {
+            timers.begin_turn(context)?;
+        }
         if let Some(sessions) = &mut self.sessions {
             sessions.open.begin_turn(context)?;
         }
@@ -198,6 +204,9 @@ where
             return Ok(Pressure::None);
         }
         let mut pressure = self.panes.table.end_turn(context, waiting)?;
+        for timers in self.panes.timers.both() {
+            pressure = pressure.max(timers.end_turn(context, waiting)?);
+        }
         if let Some(sessions) = &mut self.sessions {
             pressure = pressure.max(sessions.open.end_turn(context, waiting)?);
         }
@@ -206,6 +215,8 @@ where
         }
         if let Some(on_disk) = &self.on_disk {
             on_disk.shown.clear();
+            let timers = &self.panes.timers;
+            (on_disk.shown).add_bytes(timers.event.disk_bytes() + timers.processing.disk_bytes());
             self.show_overflow(|overflow| on_disk.shown.add(overflow));
         }
         Ok(pressure)
@@ -252,6 +263,9 @@ where
             Some(to) => (&mut timers.event, to),
             None => (&mut timers.processing, self.now.plus_ms(-1)),
         };
+        if !queue.bring(upto) {
+            return false;
+        }
         let mut first = true;
         for (place, timer) in (WINDOW..WINDOW + DUE).zip(queue.due_ahead(upto)) {
             let (hash, key, window) = (timer.hash, K::lend(&timer.key), timer.namespace);

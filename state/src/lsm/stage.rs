@@ -11,11 +11,12 @@ use thalweg_core::ShardId;
 use thalweg_core::seam::simulated::{DiskFaults, SimDisk, SimOptions, SimOutcome, Simulation};
 use thalweg_core::shard::executor::TaskExit;
 use thalweg_core::shard::step::Step;
-use thalweg_memory::spill::Quota;
-use thalweg_memory::{Budget, IoManager, SpillSpace};
+use thalweg_memory::spill::{IoQueue, Quota};
+use thalweg_memory::{Budget, IoManager, SpillFile, SpillSpace};
 
-use super::Overflow;
+use super::{AdoptedRun, CarriedRun, Overflow};
 use crate::StateDescriptor;
+use crate::run::{RunReader, RunWriter, StateNumber};
 
 /// Rounds within which every step ends.
 const ROUNDS: u64 = 50_000_000;
@@ -75,4 +76,56 @@ pub(crate) fn run_all(
     });
     assert_eq!(simulation.run(ROUNDS), SimOutcome::Quiescent);
     failure.take().map_or(Ok(()), Err)
+}
+
+/// A file of a chain of cuts of one state, with the groups for which it counts.
+#[derive(Clone)]
+pub(crate) struct Link {
+    file: SpillFile,
+    bytes: u64,
+    checksum: u32,
+    groups: Range<u16>,
+    /// Keeps a carried run's file.
+    _carried: Option<Rc<CarriedRun>>,
+}
+
+impl Link {
+    /// The rows of a cut, on their way to the disk.
+    pub(crate) fn written(queue: &mut IoQueue, writer: RunWriter, groups: Range<u16>) -> Link {
+        let (bytes, summary) = writer.finish().unwrap();
+        let file = queue.files().file();
+        queue.write(&file, 0, bytes).unwrap();
+        Link {
+            file,
+            bytes: summary.bytes,
+            checksum: summary.checksum,
+            groups,
+            _carried: None,
+        }
+    }
+
+    /// A run that a cut carried.
+    pub(crate) fn carried(run: CarriedRun) -> Link {
+        Link {
+            file: run.file().clone(),
+            bytes: run.bytes(),
+            checksum: run.checksum(),
+            groups: run.groups(),
+            _carried: Some(Rc::new(run)),
+        }
+    }
+
+    /// Reads it.
+    pub(crate) fn open(&self, files: &Simulation) -> RunReader<Vec<u8>> {
+        let bytes = files.disk().content(self.file.path()).unwrap();
+        assert_eq!(bytes.len() as u64, self.bytes);
+        RunReader::open("link", bytes).unwrap()
+    }
+
+    /// As a run that some key groups take over.
+    pub(crate) fn adopted(&self, files: &Simulation, groups: &Range<u16>) -> AdoptedRun {
+        let range = self.groups.start.max(groups.start)..self.groups.end.min(groups.end);
+        let about = (self.file.path().to_owned(), self.bytes, self.checksum);
+        AdoptedRun::new(about, &self.open(files), StateNumber(0), vec![range]).unwrap()
+    }
 }

@@ -16,11 +16,11 @@ use thalweg_core::seam::simulated::{DiskFaults, SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, KeyHash, MaxParallelism};
 use thalweg_memory::spill::IoQueue;
-use thalweg_memory::{Budget, IoManager, Share, SpillFile};
+use thalweg_memory::{Budget, IoManager, Share};
 
-use super::stage::{self, spilling};
+use super::stage::{self, Link, spilling};
 use super::*;
-use crate::run::{Clip, RunOptions, RunReader, RunSummary, RunWriter, StateHeader, StateNumber};
+use crate::run::{Clip, RunOptions, RunWriter, StateHeader, StateNumber};
 use crate::snapshot::reading::Draws;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
 use crate::{KeyedTable, Scan, StateDescriptor, StateError, WINDOW};
@@ -29,17 +29,6 @@ const BATCH: usize = 16;
 const BUDGET: u64 = 1 << 20;
 
 type Values = BTreeMap<u64, (u64, u64)>;
-
-/// A file of a chain, with the groups for which it counts.
-#[derive(Clone)]
-struct Link {
-    file: SpillFile,
-    bytes: u64,
-    checksum: u32,
-    groups: Range<u16>,
-    /// Keeps a cold run's file.
-    _carried: Option<Rc<CarriedRun>>,
-}
 
 /// A cut that became durable, newest link first, and what the state was at its barrier.
 #[derive(Clone, Default)]
@@ -287,23 +276,9 @@ impl Program {
     }
 
     fn end_cut(&mut self, cutting: Cutting) {
-        let (bytes, summary): (Vec<u8>, RunSummary) = cutting.writer.finish().unwrap();
-        let file = self.queue.files().file();
-        self.queue.write(&file, 0, bytes).unwrap();
-        let mut chain = vec![Link {
-            file,
-            bytes: summary.bytes,
-            checksum: summary.checksum,
-            groups: self.groups.clone(),
-            _carried: None,
-        }];
-        chain.extend(cutting.carried.into_iter().map(|run| Link {
-            file: run.file().clone(),
-            bytes: run.bytes(),
-            checksum: run.checksum(),
-            groups: run.groups(),
-            _carried: Some(Rc::new(run)),
-        }));
+        let (queue, groups) = (&mut self.queue, self.groups.clone());
+        let mut chain = vec![Link::written(queue, cutting.writer, groups)];
+        chain.extend(cutting.carried.into_iter().map(Link::carried));
         if !cutting.full {
             chain.extend(self.chain.iter().cloned());
         }
@@ -313,15 +288,8 @@ impl Program {
     }
 
     fn adopt(&mut self, copy: &Copy, files: &Simulation, keeps: bool) {
-        let adopted = copy.chain.iter().map(|link| {
-            let bytes = files.disk().content(link.file.path()).unwrap();
-            assert_eq!(bytes.len() as u64, link.bytes);
-            let reader = RunReader::open("link", bytes).unwrap();
-            let range =
-                link.groups.start.max(self.groups.start)..link.groups.end.min(self.groups.end);
-            let about = (link.file.path().to_owned(), link.bytes, link.checksum);
-            AdoptedRun::new(about, &reader, StateNumber(0), vec![range]).unwrap()
-        });
+        let adopted = copy.chain.iter();
+        let adopted = adopted.map(|link| link.adopted(files, &self.groups));
         let state = &mut self.table;
         state.adopt(adopted.collect()).unwrap();
         state.restored().unwrap();
@@ -386,11 +354,7 @@ fn run(simulation: &mut Simulation, program: Program) -> Result<Left, String> {
 /// What a chain says by the reading rule.
 fn read(files: &Simulation, copy: &Copy) -> Values {
     let mut values = Values::new();
-    let readers: Vec<_> = (copy.chain.iter())
-        .map(|link| {
-            RunReader::open("link", files.disk().content(link.file.path()).unwrap()).unwrap()
-        })
-        .collect();
+    let readers: Vec<_> = copy.chain.iter().map(|link| link.open(files)).collect();
     let last = readers.iter().position(|run| run.states()[0].full);
     let counting = &readers[..last.map_or(readers.len(), |last| last + 1)];
     let mut saved = thalweg_memory::SavedRecord::new();

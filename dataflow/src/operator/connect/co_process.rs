@@ -277,6 +277,10 @@ where
         self.state.end_state_turn(context, waiting)
     }
 
+    fn may_be_cut(&self) -> bool {
+        self.state.may_be_cut()
+    }
+
     fn locate(&mut self, _input: u32, from: u8, records: usize) {
         self.state.locate(from, records);
     }

@@ -85,17 +85,19 @@ impl<K: Key> FunctionBackend<K> {
         Ok(self.states.begin_turn(context)?)
     }
 
-    /// A turn ends: asks for state that is on disk, makes room for it.
+    /// A turn ends: asks for state that is on disk, makes room for it. Beside it so many bytes are on disk.
     pub(crate) fn end_turn(
         &mut self,
         context: &mut TurnContext<'_>,
         waiting: bool,
+        beside: u64,
     ) -> Result<Pressure, FunctionError> {
         if !self.states.may_overflow() {
             return Ok(Pressure::None);
         }
         let pressure = self.states.end_turn(context, waiting)?;
         self.on_disk.clear();
+        self.on_disk.add_bytes(beside);
         self.states
             .show_overflow(|overflow| self.on_disk.add(overflow));
         Ok(pressure)

@@ -225,6 +225,10 @@ where
         self.state.end_state_turn(context, waiting)
     }
 
+    fn may_be_cut(&self) -> bool {
+        self.state.may_be_cut()
+    }
+
     fn wants_processing_time(&self) -> bool {
         self.state.wants_processing_time()
     }

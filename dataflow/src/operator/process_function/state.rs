@@ -46,7 +46,11 @@ impl<K: Key> KeyedFunctionState<K> {
     ) -> Result<(Self, F), BuildError> {
         let (backend, function) = FunctionBackend::open(name, residence, context, open)?;
         let keyed = Rc::clone(backend.states.context());
-        let timers = Rc::new(TimerTable::new(context));
+        let timers = match residence {
+            Residence::Memory => context.in_memory(|context| TimerTable::new(context)),
+            Residence::MemoryAndDisk => TimerTable::new(context),
+        };
+        let timers = Rc::new(timers);
         let metrics = context.operator_metrics(name);
         register_weak(&metrics, vocabulary::NUM_TIMERS, &timers, |timers| {
             timers.len() as f64
@@ -80,6 +84,7 @@ impl<K: Key> KeyedFunctionState<K> {
         &mut self,
         context: &mut TurnContext<'_>,
     ) -> Result<(), FunctionError> {
+        self.timers.begin_turn(context)?;
         self.backend.begin_turn(context)
     }
 
@@ -89,18 +94,28 @@ impl<K: Key> KeyedFunctionState<K> {
         context: &mut TurnContext<'_>,
         waiting: bool,
     ) -> Result<Pressure, FunctionError> {
-        self.backend.end_turn(context, waiting)
+        let of_timers = self.timers.end_turn(context, waiting)?;
+        let beside = self.timers.disk_bytes();
+        let of_states = self.backend.end_turn(context, waiting, beside)?;
+        Ok(of_timers.max(of_states))
+    }
+
+    /// Whether its states may be cut now.
+    pub(crate) fn may_be_cut(&self) -> bool {
+        !self.timers.is_moving()
     }
 
     /// Whether the states of records have to be sought before the function is called for them.
     #[inline(always)]
     pub(crate) fn overflows(&self) -> bool {
-        self.backend.states.overflows()
+        self.backend.states.overflows() || self.timers.is_active()
     }
 
     /// Whether there is room for what so many records may add.
     pub(crate) fn has_room(&self, records: usize) -> bool {
-        self.backend.states.has_room(records)
+        // Both are asked: each makes room for itself.
+        let timers = self.timers.has_room(records);
+        self.backend.states.has_room(records) && timers
     }
 
     /// How many of some records may be applied at once.
@@ -221,7 +236,7 @@ impl<K: Key> KeyedFunctionState<K> {
             if !next.ready() {
                 return Ok(Firing::More);
             }
-            if self.backend.states.overflows() && !self.seek_due() {
+            if self.overflows() && !self.seek_due() {
                 return Ok(Firing::Waiting);
             }
             let Some(timer) = self.next_due_timer() else {
@@ -248,7 +263,7 @@ impl<K: Key> KeyedFunctionState<K> {
         let Some((domain, upto)) = self.due() else {
             return true;
         };
-        if !self.backend.states.has_room(1) {
+        if !self.timers.bring(domain, upto) || !self.has_room(1) {
             return false;
         }
         let (mut first, mut place) = (true, WINDOW);

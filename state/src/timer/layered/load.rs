@@ -3,7 +3,7 @@
 //! The piles of a bank are read oldest first, and each row registers its timer or deletes it, as if it came just now:
 //! what does not fit goes to disk again on the way, as banks that are smaller. A copy that the operator opens with is
 //! such a bank, of the whole order. Invariant: nothing else comes to the queue before all of it was read, but what is on
-//! disk behind the bank stays there. Lives on one shard's thread.
+//! disk behind the bank stays there; no cut is being written. Lives on one shard's thread.
 
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::Key;
@@ -71,7 +71,7 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
 
 impl<K: Key, N: Namespace> OnDisk<K, N> {
     fn begin_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
-        self.demand.stalled = false;
+        self.demand.begin_turn();
         let Some(piles) = &mut self.piles else {
             return Ok(());
         };
@@ -161,11 +161,6 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
             return Ok(false);
         };
         let mut reading = Reading::More;
-        let moves = |disk: &Self| hot_is_cut(hot) || disk.spilling.is_some();
-        if moves(self) {
-            self.loading = Some(loading);
-            return Ok(false);
-        }
         while reading == Reading::More && self.makes_room_for(hot, SLICE_ROWS) {
             reading = self.load_some(hot, &mut loading)?;
             if is_late() {
@@ -206,10 +201,10 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
             }
             Ok(())
         };
-        loading.reader.read(piles, &mut budget, show)
+        let read = loading.reader.read(piles, &mut budget, show);
+        read.map_err(|error| match error {
+            StateError::OverBudget(exceeded) => StateError::TooLittleToSpill(exceeded),
+            other => other,
+        })
     }
-}
-
-fn hot_is_cut<K: Key, N: Namespace>(hot: &TimerQueue<K, N>) -> bool {
-    hot.cut.is_some()
 }

@@ -20,6 +20,8 @@ mod cut;
 mod load;
 mod room;
 mod spill;
+#[cfg(test)]
+mod tests;
 
 use thalweg_core::{KeyHash, Timestamp};
 use thalweg_memory::Key;
@@ -163,10 +165,13 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
         Ok(())
     }
 
-    /// The time of the first timer; where that is on disk and was deleted, an earlier one.
+    /// The time of the first timer; where that is not known, as it is being read, or was deleted on disk, an earlier one.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        let on_disk = self.disk.as_ref().and_then(|disk| disk.banks.earliest());
+        let on_disk = self.disk.as_ref().and_then(|disk| match disk.loading {
+            Some(_) => Some(Timestamp::MIN),
+            None => disk.banks.earliest(),
+        });
         [self.hot.next_due(), on_disk].into_iter().flatten().min()
     }
 
@@ -195,6 +200,13 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
         let there = self.bring(upto);
         let hot = &mut self.hot;
         there.then(|| hot.due_ahead(upto)).into_iter().flatten()
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let disk = self.disk.as_ref();
+        disk.map_or(0, |disk| disk.banks.size().disk_bytes)
     }
 
     /// Whether timers are on their way to the disk or back, so that no barrier may cut them.

@@ -42,12 +42,21 @@ impl Demand {
         self.came += 1;
     }
 
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        (self.came, self.records) = (0, 0);
+        self.stalled = false;
+    }
+
     /// The most that so many records may bring, by what those before them brought.
     fn timers_of(&mut self, records: usize) -> usize {
-        let of_record = self.came.div_ceil(self.records.max(1)).max(1);
-        self.of_record = self.of_record.max(of_record.min(MOST_OF_RECORD));
+        // What came before room was asked for came with any number of them.
+        if self.records > 0 {
+            let of_record = self.came.div_ceil(self.records);
+            self.of_record = self.of_record.max(of_record.min(MOST_OF_RECORD));
+        }
         (self.came, self.records) = (0, records);
-        records * self.of_record
+        records * self.of_record.max(1)
     }
 }
 

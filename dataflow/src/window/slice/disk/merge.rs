@@ -403,7 +403,7 @@ fn stride_of<K: Key, A: Record>(
 ) -> u16 {
     let in_memory = |(pile, which, _): &(Pile, Which, Option<i64>)| match which {
         Which::Tombstones => 0,
-        Which::Values => pile.bytes() * IN_MEMORY + pile.rows() * EACH_ROW,
+        Which::Values | Which::All => pile.bytes() * IN_MEMORY + pile.rows() * EACH_ROW,
     };
     let groups = on_disk.piles.groups().len() as u64;
     let room = on_disk.piles.limit().min(on_disk.piles.left()) / STRETCH_SHARE;
