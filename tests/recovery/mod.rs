@@ -20,5 +20,6 @@ mod regions;
 mod restarts;
 mod restores;
 mod savepoints;
+mod timers_on_disk;
 mod watched;
 mod windows_on_disk;

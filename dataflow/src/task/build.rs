@@ -22,7 +22,8 @@ use thalweg_network::GateRef;
 use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
 use thalweg_state::{
-    LayeredTimers, MakeOverflow, Namespace, OperatorPart, Overflow, Piles, StateDescriptor, TimerQueue,
+    LayeredTimers, MakeOverflow, Namespace, OperatorPart, Overflow, Piles, StateDescriptor,
+    TimerQueue,
 };
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};

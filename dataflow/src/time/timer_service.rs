@@ -274,9 +274,7 @@ impl<K: Key> TimerService<'_, K> {
     }
 
     fn delete(&self, domain: TimeDomain, at: Timestamp) -> Result<(), FunctionError> {
-        self.with_key(domain, |queue, hash, key| {
-            queue.delete(hash, key, &(), at)
-        })
+        self.with_key(domain, |queue, hash, key| queue.delete(hash, key, &(), at))
     }
 
     fn with_key(

@@ -14,7 +14,8 @@ use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Item, Key};
 use thalweg_state::{
-    KeyedTable, LayeredTable, LayeredTimers, MakeOverflow, StateDescriptor, StateError, StateVisitor,
+    KeyedTable, LayeredTable, LayeredTimers, MakeOverflow, StateDescriptor, StateError,
+    StateVisitor,
 };
 
 use super::TimeWindow;

@@ -31,6 +31,11 @@ impl Order {
     /// Not after any other.
     pub(super) const FIRST: Order = Order(i128::MIN);
 
+    /// The place right behind it.
+    pub(super) fn next(self) -> Order {
+        Order(self.0.saturating_add(1))
+    }
+
     #[inline(always)]
     pub(super) fn of(at: Timestamp, hash: KeyHash) -> Order {
         Order(i128::from(at.0) << 64 | i128::from(hash.0))

@@ -20,18 +20,29 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         first.map(|timer| (timer.order(), timer.at))
     }
 
-    /// Where stretches begin and how many timers each has, the last one first.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (Order, usize)> + '_ {
-        let stretches = self.stretches.iter().rev();
-        stretches.map(|(start, stretch)| (*start, stretch.len()))
+    /// Counts the timers between the ends of parts of the order, the last first: for each number of them at one place,
+    /// one or several, which part has it is known from that place. Timers that are sorted already are not among them.
+    pub(super) fn count(&self, parts: &[Order], mut to: impl FnMut(Order, usize)) {
+        let mut reach = None;
+        for (start, stretch) in self.stretches.iter().rev() {
+            let beyond = parts.partition_point(|part| part <= start);
+            let next = parts.get(beyond);
+            // Most stretches lie in one part, and need not be looked through.
+            if next.is_none_or(|part| reach.is_some_and(|reach| reach <= *part)) {
+                to(*start, stretch.len());
+            } else {
+                let first = |timer: &Timer<K, N>| next.is_some_and(|part| timer.order() < *part);
+                let within = stretch.iter().filter(|timer| first(timer)).count();
+                let others = stretch.iter().filter(|timer| !first(timer));
+                others.for_each(|timer| to(timer.order(), 1));
+                to(*start, within);
+            }
+            reach = Some(*start);
+        }
     }
 
     /// Takes out all timers from `from` on that lie before `end`.
-    pub(super) fn take_part(
-        &mut self,
-        from: Order,
-        end: Option<Order>,
-    ) -> VecDeque<Stretch<K, N>> {
+    pub(super) fn take_part(&mut self, from: Order, end: Option<Order>) -> VecDeque<Stretch<K, N>> {
         debug_assert!(self.cut.is_none(), "a cut has still to write them");
         let within = |order| order >= from && end.is_none_or(|end| order < end);
         let mut taken = VecDeque::new();
@@ -47,7 +58,10 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
             let reach = next.map(|(next, _)| *next);
             let ends_within = end.is_none_or(|end| reach.is_some_and(|reach| reach <= end));
             if start >= from && ends_within {
-                self.stretches.remove(&start).into_iter().for_each(&mut take);
+                self.stretches
+                    .remove(&start)
+                    .into_iter()
+                    .for_each(&mut take);
                 match start == Order::FIRST {
                     true => drop(self.stretches.insert(start, Stretch::new())),
                     false => self.account.release(BYTES_OF_ENTRY),
@@ -66,7 +80,9 @@ impl<K: Key, N: Namespace> TimerQueue<K, N> {
         let first = self.stretches.range(..=from).next_back();
         let first = first.map_or(from, |(start, _)| *start);
         let starts = self.stretches.range(first..).map(|(start, _)| *start);
-        starts.take_while(|start| end.is_none_or(|end| *start < end)).collect()
+        starts
+            .take_while(|start| end.is_none_or(|end| *start < end))
+            .collect()
     }
 
     /// What was taken out is done with.

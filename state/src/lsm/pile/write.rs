@@ -53,8 +53,18 @@ impl PileWriter {
         namespace: Vec<u8>,
         piles: &Piles,
     ) -> Result<PileWriter, StateError> {
-        let piece = piles.limit() / PIECE_SHARE;
-        let piece_bytes = piece.clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES) as usize;
+        let piece_bytes = piles.limit() / PIECE_SHARE;
+        PileWriter::with_pieces(piece_bytes, descriptor, namespace, piles)
+    }
+
+    /// The same, sorted in pieces of about so many bytes.
+    pub(crate) fn with_pieces(
+        bytes: u64,
+        descriptor: &StateDescriptor,
+        namespace: Vec<u8>,
+        piles: &Piles,
+    ) -> Result<PileWriter, StateError> {
+        let piece_bytes = bytes.clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES) as usize;
         let options = RunOptions::default().with_section_bytes(piece_bytes);
         let options = options.with_block_bytes(BLOCK_BYTES).with_filter_bits(0);
         let mut writer = RunWriter::to_be_searched(options);

@@ -14,6 +14,8 @@ pub(super) struct Bank {
     pub(super) start: Order,
     /// The time of the first timer in its piles; there may be none in them, as they say what was deleted too.
     earliest: Option<Timestamp>,
+    /// No row of its piles lies behind this place.
+    last: Order,
     pub(super) piles: Vec<Pile>,
 }
 
@@ -37,6 +39,11 @@ impl Banks {
         self.list.get(at).map(|bank| bank.start)
     }
 
+    /// Where they begin.
+    pub(super) fn starts(&self) -> impl Iterator<Item = Order> {
+        self.list.iter().map(|bank| bank.start)
+    }
+
     /// The number of the bank in which a place of the order lies; none before the first.
     pub(super) fn find(&self, order: Order) -> Option<usize> {
         let behind = self.list.partition_point(|bank| bank.start <= order);
@@ -54,8 +61,9 @@ impl Banks {
     pub(super) fn may_hold(&self, order: Order, at: Timestamp) -> bool {
         self.cover(order) && {
             let found = self.find(order).and_then(|found| self.list.get(found));
-            let earliest = found.and_then(|bank| bank.earliest);
-            earliest.is_some_and(|earliest| earliest <= at)
+            found.is_some_and(|bank| {
+                bank.earliest.is_some_and(|earliest| earliest <= at) && order <= bank.last
+            })
         }
     }
 
@@ -72,20 +80,34 @@ impl Banks {
         Some((self.list.first()?.start, earliest))
     }
 
-    /// Timers of the bank that begins at `start`, which is there or comes before all others, are on their way to the
-    /// disk, the first of them due at `earliest`.
-    pub(super) fn open(&mut self, start: Order, earliest: Option<Timestamp>) {
-        if !self.cover(start) {
+    /// Timers of the bank that begins at `start` are on their way to the disk, the first of them due at `earliest`, the
+    /// last of them at `last`. A bank that begins where there is none takes the part of the order behind it from the one
+    /// before, which has nothing there on disk.
+    pub(super) fn open(&mut self, start: Order, earliest: Option<Timestamp>, last: Order) {
+        let behind = self.list.partition_point(|bank| bank.start <= start);
+        let before = behind.checked_sub(1).and_then(|at| self.list.get(at));
+        if before.is_none_or(|bank| bank.start < start) {
+            debug_assert!(
+                before.is_none_or(|bank| bank.last < start),
+                "piles are of one bank"
+            );
             let piles = Vec::new();
             let bank = Bank {
                 start,
                 earliest: None,
+                last,
                 piles,
             };
-            self.list.insert(0, bank);
+            self.list.insert(behind, bank);
         }
         let bank = self.at_mut(start);
         bank.earliest = [bank.earliest, earliest].into_iter().flatten().min();
+        bank.last = bank.last.max(last);
+    }
+
+    /// Behind which place bank number `at` has nothing on disk.
+    pub(super) fn last(&self, at: usize) -> Option<Order> {
+        self.list.get(at).map(|bank| bank.last)
     }
 
     /// They are there.
@@ -112,6 +134,7 @@ impl Banks {
             return false;
         };
         bank.earliest = [bank.earliest, last.earliest].into_iter().flatten().min();
+        bank.last = bank.last.max(last.last);
         bank.piles.extend(last.piles);
         true
     }

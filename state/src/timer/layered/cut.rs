@@ -52,7 +52,10 @@ impl<K: Key, N: Namespace> Snapshot for LayeredTimers<K, N> {
     }
 
     fn carried(&self) -> Vec<CarriedRun> {
-        let piles = self.disk().into_iter().flat_map(|disk| disk.banks.piles().rev());
+        let piles = self
+            .disk()
+            .into_iter()
+            .flat_map(|disk| disk.banks.piles().rev());
         piles.flat_map(Pile::carried).collect()
     }
 

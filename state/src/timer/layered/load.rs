@@ -130,7 +130,11 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
             return Ok(false);
         }
         match self.leaving(hot) {
-            Some(leaving) => self.spill(hot, leaving),
+            Some(leaving) => {
+                let begun = self.spill(hot, leaving)?;
+                debug_assert!(begun, "there are timers in {leaving:?}");
+                Ok(begun)
+            }
             None => Ok(false),
         }
     }

@@ -137,6 +137,7 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
         {
             disk.demand.count();
             if disk.banks.cover(Order::of(at, hash)) {
+                // Written first, it would hide nothing: it only need not be kept any more.
                 disk.gone.delete(hash, key, namespace, at);
             }
         }

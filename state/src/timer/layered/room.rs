@@ -16,9 +16,14 @@ use crate::table::Namespace;
 
 /// One part in so many of the memory is left to what stands beside the timers.
 const SPARE: u64 = 16;
-/// A part of the order with less than one part in so many of the memory is not worth a file.
-const WORTH: u64 = 8;
-/// Timers that hold less than one part in so many of the memory need not ask for room.
+/// A part of the order with less than one part in so many of the memory is not worth a file, or with less than so many
+/// bytes, if one part in fewer has not as much: of each file something is kept in memory.
+const WORTH: u64 = 32;
+const WORTH_OF_LITTLE: u64 = 8;
+const WORTH_BYTES: u64 = 256 << 10;
+/// Tables that are cut in two take no more than one part in so many of the memory.
+const TABLES: u64 = 8;
+/// Timers that hold less than one part in so many of what is left need not ask for room.
 const FEW: u64 = 16;
 /// A stretch is cut in two about once in so many timers that come.
 const CUT: usize = FULL / 4;
@@ -91,8 +96,8 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
 impl<K: Key, N: Namespace> OnDisk<K, N> {
     #[inline]
     fn is_active(&self, hot: &TimerQueue<K, N>) -> bool {
-        let limit = hot.account.budget().limit();
-        self.piles.is_some() || hot.account.bytes() >= limit / FEW
+        let left = hot.account.budget().left();
+        self.piles.is_some() || hot.account.bytes() >= left / FEW
     }
 
     fn has_room(&mut self, hot: &TimerQueue<K, N>, records: usize) -> bool {
@@ -131,14 +136,15 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
         let held = self.held(hot);
         let piles = self.piles();
         let (limit, left) = (piles.limit(), piles.left());
-        let more = bytes_for(hot, timers, limit / WORTH) + limit / SPARE;
+        let more = bytes_for(hot, timers, limit / TABLES) + limit / SPARE;
         held + more <= limit && more <= left
     }
 
     /// What leaves next; none where there is nothing worth it. Joins banks of which little is in memory.
     pub(super) fn leaving(&mut self, hot: &TimerQueue<K, N>) -> Option<Leaving> {
         let each = bytes_of_one(hot);
-        let worth = self.piles().limit() / WORTH;
+        let limit = self.piles().limit();
+        let worth = (limit / WORTH).max(WORTH_BYTES.min(limit / WORTH_OF_LITTLE));
         loop {
             let largest = self.largest(hot);
             if largest.is_some_and(|it| it.timers as u64 * each >= worth) {
@@ -152,24 +158,43 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
 
     /// The part of the order with most in memory.
     fn largest(&self, hot: &TimerQueue<K, N>) -> Option<Leaving> {
-        let mut in_banks = vec![0; self.banks.len()];
+        // What came to each bank, and how much of that lies behind all it has on disk.
+        let mut in_banks = vec![(0, 0); self.banks.len()];
         let mut near = Vec::new();
-        for (start, timers) in hot.sizes() {
-            match self.banks.find(start) {
-                Some(bank) => in_banks[bank] += timers,
-                None => near.push((start, timers)),
+        let starts: Vec<Order> = self.banks.starts().collect();
+        let mut count = |place: Order, timers: usize| match self.banks.find(place) {
+            Some(bank) => {
+                let (came, behind) = &mut in_banks[bank];
+                *came += timers;
+                if self.banks.last(bank).is_some_and(|last| place > last) {
+                    *behind += timers;
+                }
             }
-        }
-        for (start, timers) in self.gone.sizes() {
-            if let Some(bank) = self.banks.find(start) {
-                in_banks[bank] += timers;
+            None => near.push((place, timers)),
+        };
+        hot.count(&starts, &mut count);
+        // Before the first bank nothing is deleted that may be on disk.
+        self.gone.count(&starts, |place, timers| {
+            if timers > 0 {
+                count(place, timers);
             }
-        }
-        let banks = in_banks.iter().enumerate().filter_map(|(bank, timers)| {
-            let (from, end) = (self.banks.start(bank)?, self.banks.start(bank + 1));
-            let timers = *timers;
-            Some(Leaving { from, end, timers })
         });
+        let banks = in_banks
+            .iter()
+            .enumerate()
+            .filter_map(|(bank, (came, behind))| {
+                let (from, end) = (self.banks.start(bank)?, self.banks.start(bank + 1));
+                let (timers, behind) = (*came, *behind);
+                // Timers that come in the order in which they fire fill one bank after the other.
+                Some(match 2 * behind > timers {
+                    true => Leaving {
+                        from: self.banks.last(bank)?.next(),
+                        end,
+                        timers: behind,
+                    },
+                    false => Leaving { from, end, timers },
+                })
+            });
         let end = self.banks.start(0);
         let near = later_half(&near, end).into_iter();
         banks.chain(near).max_by_key(|leaving| leaving.timers)
@@ -198,7 +223,9 @@ fn later_half(stretches: &[(Order, usize)], end: Option<Order>) -> Option<Leavin
 fn bytes_of_one<K: Key, N: Namespace>(hot: &TimerQueue<K, N>) -> u64 {
     let least = size_of::<Timer<K, N>>() as u64;
     let held = hot.account.bytes();
-    held.checked_div(hot.len() as u64).unwrap_or(least).max(least)
+    held.checked_div(hot.len() as u64)
+        .unwrap_or(least)
+        .max(least)
 }
 
 /// Bytes that so many timers reserve at most, of which those for tables that are cut in two are no more than `most`.

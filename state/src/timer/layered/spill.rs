@@ -12,7 +12,7 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{IoDone, RequestId};
 
 use super::super::cut::TimerRows;
-use super::super::order::Order;
+use super::super::order::{Order, Timer};
 use super::super::queue::TimerQueue;
 use super::super::stretch::Stretch;
 use super::OnDisk;
@@ -21,6 +21,10 @@ use crate::error::StateError;
 use crate::lsm::{PileWriter, Piles};
 use crate::snapshot::Row;
 use crate::table::Namespace;
+
+/// One part in so many of the memory is sorted at once. Each piece has timers of all key groups, for each of which
+/// something is kept in memory.
+const PIECE_SHARE: u64 = 8;
 
 /// Timers on their way.
 pub(super) struct Spilling<K: Key, N: Namespace> {
@@ -87,13 +91,16 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
     ) -> Result<bool, StateError> {
         debug_assert!(self.spilling.is_none(), "one part goes at a time");
         let descriptor = self.descriptor.clone();
-        let writer = PileWriter::new(&descriptor, Vec::new(), self.piles())?;
+        let piece_bytes = self.piles().limit() / PIECE_SHARE;
+        let writer = PileWriter::with_pieces(piece_bytes, &descriptor, Vec::new(), self.piles())?;
         let (there, gone) = (hot.take_part(from, end), self.gone.take_part(from, end));
         if there.is_empty() && gone.is_empty() {
             return Ok(false);
         }
         let earliest: Option<Timestamp> = there.iter().filter_map(Stretch::earliest).min();
-        self.banks.open(from, earliest);
+        let all = there.iter().chain(&gone).flat_map(Stretch::iter);
+        let last = all.map(Timer::order).max().unwrap_or(from);
+        self.banks.open(from, earliest, last);
         self.spilling = Some(Spilling {
             start: from,
             gone,

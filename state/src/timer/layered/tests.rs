@@ -143,7 +143,8 @@ impl Program {
                 self.timers.delete(hash, &key, &namespace, Timestamp(at))?;
                 self.model.remove(&timer);
             } else {
-                self.timers.register(hash, &key, &namespace, Timestamp(at))?;
+                self.timers
+                    .register(hash, &key, &namespace, Timestamp(at))?;
                 self.model.insert(timer);
             }
         }
@@ -178,7 +179,10 @@ impl Program {
             let expected = expected.copied();
             if let Some((at, ..)) = expected {
                 let next = self.timers.next_due();
-                assert!(next.is_some_and(|next| next.0 <= at), "{next:?} before {at}");
+                assert!(
+                    next.is_some_and(|next| next.0 <= at),
+                    "{next:?} before {at}"
+                );
             }
             if !self.timers.bring(upto) {
                 return Ok(false);
@@ -397,10 +401,26 @@ fn timers_far_larger_than_their_memory_fire_as_a_set_says_and_so_do_their_cuts()
         stage::run(&mut simulation, program).unwrap();
         let left = left.take();
         assert!(left.ended, "seed {seed} hangs");
-        assert!(left.most_rows > 20_000, "seed {seed}: {} rows on disk", left.most_rows);
-        assert!(left.most_held <= BUDGET, "seed {seed}: {} held", left.most_held);
-        assert!(left.most_banks < 40, "seed {seed}: {} banks", left.most_banks);
-        assert!(left.copies.len() > 1, "seed {seed}: {} cuts", left.copies.len());
+        assert!(
+            left.most_rows > 20_000,
+            "seed {seed}: {} rows on disk",
+            left.most_rows
+        );
+        assert!(
+            left.most_held <= BUDGET,
+            "seed {seed}: {} held",
+            left.most_held
+        );
+        assert!(
+            left.most_banks < 40,
+            "seed {seed}: {} banks",
+            left.most_banks
+        );
+        assert!(
+            left.copies.len() > 1,
+            "seed {seed}: {} cuts",
+            left.copies.len()
+        );
         for copy in &left.copies {
             assert!(in_memory(copy, &simulation) == copy.was, "seed {seed}");
         }
