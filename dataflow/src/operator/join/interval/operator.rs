@@ -291,6 +291,10 @@ where
     ) -> Result<Pressure, FunctionError> {
         Ok(self.end_on_disk(context, waiting)?)
     }
+
+    fn may_be_cut(&self) -> bool {
+        !self.left.ends.is_moving() && !self.right.ends.is_moving()
+    }
 }
 
 impl<K, A, B, U, S, R, G> TwoInputOperator<A, B, U> for Interval<K, A, B, S, R, G>

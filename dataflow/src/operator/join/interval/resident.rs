@@ -2,8 +2,7 @@
 //!
 //! Entered for records ahead, again before they are applied, and before the pairs of a record go on, while something is
 //! on disk. A record needs all slices of the other side that its range touches, and its own, to which it is added.
-//! Invariant: a record is worked on only once all of them are in memory, or nowhere. Timers are in memory. Lives on one
-//! shard.
+//! Invariant: a record is worked on only once all of them are in memory, or nowhere. Lives on one shard.
 
 use std::ops::RangeInclusive;
 
@@ -24,12 +23,14 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
     /// Whether slices have to be sought now.
     #[inline(always)]
     fn is_active(&self) -> bool {
-        self.records.is_active()
+        self.records.is_active() || self.ends.is_active()
     }
 
     /// Whether there is room for what so many records may add.
     pub(super) fn has_room(&mut self, records: usize) -> bool {
-        self.records.has_room(records)
+        // Both are asked: each makes room for itself.
+        let ends = self.ends.has_room(records);
+        self.records.has_room(records) && ends
     }
 
     /// How many of some records may be added at once.
@@ -71,7 +72,18 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
 
     /// A turn begins: takes in what was read.
     pub(super) fn begin_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
+        self.ends.begin_turn(context)?;
         self.records.begin_turn(context)
+    }
+
+    /// A turn ends: asks for what is on disk, makes room for it.
+    fn end_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, StateError> {
+        let ends = self.ends.end_turn(context, waiting)?;
+        Ok(ends.max(self.records.end_turn(context, waiting)?))
     }
 }
 
@@ -150,13 +162,14 @@ where
         context: &mut TurnContext<'_>,
         waiting: bool,
     ) -> Result<Pressure, StateError> {
-        let left = self.left.records.end_turn(context, waiting)?;
-        let right = self.right.records.end_turn(context, waiting)?;
+        let left = self.left.end_turn(context, waiting)?;
+        let right = self.right.end_turn(context, waiting)?;
         let overflows = (self.left.records.overflow()).zip(self.right.records.overflow());
         if let Some((left, right)) = overflows {
             self.shown.clear();
             self.shown.add(left);
             self.shown.add(right);
+            (self.shown).add_bytes(self.left.ends.disk_bytes() + self.right.ends.disk_bytes());
         }
         Ok(left.max(right))
     }

@@ -2,7 +2,8 @@
 //!
 //! Time is cut into slices as long as the ranges looked up are, so a lookup touches two slices, a record is found by
 //! its place in one, and a slice is forgotten whole: one timer for all its records. Slices may be on disk: those that
-//! are looked up or added to were sought before, and one that is forgotten is not read for that. Invariant: a slice is
+//! are looked up or added to were sought before, and one that is forgotten is not read for that; their timers may be there
+//! too. Invariant: a slice is
 //! there until the watermark has reached its last record's time plus `keep_ms`. Lives on one shard.
 
 use std::ops::ControlFlow;
@@ -11,7 +12,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
-    KeyedTable, LayeredTable, StateDescriptor, StateError, StateVisitor, TimerQueue,
+    KeyedTable, LayeredTable, LayeredTimers, StateDescriptor, StateError, StateVisitor,
 };
 
 use crate::operator::frame::Firing;
@@ -24,7 +25,7 @@ pub(super) type Slice = i64;
 pub(super) struct TimeSlices<K: Key, V: Record> {
     pub(super) records: LayeredTable<K, Vec<(i64, V)>, Slice>,
     descriptor: StateDescriptor,
-    ends: TimerQueue<K, Slice>,
+    pub(super) ends: LayeredTimers<K, Slice>,
     of_ends: StateDescriptor,
     width_ms: i64,
     keep_ms: i64,
@@ -54,14 +55,15 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
         let descriptor = StateDescriptor::list::<(i64, V)>(format!("thalweg.{side}-records"));
         let descriptor = descriptor.of_keys::<K, Slice>();
         let of_ends = StateDescriptor::timers(format!("thalweg.ends-of-{side}-records"));
+        let of_ends = of_ends.of_keys::<K, Slice>();
         let overflow = context.overflows();
         let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
         let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
         Ok(Self {
             records: LayeredTable::new(table, overflow),
             descriptor,
-            ends: TimerQueue::new(groups, max, budget.clone()),
-            of_ends: of_ends.of_keys::<K, Slice>(),
+            ends: context.timers(&of_ends),
+            of_ends,
             width_ms: span_ms.max(1),
             keep_ms,
             sought: Vec::new(),
@@ -159,6 +161,9 @@ impl<K: Key, V: Record> TimeSlices<K, V> {
     /// Forgets up to `limit` slices that are needed no more, in memory or on disk.
     pub(super) fn forget(&mut self, watermark: Timestamp, limit: usize) -> Firing {
         for _ in 0..limit {
+            if !self.ends.bring(watermark) {
+                return Firing::Waiting;
+            }
             let Some(timer) = self.ends.pop_due(watermark) else {
                 return Firing::Done;
             };

@@ -11,7 +11,7 @@ use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Record};
 use thalweg_state::{
-    KeyedTable, LayeredTable, Pressure, StateDescriptor, StateError, StateVisitor, TimerQueue,
+    KeyedTable, LayeredTable, LayeredTimers, Pressure, StateDescriptor, StateError, StateVisitor,
 };
 
 use super::row::{OpenRow, RowFunction};
@@ -64,6 +64,7 @@ where
         let (max, budget) = (info.max_parallelism, context.budget());
         let refused = |error| context.refused(name, error);
         let of_rows = StateDescriptor::list::<A>("thalweg.rows").of_keys::<K, Timestamp>();
+        let of_due = StateDescriptor::timers("thalweg.due-rows").of_keys::<K, ()>();
         let overflow = context.overflows();
         let overflow = overflow.map(|make| make(&of_rows, groups.clone()));
         let rows = KeyedTable::new(groups.clone(), max, budget.clone()).map_err(refused)?;
@@ -74,7 +75,8 @@ where
             of_rows,
             versions,
             shown: OverflowCells::open(name, context)?,
-            due: TimerQueue::new(groups, max, budget.clone()),
+            due: context.timers(&of_due),
+            of_due,
             function: self.function.open(name, context)?,
             deleted: self.deletion.is_one,
             late: LateRecords::open_two(self.late, name, context)?,
@@ -96,7 +98,8 @@ pub(super) struct Temporal<K: Key, A: Record, B: Record, S, R, G> {
     /// What is shown of state on disk.
     pub(super) shown: OverflowCells,
     /// When rows wait no more.
-    pub(super) due: TimerQueue<K>,
+    pub(super) due: LayeredTimers<K>,
+    of_due: StateDescriptor,
     function: G,
     deleted: fn(&B) -> bool,
     late: (LateRecords<A>, LateRecords<B>),
@@ -186,8 +189,7 @@ where
 {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         visitor.visit(&self.of_rows, &mut self.rows)?;
-        let due = StateDescriptor::timers("thalweg.due-rows").of_keys::<K, ()>();
-        visitor.visit(&due, &mut self.due)?;
+        visitor.visit(&self.of_due, &mut self.due)?;
         self.versions.visit_states(visitor)
     }
 }
@@ -230,8 +232,7 @@ where
     }
 
     fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
-        self.rows.begin_turn(context)?;
-        Ok(self.versions.table.begin_turn(context)?)
+        Ok(self.begin_on_disk(context)?)
     }
 
     fn end_state_turn(
@@ -240,6 +241,10 @@ where
         waiting: bool,
     ) -> Result<Pressure, FunctionError> {
         Ok(self.end_on_disk(context, waiting)?)
+    }
+
+    fn may_be_cut(&self) -> bool {
+        !self.due.is_moving() && !self.versions.replaced.is_moving()
     }
 }
 
@@ -259,9 +264,13 @@ where
     }
 
     fn has_room(&mut self, input: u32, records: usize) -> bool {
+        // Table and timers are asked: each makes room for itself.
         match input {
-            0 => self.rows.has_room(records),
-            _ => self.versions.table.has_room(records),
+            0 => self.due.has_room(records) & self.rows.has_room(records),
+            _ => {
+                let versions = &mut self.versions;
+                versions.replaced.has_room(records) & versions.table.has_room(records)
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 //!
 //! Entered for records ahead, again before they are applied, and before rows are joined, while something is on disk. A
 //! row in time needs the rows of its key and time, to which it is added; a late one, a version, and rows that are
-//! joined need the versions of their key. Invariant: what is worked on is in memory, or nowhere. Timers are in memory.
-//! Lives on one shard.
+//! joined need the versions of their key. Invariant: what is worked on is in memory, or nowhere. Lives
+//! on one shard.
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
@@ -24,7 +24,8 @@ where
     /// Whether state has to be sought now.
     #[inline(always)]
     pub(super) fn is_active(&self) -> bool {
-        self.rows.is_active() || self.versions.table.is_active()
+        let versions = self.versions.table.is_active() || self.versions.replaced.is_active();
+        self.rows.is_active() || self.due.is_active() || versions
     }
 
     /// Seeks what a row at this place of those ahead needs; whether it is there.
@@ -47,6 +48,9 @@ where
             let key = K::lend(&joining.key);
             return versions.seek(WINDOW, joining.hash, &key, &());
         }
+        if !self.due.bring(self.watermark) {
+            return false;
+        }
         let mut first = true;
         for (place, timer) in (WINDOW..WINDOW + DUE).zip(self.due.due_ahead(self.watermark)) {
             let (hash, key) = (timer.hash, K::lend(&timer.key));
@@ -63,6 +67,17 @@ where
         first
     }
 
+    /// A turn begins: takes in what was read.
+    pub(super) fn begin_on_disk(
+        &mut self,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), StateError> {
+        self.due.begin_turn(context)?;
+        self.versions.replaced.begin_turn(context)?;
+        self.rows.begin_turn(context)?;
+        self.versions.table.begin_turn(context)
+    }
+
     /// A turn ends: asks for what is on disk, makes room for it.
     pub(super) fn end_on_disk(
         &mut self,
@@ -71,12 +86,16 @@ where
     ) -> Result<Pressure, StateError> {
         let rows = self.rows.end_turn(context, waiting)?;
         let versions = self.versions.table.end_turn(context, waiting)?;
+        let due = self.due.end_turn(context, waiting)?;
+        let replaced = self.versions.replaced.end_turn(context, waiting)?;
         let overflows = (self.rows.overflow()).zip(self.versions.table.overflow());
         if let Some((rows, versions)) = overflows {
             self.shown.clear();
             self.shown.add(rows);
             self.shown.add(versions);
+            let timers = self.due.disk_bytes() + self.versions.replaced.disk_bytes();
+            self.shown.add_bytes(timers);
         }
-        Ok(rows.max(versions))
+        Ok(rows.max(versions).max(due).max(replaced))
     }
 }

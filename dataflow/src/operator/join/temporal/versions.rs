@@ -9,7 +9,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
-    DUE, KeyedTable, LayeredTable, StateDescriptor, StateError, StateVisitor, TimerQueue, WINDOW,
+    DUE, KeyedTable, LayeredTable, LayeredTimers, StateDescriptor, StateError, StateVisitor, WINDOW,
 };
 
 use crate::operator::frame::Firing;
@@ -23,7 +23,8 @@ pub(super) struct Versions<K: Key, B: Record> {
     pub(super) table: LayeredTable<K, Vec<Version<B>>>,
     descriptor: StateDescriptor,
     /// When older versions of a key are replaced.
-    replaced: TimerQueue<K>,
+    pub(super) replaced: LayeredTimers<K>,
+    of_replaced: StateDescriptor,
     /// How long after their times deletions are remembered, ms; none for ever.
     deletions_kept: Option<i64>,
 }
@@ -39,13 +40,15 @@ impl<K: Key, B: Record> Versions<K, B> {
         let (max, budget) = (info.max_parallelism, context.budget());
         let descriptor = StateDescriptor::list::<Version<B>>("thalweg.versions");
         let descriptor = descriptor.of_keys::<K, ()>();
+        let of_replaced = StateDescriptor::timers("thalweg.replaced-versions").of_keys::<K, ()>();
         let overflow = context.overflows();
         let overflow = overflow.map(|make| make(&descriptor, groups.clone()));
         let table = KeyedTable::new(groups.clone(), max, budget.clone())?;
         Ok(Self {
             table: LayeredTable::new(table, overflow),
             descriptor,
-            replaced: TimerQueue::new(groups, max, budget.clone()),
+            replaced: context.timers(&of_replaced),
+            of_replaced,
             deletions_kept,
         })
     }
@@ -56,8 +59,7 @@ impl<K: Key, B: Record> Versions<K, B> {
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
         visitor.visit(&self.descriptor, &mut self.table)?;
-        let replaced = StateDescriptor::timers("thalweg.replaced-versions");
-        visitor.visit(&replaced.of_keys::<K, ()>(), &mut self.replaced)
+        visitor.visit(&self.of_replaced, &mut self.replaced)
     }
 
     /// Brings the versions of these keys near.
@@ -137,7 +139,8 @@ impl<K: Key, B: Record> Versions<K, B> {
         limit: usize,
     ) -> Result<Firing, StateError> {
         for _ in 0..limit {
-            if self.table.is_active() && !self.seek_replaced(watermark) {
+            let there = self.replaced.bring(watermark);
+            if !there || self.table.is_active() && !self.seek_replaced(watermark) {
                 return Ok(Firing::Waiting);
             }
             let Some(timer) = self.replaced.pop_due(watermark) else {
