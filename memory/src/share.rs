@@ -46,7 +46,8 @@ pub(crate) struct Sharers {
 #[derive(Default)]
 struct Holding {
     bytes: Cell<u64>,
-    claims: Cell<bool>,
+    /// How many bytes it could do with.
+    wants: Cell<u64>,
     shrinks: Cell<bool>,
     waker: RefCell<Option<TaskWaker>>,
     /// Its limit, from what was said by then and what there was to share.
@@ -89,9 +90,15 @@ impl Share {
 
     /// Tells whether it could do with more than it has: if not, others may take what it does not hold.
     pub fn claims(&self, claims: bool) {
-        if self.holding.claims.replace(claims) != claims {
+        self.wants(if claims { u64::MAX } else { 0 });
+    }
+
+    /// Tells how many bytes it could do with: others may take what is not among them, nor held by it.
+    pub fn wants(&self, bytes: u64) {
+        let before = self.holding.wants.replace(bytes);
+        if before != bytes {
             self.shared.level.sharers.say();
-            if claims {
+            if bytes > before {
                 self.urge();
             }
         }
@@ -172,8 +179,8 @@ impl Sharers {
         self.said.set(self.said.get() + 1);
     }
 
-    /// What one gets of `all` bytes: those who claim more and it itself get the same, the others what they hold, or
-    /// the little that each may take at once; but nobody more than they.
+    /// What one gets of `all` bytes: those who claim more and it itself get the same, the others what they hold or want,
+    /// or the little that each may take at once; but nobody more than they.
     fn level_for(&self, holding: &Rc<Holding>, all: u64) -> u64 {
         let sharers = self.all.borrow();
         let even = all / sharers.len().max(1) as u64;
@@ -182,8 +189,8 @@ impl Sharers {
         loop {
             let (mut left, mut equals) = (all, 0);
             for sharer in &*sharers {
-                let kept = sharer.bytes.get().max(at_once);
-                if Rc::ptr_eq(sharer, holding) || sharer.claims.get() || kept > level {
+                let kept = sharer.bytes.get().max(sharer.wants.get()).max(at_once);
+                if Rc::ptr_eq(sharer, holding) || kept > level {
                     equals += 1;
                 } else {
                     left = left.saturating_sub(kept);

@@ -195,7 +195,7 @@ vocabulary! {
     NUM_STATE_READS = "numStateReads", "thalweg_operator_state_reads_total", Counter of Operator,
         "blocks" * 1.0, "Blocks read from disk for state that memory did not hold.";
     NUM_TIMERS = "numTimersRegistered", "thalweg_operator_timers", Gauge of Operator,
-        "timers" * 1.0, "Timers that a function has registered and that have not fired.";
+        "timers" * 1.0, "Timers that a function has registered and that have not fired; of those on disk some may count twice, or though they were deleted.";
     STATE_ENTRIES = "numStateEntries", "thalweg_state_entries", Gauge of State,
         "entries" * 1.0, "Entries of one state in memory: keys, entries of a map, chunks of a list, timers; what RocksDB's `estimate-num-keys` is in Flink.";
     STATE_BYTES = "stateBytes", "thalweg_state_memory_bytes", Gauge of State,

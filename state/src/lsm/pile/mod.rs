@@ -135,6 +135,12 @@ impl Piles {
         self.share.claims(claims);
     }
 
+    /// Tells how much memory the operator could do with, as [`Piles::claims`] does where that is any.
+    pub fn wants(&self, bytes: u64, context: &TurnContext<'_>) {
+        self.share.is_of(&context.waker());
+        self.share.wants(bytes);
+    }
+
     /// Tells whether the operator is at work on something after which it holds less.
     pub fn shrinks(&self, shrinks: bool) {
         self.share.shrinks(shrinks);

@@ -104,11 +104,11 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
             more |= self.begin_move(hot)?;
         }
         more |= self.advance_spilling(hot, || context.reactor().now() >= until)?;
-        let (held, active) = (self.held(hot), !self.has_nothing());
-        let (stalled, moving) = (self.demand.stalled, self.spilling.is_some());
-        let loading = self.loading.is_some();
+        let (held, moving) = (self.held(hot), self.spilling.is_some());
+        let (wants, loading) = (self.demand.wants, self.loading.is_some());
         let piles = self.piles();
-        piles.claims(stalled || active, context);
+        // Timers do with little: they want no even share, but room for those that come.
+        piles.wants(wants, context);
         piles.holds(held);
         piles.shrinks(moving);
         piles.poll(context);

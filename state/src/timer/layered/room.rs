@@ -38,6 +38,8 @@ pub(super) struct Demand {
     of_record: usize,
     /// There was no room for some.
     pub(super) stalled: bool,
+    /// Bytes that there would have been room for, had others not held them.
+    pub(super) wants: u64,
 }
 
 impl Demand {
@@ -50,7 +52,7 @@ impl Demand {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         (self.came, self.records) = (0, 0);
-        self.stalled = false;
+        (self.stalled, self.wants) = (false, 0);
     }
 
     /// The most that so many records may bring, by what those before them brought.
@@ -137,7 +139,12 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
         let piles = self.piles();
         let (limit, left) = (piles.limit(), piles.left());
         let more = bytes_for(hot, timers, limit / TABLES) + limit / SPARE;
-        held + more <= limit && more <= left
+        let within = held + more <= limit;
+        self.demand.wants = match within && more > left {
+            true => held + more,
+            false => 0,
+        };
+        within && more <= left
     }
 
     /// What leaves next; none where there is nothing worth it. Joins banks of which little is in memory.

@@ -227,7 +227,7 @@ impl Driven for Program {
 
 #[test]
 fn versions_on_disk_are_found_by_late_rows_awaited_by_rows_and_forgotten() {
-    drive(2 << 20, |context| {
+    drive(3 << 20, |context| {
         let both: Both = |row, version| (row.1, version.map(|version| version.1));
         let open = OpenTemporal {
             keys: KeyedBoth::new(First, First),
