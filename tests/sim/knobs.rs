@@ -75,22 +75,25 @@ pub enum Larger {
     Pairing,
     /// Joins rows with the versions of their times.
     Looking,
+    /// Registers many timers for each record, and deletes some when another fires.
+    Waking,
 }
 
 impl Larger {
     /// All there are.
-    const ALL: [Larger; 4] = [
+    const ALL: [Larger; 5] = [
         Larger::Folding,
         Larger::Pairing,
         Larger::Collecting,
         Larger::Looking,
+        Larger::Waking,
     ];
 
     /// How much memory that is, where it is so little for a job that counts: what records ahead need of two streams is
     /// more.
     pub(super) fn memory(self, little: &'static str) -> &'static str {
         match self {
-            Larger::Folding | Larger::Collecting => little,
+            Larger::Folding | Larger::Collecting | Larger::Waking => little,
             Larger::Pairing | Larger::Looking => "4mb",
         }
     }

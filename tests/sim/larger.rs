@@ -1,4 +1,5 @@
-//! The jobs whose state is larger than memory: they count far more keys than fit, or join what is kept of two streams.
+//! The jobs whose state is larger than memory: they count far more keys than fit, join what is kept of two streams, or
+//! wait for far more timers.
 //!
 //! Invariant: what they write in the end follows from the knobs, as [`expected`] works it out.
 
@@ -12,6 +13,7 @@ use thalweg_dataflow::stream::{BoxedPipe, DataStream, Environment};
 use thalweg_dataflow::time::WatermarkStrategy;
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
 
+use super::alarms::{Alarms, Waking};
 use super::functions::Collecting;
 use super::knobs::{Knobs, Larger};
 use super::model::Lines;
@@ -37,7 +39,7 @@ fn records(knobs: &Knobs) -> u64 {
 fn key_of(number: u64, knobs: &Knobs) -> u64 {
     let keys = match knobs.larger {
         Larger::Folding | Larger::Collecting => records(knobs) / 2,
-        Larger::Pairing | Larger::Looking => records(knobs) / 4,
+        Larger::Pairing | Larger::Looking | Larger::Waking => records(knobs) / 4,
     };
     mix(number) % keys
 }
@@ -62,6 +64,7 @@ pub(super) fn program(
         Larger::Collecting => collecting(environment, knobs, poison),
         Larger::Pairing => pairing(environment, knobs, poison),
         Larger::Looking => looking(environment, knobs, poison),
+        Larger::Waking => waking(environment, knobs, poison),
     };
     lines.sink(shelf(COUNTED)).uid(COUNTED);
 }
@@ -205,6 +208,29 @@ fn looking(
         .boxed()
 }
 
+/// Numbers each of which is told of again and again, much later.
+fn waking(
+    environment: &Environment,
+    knobs: &Knobs,
+    poison: &Poison,
+) -> DataStream<String, BoxedPipe<String>> {
+    let (told, alarms) = (knobs.clone(), alarms(knobs));
+    let made = move |number: u64| (number, alarms.time_of(number));
+    let strategy = WatermarkStrategy::<u64>::for_monotonous_timestamps();
+    let strategy = strategy.with_interval(Duration::from_millis(1));
+    let numbers = Generator::timed(records(knobs), made).rate(knobs.rate);
+    let numbers = environment.source_with(numbers, strategy).uid("many");
+    tasted(numbers.boxed(), poison)
+        .key_by(move |number: &u64| key_of(*number, &told))
+        .process_function(move |_open: &mut OpenContext<u64>| Waking(alarms))
+        .uid("waking")
+        .boxed()
+}
+
+fn alarms(knobs: &Knobs) -> Alarms {
+    Alarms::of(records(knobs))
+}
+
 /// What is written in the end.
 pub(super) fn expected(knobs: &Knobs) -> Lines {
     let mut by_key: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
@@ -228,6 +254,10 @@ pub(super) fn expected(knobs: &Knobs) -> Lines {
                         .filter(|other| **other + near >= *number && **other <= *number + near / 2);
                     let pairs = others.map(|other| (format!("pair {number} {other}"), 1));
                     lines.extend(pairs);
+                }
+                Larger::Waking => {
+                    let told = alarms(knobs).told(*number);
+                    lines.extend(told.into_iter().map(|at| (format!("timer {key} {at}"), 1)));
                 }
                 Larger::Looking => {
                     let mut valid = numbers

@@ -5,6 +5,7 @@
 //! judges what is visible in the end: exactly what a job that was never disturbed writes; `total` runs many seeds.
 //! [`plants`] are bugs made on purpose, each of which the judge must find. One thread, virtual time: the same seed is the same run.
 
+mod alarms;
 mod caretaker;
 mod functions;
 pub mod history;
