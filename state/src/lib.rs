@@ -35,8 +35,8 @@ pub use keyed::{
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
 pub use lsm::{
-    AdoptedRun, Answer, CarriedRun, DUE, LayeredTable, Overflow, Pile, PileReader, PileWriter,
-    Piles, Pressure, Reading, Which,
+    AdoptedRun, Answer, CarriedRun, DUE, LayeredTable, Overflow, Pile, PileReader, PileSeek,
+    PileUse, PileWriter, Piles, Pressure, Reading, Which,
 };
 pub use migration::Migration;
 pub use snapshot::{

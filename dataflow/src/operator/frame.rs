@@ -119,6 +119,13 @@ pub(crate) trait Lifecycle<U: Item>: Remembers {
         false
     }
 
+    /// Whether records that were applied have results which are still to come. Asked once for some records; given out
+    /// as above.
+    #[inline(always)]
+    fn owes(&self) -> bool {
+        false
+    }
+
     /// The earliest processing time at which [`Lifecycle::fire`] has something to give out.
     fn next_processing_time(&self) -> Option<Timestamp> {
         None
@@ -174,7 +181,7 @@ enum Cause {
     Watermark,
     /// The clock.
     ProcessingTime,
-    /// The results of the record applied last.
+    /// The results of records that were applied.
     Record,
     /// Nothing: the barrier first in line waits until the cut before it is written, or until there can be one.
     Cut,
@@ -219,9 +226,8 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
              aggregates, windows, joins, and the states of window functions and of process functions without \
-             broadcast state, overflow to disk so far, but of windows put together from slices neither those that wait for \
-             late records nor the states of functions called with their rows; it fails when \
-             taskmanager.memory.managed.size is used up"
+             broadcast state, overflow to disk so far, but not the states of functions called with the rows of windows put \
+             together from slices; it fails when taskmanager.memory.managed.size is used up"
         );
     }
 }
@@ -336,6 +342,18 @@ impl<O, N> Frame<O, N> {
     {
         if self.operator.unfinished() {
             debug_assert!(!self.is_firing(), "no record is applied while firing");
+            self.firing = Some(Cause::Record);
+        }
+    }
+
+    /// Some records were applied: what they have still to give out comes before anything else, and before those that
+    /// wait for their state.
+    #[inline(always)]
+    pub(crate) fn batch_applied<U: Item>(&mut self)
+    where
+        O: Lifecycle<U>,
+    {
+        if self.operator.owes() && matches!(self.firing, None | Some(Cause::State)) {
             self.firing = Some(Cause::Record);
         }
     }

@@ -188,6 +188,56 @@ where
             there => self.frame.operator.let_in(there),
         }
     }
+
+    /// Applies records from the first on, as many as may be; answers how many.
+    #[inline(always)]
+    fn apply_each(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let (all, mut entries) = (entries.len(), entries);
+        if self.frame.operator.overflows() {
+            entries = &entries[..self.resident(from, buffer, entries)];
+        }
+        let frame = &mut self.frame;
+        let records = buffer.read_as::<T>();
+        if !frame.may_apply() {
+            return 0;
+        }
+        let scope = OperatorScope::enter(&frame.name);
+        for (index, entry) in entries.iter().enumerate() {
+            if !frame.next.ready() {
+                scope.leave();
+                return index;
+            }
+            let item = records.item(entry);
+            frame
+                .operator
+                .turn_to(input, from.wrapping_add(index as u8));
+            debug_assert!(
+                K::hash(&self.selector.select(&item)) == entry.hash,
+                "{}: the key selector answers different keys for one record",
+                frame.name
+            );
+            let next = &mut frame.next;
+            let applied = frame
+                .operator
+                .apply(entry.hash, item, entry.at, &self.selector, next);
+            if let Err(error) = applied {
+                scope.leave();
+                frame.fail(&error);
+                return index;
+            }
+            if frame.operator.unfinished() {
+                scope.leave();
+                frame.applied();
+                return index + 1;
+            }
+        }
+        scope.leave();
+        if entries.len() < all {
+            // The end of the turn sees to the rest.
+            frame.wait_for_state();
+        }
+        entries.len()
+    }
 }
 
 /// A keyed operator as the head's consumer.
@@ -235,51 +285,9 @@ where
 
     #[inline(always)]
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        let (all, mut entries) = (entries.len(), entries);
-        if self.frame.operator.overflows() {
-            entries = &entries[..self.resident(from, buffer, entries)];
-        }
-        let frame = &mut self.frame;
-        let records = buffer.read_as::<T>();
-        if !frame.may_apply() {
-            return 0;
-        }
-        let scope = OperatorScope::enter(&frame.name);
-        for (index, entry) in entries.iter().enumerate() {
-            if !frame.next.ready() {
-                scope.leave();
-                return index;
-            }
-            let item = records.item(entry);
-            frame
-                .operator
-                .turn_to(input, from.wrapping_add(index as u8));
-            debug_assert!(
-                K::hash(&self.selector.select(&item)) == entry.hash,
-                "{}: the key selector answers different keys for one record",
-                frame.name
-            );
-            let next = &mut frame.next;
-            let applied = frame
-                .operator
-                .apply(entry.hash, item, entry.at, &self.selector, next);
-            if let Err(error) = applied {
-                scope.leave();
-                frame.fail(&error);
-                return index;
-            }
-            if frame.operator.unfinished() {
-                scope.leave();
-                frame.applied();
-                return index + 1;
-            }
-        }
-        scope.leave();
-        if entries.len() < all {
-            // The end of the turn sees to the rest.
-            frame.wait_for_state();
-        }
-        entries.len()
+        let applied = self.apply_each(input, from, buffer, entries);
+        self.frame.batch_applied();
+        applied
     }
 
     fn revive(

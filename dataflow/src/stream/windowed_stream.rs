@@ -205,9 +205,8 @@ impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// Keeps event-time windows for so long after the watermark has passed their end. Has no effect
     /// on windows of processing time.
     ///
-    /// Aggregates of aligned windows that wait for late records stay in memory under `state.backend.type: lsm` too,
-    /// unless their trigger is named ([`trigger`](Self::trigger)): a late record needs at once what its key has in
-    /// every window that fires again.
+    /// Under `state.backend.type: lsm` what is kept for late records may be on disk: the records behind a late one then
+    /// wait until it has been read what its key has in every window that fires again.
     ///
     /// ```
     /// use std::time::Duration;

@@ -54,4 +54,4 @@ pub use cut::{AdoptedRun, CarriedRun};
 pub(crate) use hot::{Candidate, HotLayer, Pick, Unit};
 pub use layered::LayeredTable;
 pub use overflow::{DUE, Overflow, Pressure};
-pub use pile::{Answer, Pile, PileReader, PileWriter, Piles, Reading, Which};
+pub use pile::{Answer, Pile, PileReader, PileSeek, PileUse, PileWriter, Piles, Reading, Which};

@@ -15,14 +15,18 @@ use thalweg_dataflow::window::assigner::{
 };
 use thalweg_dataflow::window::{TimeWindow, WindowAggregate};
 
-use super::super::counting::Poison;
+use super::super::counting::{Poison, lines};
 use super::super::larger::Large;
-use super::{compare, watch};
+use super::{compare, marker, watch};
 
 const RECORDS: u64 = 80_000;
 const KEYS: u64 = 40_000;
 /// Numbers come out of their order by less than so many ms.
 const DISORDER: u64 = 500;
+/// Where windows fire again for late numbers each of so many is, by so many ms, and how long windows wait, ms.
+const LATE_EACH: u64 = 40;
+const LATE_BY: u64 = 8_000;
+const LATENESS: u64 = 10_000;
 /// The length of the longest windows, and from one to the next, ms.
 const SIZE: u64 = 32_000;
 const STEP: u64 = 8_000;
@@ -34,6 +38,11 @@ fn key_of(number: u64) -> String {
 
 fn time_of(number: u64) -> u64 {
     number + (number.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 40) % DISORDER
+}
+
+fn late_time_of(number: u64) -> u64 {
+    let late = number.is_multiple_of(LATE_EACH);
+    time_of(number).saturating_sub(if late { LATE_BY } else { 0 })
 }
 
 /// Counts the numbers of a key and sums them up.
@@ -65,8 +74,18 @@ fn numbers(
     poison: Poison,
     into: &Path,
 ) -> DataStream<u64, BoxedPipe<u64>> {
+    numbers_at(time_of, environment, rate, poison, into)
+}
+
+fn numbers_at(
+    time_of: fn(u64) -> u64,
+    environment: &Environment,
+    rate: f64,
+    poison: Poison,
+    into: &Path,
+) -> DataStream<u64, BoxedPipe<u64>> {
     let watch = watch(poison, into);
-    let made = |number: u64| (number, Timestamp(time_of(number) as i64));
+    let made = move |number: u64| (number, Timestamp(time_of(number) as i64));
     let strategy =
         WatermarkStrategy::<u64>::for_bounded_out_of_orderness(Duration::from_millis(DISORDER));
     environment
@@ -116,17 +135,83 @@ fn cumulating(environment: &Environment, rate: f64, poison: Poison, into: &Path)
     in_windows(numbers(environment, rate, poison, into), windows, into);
 }
 
-/// Compares what is there with what windows hold that `windows_of` names of each time.
-fn check(into: &Path, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) {
-    let mut windows: BTreeMap<(String, i64, i64), (u64, u64)> = BTreeMap::new();
+/// Windows of which some numbers are late, but none too late.
+fn late(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    in_late_windows(true, environment, rate, poison, into);
+}
+
+/// The same of numbers that come to their windows one by one.
+fn late_one_by_one(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    in_late_windows(false, environment, rate, poison, into);
+}
+
+fn in_late_windows(
+    gathers: bool,
+    environment: &Environment,
+    rate: f64,
+    poison: Poison,
+    into: &Path,
+) {
+    let windows = numbers_at(late_time_of, environment, rate, poison, into)
+        .key_by(|number: &u64| key_of(*number))
+        .window(SlidingWindows::event_time(ms(SIZE), ms(STEP)))
+        .allowed_lateness(ms(LATENESS));
+    let windows = match gathers {
+        true => windows,
+        false => windows.without_local_aggregation(),
+    };
+    windows
+        .aggregate(CountAndSum)
+        .uid("windows")
+        .sink(FileSink::new(into))
+        .uid("told");
+}
+
+/// How many numbers a key has in a window, and their sum.
+type Windows = BTreeMap<(String, i64, i64), (u64, u64)>;
+
+/// What windows hold that `windows_of` names of each time.
+fn windows(time_of: fn(u64) -> u64, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
+    let mut windows = Windows::new();
     for number in 0..RECORDS {
         for (start, end) in windows_of(time_of(number) as i64) {
             let window = windows.entry((key_of(number), start, end)).or_default();
             *window = (window.0 + 1, window.1 + number);
         }
     }
+    windows
+}
+
+/// Compares what is there with what windows hold that `windows_of` names of each time.
+fn check(into: &Path, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) {
     let row = |((key, start, end), (count, sum))| (format!("{key} {start} {end} {count} {sum}"), 1);
-    compare(&windows.into_iter().map(row).collect(), into);
+    compare(
+        &windows(time_of, windows_of).into_iter().map(row).collect(),
+        into,
+    );
+}
+
+/// Looks whether each window has told of all its numbers in the end, and never twice of as many: each time it fires
+/// again there are more.
+fn check_late(into: &Path) {
+    let mut told: BTreeMap<(String, i64, i64), BTreeMap<u64, u64>> = BTreeMap::new();
+    let mut again = 0;
+    for (line, times) in lines(into) {
+        let row: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| row[at].parse::<u64>().unwrap();
+        let (start, end) = (row[1].parse().unwrap(), row[2].parse().unwrap());
+        let rows = told.entry((row[0].to_owned(), start, end)).or_default();
+        again += u64::from(!rows.is_empty());
+        let before = rows.insert(number(3), number(4));
+        assert!(times == 1 && before.is_none(), "twice: {line}");
+    }
+    let last = |(window, mut rows): (_, BTreeMap<u64, u64>)| Some((window, rows.pop_last()?));
+    let last: Windows = told.into_iter().filter_map(last).collect();
+    let expected = windows(late_time_of, in_sliding);
+    let other = (last.iter()).find(|(window, held)| expected.get(*window) != Some(*held));
+    assert!(last == expected, "{} windows, one {other:?}", last.len());
+    assert!(again > 200, "{again} rows of windows that fired again");
+    assert!(marker(into).exists(), "nothing has gone to disk");
 }
 
 fn check_tumbling(into: &Path) {
@@ -137,13 +222,15 @@ fn check_tumbling(into: &Path) {
     });
 }
 
-fn check_sliding(into: &Path) {
+fn in_sliding(at: i64) -> Vec<(i64, i64)> {
     let (size, step) = (SIZE as i64, STEP as i64);
-    check(into, |at| {
-        let last = at / step * step;
-        let starts = (0..size / step).map(|earlier| last - earlier * step);
-        starts.map(|start| (start, start + size)).collect()
-    });
+    let last = at / step * step;
+    let starts = (0..size / step).map(|earlier| last - earlier * step);
+    starts.map(|start| (start, start + size)).collect()
+}
+
+fn check_sliding(into: &Path) {
+    check(into, in_sliding);
 }
 
 fn check_cumulating(into: &Path) {
@@ -176,6 +263,24 @@ const CUMULATING: Large = Large {
     program: cumulating,
     check: check_cumulating,
 };
+
+const LATE: Large = Large {
+    name: "windows on disk that wait for late records",
+    memory: "3mb",
+    program: late,
+    check: check_late,
+};
+
+const LATE_ONE_BY_ONE: Large = Large {
+    program: late_one_by_one,
+    ..LATE
+};
+
+#[test]
+fn slices_on_disk_that_wait_for_late_records_survive_failures_and_go_on_at_another_parallelism() {
+    LATE_ONE_BY_ONE.survives_failures(200_000.0, ("2", 30_011));
+    LATE.goes_on_at_another_parallelism();
+}
 
 #[test]
 fn slices_on_disk_survive_failures() {

@@ -93,6 +93,14 @@ impl<K: Key, A: Record> Assembly<K, A> {
         }
     }
 
+    /// The table of partial results, if it is one of those.
+    pub(super) fn as_running(&self) -> Option<&KeyedTable<K, A>> {
+        match self {
+            Self::Running(running) => Some(running),
+            Self::Single | Self::Panes(_) => None,
+        }
+    }
+
     /// How large it is.
     pub(super) fn size(&self) -> StateSize {
         match self {

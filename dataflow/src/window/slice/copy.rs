@@ -10,15 +10,20 @@ use thalweg_memory::DamagedKey;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
     AdoptedRun, CarriedRun, CutKind, KeyedTable, Namespace, OverflowRows, Pile, Row, RowSink, Scan,
-    Snapshot, StateError, StateSize,
+    Snapshot, StateDescriptor, StateError, StateSize,
 };
 
 use super::aligned::AlignedWindows;
 use super::assembly::Assembly;
 use super::disk::{Goal, OnDisk, Refill, size_of_pile};
 use super::panes::Combine;
-use super::store::{Part, Slices};
+use super::store::{Part, Slice, Slices};
 use crate::window::TimeWindow;
+
+/// How the slices of a subtask are described.
+pub(super) fn descriptor_of_slices<K: Key, A: Record>() -> StateDescriptor {
+    StateDescriptor::aggregating::<A>("thalweg.slices").of_keys::<K, TimeWindow>()
+}
 
 /// The slices of one subtask, to be copied or given back.
 pub(super) struct CopyOfSlices<'s, K: Key, A: Record, C> {
@@ -102,7 +107,7 @@ impl<K: Key, A: Record, C> CopyOfSlices<'_, K, A, C> {
 
     /// Every pile.
     fn piles(&self) -> impl Iterator<Item = &Pile> {
-        self.slices.iter().flat_map(|slice| &slice.piles)
+        self.slices.iter().flat_map(Slice::all_piles)
     }
 }
 
@@ -110,11 +115,7 @@ impl<K: Key, A: Record, C: Combine<A>> CopyOfSlices<'_, K, A, C> {
     /// Takes a row back that may be one of several of its key and slice.
     fn join(&mut self, span: TimeWindow, part: Part, row: &Row<'_>) -> Result<(), StateError> {
         let place = self.slices.place_of_copy(span, self.windows)?;
-        let slice = self.slices.at(place);
-        let table = match (part, &mut slice.patch) {
-            (Part::Patch, Some(patch)) => patch,
-            _ => &mut slice.table,
-        };
+        let table = self.slices.at(place).table_of(part);
         let mut rows = OverflowRows::new();
         let (hash, key, held) = table.read_row::<A>(row, &mut rows)?;
         let Some(held) = held else { return Ok(()) };
@@ -215,11 +216,7 @@ impl<K: Key, A: Record, C: Combine<A>> Snapshot for CopyOfSlices<'_, K, A, C> {
             namespace: &[],
             ..row
         };
-        let slice = self.slices.at(place);
-        match (part, &mut slice.patch) {
-            (Part::Patch, Some(patch)) => patch.restore(row),
-            _ => slice.table.restore(row),
-        }
+        self.slices.at(place).table_of(part).restore(row)
     }
 
     fn restored(&mut self) -> Result<(), StateError> {

@@ -11,13 +11,13 @@ use std::marker::PhantomData;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::step::TurnContext;
-use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{Pressure, StateDescriptor, StateError, StateVisitor};
+use thalweg_memory::record::{Item, Key};
+use thalweg_state::{Pressure, StateError, StateVisitor};
 
 use super::SliceOptions;
 use super::aligned::AlignedWindows;
 use super::assembly::Assembly;
-use super::copy::CopyOfSlices;
+use super::copy::{CopyOfSlices, descriptor_of_slices};
 use super::disk::{CopyOfGathered, OnDisk};
 use super::fire::Step;
 use super::panes::Combine;
@@ -87,10 +87,10 @@ where
         let mut slices = Slices::new(groups, info.max_parallelism, context.budget().clone());
         let assembly = Assembly::new(self.windows.shape(), &slices)
             .map_err(|error| context.refused(name, error))?;
-        // What late records make fire again is looked up key by key, which piles are not made for.
-        let piles = context.piles().filter(|_| self.options.lateness_ms == 0);
         let of_slices = descriptor_of_slices::<K, G::Accumulator>();
-        let on_disk = piles.map(|piles| OnDisk::new(piles, of_slices, assembly.descriptor()));
+        let (of_windows, keeps) = (assembly.descriptor(), self.options.lateness_ms > 0);
+        let piles = context.piles();
+        let on_disk = piles.map(|piles| OnDisk::new(piles, of_slices, of_windows, keeps));
         if on_disk.is_some() {
             slices.never_leap();
         }
@@ -113,10 +113,6 @@ where
             late: LateRecords::open(self.options.late, name, context)?,
         })
     }
-}
-
-fn descriptor_of_slices<K: Key, A: Record>() -> StateDescriptor {
-    StateDescriptor::aggregating::<A>("thalweg.slices").of_keys::<K, TimeWindow>()
 }
 
 /// Where a record belongs.
@@ -228,7 +224,12 @@ where
     }
 
     fn may_be_cut(&self) -> bool {
-        !self.is_refilling()
+        !self.is_refilling() && !self.owes()
+    }
+
+    #[inline]
+    fn owes(&self) -> bool {
+        self.fires_again()
     }
 
     fn wants_processing_time(&self) -> bool {
@@ -259,7 +260,11 @@ where
         next: &mut N,
         limit: usize,
     ) -> Result<Firing, FunctionError> {
-        self.fire_due(next, limit)
+        let mut left = limit;
+        match self.fire_again_from_disk(next, &mut left)? {
+            Firing::Done => self.fire_due(next, left.max(1)),
+            unfinished => Ok(unfinished),
+        }
     }
 }
 
@@ -376,16 +381,6 @@ where
         let place = self.slices.find_or_make(slice, (first, last))?;
         self.current = (slice, place);
         Ok(Found::Current)
-    }
-
-    /// The watermark with which a window with this end can fire no more.
-    pub(super) fn gone_at(&self, end: Timestamp) -> Timestamp {
-        end.plus_ms(-1).plus_ms(self.lateness)
-    }
-
-    /// Whether a window with this end cannot fire any more.
-    pub(super) fn is_gone(&self, end: Timestamp) -> bool {
-        self.gone_at(end) <= self.watermark
     }
 }
 

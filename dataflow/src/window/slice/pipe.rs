@@ -220,6 +220,47 @@ struct PartialConsume<K: Key, T: Item, G: WindowAggregate<K, T>, V, N> {
     layout: EntryLayout,
 }
 
+impl<K, T, G, V, N> PartialConsume<K, T, G, V, N>
+where
+    K: Key + Wire,
+    T: Item,
+    G: WindowAggregate<K, T>,
+    V: Voice<K, G::Row>,
+    N: Push<V::Out> + 'static,
+{
+    /// Applies partial results from the first on, as many as may be; answers how many.
+    #[inline(always)]
+    fn apply_each(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
+        let frame = &mut self.frame;
+        if !frame.operator.makes_room_for(entries.len()) {
+            // The end of the turn sees to it.
+            frame.wait_for_state();
+            return 0;
+        }
+        for (index, entry) in entries.iter().enumerate() {
+            if !frame.ready() {
+                return index;
+            }
+            let (key, partial) = buffer.item::<KeyValue<K, Partial<G::Accumulator>>>(entry);
+            debug_assert!(K::hash(&key) == entry.hash, "the hash is that of the key");
+            frame
+                .operator
+                .turn_to(input, from.wrapping_add(index as u8));
+            let scope = OperatorScope::enter(&frame.name);
+            let next = &mut frame.next;
+            let applied = frame
+                .operator
+                .apply_partial(entry.hash, &key, partial, entry.at, next);
+            scope.leave();
+            if let Err(error) = applied {
+                frame.fail(&error);
+                return index;
+            }
+        }
+        entries.len()
+    }
+}
+
 impl<K, T, G, V, N> Consume for PartialConsume<K, T, G, V, N>
 where
     K: Key + Wire,
@@ -249,33 +290,9 @@ where
 
     #[inline(always)]
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
-        let frame = &mut self.frame;
-        if !frame.operator.makes_room_for(entries.len()) {
-            // The end of the turn sees to it.
-            frame.wait_for_state();
-            return 0;
-        }
-        for (index, entry) in entries.iter().enumerate() {
-            if !frame.ready() {
-                return index;
-            }
-            let (key, partial) = buffer.item::<KeyValue<K, Partial<G::Accumulator>>>(entry);
-            debug_assert!(K::hash(&key) == entry.hash, "the hash is that of the key");
-            frame
-                .operator
-                .turn_to(input, from.wrapping_add(index as u8));
-            let scope = OperatorScope::enter(&frame.name);
-            let next = &mut frame.next;
-            let applied = frame
-                .operator
-                .apply_partial(entry.hash, &key, partial, entry.at, next);
-            scope.leave();
-            if let Err(error) = applied {
-                frame.fail(&error);
-                return index;
-            }
-        }
-        entries.len()
+        let applied = self.apply_each(input, from, buffer, entries);
+        self.frame.batch_applied();
+        applied
     }
 
     fn revive(

@@ -2,14 +2,16 @@
 //!
 //! A slice that is done with goes as a whole, with one call; its table is used again for the next one
 //! while it is small. Invariants: slices stand in time order, each once; `taken` ones have become part of
-//! the windows that were due and are kept only for late records; a table whose rows a checkpoint has not
+//! the windows that were due and are kept only for late records; what is kept of a slice and what is pending
+//! of it are never in one table, nor in one pile; a table whose rows a checkpoint has not
 //! written yet is kept until it has. Lives on one shard's thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use thalweg_core::KeyGroup;
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::key_group::MaxParallelism;
+use thalweg_core::key_group::{KeyHash, MaxParallelism};
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{KeyedTable, Pile, Snapshot, StateError};
@@ -29,6 +31,8 @@ const REUSED_SHARE: u64 = 64;
 const MORE: usize = 8;
 /// Tables kept to be used again.
 const SPARE: usize = 2;
+/// What is kept for late records goes to disk before what windows need, unless that is so many times as large.
+const KEPT_FIRST: u64 = 2;
 
 /// The records of one slice.
 pub(super) struct Slice<K: Key, A: Record> {
@@ -43,8 +47,10 @@ pub(super) struct Slice<K: Key, A: Record> {
     pub(super) taken: bool,
     /// What came after that and has to become part of windows still to come.
     pub(super) patch: Option<KeyedTable<K, A>>,
-    /// What is on disk of that which has not become part of a window yet.
+    /// What is on disk of that which has not become part of a window yet, oldest first.
     pub(super) piles: Vec<Pile>,
+    /// What is on disk of that which has, and is kept for late records: the table holds what came since.
+    pub(super) kept: Vec<Pile>,
 }
 
 impl<K: Key, A: Record> Slice<K, A> {
@@ -73,6 +79,19 @@ impl<K: Key, A: Record> Slice<K, A> {
 
     fn tables(&self) -> impl Iterator<Item = &KeyedTable<K, A>> {
         std::iter::once(&self.table).chain(&self.patch)
+    }
+
+    /// One of its tables.
+    pub(super) fn table_of(&mut self, part: Part) -> &mut KeyedTable<K, A> {
+        match (part, &mut self.patch) {
+            (Part::Patch, Some(patch)) => patch,
+            _ => &mut self.table,
+        }
+    }
+
+    /// What is on disk of it.
+    pub(super) fn all_piles(&self) -> impl Iterator<Item = &Pile> {
+        self.kept.iter().chain(&self.piles)
     }
 
     /// What has not become part of a window yet.
@@ -133,6 +152,11 @@ impl<K: Key, A: Record> Slices<K, A> {
         self.leaps = false;
     }
 
+    /// The key group of a key with this hash.
+    pub(super) fn group_of(&self, hash: KeyHash) -> KeyGroup {
+        self.max.key_group(hash)
+    }
+
     /// An empty table.
     pub(super) fn table<V: Record>(&self) -> Result<KeyedTable<K, V>, StateError> {
         KeyedTable::new(self.groups.clone(), self.max, self.budget.clone())
@@ -159,7 +183,7 @@ impl<K: Key, A: Record> Slices<K, A> {
     /// Bytes of memory.
     pub(super) fn memory_bytes(&self) -> u64 {
         let slices = self.line.iter().map(|slice| {
-            let piles = slice.piles.iter().map(Pile::memory_bytes);
+            let piles = slice.all_piles().map(Pile::memory_bytes);
             let tables = slice.tables().map(KeyedTable::memory_bytes);
             tables.sum::<u64>() + piles.sum::<u64>()
         });
@@ -175,27 +199,53 @@ impl<K: Key, A: Record> Slices<K, A> {
         most_bytes(entries, KeyedTable::<K, A>::first_bytes(), tables)
     }
 
-    /// Bytes of memory of what is in no window.
-    pub(super) fn pending_bytes(&self) -> u64 {
-        let tables = self.line.iter().map(Slice::pending_table);
+    /// The same where slices are kept for late records: one of those goes to the table that is kept, and, where it is
+    /// also part of windows to come (`patches`), to that of what is pending.
+    pub(super) fn bytes_for_late(&self, entries: usize, patches: bool) -> u64 {
+        let new = KeyedTable::<K, A>::first_bytes();
+        let bytes = |table: &KeyedTable<K, A>| (table.fits(), table.bytes_for(entries));
+        let whole = self.line.iter().map(|slice| bytes(&slice.table));
+        let whole = most_bytes(entries, new, whole);
+        if !patches {
+            return whole;
+        }
+        let of_patches = self.line.iter().flat_map(|slice| &slice.patch).map(bytes);
+        whole.saturating_add(most_bytes(entries, new, of_patches))
+    }
+
+    /// Bytes of memory of what could go to disk.
+    pub(super) fn movable_bytes(&self) -> u64 {
+        let tables = self.line.iter().flat_map(Slice::tables);
         tables.map(KeyedTable::memory_bytes).sum()
     }
 
-    /// The slice with most in memory that is in no window, and how many bytes that is.
-    pub(super) fn largest_pending(&self) -> Option<(usize, u64)> {
+    /// The table that should go to disk first: its slice, which one of that, and how many bytes it is.
+    pub(super) fn largest(&self) -> Option<(usize, Part, u64)> {
         let line = self.line.iter().enumerate();
-        let pending = line.filter(|(_, it)| it.is_pending() && !it.pending_table().is_empty());
-        let sizes = pending.map(|(place, it)| (place, it.pending_table().memory_bytes()));
-        sizes.max_by_key(|(_, bytes)| *bytes)
+        let tables = line.flat_map(|(place, slice)| {
+            let weight = if slice.taken { KEPT_FIRST } else { 1 };
+            let whole = (place, Part::Whole, weight, &slice.table);
+            let patch = slice.patch.as_ref();
+            let patch = patch.map(|patch| (place, Part::Patch, 1, patch));
+            [Some(whole), patch].into_iter().flatten()
+        });
+        let tables = tables.filter(|(.., table)| !table.is_empty());
+        let (place, part, _, table) =
+            tables.max_by_key(|(_, _, weight, table)| weight * table.memory_bytes())?;
+        Some((place, part, table.memory_bytes()))
     }
 
     /// A table of a slice has become a pile.
-    pub(super) fn add_pile(&mut self, span: TimeWindow, pile: Pile) {
+    pub(super) fn add_pile(&mut self, span: TimeWindow, part: Part, pile: Pile) {
         let found = self.line.binary_search_by_key(&span.end, |s| s.span.end);
         if let Ok(place) = found
             && pile.rows() > 0
         {
-            self.line[place].piles.push(pile);
+            let slice = &mut self.line[place];
+            match (part, slice.taken) {
+                (Part::Whole, true) => slice.kept.push(pile),
+                _ => slice.piles.push(pile),
+            }
         }
     }
 
@@ -271,6 +321,7 @@ impl<K: Key, A: Record> Slices<K, A> {
             taken: false,
             patch: None,
             piles: Vec::new(),
+            kept: Vec::new(),
         };
         self.line.insert(at, slice);
         Ok(at)
@@ -308,8 +359,11 @@ impl<K: Key, A: Record> Slices<K, A> {
         let slice = &mut self.line[place];
         slice.taken = true;
         let span = slice.span;
-        if let Some(patch) = slice.patch.take() {
-            self.let_part_go(span, Part::Patch, patch);
+        let piles = std::mem::take(&mut slice.piles);
+        match slice.patch.take() {
+            // The rows of these piles are in what is kept too.
+            Some(patch) => self.let_part_go(span, Part::Patch, patch),
+            None => slice.kept.extend(piles),
         }
         if !keep && let Some(slice) = self.line.remove(place) {
             self.let_part_go(span, Part::Whole, slice.table);

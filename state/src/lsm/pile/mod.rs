@@ -4,10 +4,12 @@
 //! ([`PileWriter`]), and that goes through everything there is of some key groups when it needs it ([`PileReader`]).
 //! [`Piles`] is what one operator has for both: its share of the memory and its way to the disk. Rows of one key may
 //! lie in several piles and in memory: whoever reads them puts them together, and writes each pile under a namespace
-//! of its own, so that a checkpoint that carries them keeps all. Nothing is looked up here, so piles have no
-//! filters. Invariants: a pile is whole before anybody is given it; nothing here waits. Lives on one shard's thread.
+//! of its own, so that a checkpoint that carries them keeps all. Piles in which single keys are looked for
+//! ([`PileSeek`]) have filters and small blocks, others do without. Invariants: a pile is whole before anybody is given
+//! it; nothing here waits. Lives on one shard's thread.
 
 mod read;
+mod seek;
 mod write;
 
 use std::ops::Range;
@@ -18,7 +20,8 @@ use thalweg_memory::spill::{IoDone, IoQueue, RequestId};
 use thalweg_memory::{Share, SpillError};
 
 pub use read::{PileReader, Reading, Which};
-pub use write::PileWriter;
+pub use seek::PileSeek;
+pub use write::{PileUse, PileWriter};
 
 use super::cut::{AdoptedRun, CarriedRun};
 use super::run::ColdRun;
@@ -27,6 +30,8 @@ use super::run::ColdRun;
 #[derive(Clone)]
 pub struct Pile {
     run: Rc<ColdRun>,
+    /// The namespace of its rows, unless it is of a copy.
+    namespace: Rc<[u8]>,
     /// It is of a copy: older piles of the copy may hold rows that it takes the place of.
     adopted: bool,
 }
@@ -38,7 +43,11 @@ impl Pile {
         let run = run.into_cold(piles.queue.files());
         // Opened at once: its owner may remove it.
         piles.queue.read(&run.file, 0, 0);
-        Pile { run, adopted: true }
+        Pile {
+            run,
+            namespace: Rc::default(),
+            adopted: true,
+        }
     }
 
     /// Whether it is of a copy: within it tombstones and values may stand side by side.

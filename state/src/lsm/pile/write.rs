@@ -25,10 +25,19 @@ use crate::table::{KeyedTable, OverflowRows, Scan};
 const MOST_PIECE_BYTES: u64 = 256 << 10;
 const LEAST_PIECE_BYTES: u64 = 16 << 10;
 const PIECE_SHARE: u64 = 32;
-/// Bytes that are read and checked at once: what is read is nearly all there is of some key groups.
+/// Bytes that are read and checked at once where what is read is nearly all there is of some key groups.
 const BLOCK_BYTES: usize = 16 << 10;
 /// Buckets of a slice.
 const SLICE_BUCKETS: usize = 64;
+
+/// What a pile is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PileUse {
+    /// All rows of some key groups.
+    ReadThrough,
+    /// Single keys, beside that.
+    Sought,
+}
 
 /// Writes one pile.
 pub struct PileWriter {
@@ -51,10 +60,10 @@ impl PileWriter {
     pub fn new(
         descriptor: &StateDescriptor,
         namespace: Vec<u8>,
-        piles: &Piles,
+        (piles, used): (&Piles, PileUse),
     ) -> Result<PileWriter, StateError> {
         let piece_bytes = piles.limit() / PIECE_SHARE;
-        PileWriter::with_pieces(piece_bytes, descriptor, namespace, piles)
+        PileWriter::with_pieces(piece_bytes, descriptor, namespace, (piles, used))
     }
 
     /// The same, sorted in pieces of about so many bytes.
@@ -62,11 +71,14 @@ impl PileWriter {
         bytes: u64,
         descriptor: &StateDescriptor,
         namespace: Vec<u8>,
-        piles: &Piles,
+        (piles, used): (&Piles, PileUse),
     ) -> Result<PileWriter, StateError> {
         let piece_bytes = bytes.clamp(LEAST_PIECE_BYTES, MOST_PIECE_BYTES) as usize;
         let options = RunOptions::default().with_section_bytes(piece_bytes);
-        let options = options.with_block_bytes(BLOCK_BYTES).with_filter_bits(0);
+        let options = match used {
+            PileUse::ReadThrough => options.with_block_bytes(BLOCK_BYTES).with_filter_bits(0),
+            PileUse::Sought => options,
+        };
         let mut writer = RunWriter::to_be_searched(options);
         let mut described = Vec::new();
         descriptor.encode(&mut described);
@@ -166,6 +178,7 @@ impl PileWriter {
         run.written.set(true);
         Some(Pile {
             run,
+            namespace: self.namespace.as_slice().into(),
             adopted: false,
         })
     }

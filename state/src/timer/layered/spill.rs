@@ -18,7 +18,7 @@ use super::super::stretch::Stretch;
 use super::OnDisk;
 use super::room::Leaving;
 use crate::error::StateError;
-use crate::lsm::{PileWriter, Piles};
+use crate::lsm::{PileUse, PileWriter, Piles};
 use crate::snapshot::Row;
 use crate::table::Namespace;
 
@@ -92,7 +92,8 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
         debug_assert!(self.spilling.is_none(), "one part goes at a time");
         let descriptor = self.descriptor.clone();
         let piece_bytes = self.piles().limit() / PIECE_SHARE;
-        let writer = PileWriter::with_pieces(piece_bytes, &descriptor, Vec::new(), self.piles())?;
+        let used = (&*self.piles(), PileUse::ReadThrough);
+        let writer = PileWriter::with_pieces(piece_bytes, &descriptor, Vec::new(), used)?;
         let (there, gone) = (hot.take_part(from, end), self.gone.take_part(from, end));
         if there.is_empty() && gone.is_empty() {
             return Ok(false);

@@ -12,7 +12,7 @@ use std::ops::Range;
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key, Record};
 use thalweg_state::{
-    Answer, Pile, PileReader, PileWriter, Reading, Scan, ScanCursor, StateError, Which,
+    Answer, Pile, PileReader, PileUse, PileWriter, Reading, Scan, ScanCursor, StateError, Which,
 };
 
 use super::super::assembly::Assembly;
@@ -214,7 +214,8 @@ where
             .iter()
             .position(|slice| slice.is_new_in(window) && !slice.pending_table().is_empty());
         if let Some(place) = hot {
-            on_disk.spill_slice(&mut self.slices, place)?;
+            let part = self.slices.at(place).pending_part();
+            on_disk.spill_slice(&mut self.slices, (place, part))?;
             return Ok(Came::Waiting);
         }
         if !self.assembly.is_empty() {
@@ -344,7 +345,10 @@ where
                     let Some(descriptor) = descriptor else {
                         unreachable!("only windows of several slices are in the making");
                     };
-                    none.insert(PileWriter::new(descriptor, Vec::new(), &on_disk.piles)?)
+                    {
+                        let made = (&on_disk.piles, PileUse::ReadThrough);
+                        none.insert(PileWriter::new(descriptor, Vec::new(), made)?)
+                    }
                 }
             };
             if kept.is_full() {
@@ -389,7 +393,7 @@ where
             if self.slices.at(pending).span.end > firing.end {
                 break;
             }
-            place = pending + usize::from(self.slices.take(pending, false));
+            place = pending + usize::from(self.slices.take(pending, self.lateness > 0));
         }
         self.has_fired(firing.end);
         Ok(true)

@@ -1,18 +1,20 @@
 //! Slices larger than memory: their tables go to disk whole, as piles of partial results.
 //!
-//! Entered by the operator over slices where state may be on disk and windows do not wait for late records: once for
+//! Entered by the operator over slices where state may be on disk: once for
 //! each batch ([`OnDisk::has_room`]), at both ends of a turn, and when a window is due of which something is on disk.
 //! `spill` moves a table out, the largest first, and an empty one takes its place at once; `merge` fires a window whose
 //! slices lie in piles, a stretch of key groups after the other; `refill` takes the piles of a copy apart.
 //! `gathered` is what windows in the making hold as a part of a checkpoint.
 //!
 //! A key may have partial results in several piles of a slice and in memory; a window puts them together when it fires.
-//! Nothing is looked up for a record. What windows in the making hold goes to disk in the same way, and is written
-//! anew by each window that fires from there.
+//! Nothing is looked up for a record, unless it is late: the windows of its key that fire again need what lies in the
+//! piles of slices that are kept for it, which `again` reads. What windows in the making hold goes to disk in the same
+//! way, and is written anew by each window that fires from there.
 //!
 //! Invariants: memory is looked at between batches and turns, never for a record; a table that is being moved out is
 //! nobody else's; a pile holds rows of one slice, whose namespace no other pile shares. Lives on one shard's thread.
 
+mod again;
 mod gathered;
 mod merge;
 mod refill;
@@ -20,11 +22,14 @@ mod spill;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
+
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
     OverflowRows, Pile, Piles, RowSink, Scan, StateDescriptor, StateError, StateSize,
 };
 
+pub(super) use again::Again;
 pub(super) use gathered::CopyOfGathered;
 pub(super) use merge::{Came, FromDisk};
 pub(super) use refill::Refill;
@@ -57,6 +62,8 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     pub(super) piles: Piles,
     of_slices: StateDescriptor,
     of_windows: Option<StateDescriptor>,
+    /// Whether slices are kept for late records.
+    keeps: bool,
     /// Given to piles and cuts, to tell rows of one key and slice apart.
     number: u32,
     /// The number of the last cut.
@@ -69,6 +76,8 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     pub(super) leaving: Vec<Assembly<K, A>>,
     /// The piles of a copy that are still to be taken apart.
     pub(super) refill: Option<Refill>,
+    /// Windows of a key that fire again once what is on disk of them is here, the first that was changed first.
+    again: VecDeque<Again<K, A>>,
     rows: OverflowRows,
     grant: Grant,
     /// Somebody waits for room.
@@ -80,17 +89,20 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         piles: Piles,
         of_slices: StateDescriptor,
         of_windows: Option<StateDescriptor>,
+        keeps: bool,
     ) -> Box<Self> {
         Box::new(Self {
             piles,
             of_slices,
             of_windows,
+            keeps,
             number: 0,
             cut: 0,
             spilling: None,
             gathered: Vec::new(),
             leaving: Vec::new(),
             refill: None,
+            again: VecDeque::new(),
             rows: OverflowRows::new(),
             grant: Grant::default(),
             stalled: false,
@@ -123,7 +135,9 @@ impl<K: Key, A: Record> OnDisk<K, A> {
 
     /// Whether something is on disk, or on its way there.
     fn has_piles(&self, slices: &Slices<K, A>) -> bool {
-        let of_slices = slices.iter().any(|slice| !slice.piles.is_empty());
+        let of_slices = slices
+            .iter()
+            .any(|slice| slice.all_piles().next().is_some());
         of_slices || self.spilling.is_some() || !self.gathered.is_empty()
     }
 
@@ -133,7 +147,8 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         let leaving = self.leaving.iter().map(Assembly::memory_bytes);
         let gathered = self.gathered.iter().map(Pile::memory_bytes);
         let refill = self.refill.as_ref().map_or(0, Refill::memory_bytes);
-        let beside = leaving.sum::<u64>() + gathered.sum::<u64>() + spilling + refill;
+        let again = self.again.iter().map(Again::memory_bytes).sum::<u64>();
+        let beside = leaving.sum::<u64>() + gathered.sum::<u64>() + spilling + refill + again;
         slices.memory_bytes() + assembly.memory_bytes() + beside
     }
 
@@ -170,7 +185,10 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         }
         let held = self.held(slices, assembly);
         for records_ahead in [AT_ONCE, AT_ONCE / 4, 0].map(|many| many.max(records)) {
-            let more = slices.bytes_for(records_ahead);
+            let more = match self.keeps {
+                true => slices.bytes_for_late(records_ahead, self.of_windows.is_some()),
+                false => slices.bytes_for(records_ahead),
+            };
             if self.fits(held, more) {
                 self.grant = Grant {
                     records: records_ahead - records,
@@ -183,7 +201,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         self.withdraw();
         // Where hardly anything is left that could go to disk, what does not fit is told by the table it does not fit
         // into.
-        let movable = slices.pending_bytes() + assembly.memory_bytes();
+        let movable = slices.movable_bytes() + assembly.memory_bytes();
         let helpless = !self.lets_go(slices) && movable < self.piles.limit() / WORTH;
         self.stalled = !helpless;
         helpless

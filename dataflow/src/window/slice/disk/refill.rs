@@ -84,21 +84,23 @@ where
             return Ok(Reading::Done);
         };
         let (slices, windows, passed) = (&mut self.slices, self.windows, self.passed);
-        let (aggregate, rows) = (&self.aggregate, &mut on_disk.rows);
+        let (aggregate, rows, keeps) = (&self.aggregate, &mut on_disk.rows, self.lateness > 0);
         let show = |_: usize, row: Row<'_>| {
             let (span, part, _) = parse(row.namespace)?;
             let place = slices.place_of_copy(span, windows)?;
             let slice = slices.at(place);
             slice.taken = slice.first_end.plus_ms(-1) <= passed;
-            if slice.taken && part == Part::Whole {
+            let part = match (slice.taken, part) {
                 // It was kept for late records, for which windows do not wait any more.
-                return Ok(());
-            }
-            if slice.taken && slice.patch.is_none() {
+                (true, Part::Whole) if !keeps => return Ok(()),
+                (true, part) => part,
+                (false, _) => Part::Whole,
+            };
+            if part == Part::Patch && slice.patch.is_none() {
                 let fresh = slices.fresh_table()?;
                 slices.at(place).patch = Some(fresh);
             }
-            let table = slices.at(place).pending();
+            let table = slices.at(place).table_of(part);
             let (hash, key, held) = table.read_row::<G::Accumulator>(&row, rows)?;
             let Some(held) = held else { return Ok(()) };
             let entry = table.open(hash, &K::lend(&key), || aggregate.create())?;

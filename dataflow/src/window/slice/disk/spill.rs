@@ -6,7 +6,7 @@
 
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{PileWriter, Piles, Pressure, Scan, StateError};
+use thalweg_state::{PileUse, PileWriter, Piles, Pressure, Scan, StateError};
 
 use super::super::assembly::Assembly;
 use super::super::copy::namespace_of;
@@ -23,7 +23,7 @@ const SHARE_NS: u64 = 100_000;
 /// What a table that goes to disk was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::window::slice) enum Goal {
-    /// What a slice has that is in no window yet.
+    /// A table of a slice.
     Slice(TimeWindow, Part),
     /// What windows in the making hold.
     Gathered,
@@ -59,17 +59,16 @@ impl<K: Key, A: Record> Spilling<K, A> {
 }
 
 impl<K: Key, A: Record> OnDisk<K, A> {
-    /// Lets what a slice has that is in no window go to disk.
+    /// Lets a table of a slice go to disk.
     pub(super) fn spill_slice(
         &mut self,
         slices: &mut Slices<K, A>,
-        place: usize,
+        (place, part): (usize, Part),
     ) -> Result<(), StateError> {
         let fresh = slices.table()?;
         let slice = slices.at(place);
-        let part = slice.pending_part();
         let goal = Goal::Slice(slice.span, part);
-        let table = std::mem::replace(slice.pending(), fresh);
+        let table = std::mem::replace(slice.table_of(part), fresh);
         self.spill(goal, Assembly::Running(table))
     }
 
@@ -93,7 +92,11 @@ impl<K: Key, A: Record> OnDisk<K, A> {
                 None => unreachable!("only windows of several slices are in the making"),
             },
         };
-        let writer = PileWriter::new(descriptor, namespace, &self.piles)?;
+        let used = match goal {
+            Goal::Slice(_, Part::Whole) if self.keeps => PileUse::Sought,
+            _ => PileUse::ReadThrough,
+        };
+        let writer = PileWriter::new(descriptor, namespace, (&self.piles, used))?;
         debug_assert!(self.spilling.is_none(), "one table goes at a time");
         self.spilling = Some(Spilling {
             goal,
@@ -111,27 +114,27 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         slices: &mut Slices<K, A>,
         assembly: &mut Assembly<K, A>,
     ) -> Result<(), StateError> {
-        let largest = slices.largest_pending();
-        let of_slice = largest.map_or(0, |(_, bytes)| bytes);
+        let largest = slices.largest();
+        let of_slice = largest.map_or(0, |(.., bytes)| bytes);
         if !assembly.is_empty() && assembly.memory_bytes() >= of_slice {
             return self.spill_gathered(slices, assembly);
         }
         match largest {
-            Some((place, _)) => self.spill_slice(slices, place),
+            Some((place, part, _)) => self.spill_slice(slices, (place, part)),
             None => Ok(()),
         }
     }
 
-    /// A key group of a window that fires does not fit beside what windows to come have in memory: lets that go to disk
-    /// too, one table after the other. Whether it is of use to wait.
+    /// A key group of a window that fires does not fit beside what windows to come, and late records, have in memory:
+    /// lets that go to disk too, one table after the other. Whether it is of use to wait.
     pub(super) fn clears_memory(&mut self, slices: &mut Slices<K, A>) -> Result<bool, StateError> {
         if self.lets_go(slices) {
             return Ok(true);
         }
-        let Some((place, _)) = slices.largest_pending() else {
+        let Some((place, part, _)) = slices.largest() else {
             return Ok(false);
         };
-        self.spill_slice(slices, place)?;
+        self.spill_slice(slices, (place, part))?;
         Ok(true)
     }
 
@@ -161,7 +164,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         {
             match (goal, table) {
                 (Goal::Slice(span, part), Assembly::Running(table)) => {
-                    slices.add_pile(span, pile);
+                    slices.add_pile(span, part, pile);
                     slices.let_go(Leaving {
                         span,
                         part,
@@ -215,7 +218,9 @@ where
             {
                 continue;
             }
-            if let Some(firing) = &mut firing {
+            if let Some(again) = on_disk.again.iter_mut().find(|it| it.has_asked(request)) {
+                again.answered((request, answer))?;
+            } else if let Some(firing) = &mut firing {
                 firing.answered((request, answer))?;
             } else if let Some(refill) = &mut on_disk.refill {
                 refill.answered((request, answer))?;
@@ -254,7 +259,7 @@ where
             on_disk.withdraw();
             slices.give_back()?;
             // What is little stays, where more comes free once a cut has what is in it.
-            let movable = slices.pending_bytes() + assembly.memory_bytes();
+            let movable = slices.movable_bytes() + assembly.memory_bytes();
             let much = movable >= on_disk.piles.limit() / WORTH;
             if much || stalled && !on_disk.lets_go(slices) {
                 on_disk.spill_largest(slices, assembly)?;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: what windows give out is what the map says, whatever was on disk meanwhile.
 
+mod late;
 mod sharing;
 
 use std::cell::RefCell;
@@ -27,10 +28,11 @@ use thalweg_memory::{Budget, IoManager, Mark, Share, SpillFile, SpillSpace};
 use thalweg_network::Event;
 use thalweg_state::run::{ReadAt, RunOptions, RunWriter, StateHeader, StateNumber};
 use thalweg_state::{
-    CarriedRun, CutKind, Pressure, RunHandle, Scan, Snapshot, StateDescriptor, StateError,
+    CarriedRun, CutKind, Pile, Pressure, RunHandle, Scan, Snapshot, StateDescriptor, StateError,
 };
 
 use super::super::operator::{OpenSlices, SliceOperator};
+use super::super::store::Part;
 use super::super::{AlignedWindows, Plain, SliceOptions};
 use super::Goal;
 use crate::checkpoint::{Remembers, RestoredState, RunFiles};
@@ -51,7 +53,7 @@ const ROUNDS: u64 = 50_000_000;
 type Pair = (u64, u64);
 /// A row: the end of the window, the key, the sum of the numbers and how many they are.
 type Said = (i64, u64, u64, u64);
-/// What windows hold that have not fired, by end and key.
+/// What windows hold that may still fire, by end and key.
 type Open = BTreeMap<(i64, u64), (u64, u64)>;
 
 /// Sums and counts; can be taken back where that is said.
@@ -191,6 +193,13 @@ struct Left {
     stretch: Option<(Timestamp, Range<u16>)>,
     /// Stretches that were more than memory holds, and were begun again smaller.
     too_large: u64,
+    /// Rows of windows that fired again, and batches after which some of those waited for the disk.
+    again: u64,
+    waited: u64,
+    /// The most rows of slices that are kept for late records which were on disk.
+    most_kept: u64,
+    /// Turns in which a slice was on its way to the disk that had been in memory when its window fired.
+    kept_later: u64,
 }
 
 /// What is drawn.
@@ -205,12 +214,18 @@ struct Drawn {
     records: u64,
     /// Whether another state of the slot claims its share now and then.
     crowded: bool,
+    /// How long windows wait for late records, ms.
+    lateness: i64,
+    /// Records of a ms, about.
+    pace: u64,
 }
 
 /// One subtask: the operator, a map that is right, and dice.
 struct Program {
     operator: SliceOperator<u64, Pair, Sum, Plain>,
     windows: AlignedWindows,
+    lateness: i64,
+    pace: u64,
     groups: Range<u16>,
     keys: u64,
     waves: bool,
@@ -222,6 +237,8 @@ struct Program {
     watermark: i64,
     open: Open,
     expected: VecDeque<Said>,
+    /// Rows of windows that fire again, which come before those, and in this order.
+    again: Vec<Said>,
     taken: Taken,
     batch: Vec<(Pair, i64)>,
     firing: bool,
@@ -254,7 +271,10 @@ impl Program {
     fn new(drawn: Drawn, (index, of): (u32, u32), manager: &IoManager, on_disk: bool) -> Program {
         let open = OpenSlices {
             windows: drawn.windows,
-            options: SliceOptions::default(),
+            options: SliceOptions {
+                lateness_ms: drawn.lateness,
+                ..SliceOptions::default()
+            },
             aggregate: Sum {
                 inverse: drawn.seed.is_multiple_of(2),
             },
@@ -270,6 +290,8 @@ impl Program {
             other,
             operator,
             windows: drawn.windows,
+            lateness: drawn.lateness,
+            pace: drawn.pace,
             groups: MaxParallelism::default().range(index, of),
             keys: drawn.keys,
             waves: drawn.waves,
@@ -279,6 +301,7 @@ impl Program {
             watermark: i64::MIN,
             open: Open::new(),
             expected: VecDeque::new(),
+            again: Vec::new(),
             taken: Taken::default(),
             batch: Vec::new(),
             firing: false,
@@ -315,7 +338,7 @@ impl Program {
     fn draw_batch(&mut self) {
         while self.batch.len() < BATCH && self.records > 0 {
             self.records -= 1;
-            self.time += i64::from(self.draws.once_in(20));
+            self.time += i64::from(self.draws.once_in(self.pace));
             let key = match self.draws.once_in(4) {
                 true => self.draws.below(50),
                 false => self.draws.below(self.keys_now()),
@@ -332,6 +355,11 @@ impl Program {
         }
     }
 
+    /// Whether a window can fire no more.
+    fn is_gone(&self, end: i64) -> bool {
+        (end - 1).saturating_add(self.lateness) <= self.watermark
+    }
+
     /// What the map says of a record.
     fn note(&mut self, (key, number): Pair, at: i64) {
         let slice = self.windows.slice_of(Timestamp(at));
@@ -341,9 +369,12 @@ impl Program {
         };
         let mut late = true;
         while end <= last {
-            if end.0 - 1 > self.watermark {
+            if !self.is_gone(end.0) {
                 let (sum, count) = self.open.entry((end.0, key)).or_default();
                 (*sum, *count) = (*sum + number, *count + 1);
+                if end.0 - 1 <= self.watermark {
+                    self.again.push((end.0, key, *sum, *count));
+                }
                 late = false;
             }
             end = self.windows.next_end(end);
@@ -381,6 +412,12 @@ impl Program {
                     (self.operator).apply_partial(hash, &pair.0, (1, held), at, &mut self.taken)?;
                 }
             }
+            self.firing = self.operator.owes();
+            if self.firing {
+                self.left.borrow_mut().waited += 1;
+                continue;
+            }
+            self.takes_again();
             if self.draws.once_in(12) {
                 let behind = self.draws.below(80) as i64;
                 self.tell(self.time - behind);
@@ -393,13 +430,15 @@ impl Program {
         if watermark <= self.watermark {
             return;
         }
+        let due = (self.watermark.saturating_add(2), 0)..=(watermark.saturating_add(1), u64::MAX);
+        let due = self.open.range(due);
+        let due = due.map(|((end, key), (sum, count))| (*end, *key, *sum, *count));
+        self.expected.extend(due);
         self.watermark = watermark;
-        while let Some(first) = self.open.first_entry() {
-            if first.key().0 - 1 > watermark {
-                break;
-            }
-            let ((end, key), (sum, count)) = first.remove_entry();
-            self.expected.push_back((end, key, sum, count));
+        while let Some(((end, _), _)) = self.open.first_key_value()
+            && self.is_gone(*end)
+        {
+            self.open.pop_first();
         }
         self.operator.watermark(Timestamp(watermark));
         self.firing = true;
@@ -421,6 +460,7 @@ impl Program {
             return Ok(fired == Firing::Waiting);
         }
         self.firing = false;
+        self.takes_again();
         let mut said = std::mem::take(&mut self.taken.0);
         let ends: Vec<i64> = said.iter().map(|row| row.0).collect();
         assert!(ends.is_sorted(), "windows fire in time order");
@@ -436,6 +476,27 @@ impl Program {
         );
         self.left.borrow_mut().said.extend(said);
         Ok(false)
+    }
+
+    /// What windows gave out that fired again comes first, each record's rows in their turn.
+    fn takes_again(&mut self) {
+        let again = std::mem::take(&mut self.again);
+        let said: Vec<Said> = self
+            .taken
+            .0
+            .drain(..again.len().min(self.taken.0.len()))
+            .collect();
+        assert!(
+            said == again,
+            "at {}: {} rows again, not {}; first other: {:?}",
+            self.watermark,
+            said.len(),
+            again.len(),
+            said.iter().zip(&again).find(|(one, other)| one != other)
+        );
+        let mut left = self.left.borrow_mut();
+        left.again += again.len() as u64;
+        left.said.extend(said);
     }
 
     fn visit(
@@ -619,8 +680,21 @@ impl Program {
 }
 
 impl Program {
-    /// Fires all windows of a copy, which is in memory: they give out what the map was.
+    /// Fires all windows of a copy, which is in memory: they give out what the map was. Before that come late records
+    /// for windows that fired before the copy.
     fn says_what_it_was(mut self) {
+        let fired = self
+            .open
+            .keys()
+            .filter(|(end, _)| *end - 1 <= self.watermark);
+        for (end, key) in fired.copied().step_by(7).collect::<Vec<_>>() {
+            self.note((key, 5), end - 1);
+            let (hash, at) = (u64::hash(&key), Timestamp(end - 1));
+            let applied = (self.operator).apply(hash, (key, 5), at, &First, &mut self.taken);
+            assert_eq!(applied.map_err(|error| error.to_string()), Ok(()));
+        }
+        self.takes_again();
+        assert!(self.taken.0.is_empty());
         self.tell(i64::MAX);
         while self.firing {
             assert_eq!(self.fire().map_err(|error| error.to_string()), Ok(false));
@@ -652,11 +726,20 @@ impl Step for Program {
             rows += state.size().disk_rows;
             Ok(())
         })?;
+        let kept = self.operator.slices.iter().flat_map(|slice| &slice.kept);
+        let kept = kept.map(Pile::rows).sum();
         let on_disk = self.operator.on_disk.as_ref();
+        let goal = on_disk.and_then(|on_disk| Some(on_disk.spilling.as_ref()?.goal));
+        let kept_later = self.operator.slices.iter().any(|slice| {
+            let whole = goal == Some(Goal::Slice(slice.span, Part::Whole));
+            whole && slice.taken && slice.kept.is_empty()
+        });
         let needed = on_disk.is_some_and(|on_disk| !on_disk.leaving.is_empty());
         let mut left = self.left.borrow_mut();
         left.needed += u64::from(needed);
         left.most_rows_on_disk = left.most_rows_on_disk.max(rows);
+        left.most_kept = left.most_kept.max(kept);
+        left.kept_later += u64::from(kept_later);
         let fired = self.records == 0 && !self.firing && self.watermark == i64::MAX;
         let done = fired && self.cutting.is_none() && self.queue.pending() == 0;
         left.ended |= done;
@@ -753,6 +836,8 @@ fn slices_far_larger_than_memory_give_out_what_a_map_gives_out() {
             close: false,
             records: 40_000,
             crowded: false,
+            lateness: 0,
+            pace: 20,
         });
         assert!(left.most_rows_on_disk > 8_000, "hardly anything on disk");
         assert!(left.from_disk > 0, "no window was fired from disk");
@@ -769,6 +854,8 @@ fn slices_as_large_as_memory_come_and_go() {
         close: false,
         records: 30_000,
         crowded: false,
+        lateness: 0,
+        pace: 20,
     };
     for (seed, windows) in (10..).zip(shapes()) {
         for keys in [(12_000, true), (5_000, false)] {
@@ -805,6 +892,8 @@ fn key_groups_that_are_larger_than_the_others_fire_by_smaller_stretches() {
             close: true,
             records: 20_000,
             crowded: false,
+            lateness: 0,
+            pace: 20,
         });
         assert!(
             left.too_large > 0,
@@ -825,6 +914,8 @@ fn slices_give_way_to_another_state_whatever_they_are_at() {
                 close: false,
                 records: 30_000,
                 crowded: true,
+                lateness: 0,
+                pace: 20,
             });
         }
     }
