@@ -39,7 +39,9 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         let wanted = u128::from(part) * buckets as u128 / u128::from(of.max(1));
         let wanted = usize::try_from(wanted).unwrap_or(buckets) & !1;
         let wanted = wanted.max(FIRST);
-        if wanted > buckets - buckets / WORTH || self.len > self.places_in(wanted) {
+        // The next entry must find a place before the move is over.
+        let full = self.len >= limit_of(wanted) || self.len > self.places_in(wanted);
+        if wanted > buckets - buckets / WORTH || full {
             return false;
         }
         let Ok(smaller) = Buckets::new(wanted, self.groups.scale(wanted)) else {
@@ -144,6 +146,37 @@ mod tests {
             let arrays = table.buckets.bytes() + table.coming.as_ref().map_or(0, |it| it.bytes());
             prop_assert_eq!(budget.used(), arrays);
         }
+    }
+
+    #[test]
+    fn a_table_that_shrinks_has_room_for_one_more() {
+        let budget = Budget::new("slot-0", 1 << 30);
+        let mut shrunk = 0;
+        for kept in 1..200_u64 {
+            let mut table =
+                KeyedTable::<u64, u64>::new(0..128, MaxParallelism::default(), budget.clone())
+                    .unwrap();
+            let put = |table: &mut KeyedTable<u64, u64>, key: u64| {
+                table
+                    .upsert(KeyHash::of_u64(key), &key, || key, |_| {})
+                    .map(|_| ())
+            };
+            (0..400).try_for_each(|key| put(&mut table, key)).unwrap();
+            while !table.settle(1_000) {}
+            for key in kept..400 {
+                table.remove(KeyHash::of_u64(key), &key);
+            }
+            for part in 1..8 {
+                shrunk += u32::from(table.shrink((part, 8)));
+                (400..404).try_for_each(|key| put(&mut table, key)).unwrap();
+                while !table.settle(1_000) {}
+                (400..404).for_each(|key| drop(table.remove(KeyHash::of_u64(key), &key)));
+            }
+            for key in 0..kept {
+                assert_eq!(table.get(KeyHash::of_u64(key), &key), Some(&key));
+            }
+        }
+        assert!(shrunk > 200, "{shrunk} times");
     }
 
     #[test]
