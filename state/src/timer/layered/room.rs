@@ -27,6 +27,8 @@ const TABLES: u64 = 8;
 const FEW: u64 = 16;
 /// A stretch is cut in two about once in so many timers that come.
 const CUT: usize = FULL / 4;
+/// Turns in which others are waited for that hold more than their part, and have not begun to give it back.
+const PATIENCE: u32 = 64;
 /// Most timers of a record for which room is made sure of.
 const MOST_OF_RECORD: usize = 64;
 
@@ -40,6 +42,8 @@ pub(super) struct Demand {
     pub(super) stalled: bool,
     /// Bytes that there would have been room for, had others not held them.
     pub(super) wants: u64,
+    /// Turns in which those were waited for.
+    waited: u32,
 }
 
 impl Demand {
@@ -51,6 +55,10 @@ impl Demand {
 
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
+        self.waited = match self.wants {
+            0 => 0,
+            _ => self.waited + 1,
+        };
         (self.came, self.records) = (0, 0);
         (self.stalled, self.wants) = (false, 0);
     }
@@ -113,7 +121,8 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
             return true;
         }
         let cutting = hot.cut.is_some() || self.gone.cut.is_some();
-        let others = self.piles().others_shrink();
+        let crowded = self.demand.wants > 0 && self.demand.waited < PATIENCE;
+        let others = crowded || self.piles().others_shrink();
         let frees = cutting || others || self.spilling.is_some();
         // Where nothing can leave, what does not fit is told when it comes.
         let helpless = !frees && self.leaving(hot).is_none();

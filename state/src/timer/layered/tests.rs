@@ -12,7 +12,7 @@ use thalweg_core::seam::simulated::{DiskFaults, SimOptions, Simulation};
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_core::{Epoch, MaxParallelism};
 use thalweg_memory::spill::IoQueue;
-use thalweg_memory::{Budget, IoManager};
+use thalweg_memory::{Budget, IoManager, Share};
 
 use super::*;
 use crate::lsm::stage::{self, Link};
@@ -425,6 +425,59 @@ fn timers_far_larger_than_their_memory_fire_as_a_set_says_and_so_do_their_cuts()
             assert!(in_memory(copy, &simulation) == copy.was, "seed {seed}");
         }
     }
+}
+
+/// A program beside another state of its slot, which holds all there is, and gives it back when it is told.
+struct Crowded {
+    program: Program,
+    other: Option<Share>,
+    /// What it holds.
+    bytes: u64,
+    turns: u32,
+}
+
+impl Step for Crowded {
+    fn name(&self) -> &str {
+        "crowded"
+    }
+
+    fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+        let Some(other) = &self.other else {
+            return self.program.turn(context);
+        };
+        let beyond = other.is_beyond();
+        self.turns += u32::from(beyond);
+        // It is slow to begin, and slow to end.
+        other.shrinks(self.turns > 20);
+        if self.turns == 500 {
+            other.budget().release(self.bytes);
+            self.other = None;
+        }
+        let progress = self.program.turn(context)?;
+        Ok(Progress {
+            made: true,
+            ..progress
+        })
+    }
+}
+
+#[test]
+fn memory_that_others_hold_beyond_their_part_is_waited_for() {
+    let (mut simulation, manager) = simulation(5);
+    let left = Rc::new(RefCell::new(Left::default()));
+    let program = Program::new((5, TIMES[0], 3_000), 0..128, &manager, &left);
+    let other = program.budget.share();
+    let bytes = program.budget.left() - (32 << 10);
+    program.budget.reserve(bytes).unwrap();
+    other.holds(bytes);
+    let crowded = Crowded {
+        program,
+        other: Some(other),
+        bytes,
+        turns: 0,
+    };
+    stage::run(&mut simulation, crowded).unwrap();
+    assert!(left.take().ended);
 }
 
 #[test]
