@@ -45,6 +45,8 @@ pub(crate) struct Sharers {
 /// What one of those who share a budget said.
 #[derive(Default)]
 struct Holding {
+    /// It has no more than it holds or wants, unless it takes it.
+    modest: bool,
     bytes: Cell<u64>,
     /// How many bytes it could do with.
     wants: Cell<u64>,
@@ -180,16 +182,19 @@ impl Sharers {
     }
 
     /// What one gets of `all` bytes: those who claim more and it itself get the same, the others what they hold or want,
-    /// or the little that each may take at once; but nobody more than they.
+    /// or the little that each may take at once who is not modest; but nobody more than they.
     fn level_for(&self, holding: &Rc<Holding>, all: u64) -> u64 {
         let sharers = self.all.borrow();
-        let even = all / sharers.len().max(1) as u64;
+        let with_a_part = |it: &&Rc<Holding>| !it.modest || Rc::ptr_eq(it, holding);
+        let parts = sharers.iter().filter(with_a_part).count();
+        let even = all / parts.max(1) as u64;
         let at_once = (even / AT_ONCE).max(even.min(FEW_BYTES));
-        let mut level = even;
+        let mut level = all / sharers.len().max(1) as u64;
         loop {
             let (mut left, mut equals) = (all, 0);
             for sharer in &*sharers {
-                let kept = sharer.bytes.get().max(sharer.wants.get()).max(at_once);
+                let least = if sharer.modest { 0 } else { at_once };
+                let kept = sharer.bytes.get().max(sharer.wants.get()).max(least);
                 if Rc::ptr_eq(sharer, holding) || kept > level {
                     equals += 1;
                 } else {
@@ -210,6 +215,20 @@ impl Budget {
     /// Takes a share of it, or of the budget above it that leaves less.
     #[must_use]
     pub fn share(&self) -> Share {
+        self.share_of(Holding::default())
+    }
+
+    /// A share for one that mostly needs little, as timers do: nothing is kept for it that it does not hold, or say that
+    /// it wants.
+    #[must_use]
+    pub fn modest_share(&self) -> Share {
+        self.share_of(Holding {
+            modest: true,
+            ..Holding::default()
+        })
+    }
+
+    fn share_of(&self, holding: Holding) -> Share {
         let mut shared = self.clone();
         let mut above = self.level.parent.clone();
         while let Some(budget) = above {
@@ -218,7 +237,7 @@ impl Budget {
                 shared = budget;
             }
         }
-        let holding = Rc::<Holding>::default();
+        let holding = Rc::new(holding);
         let sharers = &shared.level.sharers;
         sharers.all.borrow_mut().push(Rc::clone(&holding));
         sharers.say();
@@ -306,19 +325,45 @@ mod tests {
         );
     }
 
+    #[test]
+    fn for_who_is_modest_nothing_is_kept_that_it_does_not_hold_or_want() {
+        let slot = Budget::new("slot-0", MB);
+        let all = MB / 8 * 7;
+        let one = slot.share();
+        let modest: Vec<Share> = (0..15).map(|_| slot.modest_share()).collect();
+        assert_eq!(one.limit(), all);
+        slot.reserve(MB / 4).unwrap();
+        modest[0].holds(MB / 4);
+        assert_eq!(one.limit(), all - MB / 4);
+        modest[1].wants(MB / 8);
+        assert_eq!(one.limit(), all - MB / 4 - MB / 8);
+        assert_eq!(modest[2].limit(), all - MB / 4 - MB / 8 - FEW_BYTES);
+        one.claims(true);
+        assert_eq!(modest[2].limit(), (all - MB / 4 - MB / 8) / 2);
+    }
+
     proptest! {
         #[test]
         fn shares_together_are_no_more_than_there_is(
             held in proptest::collection::vec((0_u64..4 * MB, any::<bool>()), 1..12),
+            modest in proptest::collection::vec(0_u64..4 * MB, 0..6),
             others in 0_u64..30 * MB,
         ) {
             let slot = Budget::new("slot-0", 128 * MB);
             slot.reserve(others).unwrap();
             let shares = shares(&slot, &held);
             let all = 128 * MB - (16 * MB).max(others + 8 * MB);
+            let hold = |bytes: &u64| {
+                let share = slot.modest_share();
+                slot.reserve(*bytes).unwrap();
+                share.holds(*bytes);
+                share
+            };
+            let modest_shares: Vec<Share> = modest.iter().map(hold).collect();
             let limits = limits(&shares);
-            let even = all / held.len() as u64;
-            let mut together = 0;
+            let of_modest = modest_shares.iter().zip(&modest);
+            let mut together: u64 = of_modest.map(|(share, bytes)| share.limit().min(*bytes)).sum();
+            let even = (all - together) / held.len() as u64;
             for ((bytes, claims), limit) in held.iter().zip(&limits) {
                 prop_assert!(*limit >= even, "{limit} of {even}");
                 together += if *claims { *limit } else { *bytes.min(limit) };

@@ -299,7 +299,7 @@ impl BuildContext {
         };
         let piles = move || {
             let queue = files.queue(STATE_QUEUE_DEPTH);
-            Piles::new(groups.clone(), budget.share(), queue)
+            Piles::new(groups.clone(), budget.modest_share(), queue)
         };
         LayeredTimers::on_disk(queue, descriptor.clone(), Box::new(piles))
     }

@@ -170,7 +170,9 @@ mod tests {
                 shrunk += u32::from(table.shrink((part, 8)));
                 (400..404).try_for_each(|key| put(&mut table, key)).unwrap();
                 while !table.settle(1_000) {}
-                (400..404).for_each(|key| drop(table.remove(KeyHash::of_u64(key), &key)));
+                for key in 400..404 {
+                    assert_eq!(table.remove(KeyHash::of_u64(key), &key), Some(key));
+                }
             }
             for key in 0..kept {
                 assert_eq!(table.get(KeyHash::of_u64(key), &key), Some(&key));

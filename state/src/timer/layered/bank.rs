@@ -23,6 +23,18 @@ pub(super) struct Bank {
 #[derive(Default)]
 pub(super) struct Banks {
     list: Vec<Bank>,
+    /// Of all piles: it is asked for with each batch.
+    size: StateSize,
+}
+
+/// What a pile adds to the size of the timers.
+fn size_of(pile: &Pile) -> StateSize {
+    StateSize {
+        memory_bytes: pile.memory_bytes(),
+        disk_rows: pile.rows(),
+        disk_bytes: pile.bytes(),
+        ..StateSize::default()
+    }
 }
 
 impl Banks {
@@ -112,6 +124,7 @@ impl Banks {
 
     /// They are there.
     pub(super) fn add(&mut self, start: Order, pile: Pile) {
+        self.size += size_of(&pile);
         self.at_mut(start).piles.push(pile);
     }
 
@@ -141,7 +154,12 @@ impl Banks {
 
     /// Takes the first bank out.
     pub(super) fn take_first(&mut self) -> Option<Bank> {
-        (!self.list.is_empty()).then(|| self.list.remove(0))
+        let first = (!self.list.is_empty()).then(|| self.list.remove(0))?;
+        self.size = StateSize::default();
+        for pile in self.list.iter().flat_map(|bank| &bank.piles) {
+            self.size += size_of(pile);
+        }
+        Some(first)
     }
 
     /// The piles of all banks. No two banks have rows of one timer.
@@ -149,26 +167,8 @@ impl Banks {
         self.list.iter().flat_map(|bank| &bank.piles)
     }
 
-    /// Rows on disk.
-    pub(super) fn rows(&self) -> u64 {
-        self.piles().map(Pile::rows).sum()
-    }
-
-    /// Bytes of memory.
-    pub(super) fn memory_bytes(&self) -> u64 {
-        self.piles().map(Pile::memory_bytes).sum()
-    }
-
+    /// Their size.
     pub(super) fn size(&self) -> StateSize {
-        let mut size = StateSize::default();
-        for pile in self.piles() {
-            size += StateSize {
-                memory_bytes: pile.memory_bytes(),
-                disk_rows: pile.rows(),
-                disk_bytes: pile.bytes(),
-                ..StateSize::default()
-            };
-        }
-        size
+        self.size
     }
 }

@@ -107,7 +107,7 @@ impl<K: Key, N: Namespace> LayeredTimers<K, N> {
     #[must_use]
     pub fn len(&self) -> usize {
         let disk = self.disk.as_ref();
-        let rows = disk.map_or(0, |disk| disk.banks.rows());
+        let rows = disk.map_or(0, |disk| disk.banks.size().disk_rows);
         self.hot.len() + usize::try_from(rows).unwrap_or(usize::MAX)
     }
 

@@ -140,7 +140,7 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
         let spilling = self.spilling.as_ref().map_or(0, |it| it.memory_bytes());
         let loading = self.loading.as_ref().map_or(0, |it| it.memory_bytes());
         let queues = hot.memory_bytes() + self.gone.memory_bytes();
-        queues + self.banks.memory_bytes() + spilling + loading
+        queues + self.banks.size().memory_bytes + spilling + loading
     }
 
     fn fits(&mut self, hot: &TimerQueue<K, N>, timers: usize) -> bool {

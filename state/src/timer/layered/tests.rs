@@ -111,7 +111,7 @@ impl Program {
         let budget = Budget::new("slot", BUDGET);
         let queue = TimerQueue::new(groups.clone(), MaxParallelism::default(), budget.clone());
         let (files, shared, all) = (manager.clone(), budget.clone(), groups.clone());
-        let make = move || Piles::new(all.clone(), shared.share(), files.queue(8));
+        let make = move || Piles::new(all.clone(), shared.modest_share(), files.queue(8));
         Program {
             timers: LayeredTimers::on_disk(queue, descriptor(), Box::new(make)),
             budget,
@@ -324,7 +324,7 @@ impl Step for Program {
         let mut left = self.left.borrow_mut();
         left.most_held = left.most_held.max(self.budget.used());
         if let Some(disk) = &self.timers.disk {
-            left.most_rows = left.most_rows.max(disk.banks.rows());
+            left.most_rows = left.most_rows.max(disk.banks.size().disk_rows);
             left.most_banks = left.most_banks.max(disk.banks.len());
         }
         let all = self.batches == 0 && self.model.is_empty() && !self.timers.is_moving();
