@@ -95,11 +95,7 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
             true => None,
             false => context.overflows().map(|make| make(&descriptor, groups)),
         };
-        let shown = OverflowCells::default();
-        if overflow.is_some() {
-            let registered = shown.register(&context.operator_metrics(name));
-            registered.map_err(|error| context.refused(name, error))?;
-        }
+        let shown = OverflowCells::open(name, context, overflow.is_some())?;
         Ok(Aggregate {
             table: LayeredTable::new(table, overflow),
             shown,

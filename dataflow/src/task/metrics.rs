@@ -52,7 +52,7 @@ struct OnDisk {
 
 impl OverflowCells {
     /// Registers them among the metrics of the operator.
-    pub(crate) fn register(&self, operator: &Registry) -> Result<(), MetricError> {
+    fn register(&self, operator: &Registry) -> Result<(), MetricError> {
         let (bytes, reads) = (Rc::clone(&self.0), Rc::clone(&self.0));
         operator.level(vocabulary::STATE_DISK, move || {
             Some(bytes.bytes.get() as f64)
@@ -61,9 +61,13 @@ impl OverflowCells {
     }
 
     /// Those of an operator, shown where its states may be on disk.
-    pub(crate) fn open(name: &str, context: &BuildContext) -> Result<Self, BuildError> {
+    pub(crate) fn open(
+        name: &str,
+        context: &BuildContext,
+        may_be_on_disk: bool,
+    ) -> Result<Self, BuildError> {
         let cells = Self::default();
-        if context.may_spill() {
+        if may_be_on_disk {
             let registered = cells.register(&context.operator_metrics(name));
             registered.map_err(|error| context.refused(name, error))?;
         }

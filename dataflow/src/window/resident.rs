@@ -34,11 +34,8 @@ pub(super) struct OnDisk {
 
 impl OnDisk {
     pub(super) fn open(name: &str, context: &mut BuildContext) -> Result<Box<Self>, BuildError> {
-        let shown = OverflowCells::default();
-        let registered = shown.register(&context.operator_metrics(name));
-        registered.map_err(|error| context.refused(name, error))?;
         Ok(Box::new(Self {
-            shown,
+            shown: OverflowCells::open(name, context, true)?,
             widest: 1,
             sought: Box::new([0; WINDOW]),
             anything: false,

@@ -14,9 +14,8 @@ use crate::table::WINDOW;
 const SPARE: usize = 16;
 /// The part of the memory that the table leaves to indexes and blocks when it grows: one in so many.
 const BESIDE: u64 = 4;
-/// Bytes that are there for what entries in work come to have besides their places, and for what is kept beside them in
-/// memory, as timers are, some hundreds at a time; or there is no room.
-const LITTLE: u64 = 32 << 10;
+/// Bytes that are there for what entries in work come to have besides their places, or there is no room.
+const LITTLE: u64 = 8 << 10;
 
 impl Overflow {
     /// Whether the entries of records have to be sought before they are applied. Cheap.

@@ -51,11 +51,7 @@ impl<K: Key> FunctionBackend<K> {
         let Some(states) = backend else {
             unreachable!("the backend was just given to the opening");
         };
-        let on_disk = OverflowCells::default();
-        if states.may_overflow() {
-            let registered = on_disk.register(&context.operator_metrics(name));
-            registered.map_err(|error| context.refused(name, error))?;
-        }
+        let on_disk = OverflowCells::open(name, context, states.may_overflow())?;
         Ok((Self { states, on_disk }, function))
     }
 

@@ -15,7 +15,7 @@ use thalweg_state::{
 
 use super::aligned::AlignedWindows;
 use super::assembly::Assembly;
-use super::disk::{Goal, OnDisk, Refill, size_of_pile};
+use super::disk::{Goal, OnDisk, Refill};
 use super::panes::Combine;
 use super::store::{Part, Slice, Slices};
 use crate::window::TimeWindow;
@@ -137,7 +137,7 @@ impl<K: Key, A: Record, C: Combine<A>> Snapshot for CopyOfSlices<'_, K, A, C> {
         for leaving in &self.slices.leaving {
             size.memory_bytes += leaving.table.memory_bytes();
         }
-        self.piles().for_each(|pile| size += size_of_pile(pile));
+        self.piles().for_each(|pile| size += pile.size());
         size
     }
 

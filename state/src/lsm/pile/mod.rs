@@ -25,6 +25,7 @@ pub use write::{PileUse, PileWriter};
 
 use super::cut::{AdoptedRun, CarriedRun};
 use super::run::ColdRun;
+use crate::snapshot::StateSize;
 
 /// One run of partial results. Clones are the same.
 #[derive(Clone)]
@@ -72,6 +73,17 @@ impl Pile {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.run.memory_bytes()
+    }
+
+    /// What it adds to the size of its state.
+    #[must_use]
+    pub fn size(&self) -> StateSize {
+        StateSize {
+            memory_bytes: self.memory_bytes(),
+            disk_rows: self.rows(),
+            disk_bytes: self.bytes(),
+            ..StateSize::default()
+        }
     }
 
     /// As a part of a cut.

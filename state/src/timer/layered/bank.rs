@@ -27,16 +27,6 @@ pub(super) struct Banks {
     size: StateSize,
 }
 
-/// What a pile adds to the size of the timers.
-fn size_of(pile: &Pile) -> StateSize {
-    StateSize {
-        memory_bytes: pile.memory_bytes(),
-        disk_rows: pile.rows(),
-        disk_bytes: pile.bytes(),
-        ..StateSize::default()
-    }
-}
-
 impl Banks {
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
@@ -124,7 +114,7 @@ impl Banks {
 
     /// They are there.
     pub(super) fn add(&mut self, start: Order, pile: Pile) {
-        self.size += size_of(&pile);
+        self.size += pile.size();
         self.at_mut(start).piles.push(pile);
     }
 
@@ -157,7 +147,7 @@ impl Banks {
         let first = (!self.list.is_empty()).then(|| self.list.remove(0))?;
         self.size = StateSize::default();
         for pile in self.list.iter().flat_map(|bank| &bank.piles) {
-            self.size += size_of(pile);
+            self.size += pile.size();
         }
         Some(first)
     }

@@ -94,7 +94,7 @@ where
             bounds: self.bounds,
             left: left.map_err(|error| context.refused(name, error))?,
             right: right.map_err(|error| context.refused(name, error))?,
-            shown: OverflowCells::open(name, context)?,
+            shown: OverflowCells::open(name, context, context.may_spill())?,
             function: self.function.open(name, context)?,
             late: LateRecords::open_two(self.late, name, context)?,
             side: context.side(),

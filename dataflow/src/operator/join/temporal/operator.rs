@@ -74,7 +74,7 @@ where
             rows: LayeredTable::new(rows, overflow),
             of_rows,
             versions,
-            shown: OverflowCells::open(name, context)?,
+            shown: OverflowCells::open(name, context, context.may_spill())?,
             due: context.timers(&of_due),
             of_due,
             function: self.function.open(name, context)?,

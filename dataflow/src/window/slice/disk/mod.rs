@@ -211,7 +211,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
     pub(super) fn size_of_gathered(&self) -> StateSize {
         let mut size = StateSize::default();
         for pile in &self.gathered {
-            size += size_of_pile(pile);
+            size += pile.size();
         }
         let leaving = self.leaving.iter().map(Assembly::memory_bytes);
         size.memory_bytes += leaving.sum::<u64>();
@@ -235,15 +235,5 @@ impl<K: Key, A: Record> OnDisk<K, A> {
             self.leaving.pop();
         }
         Ok(true)
-    }
-}
-
-/// What a pile adds to the size of its state.
-pub(super) fn size_of_pile(pile: &Pile) -> StateSize {
-    StateSize {
-        memory_bytes: pile.memory_bytes(),
-        disk_rows: pile.rows(),
-        disk_bytes: pile.bytes(),
-        ..StateSize::default()
     }
 }
