@@ -83,7 +83,23 @@ pub const fn sum_record(i: u64) -> (u64, u64) {
 #[inline(always)]
 #[must_use]
 pub const fn win_record(i: u64) -> (u64, u64) {
-    (pick(sm(i), WIN_KEYS), i / WIN_RECORDS_PER_MS)
+    (pick(sm(i), WIN_KEYS), win_ms(i))
+}
+
+/// `i / WIN_RECORDS_PER_MS` for up to 2^52 records, of products of 32 bits: vectors have no other way to divide.
+///
+/// A multiple of 2^34 has a known quotient and remainder. What is left is an eighth of less than 2^35 by 125, which is
+/// its product with 2^38 / 125 rounded up: 56 / 2^38 of it too much, and so less than what is missing to the next
+/// integer.
+#[inline(always)]
+const fn win_ms(i: u64) -> u64 {
+    const BITS: u32 = 34;
+    const QUOTIENT: u64 = (1 << BITS) / WIN_RECORDS_PER_MS;
+    const REMAINDER: u64 = (1 << BITS) % WIN_RECORDS_PER_MS;
+    const INVERSE: u64 = (1_u64 << 38).div_ceil(WIN_RECORDS_PER_MS / 8);
+    let high = (i >> BITS) & u32::MAX as u64;
+    let eighths = ((i & ((1 << BITS) - 1)) + high * REMAINDER) >> 3;
+    high * QUOTIENT + (((eighths & u32::MAX as u64) * INVERSE) >> 38)
 }
 
 /// Record `i` of the workload `timers` is its own key; its timer is for this many ms, about twelve days at most.
@@ -178,6 +194,18 @@ mod tests {
         assert_eq!(mix(1), 0x910a_2dec_8902_5cc1);
         assert_eq!(mix(u64::MAX), 0xe4d9_7177_1b65_2c20);
         assert_eq!(mix(12_345), 0x2211_8258_a9d1_11a0);
+    }
+
+    #[test]
+    fn the_time_of_a_record_is_its_number_divided() {
+        let near = |i: u64| (i.saturating_sub(2_001)..i + 2_001);
+        let powers = (0..52).map(|bits| 1_u64 << bits);
+        for i in powers
+            .chain([999_999_999_999, 4_503_599_627_368_000])
+            .flat_map(near)
+        {
+            assert_eq!(win_ms(i), i / WIN_RECORDS_PER_MS, "of record {i}");
+        }
     }
 
     #[test]

@@ -32,9 +32,19 @@ pub trait WatermarkGenerator<T: Item>: 'static {
     /// many records before the first of them goes on.
     const SPEAKS_OF_RECORDS: bool = true;
 
+    /// Whether the highest event time is all it wants to know of records. One that says nothing of them is then told
+    /// that of many records at once by [`WatermarkGenerator::on_highest`], and not shown each.
+    const WANTS_THE_HIGHEST: bool = false;
+
     /// A record with this event time has come. What is said here goes out right behind the record, if
     /// [`WatermarkGenerator::SPEAKS_OF_RECORDS`] says that something may be.
     fn on_event(&mut self, item: &T::Of<'_>, at: Timestamp, out: &mut WatermarkOutput);
+
+    /// Some records have come, and this is the highest of their event times: instead of as many calls of
+    /// [`WatermarkGenerator::on_event`], where [`WatermarkGenerator::WANTS_THE_HIGHEST`] says that this is enough.
+    fn on_highest(&mut self, at: Timestamp) {
+        let _ = at;
+    }
 
     /// A period has passed (`pipeline.auto-watermark-interval`); `now` is the wall clock, in ms since
     /// 1970. Not called while the split counts as idle.
@@ -124,9 +134,15 @@ pub struct HighestSoFar {
 
 impl<T: Item> WatermarkGenerator<T> for HighestSoFar {
     const SPEAKS_OF_RECORDS: bool = false;
+    const WANTS_THE_HIGHEST: bool = true;
 
     #[inline(always)]
     fn on_event(&mut self, _item: &T::Of<'_>, at: Timestamp, _out: &mut WatermarkOutput) {
+        self.highest = self.highest.max(at);
+    }
+
+    #[inline(always)]
+    fn on_highest(&mut self, at: Timestamp) {
         self.highest = self.highest.max(at);
     }
 

@@ -402,6 +402,8 @@ where
         let now = self.clock.now();
         let (name, assigner, generator) = (&self.name, &mut self.assigner, &mut self.generator);
         let mut said = WatermarkOutput::default();
+        // A variable of its own, so that it can be a vector while records are made.
+        let mut highest = Timestamp::NONE;
         self.touched |= count > 0;
         self.next.push_each(
             count,
@@ -410,11 +412,18 @@ where
                 let (item, previous) = make(number);
                 let scope = OperatorScope::enter(name);
                 let at = assigner.assign(&item, previous, now);
-                generator.on_event(&item, at, &mut said);
+                if M::Generator::WANTS_THE_HIGHEST {
+                    highest = highest.max(at);
+                } else {
+                    generator.on_event(&item, at, &mut said);
+                }
                 scope.leave();
                 (item, at)
             },
         );
+        if M::Generator::WANTS_THE_HIGHEST {
+            self.generator.on_highest(highest);
+        }
         debug_assert!(said.is_silent(), "it was said that nothing is said");
     }
 

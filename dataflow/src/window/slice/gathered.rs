@@ -1,17 +1,19 @@
 //! A small table of what was gathered of the keys of one slice, made to stay in the cache.
 //!
-//! A key lies in the bucket its hash names, beside its tag and the number of its records: finding it
-//! touches one cache line, and no branch on the way has to be guessed. A list of the places taken lets a
-//! table with few keys be emptied at the cost of those few. Invariants: each key has one place; a full
-//! table takes no new key. Lives on one shard's thread.
+//! A key lies in the bucket its hash names, beside its tag and the number of its records, or in one of those behind:
+//! finding it touches one cache line, mostly, and the keys of some records are looked for side by side. A list of the
+//! places taken lets a table with few keys be emptied at the cost of those few. Invariants: each key has one place; a
+//! full table takes no new key; where a key was looked for is only where taking it in begins. Lives on one shard's
+//! thread.
 
 use std::io;
 
 use thalweg_core::key_group::KeyHash;
-use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
+use thalweg_memory::hash::{Bucket, BucketArray, LANES, NO_SLOT, SLOTS, Tag};
 use thalweg_memory::record::{Item, Key, Record};
 
 use crate::partition::Select;
+use crate::task::TOGETHER;
 use crate::window::{TimeWindow, WindowAggregate};
 
 /// Bytes of buckets; the second-level cache has to hold them beside all else.
@@ -39,6 +41,13 @@ struct Taken {
 struct Seat {
     bucket: u32,
     slot: u32,
+}
+
+impl Seat {
+    fn of(bucket: usize, slot: usize) -> Self {
+        let (bucket, slot) = (bucket as u32, slot as u32);
+        Seat { bucket, slot }
+    }
 }
 
 /// What was gathered of a key.
@@ -118,77 +127,100 @@ impl<K: Key, A: Record> Gathered<K, A> {
         self.taken.len() + keys <= self.limit
     }
 
-    /// Asks for the places of keys with these hashes, all of which will be taken in soon.
+    /// Looks for the keys with these hashes, all of which are to be taken in next: asks for their buckets, and answers
+    /// the seats that have their tags.
     #[inline(always)]
-    pub(super) fn approach<const N: usize>(&self, hashes: &[KeyHash; N]) {
+    pub(super) fn look_for(&self, hashes: &[KeyHash; TOGETHER]) -> [u32; TOGETHER] {
         let mask = self.buckets.buckets().len().wrapping_sub(1) as u32;
-        self.buckets
-            .prefetch(&hashes.map(|hash| hash.0 as u32 & mask));
+        let tags = hashes.map(tag_of);
+        let mut seats = hashes.map(|hash| hash.0 as u32 & mask);
+        self.buckets.prefetch(&seats);
+        let mut astray = [0; TOGETHER / LANES];
+        let blocks = tags.chunks(LANES).zip(seats.chunks_mut(LANES));
+        for ((tags, seats), astray) in blocks.zip(&mut astray) {
+            *astray = self.buckets.find_slots(tags, seats);
+        }
+        let blocks = tags.chunks(LANES).zip(seats.chunks_mut(LANES));
+        for ((tags, seats), astray) in blocks.zip(astray) {
+            self.buckets.find_beside(tags, seats, astray);
+        }
+        seats
     }
 
-    /// Makes a record a part of what is gathered of its key, whose hash this is.
+    /// The same for one key, in the bucket where it belongs.
+    #[inline(always)]
+    pub(super) fn look_for_one(&self, hash: KeyHash) -> u32 {
+        let buckets = self.buckets.buckets();
+        let home = hash.0 as usize & buckets.len().wrapping_sub(1);
+        let slot = buckets
+            .get(home)
+            .map(|bucket| bucket.candidate(tag_of(hash)));
+        (home as u32) << 2 | slot.unwrap_or(NO_SLOT)
+    }
+
+    /// Makes a record a part of what is gathered of its key, whose hash this is. It was looked for, and is likely to
+    /// have this seat.
     ///
     /// # Panics
     /// When the key is new and the table full.
     #[inline(always)]
     pub(super) fn take_in<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
         &mut self,
-        hash: KeyHash,
+        (hash, seat): (KeyHash, u32),
         item: T::Of<'_>,
         selector: &impl Select<T, K>,
         aggregate: &G,
     ) {
+        let (at, slot) = (seat as usize >> 2, seat as usize & 3);
         let buckets = self.buckets.buckets_mut();
-        let home = hash.0 as usize & buckets.len().wrapping_sub(1);
-        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, &selector.select(&item));
-        if let Some(bucket) = buckets.get_mut(home)
-            && let Some((entry, records)) = bucket.find_stamped(tag_of(hash), same)
+        if let Some(bucket) = buckets.get_mut(at)
+            && let Some((entry, records)) = bucket.get_stamped(slot)
+            && K::same(&entry.key, &selector.select(&item))
         {
             count_one(records);
             let add = |held: &mut A| aggregate.add(held, item);
             return follow(&mut self.heap, &mut entry.held, add);
         }
-        let seat = self.seat_further(hash, &selector.select(&item), || aggregate.create());
+        let seat = self.seat(hash, &selector.select(&item), || aggregate.create());
         self.change(seat, |held| aggregate.add(held, item));
     }
 
-    /// The key is not at home: it is further on or there is none yet.
+    /// The seat of a key that has another than was found, or none yet.
     #[inline(never)]
-    fn seat_further(&mut self, hash: KeyHash, key: &K::Of<'_>, create: impl FnOnce() -> A) -> Seat {
-        assert!(self.taken.len() < self.limit, "a full table takes no key");
-        let buckets = self.buckets.buckets();
-        let mut way = self.way(hash).take(buckets.len());
-        while let Some(at) = way.next()
-            && buckets[at].overflows()
-        {
-            let further = (at + 1) % buckets.len();
-            let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, key);
-            if let Some(slot) = buckets[further].find(tag_of(hash), same) {
-                return Seat {
-                    bucket: further as u32,
-                    slot: slot as u32,
-                };
+    fn seat(&mut self, hash: KeyHash, key: &K::Of<'_>, create: impl FnOnce() -> A) -> Seat {
+        let tag = tag_of(hash);
+        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, key);
+        for at in self.way(hash) {
+            let bucket = &self.buckets.buckets()[at];
+            if let Some(slot) = bucket.find(tag, same) {
+                return Seat::of(at, slot);
+            }
+            if !bucket.overflows() {
+                break;
             }
         }
-        self.insert(hash, K::store(key), create())
+        assert!(self.taken.len() < self.limit, "a full table takes no key");
+        let (key, held) = (K::store(key), create());
+        self.insert(hash, Entry { key, held })
     }
 
-    /// Buckets in the order in which they are looked at.
+    /// Buckets in the order in which they are looked at: a pair, as [`BucketArray::find_beside`] does, then the pairs
+    /// behind it, each once.
     fn way(&self, hash: KeyHash) -> impl Iterator<Item = usize> + use<K, A> {
-        let mask = self.buckets.buckets().len() - 1;
-        (hash.0 as usize & mask..).map(move |at| at & mask)
+        let buckets = self.buckets.buckets().len();
+        let home = hash.0 as usize & buckets.wrapping_sub(1);
+        let behind = (2..buckets).map(move |step| ((home & !1) + step) & (buckets - 1));
+        [home, home ^ 1].into_iter().chain(behind)
     }
 
-    fn insert(&mut self, hash: KeyHash, key: K::Stored, held: A) -> Seat {
-        let mut entry = Entry { key, held };
+    /// Gives a key that has none a seat: the first vacant one on its way.
+    #[inline(always)]
+    fn insert(&mut self, hash: KeyHash, mut entry: Entry<K::Stored, A>) -> Seat {
         for at in self.way(hash) {
             let bucket = &mut self.buckets.buckets_mut()[at];
             match bucket.put(tag_of(hash), 0, entry) {
                 Ok(slot) => {
-                    let seat = Seat {
-                        bucket: at as u32,
-                        slot: slot as u32,
-                    };
+                    let seat = Seat::of(at, slot);
                     self.taken.push(Taken { hash, seat });
                     return seat;
                 }
@@ -326,14 +358,32 @@ mod tests {
             assert!(table.is_empty());
         };
         let mut dice = 7_u64;
-        for number in 0..numbers {
+        let mut numbers = (0..numbers).map(|number| {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let key = (dice >> 33) % keys;
-            table.take_in(hash(key), (key, number), &by_key(), &Sum);
-            let sum = plain.entry(key).or_insert((0, 0));
-            *sum = (sum.0 + 1, sum.1 + number);
+            ((dice >> 33) % keys, number)
+        });
+        let mut in_bursts = false;
+        loop {
+            // As the stage does: bursts, of which every key was looked for before the first is taken in, and singles.
+            in_bursts = !in_bursts;
+            let together = in_bursts && table.has_room_for(TOGETHER);
+            let count = if together { TOGETHER } else { 1 };
+            let some: Vec<Numbered> = numbers.by_ref().take(count).collect();
+            let hashes: Vec<_> = some.iter().map(|(key, _)| hash(*key)).collect();
+            let seats = match hashes.as_slice().try_into() {
+                Ok(hashes) => table.look_for(hashes).to_vec(),
+                Err(_) => hashes.iter().map(|at| table.look_for_one(*at)).collect(),
+            };
+            for (seat, (key, number)) in hashes.into_iter().zip(seats).zip(&some) {
+                table.take_in(seat, (*key, *number), &by_key(), &Sum);
+                let sum = plain.entry(*key).or_insert((0, 0));
+                *sum = (sum.0 + 1, sum.1 + number);
+            }
             if table.is_full() || table.taken.len() >= give_at {
                 give(&mut table);
+            }
+            if some.is_empty() {
+                break;
             }
         }
         give(&mut table);
@@ -358,7 +408,7 @@ mod tests {
     fn accumulators_on_the_heap_fill_the_table() {
         let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
         let mut reserve = |bytes: usize| {
-            table.take_in(KeyHash(1), (1, bytes as u64), &by_key(), &Reserve);
+            table.take_in((KeyHash(1), 0), (1, bytes as u64), &by_key(), &Reserve);
             table.is_full()
         };
         assert!(!reserve(MOST_HEAP - 1));

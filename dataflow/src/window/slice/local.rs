@@ -201,16 +201,17 @@ where
             }
         }
         let scope = OperatorScope::enter(&self.name);
+        let seat = (hash, self.current.look_for_one(hash));
         self.current
-            .take_in(hash, item, &self.selector, &self.aggregate);
+            .take_in(seat, item, &self.selector, &self.aggregate);
         scope.leave();
         if self.current.is_full() {
             self.make_room();
         }
     }
 
-    /// Makes a burst of records a part of what is gathered of their keys: hashes first, then places
-    /// asked for, then records, where all are of the current slice and none can fill the table.
+    /// Makes a burst of records a part of what is gathered of their keys: hashes first, then seats
+    /// looked for, then records, where all are of the current slice and none can fill the table.
     #[inline(always)]
     fn gather_each(&mut self, items: [T::Of<'_>; TOGETHER], ats: &[Timestamp; TOGETHER]) {
         let scope = OperatorScope::enter(&self.name);
@@ -222,11 +223,12 @@ where
         if !(within && self.current.has_room_for(TOGETHER)) {
             return self.gather_one_by_one(items, ats, &hashes);
         }
-        self.current.approach(&hashes);
+        let seats = self.current.look_for(&hashes);
         let scope = OperatorScope::enter(&self.name);
-        for (item, hash) in items.into_iter().zip(hashes) {
+        for (at, item) in items.into_iter().enumerate() {
+            let seat = (hashes[at], seats[at]);
             self.current
-                .take_in(hash, item, &self.selector, &self.aggregate);
+                .take_in(seat, item, &self.selector, &self.aggregate);
         }
         scope.leave();
         if self.current.is_full() {
