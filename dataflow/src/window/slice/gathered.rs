@@ -9,7 +9,7 @@
 use std::io;
 
 use thalweg_core::key_group::KeyHash;
-use thalweg_memory::hash::{Bucket, BucketArray, LANES, NO_SLOT, SLOTS, Tag};
+use thalweg_memory::hash::{Bucket, BucketArray, LANES, SLOTS, Tag};
 use thalweg_memory::record::{Item, Key, Record};
 
 use crate::partition::Select;
@@ -138,7 +138,7 @@ impl<K: Key, A: Record> Gathered<K, A> {
         let mut astray = [0; TOGETHER / LANES];
         let blocks = tags.chunks(LANES).zip(seats.chunks_mut(LANES));
         for ((tags, seats), astray) in blocks.zip(&mut astray) {
-            *astray = self.buckets.find_slots(tags, seats);
+            *astray = self.buckets.find_slots_near(tags, seats);
         }
         let blocks = tags.chunks(LANES).zip(seats.chunks_mut(LANES));
         for ((tags, seats), astray) in blocks.zip(astray) {
@@ -147,24 +147,13 @@ impl<K: Key, A: Record> Gathered<K, A> {
         seats
     }
 
-    /// The same for one key, in the bucket where it belongs.
-    #[inline(always)]
-    pub(super) fn look_for_one(&self, hash: KeyHash) -> u32 {
-        let buckets = self.buckets.buckets();
-        let home = hash.0 as usize & buckets.len().wrapping_sub(1);
-        let slot = buckets
-            .get(home)
-            .map(|bucket| bucket.candidate(tag_of(hash)));
-        (home as u32) << 2 | slot.unwrap_or(NO_SLOT)
-    }
-
-    /// Makes a record a part of what is gathered of its key, whose hash this is. It was looked for, and is likely to
-    /// have this seat.
+    /// Makes a record a part of what is gathered of its key, whose hash this is. The key was looked for, and is likely
+    /// to have this seat.
     ///
     /// # Panics
     /// When the key is new and the table full.
     #[inline(always)]
-    pub(super) fn take_in<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
+    pub(super) fn take_in_at<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
         &mut self,
         (hash, seat): (KeyHash, u32),
         item: T::Of<'_>,
@@ -185,32 +174,69 @@ impl<K: Key, A: Record> Gathered<K, A> {
         self.change(seat, |held| aggregate.add(held, item));
     }
 
+    /// The same for a record whose key nobody has looked for.
+    ///
+    /// # Panics
+    /// As [`Gathered::take_in_at`].
+    #[inline(always)]
+    pub(super) fn take_in<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
+        &mut self,
+        hash: KeyHash,
+        item: T::Of<'_>,
+        selector: &impl Select<T, K>,
+        aggregate: &G,
+    ) {
+        let buckets = self.buckets.buckets_mut();
+        let home = hash.0 as usize & buckets.len().wrapping_sub(1);
+        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, &selector.select(&item));
+        if let Some(bucket) = buckets.get_mut(home)
+            && let Some((entry, records)) = bucket.find_stamped(tag_of(hash), same)
+        {
+            count_one(records);
+            let add = |held: &mut A| aggregate.add(held, item);
+            return follow(&mut self.heap, &mut entry.held, add);
+        }
+        let seat = self.seat(hash, &selector.select(&item), || aggregate.create());
+        self.change(seat, |held| aggregate.add(held, item));
+    }
+
     /// The seat of a key that has another than was found, or none yet.
     #[inline(never)]
     fn seat(&mut self, hash: KeyHash, key: &K::Of<'_>, create: impl FnOnce() -> A) -> Seat {
-        let tag = tag_of(hash);
-        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, key);
-        for at in self.way(hash) {
-            let bucket = &self.buckets.buckets()[at];
-            if let Some(slot) = bucket.find(tag, same) {
-                return Seat::of(at, slot);
-            }
-            if !bucket.overflows() {
-                break;
-            }
+        if let Some(seat) = self.find(hash, key) {
+            return seat;
         }
         assert!(self.taken.len() < self.limit, "a full table takes no key");
         let (key, held) = (K::store(key), create());
         self.insert(hash, Entry { key, held })
     }
 
-    /// Buckets in the order in which they are looked at: a pair, as [`BucketArray::find_beside`] does, then the pairs
-    /// behind it, each once.
+    #[inline(always)]
+    fn find(&self, hash: KeyHash, key: &K::Of<'_>) -> Option<Seat> {
+        let tag = tag_of(hash);
+        let same = |entry: &Entry<K::Stored, A>| K::same(&entry.key, key);
+        for at in self.way(hash) {
+            let bucket = &self.buckets.buckets()[at];
+            if let Some(slot) = bucket.find(tag, same) {
+                return Some(Seat::of(at, slot));
+            }
+            if !bucket.overflows() {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Buckets in the order in which they are looked at, each once: the pair of the one where the key belongs, then the
+    /// pairs behind it. [`BucketArray::find_beside`] looks at the same two first.
+    #[inline(always)]
     fn way(&self, hash: KeyHash) -> impl Iterator<Item = usize> + use<K, A> {
         let buckets = self.buckets.buckets().len();
         let home = hash.0 as usize & buckets.wrapping_sub(1);
-        let behind = (2..buckets).map(move |step| ((home & !1) + step) & (buckets - 1));
-        [home, home ^ 1].into_iter().chain(behind)
+        (0..buckets).map(move |step| match step {
+            0 | 1 => home ^ step,
+            _ => ((home & !1) + step) & (buckets - 1),
+        })
     }
 
     /// Gives a key that has none a seat: the first vacant one on its way.
@@ -370,12 +396,13 @@ mod tests {
             let count = if together { TOGETHER } else { 1 };
             let some: Vec<Numbered> = numbers.by_ref().take(count).collect();
             let hashes: Vec<_> = some.iter().map(|(key, _)| hash(*key)).collect();
-            let seats = match hashes.as_slice().try_into() {
-                Ok(hashes) => table.look_for(hashes).to_vec(),
-                Err(_) => hashes.iter().map(|at| table.look_for_one(*at)).collect(),
-            };
-            for (seat, (key, number)) in hashes.into_iter().zip(seats).zip(&some) {
-                table.take_in(seat, (*key, *number), &by_key(), &Sum);
+            let seats = hashes.as_slice().try_into().map(|it| table.look_for(it));
+            for (at, (key, number)) in some.iter().enumerate() {
+                let (hash, item) = (hashes[at], (*key, *number));
+                match seats {
+                    Ok(seats) => table.take_in_at((hash, seats[at]), item, &by_key(), &Sum),
+                    Err(_) => table.take_in(hash, item, &by_key(), &Sum),
+                }
                 let sum = plain.entry(*key).or_insert((0, 0));
                 *sum = (sum.0 + 1, sum.1 + number);
             }
@@ -408,7 +435,7 @@ mod tests {
     fn accumulators_on_the_heap_fill_the_table() {
         let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
         let mut reserve = |bytes: usize| {
-            table.take_in((KeyHash(1), 0), (1, bytes as u64), &by_key(), &Reserve);
+            table.take_in(KeyHash(1), (1, bytes as u64), &by_key(), &Reserve);
             table.is_full()
         };
         assert!(!reserve(MOST_HEAP - 1));

@@ -201,9 +201,8 @@ where
             }
         }
         let scope = OperatorScope::enter(&self.name);
-        let seat = (hash, self.current.look_for_one(hash));
         self.current
-            .take_in(seat, item, &self.selector, &self.aggregate);
+            .take_in(hash, item, &self.selector, &self.aggregate);
         scope.leave();
         if self.current.is_full() {
             self.make_room();
@@ -228,7 +227,7 @@ where
         for (at, item) in items.into_iter().enumerate() {
             let seat = (hashes[at], seats[at]);
             self.current
-                .take_in(seat, item, &self.selector, &self.aggregate);
+                .take_in_at(seat, item, &self.selector, &self.aggregate);
         }
         scope.leave();
         if self.current.is_full() {

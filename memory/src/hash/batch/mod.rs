@@ -89,9 +89,7 @@ impl<E> BucketArray<E> {
     /// When there are not as many tags as buckets, or more than [`LANES`].
     #[inline]
     pub fn find_slots(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
-        assert_eq!(tags.len(), buckets.len(), "a tag for each bucket");
-        assert!(tags.len() <= LANES, "a bit for each bucket");
-        let astray = self.look_into(tags, buckets);
+        let astray = self.find_slots_near(tags, buckets);
         if Self::BUCKET_BYTES > CACHE_LINE {
             buckets.iter().for_each(|seat| self.prefetch_entry(*seat));
         }
@@ -99,9 +97,14 @@ impl<E> BucketArray<E> {
         astray
     }
 
-    /// What `find_slots` does before it asks for anything.
+    /// The same for an array that lies in the caches as a whole: nothing is asked for.
+    ///
+    /// # Panics
+    /// As [`BucketArray::find_slots`].
     #[inline(always)]
-    fn look_into(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
+    pub fn find_slots_near(&self, tags: &[Tag], buckets: &mut [u32]) -> u16 {
+        assert_eq!(tags.len(), buckets.len(), "a tag for each bucket");
+        assert!(tags.len() <= LANES, "a bit for each bucket");
         #[cfg(target_arch = "x86_64")]
         if self.fits_lanes()
             && is_x86_feature_detected!("avx2")
