@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
@@ -11,7 +12,9 @@ use thalweg_dataflow::time::{FiredTimer, TimeDomain};
 use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, ProcessContext};
 
 use super::counting::{Poison, lines};
-use super::larger::Large;
+use super::larger::{Large, settings};
+use super::savepoints::let_it_run;
+use crate::stage;
 
 const RECORDS: u64 = 240_000;
 /// A key comes again after so many records.
@@ -121,4 +124,36 @@ fn timers_on_disk_survive_failures() {
 #[test]
 fn timers_on_disk_go_on_at_another_parallelism() {
     TIMERS.goes_on_at_another_parallelism();
+}
+
+#[test]
+fn checkpoints_write_timers_once_that_are_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (state, spill, into) = (place("state"), place("spill"), place("out"));
+    let settings = settings((&state, &spill, "1"), "2mb");
+    let (environment, token) = stage::shards(&settings);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let poison = Poison::new(u64::MAX, 0);
+    program(&environment, 100_000.0, poison, Path::new(&into));
+    let job = environment.execute_async("timers on disk").unwrap();
+    // Nothing fires yet, and most of what will is on disk.
+    let_it_run(&job, Duration::from_millis(1_000));
+    job.trigger_savepoint(Some(&place("whole"))).unwrap();
+    let_it_run(&job, Duration::from_millis(200));
+    let summary = job.wait().unwrap().summary;
+    check(Path::new(&into));
+    let written = summary.checkpoints.recent.iter();
+    let written: Vec<u64> = written.map(|completed| completed.bytes_written).collect();
+    // A savepoint is all there is, which it has written anew.
+    let (at, whole) = (written.iter().enumerate())
+        .max_by_key(|(_, bytes)| **bytes)
+        .unwrap();
+    let mut others = [&written[at.saturating_sub(5)..at], &written[at + 1..][..5]].concat();
+    others.sort_unstable();
+    let middle = others[others.len() / 2];
+    assert!(
+        middle * 2 < *whole,
+        "around {whole} bytes: {others:?}; of {written:?}"
+    );
 }

@@ -3,8 +3,8 @@
 //! Entered between turns once the rows of the cut are durable. Invariants: a run is copied only when all of
 //! it is in its file; it is read through the file that is open, as the owner of one that was taken over may have
 //! removed it; one file is copied at a time, so that records have the disk, and once, however many states
-//! and ranges of key groups it counts for; its handle is given out when the copy is durable. Lives on one shard's
-//! thread.
+//! and ranges of key groups it counts for and however many cuts carry it one after the other; its handle is given out
+//! when the copy is durable. Lives on one shard's thread.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -19,6 +19,9 @@ use super::upload::{Upload, Uploading, taken, unexpected};
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// As what files were copied, by where they lie.
+pub(crate) type Copies = BTreeMap<PathBuf, String>;
+
 /// The copying of some runs.
 pub(crate) struct Carry {
     /// Oldest last.
@@ -29,8 +32,8 @@ pub(crate) struct Carry {
     /// False only where a bug is planted.
     synced: bool,
     work: Option<Copying>,
-    /// Where each file was copied to.
-    copies: BTreeMap<PathBuf, String>,
+    /// As what each file was copied.
+    copies: Copies,
     /// Newest first.
     done: Vec<RunHandle>,
 }
@@ -57,9 +60,11 @@ enum Source {
 }
 
 impl Carry {
-    /// Copies `runs`, given newest first, to files of `directory`. Their names are made of `name`.
+    /// Copies `runs`, given newest first, to files of `directory`, but for those of which there are `copies` that last.
+    /// Their names are made of `name`.
     pub(crate) fn new(
         runs: Vec<CarriedRun>,
+        copies: Copies,
         directory: &Path,
         (name, synced): ((String, String), bool),
     ) -> Carry {
@@ -69,7 +74,7 @@ impl Carry {
             name,
             synced,
             work: None,
-            copies: BTreeMap::new(),
+            copies,
             done: Vec::new(),
         }
     }
@@ -109,6 +114,11 @@ impl Carry {
                 self.copies.insert(run.file().path().to_owned(), file);
             }
         }
+    }
+
+    /// As what the files of all runs were copied, in this cut or before it.
+    pub(crate) fn into_copies(self) -> Copies {
+        self.copies
     }
 
     fn begin(&mut self, from: FileId) -> Option<Copying> {

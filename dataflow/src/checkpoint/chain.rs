@@ -47,6 +47,11 @@ impl Chain {
         self.runs.clone()
     }
 
+    /// Whether a file is one of its runs.
+    pub(super) fn names(&self, file: &str) -> bool {
+        self.runs.iter().any(|run| run.file == file)
+    }
+
     /// Whether its changes outgrew what they change, or its files are too many.
     pub(super) fn is_outgrown(&self) -> bool {
         let (changes, base) = self.runs.split_at(self.runs.len() - self.base);

@@ -2,7 +2,8 @@
 //!
 //! Owned by the frame of the operator. Invariants: one cut at a time (the frame holds the next barrier until
 //! the last cut is written); the runs of the chain together are the state at the last cut that became
-//! durable; a run belongs to the operator, not to its checkpoint, so one that was written for a checkpoint
+//! durable; what the chain has a copy of is not copied again, and what it has left out it does not name again; a run
+//! belongs to the operator, not to its checkpoint, so one that was written for a checkpoint
 //! that failed elsewhere is part of the next; only the run of a savepoint belongs to it alone. Lives on one shard's thread.
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use thalweg_state::{
 
 use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
-use super::carry::Carry;
+use super::carry::{Carry, Copies};
 use super::chain::Chain;
 use super::defect::Defect;
 use super::upload::{Upload, Uploading};
@@ -71,6 +72,8 @@ pub(crate) struct OperatorCut {
     groups: Range<u16>,
     /// What the state was at the last durable cut.
     chain: Chain,
+    /// As what runs on disk are in the chain.
+    copies: Copies,
     work: Option<Work>,
 }
 
@@ -109,7 +112,7 @@ impl OperatorCut {
         context: &BuildContext,
     ) -> Result<Self, BuildError> {
         let answers = context.answers();
-        let mut chain = Vec::new();
+        let (mut chain, mut copies) = (Vec::new(), Copies::new());
         if let Some((restored, from)) = context.restored(place) {
             let given = restored.give_back(&from.runs, |visitor| operator.visit_states(visitor));
             given.map_err(|refusal| context.state_refused(place, refusal))?;
@@ -117,6 +120,8 @@ impl OperatorCut {
                 .map_err(|refusal| context.state_refused(place, refusal))?;
             if restored.keeps_files {
                 chain = from.runs.clone();
+                let lies = |run: &RunHandle| Some((restored.files.path(run)?, run.file.clone()));
+                copies = chain.iter().filter_map(lies).collect();
             }
         }
         let info = context.info();
@@ -125,6 +130,7 @@ impl OperatorCut {
             place,
             groups: info.max_parallelism.range(info.index, info.parallelism),
             chain: Chain::restored(chain),
+            copies,
             work: None,
         })
     }
@@ -184,7 +190,13 @@ impl OperatorCut {
             freezer.carried.pop();
         }
         let synced = !self.answers.has_defect(Defect::CopyNotSynced);
-        let carry = Carry::new(freezer.carried, &setup.directory, (name, synced));
+        // A copy beside the chain is moved away as a whole.
+        let copies = if copy {
+            Copies::new()
+        } else {
+            self.copies.clone()
+        };
+        let carry = Carry::new(freezer.carried, copies, &setup.directory, (name, synced));
         self.answers.open_piece(checkpoint);
         let upload = Upload::new(setup.directory.join(&file));
         let upload = match self.answers.has_defect(Defect::StateNotSynced) {
@@ -283,11 +295,17 @@ impl OperatorCut {
         });
         let new: Vec<RunHandle> = run.into_iter().chain(carried).collect();
         // A file that counts for several states was written once.
-        let files: BTreeMap<_, _> = new.iter().map(|run| (&run.file, run.bytes)).collect();
+        let fresh = new.iter().filter(|run| !self.chain.names(&run.file));
+        let files: BTreeMap<_, _> = fresh.map(|run| (&run.file, run.bytes)).collect();
         let bytes = files.into_values().sum();
         let runs = match work.copy {
             true => new,
-            false => self.chain.with(new, work.full),
+            false => {
+                self.copies = work.carry.into_copies();
+                let runs = self.chain.with(new, work.full);
+                self.copies.retain(|_, file| self.chain.names(file));
+                runs
+            }
         };
         let now = context.reactor().now();
         let took = now.saturating_sub(work.begun_ns.unwrap_or(now));
