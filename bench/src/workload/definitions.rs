@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_record_is_its_number_divided() {
-        let near = |i: u64| (i.saturating_sub(2_001)..i + 2_001);
+        let near = |i: u64| i.saturating_sub(2_001)..i + 2_001;
         let powers = (0..52).map(|bits| 1_u64 << bits);
         for i in powers
             .chain([999_999_999_999, 4_503_599_627_368_000])
