@@ -31,7 +31,7 @@ pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{
-    AggregatingState, Aggregation, FoundKey, KeyWalk, KeyedContext, KeyedState, KeysOfState,
+    AggregatingState, Aggregation, FoundKey, Gathered, KeyWalk, KeyedContext, KeyedState, KeysOfState,
     ListElements, ListState, MapState, ReducingState, ValueState,
 };
 pub use lsm::{

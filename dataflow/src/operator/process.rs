@@ -17,7 +17,7 @@ use thalweg_network::Event;
 use thalweg_state::{KeyedContext, Pressure, StateError, StateVisitor};
 
 use super::frame::Lifecycle;
-use super::process_function::{FunctionBackend, Residence};
+use super::process_function::FunctionBackend;
 use super::{KeyedOperator, OpenKeyed};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
@@ -108,7 +108,7 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let (backend, function) =
-            FunctionBackend::open(name, Residence::MemoryAndDisk, context, self.open)?;
+            FunctionBackend::open(name, context, self.open)?;
         let keyed = Rc::clone(backend.states.context());
         Ok(KeyedProcess {
             view: ProcessContext::new(name, context, Some(keyed.clone())),

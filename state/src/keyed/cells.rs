@@ -97,6 +97,12 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Cells<K, V, N, A> {
         folded.map(|_| ())
     }
 
+    /// Whether there is a value that may be shown.
+    pub(crate) fn has_shown(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
+        let kept = self.table.hot().get_in(hash, key, namespace);
+        kept.is_some_and(|kept| !self.aging.is_hidden(kept))
+    }
+
     /// Takes the value out.
     pub(crate) fn take(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
         let kept = self.table.remove_in(hash, key, namespace)?;

@@ -21,7 +21,7 @@ mod values;
 
 pub use aggregating::{AggregatingState, Aggregation};
 pub use context::KeyedContext;
-pub use keys::{FoundKey, KeyWalk, KeyedState, KeysOfState};
+pub use keys::{FoundKey, Gathered, KeyWalk, KeyedState, KeysOfState};
 pub use list::{ListElements, ListState};
 pub use map::MapState;
 pub use reducing::ReducingState;

@@ -83,6 +83,20 @@ impl Graves {
             .collect()
     }
 
+    /// The graves of some key groups.
+    pub(super) fn of_groups(&self, groups: &Range<u16>) -> BTreeSet<Sought> {
+        let first_of = |group| Sought {
+            group,
+            ..Sought::default()
+        };
+        let (first, behind) = (first_of(groups.start), first_of(groups.end));
+        let sets = self.burials.iter().map(|burial| &burial.graves);
+        (sets.chain([&self.fresh]))
+            .flat_map(|graves| graves.range(&first..&behind))
+            .cloned()
+            .collect()
+    }
+
     /// Whether there are some that no burial holds.
     pub(super) fn are_fresh(&self) -> bool {
         !self.fresh.is_empty()

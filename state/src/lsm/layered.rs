@@ -24,7 +24,7 @@ pub struct LayeredTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) table: KeyedTable<K, V, N>,
     pub(super) overflow: Option<Box<Overflow>>,
     /// Something was sought in vain in this turn, or there was no room.
-    wanting: bool,
+    pub(super) wanting: bool,
 }
 
 impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {

@@ -48,6 +48,15 @@ impl Sought {
         namespace.encode(&mut self.namespace);
     }
 
+    /// Looks for the entry of a row, in memory that is used again.
+    pub(super) fn set_row(&mut self, row: &Row<'_>) {
+        self.group = row.group.0;
+        self.key.clear();
+        self.key.extend_from_slice(row.key);
+        self.namespace.clear();
+        self.namespace.extend_from_slice(row.namespace);
+    }
+
     /// Bytes of key and namespace.
     pub(super) fn heap_bytes(&self) -> u64 {
         (self.key.capacity() + self.namespace.capacity()) as u64

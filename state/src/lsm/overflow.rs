@@ -19,6 +19,7 @@ use super::gather::{Gathers, SoughtKey};
 use super::graves::Graves;
 use super::growth::Growth;
 use super::hot::{HotLayer, Unit};
+use super::keys::KeysInRuns;
 use super::lookup::{Known, Lookups, Runs, Sought};
 use super::merge::{Held, LeaveOut, Merged, Merging, plan};
 use super::room::heap_bytes;
@@ -102,6 +103,10 @@ pub struct Overflow {
     pub(super) sought_key: SoughtKey,
     pub(super) first: First,
     pub(super) growth: Growth,
+    /// A walk over all keys that runs hold, of some key groups.
+    pub(super) keys: Option<KeysInRuns>,
+    /// Bytes of copies of keys that are visited.
+    pub(super) copies: u64,
     /// What is ahead fills the memory: only what the first that waits needs is read and stays.
     pub(super) strained: bool,
 }
@@ -134,6 +139,8 @@ impl Overflow {
             sought_key: SoughtKey::default(),
             first: First::default(),
             growth: Growth::default(),
+            keys: None,
+            copies: 0,
             strained: false,
             ahead: Ahead::default(),
             graves: Graves::default(),
@@ -312,6 +319,10 @@ impl Overflow {
         let answer = match &mut self.merging {
             Some(merging) => merging.answered(request, answer)?,
             None => Some(answer),
+        };
+        let answer = match (answer, &mut self.keys) {
+            (Some(answer), Some(keys)) => keys.answered(request, answer)?,
+            (answer, _) => answer,
         };
         let Some(answer) = answer else {
             return Ok(());
@@ -622,9 +633,12 @@ impl Overflow {
         let runs = self.runs.list.iter().map(|run| run.memory_bytes());
         let round = self.round.as_ref().map_or(0, Round::memory_bytes);
         let merging = self.merging.as_ref().map_or(0, Merging::memory_bytes);
+        let keys = self.keys.as_ref().map_or(0, KeysInRuns::memory_bytes);
         let now = runs.sum::<u64>()
             + round
             + merging
+            + keys
+            + self.copies
             + self.lookups.memory_bytes()
             + self.gathers.memory_bytes()
             + self.graves.memory_bytes()

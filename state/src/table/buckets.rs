@@ -139,6 +139,14 @@ impl<E> Buckets<E> {
         self.scale.home(place)
     }
 
+    /// The buckets in which what belongs to places from `first` to `behind` may lie, in the order in which it is looked
+    /// for there: the first of them, and how many.
+    pub(crate) fn stretch_of(&self, first: Place, behind: Place) -> (usize, usize) {
+        // The other bucket of a pair may be the one before.
+        let (start, end) = (self.home(first) & !1, self.home(behind));
+        (start, (end - start + self.furthest + 3).min(self.len()))
+    }
+
     /// The bucket that is looked at after so many others.
     #[inline(always)]
     fn on_the_way(&self, home: usize, steps: usize) -> usize {

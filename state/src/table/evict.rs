@@ -298,6 +298,15 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Ok(value.map(|value| show(&key, &namespace, value)))
     }
 
+    /// The key of a row of this table.
+    ///
+    /// # Errors
+    /// When the row is not of the types of the table.
+    pub(crate) fn key_of(&self, row: &Row<'_>) -> Result<K::Stored, StateError> {
+        let (key, _) = place_of::<K, N>(row)?;
+        Ok(key)
+    }
+
     /// Takes an entry in that a cold run holds as it is.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use super::grow::{Coming, Leaving, MOVED_PER_INSERT};
 use super::namespace::Namespace;
 use super::near::{PREFETCH_FROM_BYTES, Seats};
 use super::place::{Groups, Place};
-use super::scan::{Scan, ScanCursor, ScanEntry};
+use super::scan::{GroupsCursor, Scan, ScanCursor, ScanEntry};
 use super::stamp::{Generation, Stamp};
 use crate::error::StateError;
 
@@ -402,6 +402,24 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             return Ok(Scan::More);
         }
         cursor.advance::<K, V, N>(&self.buckets, &self.groups, self.shape, budget, visit)
+    }
+
+    /// Visits the keys of the entries of some key groups whose namespaces have no spread, from where `cursor` stands, in
+    /// at most so many buckets. What is not of these groups is hardly looked at.
+    ///
+    /// # Errors
+    /// As [`KeyedTable::scan`].
+    pub(crate) fn scan_groups(
+        &mut self,
+        cursor: &mut GroupsCursor,
+        buckets: usize,
+        visit: impl FnMut(KeyHash, &K::Of<'_>, &N),
+    ) -> Result<Scan, StateError> {
+        if self.leaving.is_some() {
+            self.move_some(buckets);
+            return Ok(Scan::More);
+        }
+        cursor.advance::<K, V, N>(&self.buckets, &self.groups, (self.shape, buckets), visit)
     }
 
     /// The key groups this table is for.

@@ -41,5 +41,6 @@ pub use namespace::Namespace;
 pub(crate) use namespace::entry_hash;
 pub use near::WINDOW;
 pub use open::OpenEntry;
+pub(crate) use scan::GroupsCursor;
 pub use scan::{Scan, ScanCursor, ScanEntry};
 pub use sweep::{SweepEntry, Swept};

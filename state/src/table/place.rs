@@ -62,6 +62,15 @@ impl Groups {
         KeyGroup((((hash.0 >> 32) * self.max) >> 32) as u16)
     }
 
+    /// The places of some key groups, of what has no namespace: from the first on, and that behind the last.
+    pub(crate) fn places_of(&self, groups: &Range<u16>) -> (Place, Place) {
+        let start_of = |group: u16| {
+            let group = group.clamp(self.range.start, self.range.end) - self.range.start;
+            Place(u64::from(group) << 32)
+        };
+        (start_of(groups.start), start_of(groups.end))
+    }
+
     /// How places are scaled to an array of so many buckets.
     pub(crate) fn scale(&self, buckets: usize) -> Scale {
         let groups = self.range.len().max(1) as u128;

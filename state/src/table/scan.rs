@@ -9,7 +9,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use thalweg_core::KeyGroup;
+use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::hash::SLOTS;
 use thalweg_memory::{Key, Record};
 
@@ -122,6 +122,53 @@ impl ScanCursor {
 impl Default for ScanCursor {
     fn default() -> Self {
         ScanCursor::new()
+    }
+}
+
+/// Where a walk over the keys of some key groups stands: it begins where they do, in the middle of the table.
+#[derive(Clone, Debug)]
+pub struct GroupsCursor {
+    groups: Range<u16>,
+    /// The shape of the table, the next bucket, how many are left.
+    at: Option<(u64, usize, usize)>,
+}
+
+impl GroupsCursor {
+    pub(crate) fn of(groups: Range<u16>) -> GroupsCursor {
+        GroupsCursor { groups, at: None }
+    }
+
+    pub(super) fn advance<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        buckets: &Buckets<Entry<K::Stored, N, V>>,
+        groups: &Groups,
+        (shape, slice): (u64, usize),
+        mut visit: impl FnMut(KeyHash, &K::Of<'_>, &N),
+    ) -> Result<Scan, StateError> {
+        let all = || {
+            let (first, behind) = groups.places_of(&self.groups);
+            let (start, count) = buckets.stretch_of(first, behind);
+            (shape, start, count)
+        };
+        let (seen, mut at, mut left) = self.at.unwrap_or_else(all);
+        if seen != shape {
+            return Err(StateError::ScanOvertaken);
+        }
+        for _ in 0..slice.min(left) {
+            // What has no place behind the last bucket has one in the first.
+            let bucket = buckets.bucket(at % buckets.len());
+            (at, left) = (at + 1, left - 1);
+            let entries = (0..SLOTS).filter_map(|slot| bucket?.get(slot));
+            for entry in entries.filter(|entry| entry.namespace.spread() == 0) {
+                let key = K::lend(&entry.key);
+                let hash = K::hash(&key);
+                if self.groups.contains(&groups.group_of(hash).0) {
+                    visit(hash, &key, &entry.namespace);
+                }
+            }
+        }
+        self.at = Some((shape, at, left));
+        Ok(if left == 0 { Scan::Done } else { Scan::More })
     }
 }
 

@@ -17,7 +17,7 @@ use thalweg_state::{Pressure, StateError, StateVisitor};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
-use crate::operator::process_function::{KeyedFunctionState, Residence};
+use crate::operator::process_function::KeyedFunctionState;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{ConnectedStreams, DataStream, KeyedBoth, Pipe, Unkeyed};
@@ -193,7 +193,7 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let (state, function) =
-            KeyedFunctionState::open(name, Residence::MemoryAndDisk, context, self.open)?;
+            KeyedFunctionState::open(name, context, self.open)?;
         Ok(KeyedCoProcess {
             state,
             keys: self.keys,

@@ -11,15 +11,6 @@ use thalweg_state::{KeyedBackend, Pressure, Residency};
 use crate::function::{FunctionError, OpenContext, ProcessContext};
 use crate::task::{BuildContext, BuildError, OverflowCells};
 
-/// Where the states of a function may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Residence {
-    /// In memory, as the function visits all keys of a state.
-    Memory,
-    /// On disk too, where that is configured.
-    MemoryAndDisk,
-}
-
 /// The backend of a function's states, with what it shows of them.
 pub(crate) struct FunctionBackend<K: Key> {
     pub(crate) states: KeyedBackend<K>,
@@ -30,7 +21,6 @@ impl<K: Key> FunctionBackend<K> {
     /// Opens a function by `open`, which declares its states.
     pub(crate) fn open<F>(
         name: &str,
-        residence: Residence,
         context: &mut BuildContext,
         open: impl FnOnce(&mut OpenContext<K>) -> F,
     ) -> Result<(Self, F), BuildError> {
@@ -38,9 +28,7 @@ impl<K: Key> FunctionBackend<K> {
         let groups = info.max_parallelism.range(info.index, info.parallelism);
         let budget = context.budget().clone();
         let mut backend = KeyedBackend::in_memory(groups, info.max_parallelism, budget);
-        if residence == Residence::MemoryAndDisk
-            && let Some(make) = context.overflows()
-        {
+        if let Some(make) = context.overflows() {
             backend = backend.overflowing(make);
         }
         let mut opening = OpenContext::new(name, context, Some(backend));

@@ -11,7 +11,7 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_state::{Pressure, StateError, StateVisitor};
 
-use super::{KeyedFunctionState, Residence};
+use super::KeyedFunctionState;
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
@@ -172,7 +172,7 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let (state, function) =
-            KeyedFunctionState::open(name, Residence::MemoryAndDisk, context, self.open)?;
+            KeyedFunctionState::open(name, context, self.open)?;
         Ok(FunctionOperator {
             state,
             function,

@@ -10,7 +10,7 @@ pub(crate) mod state;
 mod tests;
 mod unkeyed;
 
-pub(crate) use backend::{FunctionBackend, Residence};
+pub(crate) use backend::FunctionBackend;
 pub use keyed::KeyedProcessFunction;
 pub(crate) use state::KeyedFunctionState;
 pub use unkeyed::ProcessFunction;

@@ -14,9 +14,9 @@ use thalweg_core::metrics::vocabulary;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{DUE, KeyedContext, Pressure, StateError, StateVisitor, WINDOW};
+use thalweg_state::{DUE, FoundKey, KeyedContext, Pressure, StateError, StateVisitor, WINDOW};
 
-use super::backend::{FunctionBackend, Residence};
+use super::backend::FunctionBackend;
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
 use crate::task::{BuildContext, BuildError, Push, SideOutputs, register_weak};
@@ -40,17 +40,12 @@ impl<K: Key> KeyedFunctionState<K> {
     /// Opens a function by `open`, which declares its states.
     pub(crate) fn open<F>(
         name: &str,
-        residence: Residence,
         context: &mut BuildContext,
         open: impl FnOnce(&mut OpenContext<K>) -> F,
     ) -> Result<(Self, F), BuildError> {
-        let (backend, function) = FunctionBackend::open(name, residence, context, open)?;
+        let (backend, function) = FunctionBackend::open(name, context, open)?;
         let keyed = Rc::clone(backend.states.context());
-        let timers = match residence {
-            Residence::Memory => context.in_memory(|context| TimerTable::new(context)),
-            Residence::MemoryAndDisk => TimerTable::new(context),
-        };
-        let timers = Rc::new(timers);
+        let timers = Rc::new(TimerTable::new(context));
         let metrics = context.operator_metrics(name);
         register_weak(&metrics, vocabulary::NUM_TIMERS, &timers, |timers| {
             timers.len() as f64
@@ -229,9 +224,7 @@ impl<K: Key> KeyedFunctionState<K> {
             &mut Collector<'_, U>,
         ) -> Result<(), FunctionError>,
     ) -> Result<Firing, FunctionError> {
-        self.backend
-            .states
-            .set_processing_time(self.view.processing_time());
+        self.tell_time();
         for _ in 0..limit {
             if !next.ready() {
                 return Ok(Firing::More);
@@ -255,6 +248,35 @@ impl<K: Key> KeyedFunctionState<K> {
             outcome?;
         }
         Ok(Firing::More)
+    }
+
+    /// Seeks the states of the key that is visited next, the first of these; if they are not there, those of the keys
+    /// behind it too. Whether it may be visited. They are sought where those of timers are, so none fires meanwhile.
+    pub(crate) fn seek_visits<'k>(&self, keys: impl Iterator<Item = &'k FoundKey<K>>) -> bool {
+        if !self.overflows() {
+            return true;
+        }
+        if !self.has_room(1) {
+            return false;
+        }
+        let mut first = true;
+        for (nth, (hash, key)) in keys.take(DUE).enumerate() {
+            let found = (self.backend.states).seek(WINDOW + nth, *hash, &K::lend(key));
+            if nth == 0 {
+                first = found;
+            }
+            // Most often the first is there: its like are looked at when their turn comes.
+            if first {
+                break;
+            }
+        }
+        first
+    }
+
+    /// Tells the states that expire what time it is.
+    pub(crate) fn tell_time(&mut self) {
+        let now = self.view.processing_time();
+        self.backend.states.set_processing_time(now);
     }
 
     /// Seeks the states of the timer that fires next; if they are not there, those of the timers behind it too.

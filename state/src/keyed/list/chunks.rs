@@ -307,6 +307,20 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> ListChunks<K, V, N, A> {
         numbers.map_or(0, |(from, to)| to - from)
     }
 
+    /// Whether there is an element that may be shown.
+    pub(in crate::keyed) fn has_shown(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> bool {
+        if !A::AGES {
+            return self.len(hash, key, namespace) > 0;
+        }
+        let mut elements = self.parts(hash, key, namespace).flatten();
+        elements.any(|element| !self.aging.is_hidden(element))
+    }
+
     /// The numbers of the chunks of a list of which there is the first.
     fn further(&self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Range<u64> {
         let Some((from, to)) = self.numbers(hash, key, namespace) else {

@@ -94,9 +94,9 @@ where
         self.index.len(hash, key, namespace) > 0
     }
 
-    /// Whether entries may be on disk.
-    pub(in crate::keyed) fn has_spilled(&self) -> bool {
-        self.table.has_spilled()
+    /// The entries.
+    pub(crate) fn table_mut(&mut self) -> &mut LayeredTable<K, Entry<UK, A::Kept>, EntryOf<N>> {
+        &mut self.table
     }
 
     /// Where the entry of a user key is or would be, and whether it is there.
@@ -331,6 +331,21 @@ where
             place.id = place.id.wrapping_add(1);
         }
         Ok(())
+    }
+
+    /// Whether there is an entry that may be shown.
+    pub(in crate::keyed) fn has_shown(
+        &self,
+        hash: KeyHash,
+        key: &K::Of<'_>,
+        namespace: &N,
+    ) -> bool {
+        let mut ids = self.index.chunks(hash, key, namespace).flatten();
+        ids.any(|id| {
+            let (namespace, id) = (*namespace, *id);
+            let entry = (self.table.hot()).get_in(hash, key, &EntryOf { namespace, id });
+            entry.is_some_and(|(_, kept, _)| !self.aging.is_hidden(kept))
+        })
     }
 
     /// The number of entries.

@@ -1,20 +1,25 @@
 //! `process` on a keyed stream connected with a broadcast one.
 //!
-//! Invariant: there is no current key while a broadcast record is in work. Lives on one shard.
+//! What the function keeps per key, and its timers, may be on disk; broadcast state is in memory. A record of the
+//! keyed stream is applied when all its key has is there, one of the broadcast stream at once, as it touches no key.
+//! Keys that a broadcast record has the function visit are firing, in slices and behind waits for the disk: nothing
+//! else comes before the last of them. Invariants: there is no current key while a broadcast record is in work; a key
+//! is visited once all it has is in memory, or nowhere. Lives on one shard.
 
 use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key, Wire};
-use thalweg_state::{StateError, StateVisitor};
+use thalweg_state::{Gathered, Pressure, StateError, StateVisitor};
 
 use super::context::{BroadcastStates, Visits};
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
 use crate::checkpoint::Remembers;
 use crate::function::{Collector, FunctionError, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
-use crate::operator::process_function::{KeyedFunctionState, Residence};
+use crate::operator::process_function::KeyedFunctionState;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
 use crate::stream::{DataStream, Pipe};
@@ -111,7 +116,8 @@ pub trait KeyedBroadcastProcessFunction<K: Key, A: Item, R: Item, U: Item>: 'sta
     ///
     /// Several states are visited one after the other, in the order in which they were given; `state`
     /// is the name of the one in work. Values that have expired may be visited too, and read as
-    /// nothing. Changes to the state are seen, but not which keys it has.
+    /// nothing. Changes to the state are seen, but not which keys it has. Keys of states on disk are read there, those
+    /// of a few key groups at a time: the call may come many turns later, still before anything else.
     ///
     /// # Errors
     /// Whatever is to fail the job.
@@ -209,10 +215,9 @@ where
         let ground = BroadcastOpenContext::<K>::ground_of(context);
         let visits = Visits::new(ground.budget.clone());
         let states = ground.states.clone();
-        let (state, function) =
-            KeyedFunctionState::open(name, Residence::Memory, context, |open| {
-                (self.open)(&mut BroadcastOpenContext::new(open, ground))
-            })?;
+        let (state, function) = KeyedFunctionState::open(name, context, |open| {
+            (self.open)(&mut BroadcastOpenContext::new(open, ground))
+        })?;
         Ok(KeyedBroadcast {
             state,
             states,
@@ -238,31 +243,44 @@ struct KeyedBroadcast<K: Key, A, R, S, G> {
 }
 
 impl<K: Key, A: Item, R: Item, S, G> KeyedBroadcast<K, A, R, S, G> {
-    /// Visits up to `limit` keys while there is room; whether all were.
-    fn visit<U, N>(&mut self, next: &mut N, limit: usize) -> Result<bool, FunctionError>
+    /// Visits up to `limit` keys while there is room and what they have is there.
+    fn visit<U, N>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError>
     where
         U: Item,
         G: KeyedBroadcastProcessFunction<K, A, R, U>,
         N: Push<U>,
     {
+        self.state.tell_time();
         for _ in 0..limit {
             let Some(keys) = self.visits.states().front_mut() else {
-                return Ok(true);
+                return Ok(Firing::Done);
             };
-            if !keys.gather(limit)? || !next.ready() {
-                return Ok(false);
+            match keys.gather(limit)? {
+                Gathered::More => return Ok(Firing::More),
+                Gathered::Waiting => return Ok(Firing::Waiting),
+                Gathered::Next if !next.ready() => return Ok(Firing::More),
+                Gathered::Next if !self.state.seek_visits(keys.coming()) => {
+                    return Ok(Firing::Waiting);
+                }
+                Gathered::Next => {}
             }
-            let Some((hash, key)) = keys.next_key() else {
+            let Some(found) = keys.next_key() else {
                 self.visits.states().pop_front();
                 continue;
             };
-            self.state.enter(hash, &K::lend(&key), self.at);
+            if !keys.has(&found) {
+                continue;
+            }
+            self.state.enter(found.0, &K::lend(&found.1), self.at);
             let (function, name) = (&mut self.function, keys.name());
             self.state.call(next, |context, out| {
                 function.apply_to_key(name, context, out)
             })?;
         }
-        Ok(self.visits.is_empty())
+        Ok(match self.visits.is_empty() {
+            true => Firing::Done,
+            false => Firing::More,
+        })
     }
 }
 
@@ -310,6 +328,22 @@ where
         self.state.turn_to(at);
     }
 
+    fn begin_state_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), FunctionError> {
+        self.state.begin_state_turn(context)
+    }
+
+    fn end_state_turn(
+        &mut self,
+        context: &mut TurnContext<'_>,
+        waiting: bool,
+    ) -> Result<Pressure, FunctionError> {
+        self.state.end_state_turn(context, waiting)
+    }
+
+    fn may_be_cut(&self) -> bool {
+        self.state.may_be_cut()
+    }
+
     fn wants_processing_time(&self) -> bool {
         self.state.wants_processing_time()
     }
@@ -335,8 +369,11 @@ where
     }
 
     fn fire<N: Push<U>>(&mut self, next: &mut N, limit: usize) -> Result<Firing, FunctionError> {
-        if !self.visit(next, limit)? {
-            return Ok(Firing::More);
+        if !self.visits.is_empty() {
+            let visited = self.visit(next, limit)?;
+            if visited != Firing::Done {
+                return Ok(visited);
+            }
         }
         let function = &mut self.function;
         self.state.fire(next, limit, |timer, context, out| {
@@ -368,6 +405,26 @@ where
     S: Select<A, K>,
     G: KeyedBroadcastProcessFunction<K, A, R, U>,
 {
+    #[inline(always)]
+    fn overflows(&self) -> bool {
+        self.state.overflows()
+    }
+
+    fn has_room(&mut self, input: u32, records: usize) -> bool {
+        input != 0 || self.state.has_room(records)
+    }
+
+    fn let_in(&mut self, input: u32, records: usize) -> usize {
+        match input {
+            0 => self.state.let_in(records),
+            _ => records,
+        }
+    }
+
+    fn seek_first(&mut self, place: u8, (hash, _): (KeyHash, Timestamp), item: &A::Of<'_>) -> bool {
+        self.state.seek(place, hash, &self.selector.select(item))
+    }
+
     #[inline(always)]
     fn first<N: Push<U>>(
         &mut self,

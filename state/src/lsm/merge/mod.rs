@@ -8,8 +8,9 @@
 //! of one key group, or a little more.
 //! Lives on one shard's thread.
 
+mod stream;
+
 use std::cell::Cell;
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -17,13 +18,14 @@ use std::rc::Rc;
 use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
-use super::index::{BlockPlace, RunIndex};
+use super::index::RunIndex;
+pub(super) use self::stream::{Stand, Stream, put_in_order};
 use super::run::{ColdRun, RunForm, writer_of};
 use crate::error::StateError;
-use crate::run::{ChainRun, CompactionPolicy, RowCursor, RunWriter, StateNumber};
+use crate::run::{ChainRun, CompactionPolicy, RunWriter, StateNumber};
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
-use crate::snapshot::{Row, RowSink};
+use crate::snapshot::RowSink;
 
 /// Bytes of the rows of several key groups that are read at once.
 const STRETCH_BYTES: u64 = 128 << 10;
@@ -77,84 +79,6 @@ pub(super) fn plan(
 pub(super) type IsOver = Box<dyn FnMut(&[u8]) -> Result<bool, StateError>>;
 /// Answers that as of now: a merge asks at its start, so that one time counts for all of its rows.
 pub(super) type LeaveOut = Box<dyn Fn() -> IsOver>;
-
-/// The rows of one section and some key groups, in order.
-struct Stream {
-    /// Of the run, 0 the newest.
-    age: usize,
-    /// The number of the section.
-    section: usize,
-    state: u16,
-    states: usize,
-    groups: Range<u16>,
-    places: Vec<BlockPlace>,
-    blocks: Vec<Vec<u8>>,
-    at: usize,
-    cursor: RowCursor,
-}
-
-impl Stream {
-    fn new(
-        (age, section): (usize, usize),
-        run: &ColdRun,
-        groups: Range<u16>,
-        places: Vec<BlockPlace>,
-    ) -> Stream {
-        Stream {
-            age,
-            section,
-            state: run.state.0,
-            states: run.index.states(),
-            groups,
-            blocks: vec![Vec::new(); places.len()],
-            places,
-            at: 0,
-            cursor: RowCursor::new(run.index.states()),
-        }
-    }
-
-    /// Goes to the next row of its groups; whether there is one.
-    fn advance(&mut self) -> Result<bool, (BlockPlace, usize, &'static str)> {
-        while let Some(block) = self.blocks.get(self.at) {
-            let start = self.cursor.position();
-            let place = self.places[self.at];
-            let bad = |what| (place, start, what);
-            if !self.cursor.advance(block).map_err(bad)? {
-                self.at += 1;
-                self.cursor = RowCursor::new(self.states);
-            } else if self.cursor.state() == self.state
-                && self.groups.contains(&self.cursor.group())
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn row(&self) -> Row<'_> {
-        self.cursor.row(&self.blocks[self.at])
-    }
-
-    /// What counts first comes first.
-    fn compare(&self, other: &Stream) -> Ordering {
-        let (row, others) = (self.row(), other.row());
-        (
-            row.group,
-            row.key,
-            row.namespace,
-            self.age,
-            row.is_tombstone(),
-        )
-            .cmp(&(
-                others.group,
-                others.key,
-                others.namespace,
-                other.age,
-                others.is_tombstone(),
-            ))
-            .then_with(|| other.section.cmp(&self.section))
-    }
-}
 
 /// A merge at work.
 pub(super) struct Merging {
@@ -270,7 +194,7 @@ impl Merging {
                 let run = &self.runs[stream.age];
                 return Err(run.damaged(place, 0, "a block has another checksum").into());
             }
-            stream.blocks[at] = block;
+            stream.put(at, block);
         }
         Ok(None)
     }
@@ -305,22 +229,14 @@ impl Merging {
     fn ask_for(&mut self, groups: Range<u16>, queue: &mut IoQueue) -> u64 {
         let mut bytes = 0;
         for (age, run) in self.runs.iter().enumerate() {
-            let shared = run
-                .groups
-                .iter()
-                .map(|counting| counting.start.max(groups.start)..counting.end.min(groups.end));
-            for groups in shared.filter(|shared| !shared.is_empty()) {
-                let sections = run.index.blocks_of(run.state, groups.clone());
-                for (section, places) in sections.into_iter().enumerate() {
-                    let number = self.streams.len();
-                    for (at, place) in places.iter().enumerate() {
-                        let request = queue.read(&run.file, place.offset, place.length as usize);
-                        self.asked.insert(request, (number, at));
-                        bytes += u64::from(place.length);
-                    }
-                    self.streams
-                        .push(Stream::new((age, section), run, groups.clone(), places));
+            for stream in Stream::all_of(age, run, &groups) {
+                let number = self.streams.len();
+                for (at, place) in stream.places.iter().enumerate() {
+                    let request = queue.read(&run.file, place.offset, place.length as usize);
+                    self.asked.insert(request, (number, at));
+                    bytes += u64::from(place.length);
                 }
+                self.streams.push(stream);
             }
         }
         self.begun = false;
@@ -334,12 +250,10 @@ impl Merging {
         let age = stream.age;
         let there = stream.advance();
         let there = there.map_err(|(place, at, what)| self.runs[age].damaged(place, at, what))?;
-        if there {
-            let streams = &self.streams;
-            let behind =
-                |other: &usize| streams[*other].compare(&streams[number]) == Ordering::Greater;
-            let at = self.order.partition_point(behind);
-            self.order.insert(at, number);
+        match there {
+            Stand::AtRow => put_in_order(&mut self.order, &self.streams, number),
+            Stand::AtEnd => {}
+            Stand::Away => unreachable!("rows are merged when all of their blocks are here"),
         }
         Ok(())
     }
