@@ -31,8 +31,8 @@ pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
 pub use error::StateError;
 pub use keyed::{
-    AggregatingState, Aggregation, FoundKey, Gathered, KeyWalk, KeyedContext, KeyedState, KeysOfState,
-    ListElements, ListState, MapState, ReducingState, ValueState,
+    AggregatingState, Aggregation, FoundKey, Gathered, KeyWalk, KeyedContext, KeyedState,
+    KeysOfState, ListElements, ListState, MapState, ReducingState, ValueState,
 };
 pub use lsm::{
     AdoptedRun, Answer, CarriedRun, DUE, LayeredTable, Overflow, Pile, PileReader, PileSeek,

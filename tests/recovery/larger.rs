@@ -128,12 +128,27 @@ impl Large {
 
     /// The same at a rate at which it lasts longer than until it is cancelled first.
     pub(crate) fn goes_on_at_other_parallelisms(&self, rate: f64) {
+        self.goes_on(rate, &[&[]]);
+    }
+
+    /// The same, in turn with all of its state in memory, and with most of it on disk.
+    pub(crate) fn goes_from_one_backend_to_the_other(&self, rate: f64) {
+        let in_memory = [
+            ("state.backend.type", "hashmap"),
+            ("taskmanager.memory.managed.size", "256mb"),
+        ];
+        self.goes_on(rate, &[&[], &in_memory]);
+    }
+
+    /// The same, with more settings, others from life to life.
+    fn goes_on(&self, rate: f64, more: &[&[(&str, &str)]]) {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let (state, spill, into) = (place("state"), place("spill"), place("out"));
         let mut stops = 0;
         for parallelism in ["1", "3", "2"].into_iter().cycle() {
-            let settings = settings((&state, &spill, parallelism), self.memory);
+            let mut settings = settings((&state, &spill, parallelism), self.memory);
+            settings.extend(more[stops % more.len()]);
             let (environment, token) = stage::shards(&settings);
             let _deadline = stage::cancel_after(&token, Duration::from_millis(400 << stops));
             let poison = Poison::new(u64::MAX, 0);

@@ -4,6 +4,7 @@
 //! [`PATIENCE`]; one that would is cancelled and the test fails with its name.
 
 mod denied;
+pub(crate) mod taking;
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};

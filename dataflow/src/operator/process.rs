@@ -107,8 +107,7 @@ where
     type Operator = KeyedProcess<K, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let (backend, function) =
-            FunctionBackend::open(name, context, self.open)?;
+        let (backend, function) = FunctionBackend::open(name, context, self.open)?;
         let keyed = Rc::clone(backend.states.context());
         Ok(KeyedProcess {
             view: ProcessContext::new(name, context, Some(keyed.clone())),

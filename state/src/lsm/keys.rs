@@ -52,6 +52,8 @@ pub(super) struct KeysInRuns {
     piece_bytes: u64,
     /// Bytes of pieces that are here or on their way.
     bytes: u64,
+    /// Bytes of graves, and of where the blocks of runs lie.
+    beside: u64,
     /// The entry looked at last: what older runs say of it does not count.
     last: Option<Sought>,
     /// Its key was shown.
@@ -64,10 +66,15 @@ impl KeysInRuns {
     /// A walk over the keys of some groups, as runs and graves are now, in about so much memory.
     fn new(runs: &Runs, graves: &Graves, groups: &Range<u16>, memory: u64) -> KeysInRuns {
         let runs = runs.list.clone();
-        let streams = (runs.iter().enumerate()).flat_map(|(age, run)| Stream::all_of(age, run, groups));
+        let streams =
+            (runs.iter().enumerate()).flat_map(|(age, run)| Stream::all_of(age, run, groups));
         let streams: Vec<Stream> = streams.collect();
+        let graves = graves.of_groups(groups);
+        let grave = |grave: &Sought| grave.heap_bytes() + size_of::<Sought>() as u64;
+        let places = streams.iter().map(Stream::memory_bytes);
         KeysInRuns {
-            graves: graves.of_groups(groups),
+            beside: graves.iter().map(grave).sum::<u64>() + places.sum::<u64>(),
+            graves,
             order: Vec::with_capacity(streams.len()),
             away: (0..streams.len()).collect(),
             asked: BTreeMap::new(),
@@ -83,13 +90,7 @@ impl KeysInRuns {
 
     /// Bytes of memory, about.
     pub(super) fn memory_bytes(&self) -> u64 {
-        let each = size_of::<Sought>() as u64;
-        let graves = self.graves.iter().map(|grave| grave.heap_bytes() + each);
-        let places = self.streams.iter().map(|stream| {
-            let places = stream.places.len() * size_of_val(&stream.places[..1]);
-            (size_of::<Stream>() + places) as u64
-        });
-        self.bytes + graves.sum::<u64>() + places.sum::<u64>()
+        self.bytes + self.beside
     }
 
     /// Takes an answer of the disk; gives back what is not its own.

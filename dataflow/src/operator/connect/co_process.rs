@@ -192,8 +192,7 @@ where
     type Operator = KeyedCoProcess<K, A, B, S, R, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let (state, function) =
-            KeyedFunctionState::open(name, context, self.open)?;
+        let (state, function) = KeyedFunctionState::open(name, context, self.open)?;
         Ok(KeyedCoProcess {
             state,
             keys: self.keys,

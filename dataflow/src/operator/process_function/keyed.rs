@@ -171,8 +171,7 @@ where
     type Operator = FunctionOperator<K, T, U, P>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let (state, function) =
-            KeyedFunctionState::open(name, context, self.open)?;
+        let (state, function) = KeyedFunctionState::open(name, context, self.open)?;
         Ok(FunctionOperator {
             state,
             function,

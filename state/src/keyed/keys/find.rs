@@ -79,11 +79,8 @@ pub trait KeysBelow<K: Key> {
     ///
     /// # Errors
     /// What could not be read, and damage.
-    fn find(
-        &mut self,
-        rows: usize,
-        show: &mut dyn FnMut(K::Stored),
-    ) -> Result<Reading, StateError>;
+    fn find(&mut self, rows: usize, show: &mut dyn FnMut(K::Stored))
+    -> Result<Reading, StateError>;
 
     /// Whoever visits keys holds copies of so many bytes.
     fn holds_copies(&mut self, bytes: u64);

@@ -48,10 +48,7 @@ pub trait KeyWalk<K: Key>: StateTable {
 }
 
 /// Works on what finds the keys of a state.
-fn with_keys<K: Key, R>(
-    state: &dyn KeyWalk<K>,
-    work: impl FnOnce(&mut dyn FindKeys<K>) -> R,
-) -> R {
+fn with_keys<K: Key, R>(state: &dyn KeyWalk<K>, work: impl FnOnce(&mut dyn FindKeys<K>) -> R) -> R {
     let (mut work, mut answer) = (Some(work), None);
     state.with_keys(&mut |keys| answer = work.take().map(|work| work(keys)));
     match answer {

@@ -18,14 +18,14 @@ use std::rc::Rc;
 use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
-use super::index::RunIndex;
 pub(super) use self::stream::{Stand, Stream, put_in_order};
+use super::index::RunIndex;
 use super::run::{ColdRun, RunForm, writer_of};
 use crate::error::StateError;
 use crate::run::{ChainRun, CompactionPolicy, RunWriter, StateNumber};
+use crate::snapshot::RowSink;
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
-use crate::snapshot::RowSink;
 
 /// Bytes of the rows of several key groups that are read at once.
 const STRETCH_BYTES: u64 = 128 << 10;

@@ -37,6 +37,8 @@ pub(in crate::lsm) struct Stream {
     groups: Range<u16>,
     pub(in crate::lsm) places: Vec<BlockPlace>,
     blocks: Vec<Option<Vec<u8>>>,
+    /// Bytes of the blocks that are here.
+    held: u64,
     at: usize,
     cursor: RowCursor,
 }
@@ -53,8 +55,9 @@ impl Stream {
             .filter(|shared| !shared.is_empty());
         shared.flat_map(move |groups| {
             let sections = run.index.blocks_of(run.state, groups.clone());
-            (sections.into_iter().enumerate())
-                .map(move |(section, places)| Stream::new((age, section), run, groups.clone(), places))
+            (sections.into_iter().enumerate()).map(move |(section, places)| {
+                Stream::new((age, section), run, groups.clone(), places)
+            })
         })
     }
 
@@ -72,6 +75,7 @@ impl Stream {
             groups,
             blocks: vec![None; places.len()],
             places,
+            held: 0,
             at: 0,
             cursor: RowCursor::new(run.index.states()),
         }
@@ -79,6 +83,7 @@ impl Stream {
 
     /// Takes in a block that was read.
     pub(in crate::lsm) fn put(&mut self, at: usize, block: Vec<u8>) {
+        self.held += block.len() as u64;
         self.blocks[at] = Some(block);
     }
 
@@ -97,10 +102,15 @@ impl Stream {
         Some((self.at..end, length))
     }
 
+    /// Bytes of memory without blocks.
+    pub(in crate::lsm) fn memory_bytes(&self) -> u64 {
+        let each = size_of::<BlockPlace>() + size_of::<Option<Vec<u8>>>();
+        (size_of::<Stream>() + self.places.len() * each) as u64
+    }
+
     /// Bytes of the blocks that are here.
     pub(in crate::lsm) fn held(&self) -> u64 {
-        let here = self.blocks.iter().flatten();
-        here.map(|block| block.len() as u64).sum()
+        self.held
     }
 
     /// Goes to the next row of its groups.
@@ -113,6 +123,7 @@ impl Stream {
             let place = self.places[self.at];
             let bad = |what| (place, start, what);
             if !self.cursor.advance(block).map_err(bad)? {
+                self.held -= block.len() as u64;
                 self.blocks[self.at] = None;
                 self.at += 1;
                 self.cursor = RowCursor::new(self.states);

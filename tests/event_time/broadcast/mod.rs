@@ -1,4 +1,7 @@
-//! Broadcast streams: every subtask has every broadcast record when both streams have ended.
+//! Broadcast streams: every subtask has every broadcast record when both streams have ended; `on_disk` visits keys where
+//! memory is too little for them.
+
+mod on_disk;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::operator::{

@@ -1,4 +1,7 @@
-//! Broadcast state outlives failures and stops: rules that came once are there at the end, in every subtask.
+//! Broadcast state outlives failures and stops: rules that came once are there at the end, in every subtask; `on_disk`
+//! has more per key than memory.
+
+mod on_disk;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +16,8 @@ use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
 use thalweg_dataflow::{Collector, FunctionError, ProcessContext};
 use thalweg_state::{BroadcastState, ValueState};
 
-use super::counting::{Poison, lines};
-use super::savepoints::run_through_failures_and_stops;
+use crate::recovery::counting::{Poison, lines};
+use crate::recovery::savepoints::run_through_failures_and_stops;
 
 const RECORDS: u64 = 12_000;
 const RATE: f64 = 30_000.0;
