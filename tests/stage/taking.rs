@@ -106,7 +106,7 @@ impl KeyedBroadcastProcessFunction<u64, Row, u64, u64> for Taking {
         Ok(())
     }
 
-    /// Takes the rows of most keys, and leaves those of others.
+    /// Takes the rows of some keys, and leaves those of others.
     fn apply_to_key(
         &mut self,
         state: &str,
@@ -119,7 +119,7 @@ impl KeyedBroadcastProcessFunction<u64, Row, u64, u64> for Taking {
             let what = format!("key {key} is visited by '{state}' and has nothing");
             return Err(FunctionError::new(what));
         }
-        if (key + self.rules()).is_multiple_of(4) {
+        if (key + self.rules()).is_multiple_of(8) {
             self.take(out)?;
             return Ok(());
         }

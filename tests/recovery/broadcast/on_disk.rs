@@ -13,9 +13,9 @@ use crate::recovery::counting::{Poison, is_there_once};
 use crate::recovery::larger::Large;
 use crate::stage::taking::{Row, Taking};
 
-const RECORDS: u64 = 40_000;
-const KEYS: u64 = 15_000;
-const RULES: u64 = 24;
+const RECORDS: u64 = 60_000;
+const KEYS: u64 = 20_000;
+const RULES: u64 = 16;
 
 fn row_of(number: u64) -> Row {
     let key = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS;
@@ -50,14 +50,14 @@ fn check(into: &Path) {
 
 const TAKING: Large = Large {
     name: "keys on disk that rules visit",
-    memory: "5mb",
+    memory: "8mb",
     program,
     check,
 };
 
 #[test]
 fn keys_on_disk_are_visited_by_every_rule_after_failures() {
-    for run in [("1", 11_013), ("2", 9_011)] {
+    for run in [("1", 17_013), ("2", 13_011)] {
         TAKING.survives_failures(40_000.0, run);
     }
 }
