@@ -1,12 +1,13 @@
 //! State several times as large as its memory: the same results, and nothing lost by failures, at any
 //! parallelism.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
+use thalweg_core::config::RuntimeMode;
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::Environment;
 use thalweg_dataflow::executor::JobError;
@@ -20,8 +21,12 @@ const KEYS: u64 = 40_000;
 /// Every so many records of a key one line is written.
 const TOLD: u64 = 3;
 
+fn draw(number: u64) -> u64 {
+    number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24
+}
+
 fn key_of(number: u64) -> u64 {
-    (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS
+    draw(number) % KEYS
 }
 
 /// A job on two shards with state on disk: where its checkpoints and its state go, its parallelism, its memory.
@@ -103,6 +108,44 @@ const COUNTS: Large = Large {
     check,
 };
 
+/// Keys of which each comes twice, about.
+const SEEN: u64 = 3 * KEYS;
+
+fn first_of_each(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    let made = move |number: u64| (number, Timestamp(number as i64));
+    environment
+        .source(Generator::timed(RECORDS, made).rate(rate))
+        .uid("numbers")
+        .parallelism(1)
+        .map(move |number: u64| {
+            poison.taste(number);
+            number
+        })
+        .key_by(|number: &u64| draw(*number) % SEEN)
+        .deduplicate()
+        .uid("first")
+        .map(|number: u64| number.to_string())
+        .sink(FileSink::new(into))
+        .uid("told");
+}
+
+fn check_first_of_each(into: &Path) {
+    let (mut seen, mut expected) = (BTreeSet::new(), BTreeMap::new());
+    for number in 0..RECORDS {
+        if seen.insert(draw(number) % SEEN) {
+            expected.insert(number.to_string(), 1);
+        }
+    }
+    assert!(lines(into) == expected, "the first of each key, once");
+}
+
+const FIRST_OF_EACH: Large = Large {
+    name: "what was seen, on disk",
+    memory: "1mb",
+    program: first_of_each,
+    check: check_first_of_each,
+};
+
 impl Large {
     /// Runs it at a rate, at this parallelism, with a failure every so many records, and looks at its files.
     pub(crate) fn survives_failures(&self, rate: f64, (parallelism, every): (&str, u64)) {
@@ -177,6 +220,14 @@ fn state_larger_than_memory_goes_on_at_another_parallelism() {
 }
 
 #[test]
+fn what_was_seen_is_known_on_disk_after_failures_and_at_another_parallelism() {
+    for run in [("1", 70_001), ("2", 50_021)] {
+        FIRST_OF_EACH.survives_failures(300_000.0, run);
+    }
+    FIRST_OF_EACH.goes_on_at_another_parallelism();
+}
+
+#[test]
 fn files_that_were_taken_over_are_copied_though_their_owner_has_removed_them() {
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
@@ -223,11 +274,13 @@ fn state_that_cannot_overflow_says_what_can() {
         ("thalweg.shard.count", "1"),
     ]);
     let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    environment.set_runtime_mode(RuntimeMode::Batch);
     let made = |number: u64| (number, Timestamp(number as i64));
     environment
         .source(Generator::timed(200_000, made))
         .key_by(|number: &u64| *number)
-        .deduplicate()
+        .count()
+        .map(|(key, count): (u64, u64)| format!("{key} {count}"))
         .sink(FileSink::new(directory.path().join("out")));
     let failed = environment
         .execute("all in memory")

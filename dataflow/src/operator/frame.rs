@@ -225,9 +225,8 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             operator = name,
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
-             aggregates, windows, joins, and the states of window functions and of process functions without \
-             broadcast state, overflow to disk so far, but not the states of functions called with the rows of windows put \
-             together from slices; it fails when taskmanager.memory.managed.size is used up"
+             aggregates, deduplication, windows, joins, and the states of process functions and of window functions \
+             overflow to disk so far, but not those of functions called with the rows of windows put together from slices; it fails when taskmanager.memory.managed.size is used up"
         );
     }
 }
