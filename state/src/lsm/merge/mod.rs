@@ -253,7 +253,14 @@ impl Merging {
         match there {
             Stand::AtRow => put_in_order(&mut self.order, &self.streams, number),
             Stand::AtEnd => {}
-            Stand::Away => unreachable!("rows are merged when all of their blocks are here"),
+            Stand::Away => {
+                // It was asked for, and could not be read: the task fails of that already.
+                let place =
+                    stream.places[stream.next_blocks(0).map_or(0, |(blocks, _)| blocks.start)];
+                return Err(self.runs[age]
+                    .damaged(place, 0, "a block is not here that was asked for")
+                    .into());
+            }
         }
         Ok(())
     }
