@@ -11,12 +11,13 @@ use thalweg_core::config::RuntimeMode;
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::Environment;
 use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::stream::{BoxedPipe, DataStream};
 
 use super::counting::{Poison, lines};
 use super::savepoints::let_it_run;
 use crate::stage;
 
-const RECORDS: u64 = 240_000;
+pub(super) const RECORDS: u64 = 240_000;
 const KEYS: u64 = 40_000;
 /// Every so many records of a key one line is written.
 const TOLD: u64 = 3;
@@ -57,8 +58,13 @@ pub(crate) fn settings<'s>(
     ]
 }
 
-pub(super) fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    let made = move |number: u64| (number, Timestamp(number as i64));
+/// All numbers at a rate, each at its own time; `poison` is tasted with each.
+pub(super) fn numbers(
+    environment: &Environment,
+    rate: f64,
+    poison: Poison,
+) -> DataStream<u64, BoxedPipe<u64>> {
+    let made = |number: u64| (number, Timestamp(number as i64));
     environment
         .source(Generator::timed(RECORDS, made).rate(rate))
         .uid("numbers")
@@ -67,6 +73,11 @@ pub(super) fn program(environment: &Environment, rate: f64, poison: Poison, into
             poison.taste(number);
             number
         })
+        .boxed()
+}
+
+pub(super) fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
+    numbers(environment, rate, poison)
         .key_by(|number: &u64| key_of(*number))
         .count()
         .uid("counts")
@@ -112,15 +123,7 @@ const COUNTS: Large = Large {
 const SEEN: u64 = 3 * KEYS;
 
 fn first_of_each(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    let made = move |number: u64| (number, Timestamp(number as i64));
-    environment
-        .source(Generator::timed(RECORDS, made).rate(rate))
-        .uid("numbers")
-        .parallelism(1)
-        .map(move |number: u64| {
-            poison.taste(number);
-            number
-        })
+    numbers(environment, rate, poison)
         .key_by(|number: &u64| draw(*number) % SEEN)
         .deduplicate()
         .uid("first")

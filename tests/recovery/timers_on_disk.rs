@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use thalweg_connectors::{FileSink, Generator};
+use thalweg_connectors::FileSink;
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::operator::KeyedProcessFunction;
 use thalweg_dataflow::time::{FiredTimer, TimeDomain};
 use thalweg_dataflow::{Collector, Environment, FunctionError, OpenContext, ProcessContext};
 
 use super::counting::{Poison, lines};
-use super::larger::{Large, settings};
+use super::larger::{Large, RECORDS, numbers, settings};
 use super::savepoints::let_it_run;
 use crate::stage;
 
-const RECORDS: u64 = 240_000;
 /// A key comes again after so many records.
 const KEYS: u64 = 40_000;
 /// How long after its record a timer fires, ms: a record comes each of them.
@@ -73,15 +72,7 @@ impl KeyedProcessFunction<u64, u64, String> for Later {
 }
 
 fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    let made = move |number: u64| (number, Timestamp(number as i64));
-    environment
-        .source(Generator::timed(RECORDS, made).rate(rate))
-        .uid("numbers")
-        .parallelism(1)
-        .map(move |number: u64| {
-            poison.taste(number);
-            number
-        })
+    numbers(environment, rate, poison)
         .key_by(|number: &u64| number % KEYS)
         .process_function(|_: &mut OpenContext<u64>| Later {
             last: Timestamp::MIN,

@@ -190,11 +190,10 @@ impl OperatorCut {
             freezer.carried.pop();
         }
         let synced = !self.answers.has_defect(Defect::CopyNotSynced);
-        // A copy beside the chain is moved away as a whole.
-        let copies = if copy {
-            Copies::new()
-        } else {
-            self.copies.clone()
+        // The files of a savepoint are its own: they go when they are where it was to be.
+        let copies = match copy {
+            true => Copies::new(),
+            false => self.copies.clone(),
         };
         let carry = Carry::new(freezer.carried, copies, &setup.directory, (name, synced));
         self.answers.open_piece(checkpoint);

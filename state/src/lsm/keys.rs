@@ -150,7 +150,7 @@ impl KeysInRuns {
         self.bytes -= before - self.streams[number].held();
         match stand {
             Stand::AtRow => put_in_order(&mut self.order, &self.streams, number),
-            Stand::Away => self.away.push(number),
+            Stand::Away(_) => self.away.push(number),
             Stand::AtEnd => {}
         }
         Ok(())

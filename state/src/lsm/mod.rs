@@ -4,9 +4,9 @@
 //! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
 //! reads entries back, `gather` all of a key at once, `growth` says for how many records there is memory, `ahead` asks
 //! for what records need, `hot` is what entries leave and come back to, `flush` moves entries out, `graves` remembers
-//! what was removed, `merge` makes few runs of many, `keys` goes through all keys that runs hold, `cut` is the part of a checkpoint that lies in runs, `index` tells
-//! from memory where in a run an entry may be. `pile` is another way to the disk: whole tables
-//! whose rows join instead of hiding one another.
+//! what was removed, `merge` makes few runs of many, `keys` goes through all keys that runs hold, `cut` is the part of a
+//! checkpoint that lies in runs, `index` tells from memory where in a run an entry may be. `pile` is another way to the
+//! disk: whole tables whose rows join instead of hiding one another.
 //!
 //! # The way of a batch
 //! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in

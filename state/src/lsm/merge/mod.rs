@@ -253,13 +253,10 @@ impl Merging {
         match there {
             Stand::AtRow => put_in_order(&mut self.order, &self.streams, number),
             Stand::AtEnd => {}
-            Stand::Away => {
-                // It was asked for, and could not be read: the task fails of that already.
-                let place =
-                    stream.places[stream.next_blocks(0).map_or(0, |(blocks, _)| blocks.start)];
-                return Err(self.runs[age]
-                    .damaged(place, 0, "a block is not here that was asked for")
-                    .into());
+            // All were asked for. The task has failed of one that could not be read, and ends its turn all the same.
+            Stand::Away(place) => {
+                let missing = self.runs[age].damaged(place, 0, "a block could not be read");
+                return Err(missing.into());
             }
         }
         Ok(())

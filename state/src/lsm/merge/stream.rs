@@ -20,8 +20,8 @@ pub(in crate::lsm) type BadRow = (BlockPlace, usize, &'static str);
 pub(in crate::lsm) enum Stand {
     /// At a row.
     AtRow,
-    /// Before a block that is not here.
-    Away,
+    /// Before this block, which is not here.
+    Away(BlockPlace),
     /// Behind the last row.
     AtEnd,
 }
@@ -116,11 +116,11 @@ impl Stream {
     /// Goes to the next row of its groups.
     pub(in crate::lsm) fn advance(&mut self) -> Result<Stand, BadRow> {
         while let Some(block) = self.blocks.get(self.at) {
+            let place = self.places[self.at];
             let Some(block) = block else {
-                return Ok(Stand::Away);
+                return Ok(Stand::Away(place));
             };
             let start = self.cursor.position();
-            let place = self.places[self.at];
             let bad = |what| (place, start, what);
             if !self.cursor.advance(block).map_err(bad)? {
                 self.held -= block.len() as u64;
