@@ -864,7 +864,7 @@ fn slices_as_large_as_memory_come_and_go() {
     }
     // These put windows together from many slices, so what those in the making hold goes to disk as well.
     let (mut needed, mut on_its_way) = (0, 0);
-    for seed in (11..).step_by(1_000).take(4) {
+    for seed in (11..).step_by(1_000).take(2) {
         for keys in [(12_000, true), (8_000, true), (5_000, false)] {
             let left = check(drawn(seed, shapes()[1], keys));
             needed += left.needed;
