@@ -186,14 +186,14 @@ where
             self.drain(usize::MAX, true);
         }
         let mut table = self.spare.pop()?;
-        table.span = span;
+        table.begin(span);
         Some(table)
     }
 
     /// Makes a record a part of what is gathered of its key.
     #[inline(always)]
     fn gather(&mut self, hash: KeyHash, item: T::Of<'_>, at: Timestamp) {
-        if !self.current.span.contains(at) {
+        if !self.current.span().contains(at) {
             match self.enter(at) {
                 Entered::Slice => {}
                 Entered::Late => return self.pass_late(item, at),
@@ -217,18 +217,15 @@ where
         let hashes: [KeyHash; TOGETHER] =
             std::array::from_fn(|at| K::hash(&self.selector.select(&items[at])));
         scope.leave();
-        let span = self.current.span;
+        let span = self.current.span();
         let within = ats.iter().fold(true, |all, at| all & span.contains(*at));
         if !(within && self.current.has_room_for(TOGETHER)) {
             return self.gather_one_by_one(items, ats, &hashes);
         }
         let seats = self.current.look_for(&hashes);
         let scope = OperatorScope::enter(&self.name);
-        for (at, item) in items.into_iter().enumerate() {
-            let seat = (hashes[at], seats[at]);
-            self.current
-                .take_in_at(seat, item, &self.selector, &self.aggregate);
-        }
+        self.current
+            .take_in_each(items, &hashes, &seats, &self.selector, &self.aggregate);
         scope.leave();
         if self.current.is_full() {
             self.make_room();
@@ -269,14 +266,14 @@ where
         if first_end.plus_ms(-1) <= self.watermark {
             return Entered::Late;
         }
-        if let Some(at) = self.others.iter().position(|table| table.span == slice) {
+        if let Some(at) = self.others.iter().position(|table| table.span() == slice) {
             let found = self.others.swap_remove(at);
             let last = std::mem::replace(&mut self.current, found);
             self.put_aside(last);
             return Entered::Slice;
         }
         if self.others.len() + 1 >= MOST_SLICES {
-            let open = self.others.iter().map(|table| table.span.end);
+            let open = self.others.iter().map(|table| table.span().end);
             let earliest = open.min().unwrap_or(Timestamp::MAX);
             self.flush(|span| span.end == earliest);
         }
@@ -290,10 +287,8 @@ where
 
     /// Keeps a table that is not the current one.
     fn put_aside(&mut self, table: Gathered<K, G::Accumulator>) {
-        if !table.is_empty() {
+        if table.span() != NOWHERE {
             self.others.push(table);
-        } else if table.span != NOWHERE {
-            self.spare.push(table);
         }
     }
 
@@ -326,20 +321,20 @@ where
     #[cold]
     #[inline(never)]
     fn make_room(&mut self) {
-        let full = self.current.span;
+        let full = self.current.span();
         self.flush(|span| span == full);
         self.drain(SLICE, false);
     }
 
     /// Puts what was gathered of these slices into line.
     fn flush(&mut self, which: impl Fn(TimeWindow) -> bool) {
-        if which(self.current.span) && self.current.span != NOWHERE {
+        if which(self.current.span()) && self.current.span() != NOWHERE {
             let current = std::mem::replace(&mut self.current, Gathered::none(NOWHERE));
             self.put_aside(current);
         }
         let mut at = 0;
         while let Some(table) = self.others.get(at) {
-            if which(table.span) {
+            if which(table.span()) {
                 let table = self.others.swap_remove(at);
                 self.line.push_back(Held::Slice(table));
             } else {
@@ -353,15 +348,23 @@ where
     fn drain(&mut self, mut limit: usize, overdrawing: bool) {
         while let Some(first) = self.line.front_mut() {
             if let Held::Slice(table) = first {
-                let at = table.span.max_timestamp();
-                while limit > 0 && (overdrawing || self.border.ready()) {
-                    let Some(part) = table.pop() else { break };
+                let at = table.span().max_timestamp();
+                let scope = OperatorScope::enter(&self.name);
+                let fresh = || self.aggregate.create();
+                let all = loop {
+                    if limit == 0 || !(overdrawing || self.border.ready()) {
+                        break false;
+                    }
+                    let Some(part) = table.give(fresh) else {
+                        break true;
+                    };
                     self.judgement.add(part.records);
-                    let partial = (K::lend(&part.key), (part.records, part.held));
+                    let partial = (part.key, (part.records, part.held));
                     self.border.push_hashed(part.hash, partial, at);
                     limit -= 1;
-                }
-                if !table.is_empty() {
+                };
+                scope.leave();
+                if !all {
                     return;
                 }
             }

@@ -1,10 +1,14 @@
 //! A small table of what was gathered of the keys of one slice, made to stay in the cache.
 //!
 //! A key lies in the bucket its hash names, beside its tag and the number of its records, or in one of those behind:
-//! finding it touches one cache line, mostly, and the keys of some records are looked for side by side. A list of the
-//! places taken lets a table with few keys be emptied at the cost of those few. Invariants: each key has one place; a
-//! full table takes no new key; where a key was looked for is only where taking it in begins. Lives on one shard's
-//! thread.
+//! finding it touches one cache line, mostly, and the keys of some records are looked for side by side. When what was
+//! gathered is given out the keys stay, if it looks as if they came again, so that the next slice finds their places
+//! taken; a list of those lets a table with few keys be emptied at the cost of those few. Invariants: each key has one
+//! place; one without records since it was given out holds a fresh accumulator; a full table takes no new key; where a
+//! key was looked for is only where taking it in begins. Lives on one shard's thread.
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
@@ -20,6 +24,10 @@ use crate::window::{TimeWindow, WindowAggregate};
 const BYTES: usize = 512 << 10;
 /// Keys per hundred slots at which a table is full.
 const FULL_PERCENT: usize = 60;
+/// Keys per hundred of a full table that stay at most, so that there is room for others.
+const STAY_PERCENT: usize = 75;
+/// How often all keys go after most of those that stayed have not come again.
+const ALL_GO: u32 = 8;
 /// Bytes that accumulators may have on the heap before a table counts as full.
 const MOST_HEAP: usize = 1 << 20;
 
@@ -51,9 +59,9 @@ impl Seat {
 }
 
 /// What was gathered of a key.
-pub(super) struct Part<S, A> {
+pub(super) struct Part<'a, K: Key, A> {
     pub(super) hash: KeyHash,
-    pub(super) key: S,
+    pub(super) key: K::Of<'a>,
     /// How many records.
     pub(super) records: u32,
     pub(super) held: A,
@@ -61,12 +69,17 @@ pub(super) struct Part<S, A> {
 
 /// What was gathered of the keys of one slice.
 pub(super) struct Gathered<K: Key, A> {
-    /// The slice.
-    pub(super) span: TimeWindow,
+    span: TimeWindow,
     buckets: BucketArray<Entry<K::Stored, A>>,
+    /// The places of all keys, those without records too.
     taken: Vec<Taken>,
     limit: usize,
     heap: usize,
+    /// Keys that were asked for what was gathered of them, and those of which there was something.
+    asked: usize,
+    given: usize,
+    /// So many times more all keys go.
+    all_go: u32,
 }
 
 impl<K: Key, A: Record> Gathered<K, A> {
@@ -94,7 +107,22 @@ impl<K: Key, A: Record> Gathered<K, A> {
             taken: Vec::with_capacity(limit),
             limit,
             heap: 0,
+            asked: 0,
+            given: 0,
+            all_go: 0,
         })
+    }
+
+    /// The slice.
+    #[inline(always)]
+    pub(super) fn span(&self) -> TimeWindow {
+        self.span
+    }
+
+    /// Gathers records of this slice from here on; what was gathered of another has been given out.
+    pub(super) fn begin(&mut self, span: TimeWindow) {
+        debug_assert_eq!((self.asked, self.given, self.heap), (0, 0, 0));
+        self.span = span;
     }
 
     /// A power of two.
@@ -111,17 +139,13 @@ impl<K: Key, A: Record> Gathered<K, A> {
         BucketArray::<Entry<K::Stored, A>>::bytes_of(buckets) + (taken + heap) as u64
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.taken.is_empty()
-    }
-
     /// Whether what is gathered has to go before another key comes.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
         self.taken.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= MOST_HEAP)
     }
 
-    /// Whether so many keys more can come before what is gathered has to go.
+    /// Whether so many keys more can come before it is full.
     #[inline(always)]
     pub(super) fn has_room_for(&self, keys: usize) -> bool {
         self.taken.len() + keys <= self.limit
@@ -147,37 +171,56 @@ impl<K: Key, A: Record> Gathered<K, A> {
         seats
     }
 
-    /// Makes a record a part of what is gathered of its key, whose hash this is. The key was looked for, and is likely
-    /// to have this seat.
+    /// Makes records a part of what is gathered of their keys, whose hashes these are. The keys were looked for, and are
+    /// likely to have these seats.
     ///
     /// # Panics
-    /// When the key is new and the table full.
+    /// When a key is new and the table full.
     #[inline(always)]
-    pub(super) fn take_in_at<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
+    pub(super) fn take_in_each<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
         &mut self,
-        (hash, seat): (KeyHash, u32),
-        item: T::Of<'_>,
+        items: [T::Of<'_>; TOGETHER],
+        hashes: &[KeyHash; TOGETHER],
+        seats: &[u32; TOGETHER],
         selector: &impl Select<T, K>,
         aggregate: &G,
     ) {
-        let (at, slot) = (seat as usize >> 2, seat as usize & 3);
-        let buckets = self.buckets.buckets_mut();
-        if let Some(bucket) = buckets.get_mut(at)
-            && let Some((entry, records)) = bucket.get_stamped(slot)
-            && K::same(&entry.key, &selector.select(&item))
-        {
-            count_one(records);
-            let add = |held: &mut A| aggregate.add(held, item);
-            return follow(&mut self.heap, &mut entry.held, add);
+        let mut items = items.into_iter().zip(0..);
+        while let Some((item, at)) = self.take_in_found(&mut items, seats, selector, aggregate) {
+            let seat = self.seat(hashes[at], &selector.select(&item), || aggregate.create());
+            self.change(seat, |held| aggregate.add(held, item));
         }
-        let seat = self.seat(hash, &selector.select(&item), || aggregate.create());
-        self.change(seat, |held| aggregate.add(held, item));
+    }
+
+    /// Takes in the records whose keys are where they were found; answers the first whose key is not.
+    #[inline(always)]
+    fn take_in_found<'a, T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
+        &mut self,
+        items: &mut impl Iterator<Item = (T::Of<'a>, usize)>,
+        seats: &[u32; TOGETHER],
+        selector: &impl Select<T, K>,
+        aggregate: &G,
+    ) -> Option<(T::Of<'a>, usize)> {
+        let buckets = self.buckets.buckets_mut();
+        for (item, at) in items {
+            let (bucket, slot) = (seats[at] as usize >> 2, seats[at] as usize & 3);
+            let found = buckets.get_mut(bucket).and_then(|it| it.get_stamped(slot));
+            match found {
+                Some((entry, records)) if K::same(&entry.key, &selector.select(&item)) => {
+                    count_one(records);
+                    let add = |held: &mut A| aggregate.add(held, item);
+                    follow(&mut self.heap, &mut entry.held, add);
+                }
+                _ => return Some((item, at)),
+            }
+        }
+        None
     }
 
     /// The same for a record whose key nobody has looked for.
     ///
     /// # Panics
-    /// As [`Gathered::take_in_at`].
+    /// As [`Gathered::take_in_each`].
     #[inline(always)]
     pub(super) fn take_in<T: Item, G: WindowAggregate<K, T, Accumulator = A>>(
         &mut self,
@@ -267,34 +310,70 @@ impl<K: Key, A: Record> Gathered<K, A> {
         follow(&mut self.heap, &mut entry.held, add);
     }
 
-    /// Takes out what was gathered of one key.
-    pub(super) fn pop(&mut self) -> Option<Part<K::Stored, A>> {
-        let Taken { hash, seat } = self.taken.pop()?;
-        let at = seat.bucket as usize;
-        let Some((_, records, entry)) = self.buckets.buckets_mut()[at].take(seat.slot as usize)
-        else {
+    /// Gives out what was gathered of one key more; none when all was given out: then the table is ready for another
+    /// slice. What stays in its place is made by `fresh`.
+    #[inline(always)]
+    pub(super) fn give(&mut self, fresh: impl Fn() -> A) -> Option<Part<'_, K, A>> {
+        let (hash, seat) = loop {
+            let Some(Taken { hash, seat }) = self.taken.get(self.asked).copied() else {
+                self.end_giving();
+                return None;
+            };
+            self.asked += 1;
+            let bucket = &self.buckets.buckets()[seat.bucket as usize];
+            if bucket.stamp(seat.slot as usize) > 0 {
+                break (hash, seat);
+            }
+        };
+        self.given += 1;
+        let bucket = &mut self.buckets.buckets_mut()[seat.bucket as usize];
+        let Some((entry, records)) = bucket.get_stamped(seat.slot as usize) else {
             unreachable!("a place in the list is taken");
         };
-        for passed in self.way(hash).take_while(|passed| *passed != at) {
-            self.buckets.buckets_mut()[passed].uncount_overflow();
-        }
-        if self.taken.is_empty() {
-            self.heap = 0;
-        }
-        let Entry { key, held } = entry;
         Some(Part {
             hash,
-            key,
-            records,
-            held,
+            key: K::lend(&entry.key),
+            records: std::mem::take(records),
+            held: std::mem::replace(&mut entry.held, fresh()),
         })
+    }
+
+    /// All was given out: lets the keys stay, or go.
+    fn end_giving(&mut self) {
+        let (keys, given) = (self.taken.len(), self.given);
+        (self.asked, self.given, self.heap) = (0, 0, 0);
+        let came = given * 2 >= keys;
+        if came && self.all_go == 0 && keys * 100 <= self.limit * STAY_PERCENT {
+            return;
+        }
+        self.all_go = match came {
+            true => self.all_go.saturating_sub(1),
+            false => ALL_GO,
+        };
+        self.forget_keys();
+    }
+
+    /// Empties the table.
+    fn forget_keys(&mut self) {
+        let buckets = self.buckets.buckets_mut();
+        if self.taken.len() * 4 > buckets.len() {
+            buckets.iter_mut().for_each(Bucket::clear);
+            return self.taken.clear();
+        }
+        while let Some(Taken { hash, seat }) = self.taken.pop() {
+            let at = seat.bucket as usize;
+            self.buckets.buckets_mut()[at].take(seat.slot as usize);
+            for passed in self.way(hash).take_while(|passed| *passed != at) {
+                self.buckets.buckets_mut()[passed].uncount_overflow();
+            }
+        }
     }
 }
 
-/// Four thousand million records of one key and slice are never late.
+/// Counts one more; after four thousand million from the start, but never none.
 #[inline(always)]
 fn count_one(records: &mut u32) {
-    *records = records.wrapping_add(1);
+    *records = records.wrapping_add(1).max(1);
 }
 
 /// Changes an accumulator and follows what it has on the heap.
@@ -311,137 +390,4 @@ fn follow<A: Record>(heap: &mut usize, held: &mut A, add: impl FnOnce(&mut A)) {
 #[inline(always)]
 fn tag_of(hash: KeyHash) -> Tag {
     Tag::of(hash.0 >> 24)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::partition::SelectOwned;
-    use std::collections::BTreeMap;
-    use thalweg_core::event_time::Timestamp;
-
-    const SPAN: TimeWindow = TimeWindow::new(Timestamp(0), Timestamp(1));
-
-    /// A key and a number.
-    type Numbered = (u64, u64);
-
-    fn by_key() -> impl Select<Numbered, u64> {
-        SelectOwned(|numbered: &Numbered| numbered.0)
-    }
-
-    /// Sums the numbers of a key.
-    #[derive(Clone)]
-    struct Sum;
-
-    impl WindowAggregate<u64, Numbered> for Sum {
-        type Accumulator = u64;
-        type Row = u64;
-
-        fn create(&self) -> u64 {
-            0
-        }
-        fn add(&self, sum: &mut u64, (_, number): Numbered) {
-            *sum += number;
-        }
-        fn merge(&self, into: &mut u64, other: &u64) {
-            *into += other;
-        }
-        fn row(&self, _: u64, _: TimeWindow, sum: &u64) -> u64 {
-            *sum
-        }
-    }
-
-    /// Makes room for so many bytes.
-    #[derive(Clone)]
-    struct Reserve;
-
-    impl WindowAggregate<u64, Numbered> for Reserve {
-        type Accumulator = Vec<u8>;
-        type Row = u64;
-
-        fn create(&self) -> Vec<u8> {
-            Vec::new()
-        }
-        fn add(&self, bytes: &mut Vec<u8>, (_, count): Numbered) {
-            bytes.reserve_exact(count as usize);
-        }
-        fn merge(&self, _: &mut Vec<u8>, _: &Vec<u8>) {}
-        fn row(&self, key: u64, _: TimeWindow, _: &Vec<u8>) -> u64 {
-            key
-        }
-    }
-
-    /// Gathers drawn numbers of `keys` keys and empties the table when `give_at` keys are there.
-    fn check(keys: u64, numbers: u64, give_at: usize, hash: impl Fn(u64) -> KeyHash) {
-        let mut table = Gathered::<u64, u64>::new(SPAN).unwrap();
-        let (mut plain, mut sent) = (BTreeMap::new(), BTreeMap::new());
-        let mut give = |table: &mut Gathered<u64, u64>| {
-            while let Some(part) = table.pop() {
-                assert_eq!(part.hash, hash(part.key));
-                let sum = sent.entry(part.key).or_insert((0, 0));
-                *sum = (sum.0 + part.records, sum.1 + part.held);
-            }
-            assert!(table.is_empty());
-        };
-        let mut dice = 7_u64;
-        let mut numbers = (0..numbers).map(|number| {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            ((dice >> 33) % keys, number)
-        });
-        let mut in_bursts = false;
-        loop {
-            // As the stage does: bursts, of which every key was looked for before the first is taken in, and singles.
-            in_bursts = !in_bursts;
-            let together = in_bursts && table.has_room_for(TOGETHER);
-            let count = if together { TOGETHER } else { 1 };
-            let some: Vec<Numbered> = numbers.by_ref().take(count).collect();
-            let hashes: Vec<_> = some.iter().map(|(key, _)| hash(*key)).collect();
-            let seats = hashes.as_slice().try_into().map(|it| table.look_for(it));
-            for (at, (key, number)) in some.iter().enumerate() {
-                let (hash, item) = (hashes[at], (*key, *number));
-                match seats {
-                    Ok(seats) => table.take_in_at((hash, seats[at]), item, &by_key(), &Sum),
-                    Err(_) => table.take_in(hash, item, &by_key(), &Sum),
-                }
-                let sum = plain.entry(*key).or_insert((0, 0));
-                *sum = (sum.0 + 1, sum.1 + number);
-            }
-            if table.is_full() || table.taken.len() >= give_at {
-                give(&mut table);
-            }
-            if some.is_empty() {
-                break;
-            }
-        }
-        give(&mut table);
-        assert!(sent == plain, "every number went out once, with its key");
-    }
-
-    #[test]
-    fn what_goes_in_comes_out_summed_by_key() {
-        for (keys, give_at) in [(1, 2), (100, 50), (2_000, 700), (50_000, usize::MAX)] {
-            check(keys, 100_000, give_at, KeyHash::of_u64);
-        }
-    }
-
-    #[test]
-    fn keys_whose_hashes_collide_are_kept_apart() {
-        check(50, 3_000, usize::MAX, |_| KeyHash(3));
-        check(50, 3_000, 7, |_| KeyHash(u64::MAX));
-        check(2_000, 20_000, 1_500, |key| KeyHash(key % 64 * 128));
-    }
-
-    #[test]
-    fn accumulators_on_the_heap_fill_the_table() {
-        let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
-        let mut reserve = |bytes: usize| {
-            table.take_in(KeyHash(1), (1, bytes as u64), &by_key(), &Reserve);
-            table.is_full()
-        };
-        assert!(!reserve(MOST_HEAP - 1));
-        assert!(reserve(MOST_HEAP));
-        assert!(table.is_full());
-        assert_eq!(table.pop().map(|part| part.records), Some(2));
-        assert!(!table.is_full());
-    }
 }
