@@ -2,9 +2,13 @@
 //! lives on and runs the next job.
 
 use thalweg_connectors::{Collects, Generator, Sinks, Sources};
+use thalweg_core::event_time::Timestamp;
 use thalweg_core::seam::simulated::SimOptions;
+use thalweg_core::shard::step::TurnContext;
 use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::sink::{Sink, SinkError, SinkStatus, SinkWriter};
 use thalweg_dataflow::stream::Environment;
+use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 
 use crate::stage::{self, Settings};
@@ -75,6 +79,73 @@ fn panics_in(operator: &str, program: impl Fn(&Environment)) {
         let rows = environment.sequence(0..=9).rebalance().collect();
         environment.execute("well").unwrap();
         assert_eq!(rows.len(), 10);
+    }
+}
+
+#[test]
+fn while_functions_open() {
+    panics_in("bad process", |environment| {
+        let open = |_: &mut OpenContext| {
+            refuse(POISON);
+            |n: u64, _: &ProcessContext, out: &mut Collector<'_, u64>| {
+                out.emit(n);
+                Ok(())
+            }
+        };
+        let stream = environment.sequence(0..=2000).rebalance();
+        let bad = stream.process(open).name("bad process");
+        bad.map(|n: u64| n).name("good map").discard();
+    });
+    panics_in("bad keyed", |environment| {
+        let open = |open: &mut OpenContext<u64>| {
+            let mut count = open.value_state::<u64>("count");
+            refuse(POISON);
+            move |n: u64, _: &ProcessContext<u64>, out: &mut Collector<'_, u64>| {
+                count.update(|count| *count += 1)?;
+                out.emit(n);
+                Ok(())
+            }
+        };
+        let stream = environment.sequence(0..=2000).key_by(|n| n % 5);
+        let bad = stream.process(open).name("bad keyed");
+        bad.map(|n: u64| n).name("good map").discard();
+    });
+    panics_in("bad sink", |environment| {
+        let stream = environment.sequence(0..=2000).map(|n: u64| n);
+        stream.name("good map").sink(Unopened).name("bad sink");
+    });
+}
+
+/// A sink that panics when a subtask opens it.
+#[derive(Clone)]
+struct Unopened;
+
+impl Sink<u64> for Unopened {
+    type Writer = Never;
+
+    fn name(&self) -> String {
+        "unopened".to_owned()
+    }
+
+    fn open(&self, _subtask: &SubtaskInfo) -> Result<Never, SinkError> {
+        refuse(POISON);
+        Ok(Never)
+    }
+}
+
+struct Never;
+
+impl SinkWriter<u64> for Never {
+    fn write(&mut self, _item: u64, _at: Timestamp) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn end_turn(
+        &mut self,
+        _context: &mut TurnContext<'_>,
+        _input: InputStatus,
+    ) -> Result<SinkStatus, SinkError> {
+        Ok(SinkStatus::Done)
     }
 }
 

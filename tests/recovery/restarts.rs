@@ -1,7 +1,8 @@
 //! A job that fails within its process is begun again in it.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -188,6 +189,49 @@ fn a_timer_that_has_fired_does_not_come_back_though_nothing_else_changes() {
     environment.execute("once").unwrap();
     assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
     assert_eq!(lines(&into).get("fired"), Some(&1));
+}
+
+/// A place that is away when a function looks for it again: it is looked for as often as restarts are left.
+#[test]
+fn a_job_whose_function_cannot_be_opened_again_is_begun_again() {
+    for (parallelism, first, regions) in [("2", 2, true), ("1", 1, false), ("3", 3, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, into) = (directory.path().join("state"), directory.path().join("out"));
+        let mut settings = settings(state.to_str().unwrap(), parallelism, "1kb");
+        if !regions {
+            settings.push(("jobmanager.execution.failover-strategy", "full"));
+        }
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        let (poison, opened) = (Poison::new(5_003, 1), Arc::new(AtomicU32::new(0)));
+        let (tasted, opens) = (poison.clone(), Arc::clone(&opened));
+        let away = first..first + 3;
+        environment
+            .source(Generator::new(RECORDS, |number| number).rate(RATE))
+            .map(move |number: u64| {
+                tasted.taste(number);
+                number
+            })
+            .key_by(|number: &u64| number % 100)
+            .process(move |open: &mut OpenContext<u64>| {
+                let nth = opens.fetch_add(1, Ordering::AcqRel);
+                assert!(!away.contains(&nth), "the place is away");
+                let mut count = open.value_state::<u64>("count");
+                move |number: u64, _: &ProcessContext<u64>, out: &mut Collector<'_, String>| {
+                    count.update(|count| *count += 1)?;
+                    let count = count.get()?.unwrap_or_default();
+                    out.emit(format!("{} {count}", number % 100));
+                    Ok(())
+                }
+            })
+            .sink(FileSink::new(&into));
+        environment.execute("opening").unwrap();
+        assert_eq!(poison.left.load(Ordering::Acquire), 0, "it has failed");
+        let opened = opened.load(Ordering::Acquire);
+        assert!(opened > first + 3, "and could not begin");
+        let expected = (0..RECORDS).map(|n| (format!("{} {}", n % 100, n / 100 + 1), 1));
+        is_there_once(&expected.collect(), &into);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use thalweg_core::metrics::{MetricError, Registry, vocabulary};
 use thalweg_core::seam::reactor::DriverKind;
 use thalweg_core::shard::executor::{Shard, TaskExit};
 use thalweg_core::shard::mesh::MeshEnd;
+use thalweg_core::shard::panic::{catch, take_panicked_operator};
 use thalweg_core::shard::stall::Pulse;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
@@ -197,14 +198,37 @@ fn tell(reports: &SyncSender<Report>, task: String, message: String) {
     });
 }
 
+/// Why a task is not there.
+enum Unbuilt {
+    Refused(BuildError),
+    /// What a user wrote panicked while an operator was opened.
+    Panicked {
+        operator: Option<String>,
+        message: String,
+    },
+}
+
+impl From<BuildError> for Unbuilt {
+    fn from(error: BuildError) -> Self {
+        Unbuilt::Refused(error)
+    }
+}
+
 /// Tells the control thread of a task that cannot be built.
-fn tell_unbuilt(reports: &SyncSender<Report>, task: String, error: &BuildError) {
-    match error {
-        BuildError::State { .. } => {
+fn tell_unbuilt(reports: &SyncSender<Report>, task: String, why: Unbuilt) {
+    match why {
+        Unbuilt::Refused(error @ BuildError::State { .. }) => {
             let _ = reports.try_send(Report::Refused(error.to_string()));
         }
-        BuildError::Operator { .. } | BuildError::Missing { .. } => {
-            tell(reports, task, error.to_string());
+        Unbuilt::Refused(error) => tell(reports, task, error.to_string()),
+        Unbuilt::Panicked { operator, message } => {
+            let _ = reports.try_send(Report::Failed {
+                subtask: None,
+                task,
+                operator,
+                message,
+                panicked: true,
+            });
         }
     }
 }
@@ -227,7 +251,7 @@ impl Ground {
         let task = plan.info.task_name();
         let built = self.add(plan, shard);
         built
-            .inspect_err(|error| tell_unbuilt(&self.reports, task, error))
+            .map_err(|why| tell_unbuilt(&self.reports, task, why))
             .is_ok()
     }
 
@@ -252,7 +276,7 @@ impl Ground {
         &self.reports
     }
 
-    fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), BuildError> {
+    fn add(&self, plan: SubtaskPlan, shard: &mut Shard) -> Result<(), Unbuilt> {
         let memory = &self.memory;
         let subtask = SubtaskId::new(plan.info.vertex, plan.info.index);
         let wake = WakeSlot::new();
@@ -308,7 +332,13 @@ impl Ground {
                 let _ = reports.try_send(Report::Checkpoint(answer));
             }));
         }
-        let head = (plan.factory)(&mut context)?;
+        let head = match catch(|| (plan.factory)(&mut context)) {
+            Ok(head) => head?,
+            Err(message) => {
+                let operator = take_panicked_operator().or_else(|| context.opening());
+                return Err(Unbuilt::Panicked { operator, message });
+            }
+        };
         let reports = self.reports.clone();
         let task = Task::new(head, &context, move |report| {
             let _ = reports.try_send(Report::Ended(report));

@@ -1,6 +1,6 @@
 //! Catches the panic of one turn and tells what it said and where.
 //!
-//! Entered by the executor around every piece of code that users may have written. Invariant: a panic
+//! Entered by the executor around every turn, and by whoever builds tasks around the opening of functions. Invariant: a panic
 //! inside [`catch`] does not leave it, and every other panic of the process is reported as before: the
 //! hook only notes a place and passes on. Works on any thread; what it notes is thread-local.
 
@@ -32,9 +32,13 @@ pub(crate) fn note_places() {
     });
 }
 
-/// Runs `work`; a panic becomes an error with its message and, if known, its place.
+/// Runs `work`; a panic becomes an error with its message and, on the thread of a shard, its place. What the work
+/// touched is to be dropped after one, not used again.
+///
+/// # Errors
+/// What the panic said.
 #[inline]
-pub(crate) fn catch<R>(work: impl FnOnce() -> R) -> Result<R, String> {
+pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, String> {
     let outer = CATCHING.replace(true);
     // Unwind safety: what the work touched is dropped by the caller, not used again.
     let answer = catch_unwind(AssertUnwindSafe(work));

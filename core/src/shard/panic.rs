@@ -11,6 +11,8 @@
 use std::cell::RefCell;
 use std::mem;
 
+pub use super::catch::catch;
+
 thread_local! {
     static PANICKED_IN: RefCell<Option<String>> = const { RefCell::new(None) };
 }

@@ -142,6 +142,8 @@ pub struct BuildContext {
     answers: TaskAnswers,
     metrics: Registry,
     spill: Option<IoManager>,
+    /// The place of the operator that is being opened.
+    opening: Cell<Option<usize>>,
     /// Time between two looks at the sizes of states, ns.
     look_ns: u64,
 }
@@ -179,6 +181,7 @@ impl BuildContext {
             async_runtime: Rc::new(InlineRuntime::default()),
             metrics: Registry::new(Scope::root()),
             spill: None,
+            opening: Cell::new(None),
             look_ns: LOOK_NS,
         }
     }
@@ -352,8 +355,18 @@ impl BuildContext {
         self.input_layouts.get(input).copied().unwrap_or_default()
     }
 
-    /// The name of the chain's operator at this place.
+    /// The name of the chain's operator at this place, which is to be opened next.
     pub(crate) fn operator_name(&self, place: usize) -> String {
+        self.opening.set(Some(place));
+        self.name_of(place)
+    }
+
+    /// The operator that was being opened, where building the chain ended in a panic.
+    pub fn opening(&self) -> Option<String> {
+        self.opening.get().map(|place| self.name_of(place))
+    }
+
+    fn name_of(&self, place: usize) -> String {
         let name = self.info.operators.get(place);
         name.map_or_else(|| self.info.vertex_name.to_string(), Clone::clone)
     }
@@ -455,7 +468,7 @@ impl BuildContext {
     /// A restored state that does not fit the operator at this place, as a build error.
     pub(crate) fn state_refused(&self, place: usize, refusal: impl ToString) -> BuildError {
         BuildError::State {
-            operator: format!("{} in {}", self.operator_name(place), self.info.task_name()),
+            operator: format!("{} in {}", self.name_of(place), self.info.task_name()),
             message: refusal.to_string(),
         }
     }
