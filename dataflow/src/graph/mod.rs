@@ -1,6 +1,7 @@
 //! The plan of a program: as written, as shipped, as text.
 
 mod explain;
+mod guarded;
 mod job_graph;
 mod logical;
 mod loops;

@@ -7,6 +7,7 @@ use thalweg_core::config::Configuration;
 use thalweg_core::key_group::MaxParallelism;
 
 use super::JobGraph;
+use super::guarded::{GuardedCommitter, guarded};
 use crate::operator::IterationPlan;
 use crate::sink::{Committer, Sink, SinkError};
 use crate::source::{Source, SourceError};
@@ -40,7 +41,9 @@ pub(crate) struct SourceSplits<S>(pub(crate) S);
 impl<S: Source> SplitPlan for SourceSplits<S> {
     fn deal(&self, parallelism: u32) -> Result<Vec<Box<dyn Any + Send>>, SourceError> {
         let mut dealt: Vec<Vec<S::Split>> = (0..parallelism).map(|_| Vec::new()).collect();
-        for (index, split) in self.0.splits(parallelism)?.into_iter().enumerate() {
+        let splits = || self.0.splits(parallelism);
+        let splits = guarded("finding the splits", splits, SourceError::new)?;
+        for (index, split) in splits.into_iter().enumerate() {
             dealt[index % parallelism as usize].push(split);
         }
         Ok(dealt
@@ -73,10 +76,12 @@ pub(crate) struct SinkTarget<I, S> {
 
 impl<I: thalweg_memory::record::Item, S: Sink<I>> SinkPlan for SinkTarget<I, S> {
     fn prepare(&self, parallelism: u32) -> Result<(), SinkError> {
-        self.sink.prepare(parallelism)
+        let prepare = || self.sink.prepare(parallelism);
+        guarded("preparing the target", prepare, SinkError::new)
     }
     fn committer(&self) -> Option<Box<dyn Committer>> {
-        self.sink.committer()
+        let committer = self.sink.committer()?;
+        Some(Box::new(GuardedCommitter(committer)))
     }
 }
 
