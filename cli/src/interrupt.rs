@@ -51,8 +51,8 @@ fn watch() -> CancelToken {
         match wish {
             Wish::SaidAlready => {}
             Wish::Stop => {
-                cancelled.cancel();
-                say("stopping the job; once more exits at once");
+                cancelled.interrupt();
+                say("stopping the job; what checkpoints it has stay; once more exits at once");
             }
             Wish::ExitAtOnce => {
                 say("exiting at once, without waiting for the job to stop");

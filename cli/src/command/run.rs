@@ -21,7 +21,13 @@ pub(crate) struct Run {
     metrics_address: Option<String>,
     /// Go on from this savepoint or checkpoint: its directory, its `_metadata` file, or the directory of a job's
     /// checkpoints, of which the newest is taken
-    #[arg(short = 's', long, alias = "fromSavepoint", value_name = "PATH")]
+    #[arg(
+        short = 's',
+        long,
+        alias = "fromSavepoint",
+        value_name = "PATH",
+        value_parser = named
+    )]
     from_savepoint: Option<String>,
     /// Leave state of the savepoint behind that the program does not have any more
     #[arg(
@@ -32,13 +38,22 @@ pub(crate) struct Run {
     )]
     allow_non_restored_state: bool,
     /// Keep checkpoints below this directory; one is taken when it is asked for, or at every interval
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", value_parser = named)]
     checkpoint_dir: Option<String>,
     /// How often a checkpoint is taken, such as 10s
     #[arg(long, value_name = "TIME")]
     checkpoint_interval: Option<String>,
     #[command(flatten)]
     program: Program,
+}
+
+/// A place that is named: a variable of the shell that is not set names none, and the job would begin without its
+/// state.
+fn named(place: &str) -> Result<String, &'static str> {
+    match place.trim() {
+        "" | "none" => Err("it names no place: name one, or leave the option away"),
+        _ => Ok(place.to_owned()),
+    }
 }
 
 /// A place to run in was not named.

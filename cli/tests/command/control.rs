@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::process::{Ended, program, run, thalweg};
-use crate::signals::end_of;
+use crate::signals::{end_of, signal};
 
 /// Where this test's jobs are found, and what they write.
 struct Host(tempfile::TempDir);
@@ -33,7 +33,12 @@ impl Host {
 
     /// Starts a job that never ends by itself, and waits for a line of it.
     fn start<const N: usize>(&self, arguments: [&str; N]) -> (Child, u64) {
-        let mut command = self.here(thalweg(arguments));
+        self.start_with(&arguments)
+    }
+
+    fn start_with(&self, arguments: &[&str]) -> (Child, u64) {
+        let mut command = self.here(thalweg([]));
+        command.args(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -107,6 +112,9 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
 
     let refused = host.run(["savepoint", &job]);
     refused.failed_with(1, &["execution.checkpointing.savepoint-dir"]);
+    let refused = host.run(["stop", &job, "--savepoint-path", "/proc/nowhere"]);
+    refused.failed_with(1, &["/proc/nowhere", "the job goes on"]);
+    assert_eq!(host.only_job(), job);
     let stopped = host.run(["stop", &job, "--savepoint-path", "savepoints"]);
     stopped.succeeded();
     let savepoint = stopped.stdout.trim_end();
@@ -139,6 +147,60 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
     let job = host.only_job();
     host.run(["cancel", &job]).succeeded();
     end_of(child).failed_with(130, &["the job was cancelled"]);
+}
+
+/// The jobs below the directory that have a checkpoint.
+fn jobs_with_checkpoints(directory: &str) -> Vec<String> {
+    let below = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let jobs = below(Path::new(directory)).into_iter();
+    let jobs = jobs.filter(|job| {
+        let of_job = below(job);
+        of_job.iter().any(|part| part.join("_metadata").exists())
+    });
+    jobs.map(|job| job.to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn checkpoints_stay_when_the_process_is_asked_to_end_and_go_when_the_job_is_cancelled() {
+    let host = Host::new();
+    for which in ["-TERM", "-INT", "-HUP"] {
+        let directory = host.path(which);
+        let tally = |from: &[&str]| {
+            let mut arguments = vec!["run", "--local", "--checkpoint-dir", &directory];
+            arguments.extend(["--checkpoint-interval", "30ms"]);
+            arguments.extend(from);
+            arguments.extend([program(), "--", "tally"]);
+            host.start_with(&arguments)
+        };
+        let (child, _) = tally(&[]);
+        while jobs_with_checkpoints(&directory).is_empty() {
+            std::thread::yield_now();
+        }
+        signal(which, child.id());
+        end_of(child).failed_with(130, &["checkpoints it has stay"]);
+        let interrupted = jobs_with_checkpoints(&directory);
+        let (child, count) = tally(&["-s", &interrupted[0]]);
+        assert!(count > 1, "it goes on");
+        host.run(["cancel", &host.only_job()]).succeeded();
+        end_of(child).failed_with(130, &["the job was cancelled"]);
+        assert_eq!(jobs_with_checkpoints(&directory), interrupted, "{which}");
+    }
+}
+
+#[test]
+fn an_empty_place_is_refused() {
+    let host = Host::new();
+    for (option, place) in [("-s", ""), ("-s", "none"), ("--checkpoint-dir", " ")] {
+        let refused = host.run(["run", "--local", option, place, program(), "--", "count"]);
+        refused.failed_with(2, &["names no place"]);
+    }
+    let key = "execution.state-recovery.path";
+    let setting = format!("{key}=");
+    let refused = host.run(["run", "--local", "-D", &setting, program(), "--", "count"]);
+    refused.failed_with(1, &[key, "or none"]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn interrupted(mut command: Command) -> (Ended, u64) {
     (ended, monotonic_ns() - from)
 }
 
-fn signal(which: &str, process: u32) {
+pub(crate) fn signal(which: &str, process: u32) {
     let status = Command::new("kill")
         .args([which, &process.to_string()])
         .status();

@@ -51,6 +51,8 @@ pub enum JobEnd {
     Finished,
     /// Somebody cancelled it.
     Cancelled,
+    /// The process it ran in was asked to end.
+    Interrupted,
     /// It failed and does not start again.
     Failed,
 }

@@ -130,8 +130,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
                     self.control.is_now(JobStatus::Restarting);
                     let stops = || self.cancel.is_cancelled() || self.control.is_cancelled();
                     if !self.ground.pause(delay, &stops) {
-                        self.end(JobEnd::Cancelled);
-                        return Err(error);
+                        self.end(self.cancelled());
+                        return Err(given_up(error));
                     }
                 }
                 RestartDecision::GiveUp(why) => {
@@ -266,7 +266,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
         };
         self.end(match &verdict {
             Verdict::Over(Ok(_)) => JobEnd::Finished,
-            Verdict::Over(Err(JobError::Cancelled { .. })) => JobEnd::Cancelled,
+            Verdict::Over(Err(JobError::Cancelled { .. })) => self.cancelled(),
             Verdict::Over(Err(_)) | Verdict::Failed(_) => JobEnd::Failed,
         });
         Ok(verdict)
@@ -279,9 +279,25 @@ impl<'j, G: Ground> Attempts<'j, G> {
         strategy == FailoverStrategy::Region && coordination.is_none_or(Coordination::knows_regions)
     }
 
+    /// How a job ends that is to stop.
+    fn cancelled(&self) -> JobEnd {
+        match self.cancel.is_interrupted() {
+            true => JobEnd::Interrupted,
+            false => JobEnd::Cancelled,
+        }
+    }
+
     fn end(&mut self, end: JobEnd) {
         if let Some(coordination) = &mut self.coordination {
             coordination.ended(end);
         }
+    }
+}
+
+/// What becomes of a job that is cancelled while it waits to begin again after a failure.
+fn given_up(error: JobError) -> JobError {
+    match error {
+        JobError::Failed { summary, .. } => JobError::Cancelled { summary },
+        before_it_ran => before_it_ran,
     }
 }

@@ -10,6 +10,8 @@ pub struct CancelToken(Arc<Wish>);
 #[derive(Default, Debug)]
 struct Wish {
     spoken: AtomicBool,
+    /// Whoever spoke it has the process end, not the job.
+    interrupts: AtomicBool,
     /// A wish that is this one too.
     wider: Option<CancelToken>,
 }
@@ -25,6 +27,7 @@ impl CancelToken {
     pub fn narrower(&self) -> Self {
         Self(Arc::new(Wish {
             spoken: AtomicBool::new(false),
+            interrupts: AtomicBool::new(false),
             wider: Some(self.clone()),
         }))
     }
@@ -32,6 +35,19 @@ impl CancelToken {
     /// Asks every job that has this token to stop.
     pub fn cancel(&self) {
         self.0.spoken.store(true, Ordering::Release);
+    }
+
+    /// Asks every job that has this token to stop because the process is to end: their checkpoints stay, whatever is
+    /// configured for jobs that are cancelled, so that they can go on from them.
+    pub fn interrupt(&self) {
+        self.0.interrupts.store(true, Ordering::Release);
+        self.cancel();
+    }
+
+    /// Whether the wish is an interruption.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        let wider = || self.0.wider.as_ref().is_some_and(Self::is_interrupted);
+        self.0.interrupts.load(Ordering::Acquire) || wider()
     }
 
     /// Whether the wish was spoken.
@@ -52,6 +68,8 @@ mod tests {
         one.clone().cancel();
         assert!(one.is_cancelled() && !other.is_cancelled() && !all.is_cancelled());
         all.cancel();
-        assert!(other.is_cancelled());
+        assert!(other.is_cancelled() && !other.is_interrupted());
+        all.interrupt();
+        assert!(other.is_cancelled() && other.is_interrupted());
     }
 }

@@ -129,7 +129,8 @@ impl<'j> Coordination<'j> {
     /// Somebody asks for a savepoint.
     pub(crate) fn ask(&mut self, request: JobRequest) {
         let named = (self.id, self.ground.draw());
-        let wanted = self.requests.take_in(request, &self.settings, named);
+        let storage = &mut *self.storage;
+        let wanted = (self.requests).take_in(request, &self.settings, named, storage);
         if let Some((request, wanted)) = wanted {
             self.step(Input::Wanted { request, wanted });
         }

@@ -11,7 +11,7 @@ use thalweg_dataflow::executor::{JobRequest, JobWish};
 use crate::checkpoint::CheckpointSettings;
 use crate::checkpoint::home::layout::savepoint;
 use crate::checkpoint::protocol::{Completed, Wanted};
-use crate::checkpoint::storage::Location;
+use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
 use crate::checkpoint::trigger::RequestId;
 
 /// The requests that wait for a savepoint.
@@ -23,12 +23,13 @@ pub(super) struct Requests {
 
 impl Requests {
     /// Takes a request in: what the coordinator is to be asked for, unless it was refused here. `drawn` tells its
-    /// savepoint from others.
+    /// savepoint from others. A job is not stopped by a savepoint for which there is no place: that shows first.
     pub(super) fn take_in(
         &mut self,
         request: JobRequest,
         settings: &CheckpointSettings,
         (job, drawn): (JobId, u64),
+        storage: &mut dyn CheckpointStorage,
     ) -> Option<(RequestId, Wanted)> {
         let (named, drain) = match &request.wish {
             JobWish::Savepoint { directory } => (directory, None),
@@ -41,6 +42,12 @@ impl Requests {
                 return None;
             }
         };
+        if drain.is_some()
+            && let Err(error) = can_be_made(&directory, storage)
+        {
+            request.answer(Err(format!("{error}; the job goes on")));
+            return None;
+        }
         let id = RequestId(self.next);
         self.next += 1;
         self.waiting.insert(id, request);
@@ -77,6 +84,15 @@ impl Requests {
         request.answer(Ok(directory.to_string()));
         stops.then_some(directory)
     }
+}
+
+/// Makes a directory, and takes it away again.
+fn can_be_made(
+    directory: &Location,
+    storage: &mut dyn CheckpointStorage,
+) -> Result<(), StorageError> {
+    storage.make_new_directory(directory)?;
+    storage.delete_directory(directory)
 }
 
 /// Below which directory a savepoint goes.

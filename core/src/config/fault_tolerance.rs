@@ -96,7 +96,8 @@ pub const CHECKPOINT_RETENTION: ConfigOption<CheckpointRetention> = ConfigOption
     || CheckpointRetention::NoExternalizedCheckpoints,
     "What becomes of the checkpoints of a job that ends. All are deleted when it finishes. \
      RETAIN_ON_CANCELLATION keeps them when it is cancelled or fails, DELETE_ON_CANCELLATION when it fails, \
-     NO_EXTERNALIZED_CHECKPOINTS never. A process that is killed deletes nothing. With \
+     NO_EXTERNALIZED_CHECKPOINTS never. A process that is killed, or told to end by Ctrl-C or SIGTERM, deletes \
+     nothing. With \
      execution.state-recovery.path: latest and nothing said here, they are kept as with RETAIN_ON_CANCELLATION.",
 );
 

@@ -99,8 +99,12 @@ impl ConfigValue for String {
 impl<T: ConfigValue> ConfigValue for Option<T> {
     fn parse(text: &str) -> Result<Self, String> {
         let trimmed = text.trim();
-        if trimmed.is_empty() || trimmed.eq_ignore_ascii_case("none") {
+        if trimmed.eq_ignore_ascii_case("none") {
             return Ok(None);
+        }
+        // A variable of a shell that is not set is no wish for nothing.
+        if trimmed.is_empty() {
+            return Err(Self::kind());
         }
         T::parse(text)
             .map(Some)

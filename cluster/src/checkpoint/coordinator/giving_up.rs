@@ -174,6 +174,7 @@ impl CheckpointCoordinator {
         self.clear_away(out);
         self.phase = Phase::Over;
         let keep = match self.retention {
+            _ if end == JobEnd::Interrupted => true,
             CheckpointRetention::NoExternalizedCheckpoints => false,
             CheckpointRetention::DeleteOnCancellation => end == JobEnd::Failed,
             CheckpointRetention::RetainOnCancellation => end != JobEnd::Finished,

@@ -482,14 +482,25 @@ fn what_stays_when_the_job_ends_is_as_the_settings_say() {
         find(&mut rig.storage, &home).is_ok()
     };
     use CheckpointRetention as Retention;
-    let ends = [JobEnd::Finished, JobEnd::Cancelled, JobEnd::Failed];
+    let ends = [
+        JobEnd::Finished,
+        JobEnd::Cancelled,
+        JobEnd::Failed,
+        JobEnd::Interrupted,
+    ];
     let of = |retention| ends.map(|end| kept(retention, end));
     assert_eq!(
         of(Retention::NoExternalizedCheckpoints),
-        [false, false, false]
+        [false, false, false, true]
     );
-    assert_eq!(of(Retention::DeleteOnCancellation), [false, false, true]);
-    assert_eq!(of(Retention::RetainOnCancellation), [false, true, true]);
+    assert_eq!(
+        of(Retention::DeleteOnCancellation),
+        [false, false, true, true]
+    );
+    assert_eq!(
+        of(Retention::RetainOnCancellation),
+        [false, true, true, true]
+    );
 }
 
 #[test]
