@@ -6,10 +6,13 @@
 //!
 //! Invariants: a name and its labels occur once in a list; a list is bounded, and what does not fit is
 //! refused with an error and never dropped silently; what ends leaves its last values and nothing else
-//! on the list ([`Registry::end_scope`]), or takes them off it ([`Registry::remove_scope`]).
+//! on the list ([`Registry::end_scope`]), or takes them off it ([`Registry::remove_scope`]). What a scope does costs
+//! what it has, not what the list has: thousands of tasks begin and end on a shard.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
 use super::counter::Counter;
@@ -134,26 +137,35 @@ pub(super) enum Handle {
     Last(MetricValue),
 }
 
-struct Entry {
-    described: Described,
+/// What tells one metric from the others; in their order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    name: Cow<'static, str>,
     scope: Scope,
     user: bool,
+}
+
+struct Listed {
+    help: Cow<'static, str>,
     handle: Handle,
 }
 
-impl Entry {
-    fn key(&self) -> (&str, &Scope, bool) {
-        (&self.described.name, &self.scope, self.user)
-    }
-
-    fn snapshot(&self) -> Option<MetricSnapshot> {
+impl Listed {
+    fn snapshot(&self, key: &Key) -> Option<MetricSnapshot> {
         Some(MetricSnapshot {
-            name: self.described.name.clone(),
-            help: self.described.help.clone(),
-            scope: self.scope.clone(),
-            user: self.user,
+            name: key.name.clone(),
+            help: self.help.clone(),
+            scope: key.scope.clone(),
+            user: key.user,
             value: self.handle.value()?,
         })
+    }
+
+    /// Brings a meter up to a moment.
+    fn bring_up(&self, now_ns: u64) {
+        if let Handle::Meter(meter) | Handle::Rate(meter, _) = &self.handle {
+            meter.update(now_ns);
+        }
     }
 }
 
@@ -181,10 +193,11 @@ pub struct Registry {
 
 #[derive(Default)]
 struct List {
-    /// Sorted by name, then labels.
-    entries: RefCell<Vec<Entry>>,
-    /// What brings values up to date before they are read, with whose it is.
-    hooks: RefCell<Vec<(Scope, Hook)>>,
+    entries: RefCell<BTreeMap<Key, Listed>>,
+    /// What each scope has among them.
+    by_scope: RefCell<BTreeMap<Scope, Vec<Key>>>,
+    /// What brings the values of each scope up to date before they are read.
+    hooks: RefCell<BTreeMap<Scope, Vec<Hook>>>,
     /// The newest moment this list was told of.
     now_ns: Cell<u64>,
 }
@@ -325,42 +338,61 @@ impl Registry {
 
     /// Has `bring_up` called with the time before this scope's values are read.
     pub fn before_snapshot(&self, bring_up: impl Fn(u64) + 'static) {
-        let hook = (self.scope.clone(), Rc::new(bring_up) as Hook);
-        self.list.hooks.borrow_mut().push(hook);
+        let hooks = &mut *self.list.hooks.borrow_mut();
+        let of_scope = hooks.entry(self.scope.clone()).or_default();
+        of_scope.push(Rc::new(bring_up));
     }
 
     /// Takes all that this scope and its inner ones registered, and nothing else, off the list.
     pub fn remove_scope(&self) {
-        let outside = |scope: &Scope| !scope.is_within(&self.scope);
-        let entries = &mut *self.list.entries.borrow_mut();
-        entries.retain(|entry| outside(&entry.scope));
-        let hooks = &mut *self.list.hooks.borrow_mut();
-        hooks.retain(|(scope, _)| outside(scope));
+        let keys = take_within(&self.list.by_scope, &self.scope);
+        let hooks = take_within(&self.list.hooks, &self.scope);
+        let removed: Vec<_> = {
+            let entries = &mut *self.list.entries.borrow_mut();
+            keys.iter().map(|key| entries.remove(key)).collect()
+        };
+        // Dropped last: what a user's function owns may do anything when it goes.
+        drop((removed, hooks));
     }
 
     /// What this scope and its inner ones measured has come to its end at `now_ns`: answers their last
     /// values, which stay on the list, and lets go of what they were read from.
     pub fn end_scope(&self, now_ns: u64) -> Vec<MetricSnapshot> {
-        self.bring_up(now_ns);
+        self.set_now(now_ns);
+        let hooks = take_within(&self.list.hooks, &self.scope);
+        hooks.iter().for_each(|hook| hook(now_ns));
         let mut told = Vec::new();
         let mut read_from = Vec::new();
-        self.list.entries.borrow_mut().retain_mut(|entry| {
-            if !entry.scope.is_within(&self.scope) {
-                return true;
-            }
-            let Some(last) = entry.snapshot() else {
-                read_from.push(entry.handle.clone());
-                return false;
-            };
-            let before = std::mem::replace(&mut entry.handle, Handle::Last(last.value));
-            read_from.push(before);
-            told.push(last);
-            true
+        let entries = &mut *self.list.entries.borrow_mut();
+        let by_scope = &mut *self.list.by_scope.borrow_mut();
+        let of_scope = |scope: &Scope| scope.is_within(&self.scope);
+        let inner = by_scope.range(self.scope.clone()..);
+        let inner = inner.take_while(|(scope, _)| of_scope(scope));
+        let inner = inner.flat_map(|(_, keys)| keys);
+        let inner = inner.filter_map(|key| entries.get(key));
+        inner.for_each(|entry| entry.bring_up(now_ns));
+        let inner = by_scope.range_mut(self.scope.clone()..);
+        for (_, keys) in inner.take_while(|(scope, _)| of_scope(scope)) {
+            keys.retain(|key| {
+                let Some(entry) = entries.get_mut(key) else {
+                    unreachable!("what a scope has is on the list");
+                };
+                let Some(last) = entry.snapshot(key) else {
+                    read_from.extend(entries.remove(key).map(|entry| entry.handle));
+                    return false;
+                };
+                let before = std::mem::replace(&mut entry.handle, Handle::Last(last.value));
+                read_from.push(before);
+                told.push(last);
+                true
+            });
+        }
+        told.sort_unstable_by(|one, other| {
+            let key = |it: &MetricSnapshot| (it.name.clone(), it.scope.clone(), it.user);
+            key(one).cmp(&key(other))
         });
-        let hooks = &mut *self.list.hooks.borrow_mut();
-        hooks.retain(|(scope, _)| !scope.is_within(&self.scope));
         // Dropped last: what a user's function owns may do anything when it goes.
-        drop(read_from);
+        drop((read_from, hooks));
         told
     }
 
@@ -368,32 +400,33 @@ impl Registry {
     /// them, sorted by name and then labels. Those that show nothing are left out.
     #[must_use]
     pub fn snapshot(&self, now_ns: u64) -> Vec<MetricSnapshot> {
-        self.bring_up(now_ns);
-        let entries = self.list.entries.borrow();
-        entries.iter().filter_map(Entry::snapshot).collect()
+        self.set_now(now_ns);
+        // Outside the borrow: a hook may look at the list.
+        let hooks: Vec<Hook> = {
+            let hooks = self.list.hooks.borrow();
+            hooks.values().flatten().map(Rc::clone).collect()
+        };
+        hooks.iter().for_each(|hook| hook(now_ns));
+        let entries = &*self.list.entries.borrow();
+        entries.values().for_each(|entry| entry.bring_up(now_ns));
+        let shown = entries.iter();
+        shown
+            .filter_map(|(key, entry)| entry.snapshot(key))
+            .collect()
     }
 
     /// What is registered under the name in exactly this scope.
     pub(super) fn known(&self, name: &str) -> Option<Handle> {
         let entries = self.list.entries.borrow();
-        let key = (name, &self.scope, self.user);
-        let place = entries.binary_search_by(|old| old.key().cmp(&key)).ok()?;
-        Some(entries[place].handle.clone())
+        let known = entries.get(&self.key(name.to_owned().into()))?;
+        Some(known.handle.clone())
     }
 
-    /// Brings hooks and meters up to a moment.
-    fn bring_up(&self, now_ns: u64) {
-        self.set_now(now_ns);
-        // Outside the borrow: a hook may look at the list.
-        let hooks: Vec<Hook> = {
-            let hooks = self.list.hooks.borrow();
-            hooks.iter().map(|(_, hook)| Rc::clone(hook)).collect()
-        };
-        hooks.iter().for_each(|hook| hook(now_ns));
-        for entry in &*self.list.entries.borrow() {
-            if let Handle::Meter(meter) | Handle::Rate(meter, _) = &entry.handle {
-                meter.update(now_ns);
-            }
+    fn key(&self, name: Cow<'static, str>) -> Key {
+        Key {
+            name,
+            scope: self.scope.clone(),
+            user: self.user,
         }
     }
 
@@ -406,23 +439,31 @@ impl Registry {
         if entries.len() == METRICS_LIMIT {
             return Err(MetricError::TooMany);
         }
-        let entry = Entry {
-            described,
-            scope: self.scope.clone(),
-            user: self.user,
-            handle,
+        let key = self.key(described.name);
+        let Entry::Vacant(place) = entries.entry(key.clone()) else {
+            return Err(MetricError::Twice {
+                name: key.name.into_owned(),
+                scope: key.scope,
+            });
         };
-        match entries.binary_search_by(|old| old.key().cmp(&entry.key())) {
-            Ok(_) => Err(MetricError::Twice {
-                name: entry.described.name.into_owned(),
-                scope: entry.scope,
-            }),
-            Err(place) => {
-                entries.insert(place, entry);
-                Ok(())
-            }
-        }
+        let help = described.help;
+        place.insert(Listed { help, handle });
+        let by_scope = &mut *self.list.by_scope.borrow_mut();
+        by_scope.entry(self.scope.clone()).or_default().push(key);
+        Ok(())
     }
+}
+
+/// Takes out what a scope and its inner ones have.
+fn take_within<T>(of: &RefCell<BTreeMap<Scope, Vec<T>>>, outer: &Scope) -> Vec<T> {
+    let of = &mut *of.borrow_mut();
+    let inner: Vec<Scope> = {
+        let inner = of.range(outer.clone()..).map(|(scope, _)| scope);
+        let inner = inner.take_while(|scope| scope.is_within(outer));
+        inner.cloned().collect()
+    };
+    let taken = inner.iter().filter_map(|scope| of.remove(scope));
+    taken.flatten().collect()
 }
 
 impl Handle {

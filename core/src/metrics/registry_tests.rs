@@ -115,3 +115,52 @@ fn a_full_list_refuses() {
     let refusal = registry.counter(("z_one_more", ""));
     assert_eq!(refusal, Err(MetricError::TooMany));
 }
+
+#[test]
+fn scopes_that_begin_and_end_among_many_leave_the_others_as_they_are() {
+    let shard = Registry::new(Scope::root().with("shard", 0));
+    let turns = |task: u64| shard.within("task", task);
+    let counters: Vec<_> = (0..200)
+        .map(|task| {
+            let counter = turns(task).counter(("turns", "")).unwrap();
+            let inner = turns(task).within("operator", "map");
+            inner
+                .level(("level", ""), move || Some(task as f64))
+                .unwrap();
+            counter.add(task);
+            counter
+        })
+        .collect();
+    // 1 is not within 10, nor the other way round.
+    for task in (0..200).filter(|task| task % 3 == 0) {
+        let last = turns(task).end_scope(10);
+        let told: Vec<_> = last.iter().map(|it| (&*it.name, it.value)).collect();
+        let (level, count) = (task as f64, task);
+        let expected = [
+            ("level", MetricValue::Gauge(level)),
+            ("turns", MetricValue::Counter(count)),
+        ];
+        assert_eq!(told, expected);
+    }
+    counters.iter().for_each(|counter| counter.add(1_000));
+    for task in (0..200).filter(|task| task % 5 == 0) {
+        turns(task).remove_scope();
+    }
+    let left = shard.snapshot(20);
+    let of = |task: u64| {
+        let task = task.to_string();
+        let of_task = left
+            .iter()
+            .filter(|it| it.scope.label("task") == Some(&task));
+        of_task.map(|it| it.number() as u64).collect::<Vec<_>>()
+    };
+    for task in 0..200 {
+        let expected = match (task % 5, task % 3) {
+            (0, _) => vec![],
+            (_, 0) => vec![task, task],
+            _ => vec![task, task + 1_000],
+        };
+        assert_eq!(of(task), expected, "{task}");
+    }
+    assert!(left.is_sorted_by_key(|it| (&it.name, &it.scope)));
+}

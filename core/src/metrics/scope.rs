@@ -55,11 +55,11 @@ impl Scope {
         &self.labels
     }
 
-    /// Whether this scope has all labels of `outer`, with the same values.
+    /// Whether this scope is `outer` or was made from it by more labels: whether it begins with its labels. So scopes
+    /// that lie within one follow it in their order.
     #[must_use]
     pub fn is_within(&self, outer: &Scope) -> bool {
-        let mut outer = outer.labels.iter();
-        outer.all(|(name, value)| self.label(name) == Some(value))
+        self.labels.starts_with(&outer.labels)
     }
 
     /// The value of the label `name`.
