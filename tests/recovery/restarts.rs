@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
-use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::executor::{JobError, JobStatus};
 use thalweg_dataflow::operator::{AsyncIo, KeyedProcessFunction};
 use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
@@ -231,6 +231,34 @@ fn a_job_whose_function_cannot_be_opened_again_is_begun_again() {
         assert!(opened > first + 3, "and could not begin");
         let expected = (0..RECORDS).map(|n| (format!("{} {}", n % 100, n / 100 + 1), 1));
         is_there_once(&expected.collect(), &into);
+    }
+}
+
+#[test]
+fn a_job_that_waits_to_begin_again_says_so_and_can_be_cancelled() {
+    for failover in ["region", "full"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (state, into) = (directory.path().join("state"), directory.path().join("out"));
+        let mut settings = settings(state.to_str().unwrap(), "2", "1kb");
+        settings.retain(|(key, _)| *key != "restart-strategy.fixed-delay.delay");
+        settings.extend([
+            ("restart-strategy.fixed-delay.delay", "1h"),
+            ("jobmanager.execution.failover-strategy", failover),
+        ]);
+        let (environment, token) = stage::shards(&settings);
+        let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+        program(&environment, RECORDS, RATE, Poison::new(4_001, 1), &into);
+        let job = environment.execute_async("waiting").unwrap();
+        while job.status() != JobStatus::Restarting {
+            assert!(!job.status().is_terminal(), "{failover}: {}", job.status());
+            std::thread::yield_now();
+        }
+        job.cancel();
+        let ended = job.wait();
+        assert!(
+            matches!(ended, Err(JobError::Cancelled { .. })),
+            "{failover}: {ended:?}"
+        );
     }
 }
 

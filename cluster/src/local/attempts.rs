@@ -193,8 +193,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 restarts: &mut self.restarts,
                 now_ms: ground.now_ns() / 1_000_000,
             };
-            let failover = failover.as_mut();
-            failover.map_or(Duration::MAX, |failover| failover.attend(outcome, ways))
+            let Some(failover) = &mut failover else {
+                return Duration::MAX;
+            };
+            let patience = failover.attend(outcome, ways);
+            self.control.is_now(failover.status());
+            patience
         });
         outcome.note_end(ground.now_ns());
         ground.stop(shards, &mut outcome);
@@ -232,7 +236,9 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 restarts: &mut self.restarts,
                 now_ms: ground.now_ns() / 1_000_000,
             };
-            patience.min(failover.attend(outcome, ways))
+            let patience = patience.min(failover.attend(outcome, ways));
+            self.control.is_now(failover.status());
+            patience
         });
         outcome.note_end(ground.now_ns());
         if outcome.is_complete() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{CheckpointId, ShardId, SubtaskId};
-use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::executor::{JobError, JobStatus};
 use thalweg_dataflow::graph::Job;
 use thalweg_dataflow::sink::Committable;
 
@@ -108,6 +108,14 @@ impl<'j> Failover<'j> {
         next.map_or(Duration::MAX, |next| {
             Duration::from_millis(next.saturating_sub(now))
         })
+    }
+
+    /// How the job stands, as far as regions tell.
+    pub(crate) fn status(&self) -> JobStatus {
+        match self.resting.is_empty() {
+            true => JobStatus::Running,
+            false => JobStatus::Restarting,
+        }
     }
 
     /// A task has failed.
