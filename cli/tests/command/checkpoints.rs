@@ -142,6 +142,11 @@ fn inspect_lists_operators_states_runs_and_sizes() {
     let operator = &page["vertices"][0]["operators"][0];
     assert_eq!(operator["subtasks"][0]["runs"][0]["rows"], 100);
     assert!(operator["states"][0].as_str().unwrap().contains("'clicks'"));
+    let part = &operator["subtasks"][0]["parts"][0];
+    assert_eq!(
+        (&part["bytes"], &operator["problem"]),
+        (&42.into(), &Value::Null)
+    );
 }
 
 #[test]
@@ -174,6 +179,13 @@ fn verify_notices_every_kind_of_damage_by_the_name_of_the_file() {
     damaged[middle] ^= 1;
     fs::write(&file, &damaged).unwrap();
     fails("damaged at byte");
+    let inspect = ["checkpoint", "inspect", "--output", "json", place];
+    let inspected = run(thalweg(inspect));
+    let page: Value = serde_json::from_str(&inspected.stdout).unwrap();
+    let problem = &page["vertices"][0]["operators"][0]["problem"];
+    let problem = problem.as_str().unwrap_or_default();
+    assert!(problem.contains("damaged at byte"), "{page:#}");
+    assert_eq!(inspected.code, Some(1));
     fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     fails("damaged at byte");
     fs::write(&file, "something else that is no run at all").unwrap();

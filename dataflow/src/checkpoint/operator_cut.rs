@@ -331,7 +331,14 @@ impl OperatorCut {
         };
         operator.visit_states(&mut failed)?;
         operator.visit_broadcast(&mut failed)?;
-        let reason = format!("the state file {} could not be written: {error}", work.file);
+        let mend = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                ": free space in the directory of execution.checkpointing.dir"
+            }
+            _ => "",
+        };
+        let file = &work.file;
+        let reason = format!("the state file {file} could not be written: {error}{mend}");
         self.answers.decline(work.checkpoint, reason);
         self.answers.close_piece(work.checkpoint);
         Ok(())

@@ -269,19 +269,18 @@ fn operator_page(operator: &OperatorState, contents: &Contents, counts: &Counts)
                 "problem": contents.get(&run.file).and_then(|said| said.as_ref().err()),
             })
         });
-        let parts = subtask
-            .parts
-            .iter()
-            .map(|part| json!({ "name": part.name, "items": part.items.len() }));
+        let parts = subtask.parts.iter().map(|part| {
+            let bytes: usize = part.items.iter().map(Vec::len).sum();
+            json!({ "name": part.name, "items": part.items.len(), "bytes": bytes })
+        });
         json!({
             "subtask": subtask.subtask,
             "runs": Value::from_iter(runs),
             "parts": Value::from_iter(parts),
         })
     });
-    let counted = counts
-        .get(&operator.operator)
-        .and_then(|it| it.as_ref().ok());
+    let said = counts.get(&operator.operator);
+    let counted = said.and_then(|it| it.as_ref().ok());
     let keys: serde_json::Map<String, Value> = (counted.into_iter().flatten())
         .map(|state| {
             let counts = json!({ "keys": state.keys, "entries": state.entries });
@@ -293,6 +292,7 @@ fn operator_page(operator: &OperatorState, contents: &Contents, counts: &Counts)
         "name": operator.name,
         "states": Value::from_iter(states(operator, contents).into_values()),
         "keys": keys,
+        "problem": said.and_then(|it| it.as_ref().err()),
         "subtasks": Value::from_iter(subtasks),
     })
 }
