@@ -47,7 +47,9 @@ pub const RUNTIME_MODE: ConfigOption<RuntimeMode> = ConfigOption::new(
     "execution.runtime-mode",
     || RuntimeMode::Streaming,
     "STREAMING emits results as they change; BATCH emits final results of bounded input at its end; \
-     AUTOMATIC is BATCH if all sources are bounded.",
+     AUTOMATIC is BATCH if all sources are bounded. In no mode do processing-time timers and windows fire because the \
+     input ends, and inputs are read as they come, broadcast ones not before others: what a batch needs so is done \
+     in event time.",
 );
 
 /// `execution.buffer-timeout.interval`
