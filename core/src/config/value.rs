@@ -525,7 +525,13 @@ mod tests {
     #[test]
     fn an_optional_value_may_be_none() {
         assert_eq!(Option::<u32>::parse(" none"), Ok(None));
-        assert_eq!(Option::<u32>::parse(""), Ok(None));
+        for nothing in ["", " "] {
+            assert!(
+                Option::<u32>::parse(nothing)
+                    .unwrap_err()
+                    .ends_with("or none")
+            );
+        }
         assert_eq!(Option::<u32>::parse("3"), Ok(Some(3)));
         assert!(Option::<u32>::parse("x").unwrap_err().ends_with("or none"));
     }
