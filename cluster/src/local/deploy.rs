@@ -16,8 +16,8 @@ use thalweg_core::shard::panic::{catch, take_panicked_operator};
 use thalweg_core::shard::stall::Pulse;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::CheckpointAnswer;
-use thalweg_dataflow::graph::EdgeRole;
-use thalweg_dataflow::task::{BuildContext, BuildError, Task, TaskReport};
+use thalweg_dataflow::graph::{EdgeRole, SubtaskFactory};
+use thalweg_dataflow::task::{BuildContext, BuildError, Head, Task, TaskReport};
 use thalweg_memory::Budget;
 use thalweg_memory::{IoManager, SegmentPool, SpillSpace};
 use thalweg_network::{
@@ -332,13 +332,7 @@ impl Ground {
                 let _ = reports.try_send(Report::Checkpoint(answer));
             }));
         }
-        let head = match catch(|| (plan.factory)(&mut context)) {
-            Ok(head) => head?,
-            Err(message) => {
-                let operator = take_panicked_operator().or_else(|| context.opening());
-                return Err(Unbuilt::Panicked { operator, message });
-            }
-        };
+        let head = chain_of(plan.factory, &mut context)?;
         let reports = self.reports.clone();
         let task = Task::new(head, &context, move |report| {
             let _ = reports.try_send(Report::Ended(report));
@@ -354,6 +348,15 @@ impl Ground {
         }
         Ok(())
     }
+}
+
+/// Builds a chain, with all that users wrote to open its operators.
+fn chain_of(factory: SubtaskFactory, context: &mut BuildContext) -> Result<Box<dyn Head>, Unbuilt> {
+    let built = catch(|| factory(context)).map_err(|message| {
+        let operator = take_panicked_operator().or_else(|| context.opening());
+        Unbuilt::Panicked { operator, message }
+    });
+    Ok(built??)
 }
 
 /// Registers what a shard shows of itself and its slots.

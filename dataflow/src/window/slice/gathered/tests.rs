@@ -1,3 +1,5 @@
+//! What goes into the table comes out, whatever collides, stays or goes.
+
 use super::*;
 use crate::partition::SelectOwned;
 use std::collections::BTreeMap;
