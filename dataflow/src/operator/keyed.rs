@@ -193,14 +193,15 @@ where
     #[inline(always)]
     fn apply_each(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let (all, mut entries) = (entries.len(), entries);
+        // Before room is asked for: while the operator fires, what it holds is not to leave.
+        if !self.frame.may_apply() {
+            return 0;
+        }
         if self.frame.operator.overflows() {
             entries = &entries[..self.resident(from, buffer, entries)];
         }
         let frame = &mut self.frame;
         let records = buffer.read_as::<T>();
-        if !frame.may_apply() {
-            return 0;
-        }
         let scope = OperatorScope::enter(&frame.name);
         for (index, entry) in entries.iter().enumerate() {
             if !frame.next.ready() {

@@ -269,6 +269,10 @@ where
 
     fn apply(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let (all, mut entries) = (entries.len(), entries);
+        // Before room is asked for: while the operator fires, what it holds is not to leave.
+        if !self.frame.may_apply() {
+            return 0;
+        }
         if self.frame.operator.overflows() {
             entries = &entries[..self.resident(input, from, buffer, entries)];
         }

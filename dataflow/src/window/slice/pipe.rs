@@ -232,6 +232,10 @@ where
     #[inline(always)]
     fn apply_each(&mut self, input: u32, from: u8, buffer: &Buffer, entries: &[Entry]) -> usize {
         let frame = &mut self.frame;
+        // Before room is asked for: while the operator fires, what it holds is not to leave.
+        if !frame.may_apply() {
+            return 0;
+        }
         if !frame.operator.makes_room_for(entries.len()) {
             // The end of the turn sees to it.
             frame.wait_for_state();
