@@ -1,7 +1,8 @@
 //! `min`, `max`, `min_by`, `max_by`: the smallest and greatest of each key.
 //!
 //! `min` and `max` give the value, `min_by` and `max_by` the record it was read from. Of
-//! equals the first is kept.
+//! equals the first is kept. Invariant: a value that does not equal itself (NaN) is a result only where there is no
+//! other, whatever the order in which they come. Lives on one shard's thread.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -21,7 +22,8 @@ where
 {
     /// The smallest value each key has had: rows of `(key, smallest)`.
     ///
-    /// Values that do not compare (NaN) never replace one that is there.
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the smallest only of
+    /// a key without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -42,6 +44,9 @@ where
     }
 
     /// The greatest value each key has had: rows of `(key, greatest)`.
+    ///
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the greatest only of
+    /// a key without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -71,6 +76,9 @@ where
 {
     /// The record with the smallest value of each key.
     ///
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the smallest only of
+    /// a key without others.
+    ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
@@ -92,6 +100,9 @@ where
     }
 
     /// The record with the greatest value of each key.
+    ///
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the greatest only of
+    /// a key without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -136,7 +147,7 @@ where
     }
     fn add(&self, best: &mut Option<V>, item: T::Of<'_>) {
         let value = (self.0)(&item);
-        if (best.as_ref()).is_none_or(|best| value.partial_cmp(best) == Some(self.1)) {
+        if (best.as_ref()).is_none_or(|best| beats(self.1, &value, best)) {
             *best = Some(value);
         }
     }
@@ -167,7 +178,7 @@ where
         None
     }
     fn add(&self, best: &mut Option<T>, item: T) {
-        let better = |best: &T| (self.0)(&item).partial_cmp(&(self.0)(best)) == Some(self.1);
+        let better = |best: &T| beats(self.1, &(self.0)(&item), &(self.0)(best));
         if best.as_ref().is_none_or(better) {
             *best = Some(item);
         }
@@ -177,10 +188,87 @@ where
     }
 }
 
+/// Whether `value` takes the place of `best`, which came before it, where what compares as `wanted` is better.
+#[inline(always)]
+pub(crate) fn beats<V: PartialOrd>(wanted: Ordering, value: &V, best: &V) -> bool {
+    (value.partial_cmp(best) == Some(wanted) || !equals_itself(best)) && equals_itself(value)
+}
+
+#[inline(always)]
+fn equals_itself<V: PartialOrd>(value: &V) -> bool {
+    value.eq(value)
+}
+
 /// A row is asked for only after a record was added.
 pub(super) fn present<V>(value: &Option<V>) -> &V {
     match value {
         Some(value) => value,
         None => unreachable!("a key is in the table because a record of it was added"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::TestHarness;
+
+    type Row = (u64, f64);
+
+    fn last(mut harness: TestHarness<Row, Row>, numbers: &[f64]) -> Option<f64> {
+        numbers.iter().for_each(|number| harness.push((0, *number)));
+        harness.output().pop().map(|row| row.1)
+    }
+
+    /// What all four say of one key at the end, as `min`, `min_by`, `max`, `max_by`.
+    fn extremes(numbers: &[f64]) -> [Option<f64>; 4] {
+        let min = TestHarness::<Row, Row>::new(|rows| {
+            let keyed = rows.key_by(|row: &Row| row.0);
+            keyed.min(|row: &Row| row.1).map(|row: Row| row)
+        });
+        let min_by = TestHarness::<Row, Row>::new(|rows| {
+            rows.key_by(|row: &Row| row.0).min_by(|row: &Row| row.1)
+        });
+        let max = TestHarness::<Row, Row>::new(|rows| {
+            let keyed = rows.key_by(|row: &Row| row.0);
+            keyed.max(|row: &Row| row.1).map(|row: Row| row)
+        });
+        let max_by = TestHarness::<Row, Row>::new(|rows| {
+            rows.key_by(|row: &Row| row.0).max_by(|row: &Row| row.1)
+        });
+        [min, min_by, max, max_by].map(|harness| last(harness, numbers))
+    }
+
+    #[test]
+    fn nan_loses_wherever_it_comes_and_wins_only_alone() {
+        let nan = f64::NAN;
+        for numbers in [
+            [nan, 7.0, 3.0, 5.0],
+            [3.0, nan, 5.0, 7.0],
+            [5.0, 7.0, 3.0, nan],
+            [nan, nan, 7.0, 3.0],
+            [7.0, 3.0, nan, nan],
+        ] {
+            let [least, least_by, most, most_by] = extremes(&numbers);
+            assert_eq!((least, least_by), (Some(3.0), Some(3.0)), "{numbers:?}");
+            assert_eq!((most, most_by), (Some(7.0), Some(7.0)), "{numbers:?}");
+        }
+        for found in extremes(&[nan, nan]) {
+            assert!(found.is_some_and(f64::is_nan), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_pair_with_nan_loses_too_though_it_compares_with_others() {
+        for wanted in [Ordering::Less, Ordering::Greater] {
+            let (broken, sound) = ((2.0, f64::NAN), [(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)]);
+            for sound in sound {
+                assert!(!beats(wanted, &broken, &sound), "{wanted:?} {sound:?}");
+                assert!(beats(wanted, &sound, &broken), "{wanted:?} {sound:?}");
+            }
+            assert!(
+                !beats(wanted, &broken, &broken),
+                "the first of such is kept"
+            );
+        }
     }
 }

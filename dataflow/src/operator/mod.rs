@@ -5,7 +5,7 @@ mod async_io;
 mod bounded;
 mod connect;
 mod count;
-mod extreme;
+pub(crate) mod extreme;
 mod filter;
 mod flat_map;
 mod fold;

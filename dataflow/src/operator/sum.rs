@@ -19,7 +19,8 @@ where
     /// Sums what `number` reads from the records of each key: rows of `(key, sum)`.
     ///
     /// Integers overflow as `+=` does: a panic in debug builds, wrapping in release builds.
-    /// Sum [`std::num::Wrapping`]-like types of your own where that matters.
+    /// Sum [`std::num::Wrapping`]-like types of your own where that matters. Sums of floating-point numbers may
+    /// differ in their last digits from run to run, with the order in which records arrive.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -46,6 +47,8 @@ where
     }
 
     /// Averages what `number` reads from the records of each key: rows of `(key, average)`.
+    ///
+    /// It may differ in its last digits from run to run, with the order in which records arrive.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///

@@ -1,7 +1,9 @@
 //! `min`, `max`, `min_by`, `max_by` on windows: the smallest and greatest of each.
 //!
 //! `min` and `max` give the value, `min_by` and `max_by` the record it was read from. Of equals the
-//! first is kept; where records of one key come from several producers, the first of one of them.
+//! first is kept; where records of one key come from several producers, the first of one of them. Invariant: a value
+//! that does not equal itself (NaN) is a result only where there is no other, in whatever order records come and parts
+//! of windows are merged. Lives on one shard's thread.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
@@ -9,6 +11,7 @@ use std::marker::PhantomData;
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 
 use super::gather::Eviction;
+use crate::operator::extreme::beats;
 use crate::partition::Select;
 use crate::stream::{DataStream, KeyedInput, Pipe, WindowedStream};
 use crate::window::assigner::WindowAssigner;
@@ -27,7 +30,8 @@ where
 {
     /// The smallest value of each key and window: rows of `(key, smallest)`.
     ///
-    /// Values that do not compare (NaN) never replace one that is there.
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the smallest only of
+    /// a key and window without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -58,7 +62,8 @@ where
 
     /// The greatest value of each key and window: rows of `(key, greatest)`.
     ///
-    /// Values that do not compare (NaN) never replace one that is there.
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the greatest only of
+    /// a key and window without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -101,6 +106,9 @@ where
 {
     /// The record with the smallest value of each key and window.
     ///
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the smallest only of
+    /// a key and window without others.
+    ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
@@ -129,6 +137,9 @@ where
     }
 
     /// The record with the greatest value of each key and window.
+    ///
+    /// A value that does not equal itself (NaN) gives way to any that does, and replaces none: it is the greatest only of
+    /// a key and window without others.
     ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
@@ -169,7 +180,7 @@ impl<F: Clone, V> Clone for Extreme<F, V> {
 impl<F, V: PartialOrd> Extreme<F, V> {
     #[inline(always)]
     fn beats(&self, value: &V, best: &Option<V>) -> bool {
-        (best.as_ref()).is_none_or(|best| value.partial_cmp(best) == Some(self.1))
+        (best.as_ref()).is_none_or(|best| beats(self.1, value, best))
     }
 }
 
@@ -219,7 +230,7 @@ impl<F, V: PartialOrd> ExtremeBy<F, V> {
     where
         F: Fn(&T) -> V,
     {
-        let better = |best: &T| (self.0)(item).partial_cmp(&(self.0)(best)) == Some(self.1);
+        let better = |best: &T| beats(self.1, &(self.0)(item), &(self.0)(best));
         best.as_ref().is_none_or(better)
     }
 }
@@ -259,5 +270,60 @@ pub(super) fn present<V>(value: &Option<V>) -> &V {
     match value {
         Some(value) => value,
         None => unreachable!("a window has contents because a record was added"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All rows of so many of these numbers.
+    fn every_order(numbers: &[f64], length: usize) -> Vec<Vec<f64>> {
+        (0..length).fold(vec![Vec::new()], |rows, _| {
+            let longer = |row: Vec<f64>| {
+                numbers.iter().map(move |number| {
+                    let mut row = row.clone();
+                    row.push(*number);
+                    row
+                })
+            };
+            rows.into_iter().flat_map(longer).collect()
+        })
+    }
+
+    /// What `aggregate` keeps of two parts that are added up apart and merged.
+    fn merged<A>(aggregate: &A, parts: [&[f64]; 2]) -> Option<f64>
+    where
+        A: WindowAggregate<u64, f64, Accumulator = Option<f64>>,
+    {
+        let [mut into, other] = parts.map(|part| {
+            let mut best = aggregate.create();
+            part.iter()
+                .for_each(|number| aggregate.add(&mut best, *number));
+            best
+        });
+        aggregate.merge(&mut into, &other);
+        into
+    }
+
+    #[test]
+    fn nan_is_the_extreme_of_no_window_with_other_values_however_it_is_added_up() {
+        let value: fn(&f64) -> f64 = |number| *number;
+        for numbers in every_order(&[f64::NAN, 1.0, 2.0], 4) {
+            let sound = || numbers.iter().copied().filter(|number| !number.is_nan());
+            let least = sound().reduce(f64::min).unwrap_or(f64::NAN).to_bits();
+            let most = sound().reduce(f64::max).unwrap_or(f64::NAN).to_bits();
+            for (wanted, expected) in [(Ordering::Less, least), (Ordering::Greater, most)] {
+                for cut in 0..=numbers.len() {
+                    let (front, back) = numbers.split_at(cut);
+                    for parts in [[front, back], [back, front]] {
+                        let plain = merged(&Extreme(value, wanted, PhantomData), parts);
+                        let by = merged(&ExtremeBy(value, wanted, PhantomData), parts);
+                        let found = [plain, by].map(|found| found.map(f64::to_bits));
+                        assert_eq!(found, [Some(expected); 2], "{wanted:?} of {parts:?}");
+                    }
+                }
+            }
+        }
     }
 }

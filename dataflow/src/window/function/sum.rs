@@ -57,6 +57,8 @@ where
     /// Averages what `number` reads from the records of each key and window: rows of
     /// `(key, average)`.
     ///
+    /// It may differ in its last digits from run to run, with the order in which parts of a window are added up.
+    ///
     /// What the closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// ```
