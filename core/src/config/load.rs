@@ -595,7 +595,7 @@ mod tests {
             "{message}"
         );
         assert!(
-            message.contains("a whole number from 0 to 4294967295"),
+            message.contains("a whole number from 1 to 32768"),
             "{message}"
         );
         let message = refusal("parallelism.default: 0\n", &[], &[]);

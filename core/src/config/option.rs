@@ -65,7 +65,11 @@ impl<T: ConfigValue> ConfigOption<T> {
     /// # Errors
     /// Says what was expected instead, as a phrase that follows "expected".
     pub fn read(&self, text: &str) -> Result<T, String> {
-        let value = T::parse(text)?;
+        // The bounds say what the type takes and more: its own words would name a range that is not this option's.
+        let value = T::parse(text).map_err(|expected| match &self.bounds {
+            Some(bounds) => bounds.words.to_owned(),
+            None => expected,
+        })?;
         match &self.bounds {
             Some(bounds) if !(bounds.holds)(&value) => Err(bounds.words.to_owned()),
             _ => Ok(value),
