@@ -4,8 +4,14 @@ use thalweg_connectors::{Generator, Sinks, Sources};
 use thalweg_core::config::RuntimeMode;
 use thalweg_core::error::ErrorKind;
 use thalweg_dataflow::executor::JobError;
+use thalweg_dataflow::function::Aggregation;
+use thalweg_dataflow::operator::{
+    BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,
+    JoinContext, ProcessFunction,
+};
 use thalweg_dataflow::stream::Environment;
-use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
+use thalweg_dataflow::{Collector, FunctionError, OpenContext, ProcessContext};
+use thalweg_memory::record::Key;
 
 use crate::stage::{self, Settings};
 
@@ -220,4 +226,154 @@ fn a_union_keeps_the_parallelism_of_an_exchange_before_it() {
         .iter()
         .find(|vertex| vertex.name.contains("joined"));
     assert_eq!(joined.map(|vertex| vertex.parallelism), Some(3));
+}
+
+/// Declares one of the kinds of keyed state, whose name is the kind.
+fn declare<K: Key>(open: &mut OpenContext<K>, kind: &str) {
+    match kind {
+        "value" => drop(open.value_state::<u64>(kind)),
+        "reducing" => drop(open.reducing_state(kind, |sum: &mut u64, value| *sum += value)),
+        "list" => drop(open.list_state::<u64>(kind)),
+        "map" => drop(open.map_state::<u64, u64>(kind)),
+        "aggregating" => {
+            let sum = Aggregation::<u64, u64, u64>::new(|| 0, |sum, n| *sum += n, |sum| *sum);
+            drop(open.aggregating_state(kind, sum));
+        }
+        other => panic!("{other} is no kind"),
+    }
+}
+
+/// A function of every form that does nothing.
+struct Nothing;
+
+impl ProcessFunction<u64, u64> for Nothing {
+    fn process(
+        &mut self,
+        _: u64,
+        _: &ProcessContext,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+impl CoProcessFunction<(), u64, u64, u64> for Nothing {
+    fn process_first(
+        &mut self,
+        _: u64,
+        _: &ProcessContext,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    fn process_second(
+        &mut self,
+        _: u64,
+        _: &ProcessContext,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+impl BroadcastProcessFunction<u64, u64, u64> for Nothing {
+    fn process(
+        &mut self,
+        _: u64,
+        _: &ProcessContext,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        Ok(())
+    }
+
+    fn process_broadcast(
+        &mut self,
+        _: u64,
+        _: &BroadcastContext<'_>,
+        _: &mut Collector<'_, u64>,
+    ) -> Result<(), FunctionError> {
+        Ok(())
+    }
+}
+
+/// A join's function that declares a state and does nothing.
+fn joining(
+    kind: &'static str,
+) -> impl Fn(&mut OpenContext) -> fn(&u64, &u64, &JoinContext, &mut Collector<'_, u64>) -> Done + Clone
+{
+    move |open| {
+        declare(open, kind);
+        |_, _, _, _| Ok(())
+    }
+}
+
+type Done = Result<(), FunctionError>;
+
+#[test]
+fn a_state_where_there_is_no_key_is_refused_with_what_to_do_instead() {
+    for kind in ["value", "reducing", "list", "map", "aggregating"] {
+        let named = format!("state '{kind}' is declared where there is no key");
+        let refuses = |operator: &str, instead: &str, program: &dyn Fn(&Environment)| {
+            let error = outcome(&[], |environment| program(environment));
+            let JobError::Failed {
+                message, panicked, ..
+            } = &error
+            else {
+                panic!("not failed: {error:?}");
+            };
+            assert!(!panicked, "{error}");
+            for word in [&named, operator, instead] {
+                assert!(message.contains(word), "{word:?} is not in: {message}");
+            }
+        };
+        refuses("process", "key_by before process", &|environment| {
+            let open = move |open: &mut OpenContext| {
+                declare(open, kind);
+                |_: u64, _: &ProcessContext, _: &mut Collector<'_, u64>| Ok(())
+            };
+            environment.sequence(0..=9).process(open).discard();
+        });
+        refuses("process", "key_by before process", &|environment| {
+            let open = move |open: &mut OpenContext| {
+                declare(open, kind);
+                Nothing
+            };
+            environment.sequence(0..=9).process_function(open).discard();
+        });
+        refuses("co_process", "key_by on both streams", &|environment| {
+            let other = environment.sequence(0..=9);
+            let both = environment.sequence(0..=9).connect(other);
+            let open = move |open: &mut OpenContext| {
+                declare(open, kind);
+                Nothing
+            };
+            both.process(open).discard();
+        });
+        refuses("broadcast_process", "a broadcast state", &|environment| {
+            let rules = environment.sequence(0..=9).broadcast_stream();
+            let both = environment.sequence(0..=9).connect(rules);
+            let open = move |open: &mut BroadcastOpenContext<'_>| {
+                declare(open, kind);
+                Nothing
+            };
+            both.process(open).discard();
+        });
+        refuses("interval_join", "behind the join", &|environment| {
+            let other = environment.sequence(0..=9).key_by(|n| *n);
+            let joined = environment
+                .sequence(0..=9)
+                .key_by(|n| *n)
+                .interval_join(other);
+            joined.between(0, 1).process(joining(kind)).discard();
+        });
+        refuses("temporal_join", "behind the join", &|environment| {
+            let other = environment.sequence(0..=9).key_by(|n| *n);
+            let joined = environment
+                .sequence(0..=9)
+                .key_by(|n| *n)
+                .temporal_join(other);
+            joined.process(joining(kind)).discard();
+        });
+    }
 }

@@ -2,11 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::metrics::MetricGroup;
+use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record, RecordKey};
-use thalweg_state::{KeyedBackend, KeyedContext, Redistribution, StateDescriptor, StateError};
+use thalweg_state::{
+    KeyedBackend, KeyedContext, Redistribution, StateDescriptor, StateError, StateTtl,
+};
 
 use super::subtask_list::{SubtaskList, SubtaskLists};
 
@@ -38,28 +42,36 @@ impl Accumulator {
 
 /// What a function is opened with: it declares its states here, before the first record.
 ///
-/// `K` is the key of the stream, `()` where there is none.
+/// `K` is the key of the stream, `()` where there is none: a state per key that is declared there fails the job at its
+/// start, with what to do instead.
 pub struct OpenContext<K: Key = ()> {
     info: SubtaskInfo,
     counters: TaskCounters,
     metrics: MetricGroup,
-    backend: Option<KeyedBackend<K>>,
+    /// What states are kept in, or what to do instead where there is no key.
+    backend: Result<KeyedBackend<K>, &'static str>,
+    budget: Budget,
     lists: Option<SubtaskLists>,
     refused: RefCell<Vec<String>>,
 }
 
 impl<K: Key> OpenContext<K> {
-    /// For the function of this operator.
-    pub(crate) fn new(
+    /// For the function of this operator, whose states are kept in `backend`.
+    pub(crate) fn keyed(operator: &str, context: &BuildContext, backend: KeyedBackend<K>) -> Self {
+        Self::new(operator, context, Ok(backend))
+    }
+
+    fn new(
         operator: &str,
         context: &BuildContext,
-        backend: Option<KeyedBackend<K>>,
+        backend: Result<KeyedBackend<K>, &'static str>,
     ) -> Self {
         Self {
             info: context.info().clone(),
             counters: context.counters(),
             metrics: context.user_metrics(operator),
             backend,
+            budget: context.budget().clone(),
             lists: None,
             refused: RefCell::default(),
         }
@@ -115,7 +127,7 @@ impl<K: Key> OpenContext<K> {
         let refused = self.refused.into_inner().into_iter().next();
         match refused.or_else(|| self.metrics.refusal()) {
             Some(refusal) => Err(refusal),
-            None => Ok(self.backend),
+            None => Ok(self.backend.ok()),
         }
     }
 
@@ -125,26 +137,50 @@ impl<K: Key> OpenContext<K> {
         descriptor: StateDescriptor,
         register: impl Fn(&mut KeyedBackend<K>, StateDescriptor) -> Result<H, StateError>,
     ) -> H {
-        let Some(backend) = &mut self.backend else {
-            unreachable!("only functions of keyed streams are opened to declare keyed state");
-        };
-        let mut refused = self.refused.borrow_mut();
-        let mut attempt = descriptor;
-        loop {
-            match register(backend, attempt.clone()) {
+        let refusal = match &mut self.backend {
+            Ok(backend) => match register(backend, descriptor.clone()) {
                 Ok(handle) => return handle,
-                // The job will not start; the function still needs a handle to be built with.
-                Err(error) => {
-                    refused.push(error.to_string());
-                    let another = format!("{}'", attempt.name());
-                    attempt = attempt.with_name(another);
-                }
-            }
+                Err(error) => error.to_string(),
+            },
+            Err(instead) => format!(
+                "state '{}' is declared where there is no key: {instead}",
+                descriptor.name()
+            ),
+        };
+        self.refuse(refusal);
+        self.handle_of_refused(descriptor, register)
+    }
+
+    /// The job will not start; the function still needs a handle to be built with: one of a state that stands by
+    /// itself.
+    fn handle_of_refused<H>(
+        &self,
+        mut descriptor: StateDescriptor,
+        register: impl Fn(&mut KeyedBackend<K>, StateDescriptor) -> Result<H, StateError>,
+    ) -> H {
+        if descriptor.ttl().is_some() {
+            descriptor = descriptor.with_ttl(StateTtl::new(Duration::MAX));
+        }
+        let max = self.info.max_parallelism;
+        let groups = max.range(self.info.index, self.info.parallelism);
+        let mut apart = KeyedBackend::in_memory(groups, max, self.budget.clone());
+        match register(&mut apart, descriptor) {
+            Ok(handle) => handle,
+            Err(error) => unreachable!("an empty table takes no memory: {error}"),
         }
     }
 }
 
 impl OpenContext<()> {
+    /// For the function of an operator without key. Who declares a state is told to do this `instead`.
+    pub(crate) fn without_key(
+        operator: &str,
+        context: &BuildContext,
+        instead: &'static str,
+    ) -> Self {
+        Self::new(operator, context, Err(instead))
+    }
+
     /// Declares a list that belongs to the subtask and to no key, part of checkpoints. When the parallelism changes
     /// its elements are dealt out over the new subtasks. For a few elements: the list is copied whole.
     ///

@@ -300,7 +300,7 @@ where
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
         let lists = ListsOfStage::of(context, self.place);
-        let opening = OpenContext::new(&name, context, None);
+        let opening = OpenContext::without_key(&name, context, "call key_by before process");
         let mut opening = opening.with_lists(lists.lists());
         let function = (self.open)(&mut opening);
         opening

@@ -418,7 +418,8 @@ where
     type Operator = CoProcess<A, B, G>;
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
-        let mut opening = OpenContext::new(name, context, None);
+        let instead = "call key_by on both streams before connect";
+        let mut opening = OpenContext::without_key(name, context, instead);
         let function = (self.open)(&mut opening);
         opening
             .finish()

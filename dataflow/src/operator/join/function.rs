@@ -154,7 +154,9 @@ where
     type Function = Process<G>;
 
     fn open(&self, name: &str, context: &BuildContext) -> Result<Process<G>, BuildError> {
-        let mut opening = OpenContext::new(name, context, None);
+        let instead =
+            "the function of a join has no states; call key_by and process behind the join";
+        let mut opening = OpenContext::without_key(name, context, instead);
         let function = (self.open)(&mut opening);
         let refused = |refusal| context.refused(name, refusal);
         opening.finish().map_err(refused)?;

@@ -31,7 +31,7 @@ impl<K: Key> FunctionBackend<K> {
         if let Some(make) = context.overflows() {
             backend = backend.overflowing(make);
         }
-        let mut opening = OpenContext::new(name, context, Some(backend));
+        let mut opening = OpenContext::keyed(name, context, backend);
         let function = open(&mut opening);
         let backend = opening
             .finish()

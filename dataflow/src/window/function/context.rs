@@ -131,7 +131,7 @@ impl<K: Key> Footing<K> {
             window: Cell::new(TimeWindow::GLOBAL),
         });
         let mut opening = WindowOpenContext {
-            open: OpenContext::new(name, context, Some(backend)),
+            open: OpenContext::keyed(name, context, backend),
             current: Rc::clone(&current),
             tables: Vec::new(),
             make,

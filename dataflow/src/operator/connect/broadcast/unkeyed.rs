@@ -150,7 +150,8 @@ where
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let ground = BroadcastOpenContext::<()>::ground_of(context);
         let states = ground.states.clone();
-        let mut opening = OpenContext::new(name, context, None);
+        let instead = "call key_by before connect, or declare a broadcast state";
+        let mut opening = OpenContext::without_key(name, context, instead);
         let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, ground));
         opening
             .finish()

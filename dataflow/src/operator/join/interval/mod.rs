@@ -179,8 +179,8 @@ where
 
     /// Processes each pair with both times, accumulators and side outputs.
     ///
-    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
-    /// checkpoint.
+    /// What the function captures is scratch of its subtask and never part of a checkpoint. It has no keyed states:
+    /// one that is declared fails the job at its start.
     ///
     /// ```
     /// use thalweg_core::Timestamp;

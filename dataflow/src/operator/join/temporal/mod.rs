@@ -252,8 +252,8 @@ where
 
     /// Processes each row that has a version, with both times, accumulators and side outputs.
     ///
-    /// What the function captures beside the states it declares is scratch of its subtask and never part of a
-    /// checkpoint.
+    /// What the function captures is scratch of its subtask and never part of a checkpoint. It has no keyed states:
+    /// one that is declared fails the job at its start.
     pub fn process<U, F, G>(self, open: F) -> DataStream<U, impl Pipe<Out = U>>
     where
         U: Item,
