@@ -58,6 +58,15 @@ pub enum StateError {
         /// What the second declaration says.
         second: String,
     },
+    /// What is in a state would have expired when it is written.
+    #[error(
+        "state '{state}' has a time to live shorter than a millisecond: nothing could be read of it; give it one of \
+         a millisecond or longer, or none"
+    )]
+    NoTimeToLive {
+        /// The name of the state.
+        state: String,
+    },
     /// Namespaces of an aggregate are merged that has no function for it.
     #[error(
         "an aggregating state is merged but has no function for merging: give its aggregation one by \
@@ -156,6 +165,7 @@ impl StateError {
             StateError::NoCurrentKey { .. }
             | StateError::Reentered { .. }
             | StateError::DeclaredTwice { .. }
+            | StateError::NoTimeToLive { .. }
             | StateError::CannotMerge
             | StateError::ForeignRow { .. }
             | StateError::Changed { .. } => ErrorKind::Invalid,

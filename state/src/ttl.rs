@@ -47,7 +47,8 @@ pub struct StateTtl {
 }
 
 impl StateTtl {
-    /// Lives for `time_to_live` after it was last written, counted in whole milliseconds.
+    /// Lives for `time_to_live` after it was last written, counted in whole milliseconds: what is beyond them is left
+    /// out. A state that is declared with less than one is refused.
     #[must_use]
     pub fn new(time_to_live: Duration) -> StateTtl {
         StateTtl {
@@ -69,6 +70,11 @@ impl StateTtl {
     pub fn with_visibility(mut self, visibility: TtlVisibility) -> StateTtl {
         self.visibility = visibility;
         self
+    }
+
+    /// Whether anything can be read at all that lives so long.
+    pub(crate) fn is_positive(&self) -> bool {
+        self.milliseconds > 0
     }
 
     /// The same in milliseconds.

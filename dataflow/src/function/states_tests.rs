@@ -101,3 +101,20 @@ fn a_name_for_two_kinds_fails_the_job_and_both_are_named() {
             })
     });
 }
+
+#[test]
+#[should_panic(expected = "state 'seen' has a time to live shorter than a millisecond")]
+fn a_state_that_could_never_be_read_fails_the_job_by_name() {
+    let _ = TestHarness::<u64, u64>::new(|numbers| {
+        numbers
+            .key_by(|n: &u64| *n)
+            .process(|open: &mut OpenContext<u64>| {
+                let at_once = StateTtl::new(Duration::from_micros(900));
+                let seen = StateDescriptor::list::<u64>("seen").with_ttl(at_once);
+                let _ = open.list_state_with::<u64>(seen);
+                |_: u64, _: &ProcessContext<u64>, _: &mut Collector<'_, u64>| {
+                    Ok::<(), FunctionError>(())
+                }
+            })
+    });
+}

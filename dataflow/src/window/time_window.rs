@@ -145,12 +145,13 @@ pub fn window_start(timestamp: Timestamp, offset: i64, size: i64) -> Timestamp {
 /// A length of time in whole milliseconds.
 ///
 /// # Panics
-/// If it is shorter than one or does not fit; the message says what it is the length of.
+/// If it is not one or more of them or does not fit; the message says what it is the length of.
 pub(crate) fn milliseconds(length: Duration, what: &str) -> i64 {
+    let is_whole = length.subsec_nanos() % 1_000_000 == 0;
     match i64::try_from(length.as_millis()) {
-        Ok(milliseconds) if milliseconds > 0 => milliseconds,
+        Ok(milliseconds) if milliseconds > 0 && is_whole => milliseconds,
         _ => panic!(
-            "{what} is {length:?}: it must be a millisecond or longer, and fit 63 bits of them"
+            "{what} is {length:?}: it must be one or more whole milliseconds, and fit 63 bits of them"
         ),
     }
 }

@@ -165,7 +165,12 @@ impl<K: Key> KeyedBackend<K> {
 
     /// Gives a state into the backend's care.
     pub(super) fn register(&mut self, table: Rc<dyn StateTable>) -> Result<(), StateError> {
-        self.expires |= table.descriptor().ttl().is_some();
+        let ttl = table.descriptor().ttl();
+        if ttl.is_some_and(|ttl| !ttl.is_positive()) {
+            let state = table.descriptor().name().to_owned();
+            return Err(StateError::NoTimeToLive { state });
+        }
+        self.expires |= ttl.is_some();
         self.backend.register(table)
     }
 

@@ -37,7 +37,8 @@ impl<K: Key> KeyedBackend<K> {
     /// Declares a list state `name`.
     ///
     /// # Errors
-    /// When the operator has a state of that name, or there is no memory for an empty table.
+    /// When the operator has a state of that name, or the state has a time to live shorter than a millisecond, or there
+    /// is no memory for an empty table.
     pub fn list_state<V: Record>(
         &mut self,
         name: impl Into<String>,

@@ -168,3 +168,36 @@ fn cleaning_goes_round_all_entries_in_slices() {
     }
     assert!(backend.memory_bytes() < SMALL);
 }
+
+#[test]
+fn a_time_to_live_under_a_millisecond_is_refused_by_name_in_every_kind() {
+    let budget = Budget::new("slot-0", 1 << 20);
+    for lifetime in [Duration::ZERO, Duration::from_nanos(999_999)] {
+        let dying =
+            |kind| StateDescriptor::new::<u64>("seen", kind).with_ttl(StateTtl::new(lifetime));
+        let mut backend = backend(&budget);
+        let aggregation = Aggregation::<u64, u64, u64>::new(|| 0, |_, _| (), |sum| *sum);
+        let refusals = [
+            backend.value_state_of::<u64>(dying(StateKind::Value)).err(),
+            (backend.reducing_state_of(dying(StateKind::Reducing), |sum: &mut u64, n| *sum += n))
+                .err(),
+            (backend.list_state_of::<u64, ()>(dying(StateKind::List))).err(),
+            (backend.map_state_of::<u64, u64, ()>(dying(StateKind::Map))).err(),
+            (backend
+                .aggregating_state_of::<_, _, _, ()>(dying(StateKind::Aggregating), aggregation))
+            .err(),
+        ];
+        let state = || "seen".to_owned();
+        for refusal in refusals {
+            assert_eq!(refusal, Some(StateError::NoTimeToLive { state: state() }));
+        }
+        assert!(backend.states().is_empty(), "none was kept");
+    }
+    let least = StateTtl::new(Duration::from_millis(1));
+    let descriptor = StateDescriptor::new::<u64>("seen", StateKind::Value).with_ttl(least);
+    let mut backend = backend(&budget);
+    let mut seen = backend.value_state_of::<u64>(descriptor).unwrap();
+    enter(&backend, 7);
+    seen.set(1).unwrap();
+    assert_eq!(seen.get().unwrap(), Some(1));
+}

@@ -43,7 +43,7 @@ impl CumulateWindows<EventTime> {
     /// Windows that grow by `step` up to `size`, in event time.
     ///
     /// # Panics
-    /// If `step` is shorter than a millisecond, or `size` is no multiple of it.
+    /// If `step` is not one or more whole milliseconds, or `size` is no multiple of it.
     #[must_use]
     pub fn event_time(size: Duration, step: Duration) -> Self {
         Self::new(size, step)
@@ -54,7 +54,7 @@ impl CumulateWindows<ProcessingTime> {
     /// Windows that grow by `step` up to `size`, in processing time.
     ///
     /// # Panics
-    /// If `step` is shorter than a millisecond, or `size` is no multiple of it.
+    /// If `step` is not one or more whole milliseconds, or `size` is no multiple of it.
     #[must_use]
     pub fn processing_time(size: Duration, step: Duration) -> Self {
         Self::new(size, step)

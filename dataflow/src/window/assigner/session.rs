@@ -42,7 +42,7 @@ impl SessionWindows<EventTime> {
     /// Sessions with a gap of `gap` in event time.
     ///
     /// # Panics
-    /// If `gap` is shorter than a millisecond.
+    /// If `gap` is not one or more whole milliseconds.
     #[must_use]
     pub fn event_time(gap: Duration) -> Self {
         Self::new(gap)
@@ -60,7 +60,7 @@ impl SessionWindows<ProcessingTime> {
     /// Sessions with a gap of `gap` in processing time.
     ///
     /// # Panics
-    /// If `gap` is shorter than a millisecond.
+    /// If `gap` is not one or more whole milliseconds.
     #[must_use]
     pub fn processing_time(gap: Duration) -> Self {
         Self::new(gap)

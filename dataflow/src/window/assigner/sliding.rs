@@ -42,7 +42,7 @@ impl SlidingWindows<EventTime> {
     /// Windows of `size`, one every `slide`, in event time.
     ///
     /// # Panics
-    /// If `size` or `slide` is shorter than a millisecond.
+    /// If `size` or `slide` is not one or more whole milliseconds.
     #[must_use]
     pub fn event_time(size: Duration, slide: Duration) -> Self {
         Self::new(size, slide)
@@ -53,7 +53,7 @@ impl SlidingWindows<ProcessingTime> {
     /// Windows of `size`, one every `slide`, in processing time.
     ///
     /// # Panics
-    /// If `size` or `slide` is shorter than a millisecond.
+    /// If `size` or `slide` is not one or more whole milliseconds.
     #[must_use]
     pub fn processing_time(size: Duration, slide: Duration) -> Self {
         Self::new(size, slide)

@@ -44,7 +44,7 @@ impl TumblingWindows<EventTime> {
     /// Windows of `size` in event time.
     ///
     /// # Panics
-    /// If `size` is shorter than a millisecond.
+    /// If `size` is not one or more whole milliseconds.
     #[must_use]
     pub fn event_time(size: Duration) -> Self {
         Self::new(size)
@@ -55,7 +55,7 @@ impl TumblingWindows<ProcessingTime> {
     /// Windows of `size` in processing time.
     ///
     /// # Panics
-    /// If `size` is shorter than a millisecond.
+    /// If `size` is not one or more whole milliseconds.
     #[must_use]
     pub fn processing_time(size: Duration) -> Self {
         Self::new(size)

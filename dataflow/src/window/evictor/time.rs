@@ -38,7 +38,7 @@ impl TimeEvictor {
     /// Removes what is `span` or more older than the latest record before the window speaks.
     ///
     /// # Panics
-    /// If `span` is shorter than a millisecond.
+    /// If `span` is not one or more whole milliseconds.
     #[must_use]
     pub fn new(span: Duration) -> Self {
         Self {

@@ -289,3 +289,19 @@ fn state_is_kept_per_window_and_per_key() {
 fn state_per_window_is_refused_where_windows_merge() {
     let _ = firings(SessionWindows::event_time(ms(10)));
 }
+
+#[test]
+#[should_panic(
+    expected = "the size of a window is 1.5ms: it must be one or more whole milliseconds"
+)]
+fn a_window_of_half_milliseconds_is_refused() {
+    let _ = TumblingWindows::event_time(Duration::from_micros(1_500));
+}
+
+#[test]
+#[should_panic(
+    expected = "the gap of sessions is 900µs: it must be one or more whole milliseconds"
+)]
+fn a_gap_under_a_millisecond_is_refused() {
+    let _ = SessionWindows::event_time(Duration::from_micros(900));
+}

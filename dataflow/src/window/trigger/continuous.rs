@@ -46,7 +46,7 @@ impl ContinuousEventTimeTrigger {
     /// Fires every `interval`.
     ///
     /// # Panics
-    /// If `interval` is shorter than a millisecond.
+    /// If `interval` is not one or more whole milliseconds.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self {
@@ -174,7 +174,7 @@ impl ContinuousProcessingTimeTrigger {
     /// Fires every `interval`.
     ///
     /// # Panics
-    /// If `interval` is shorter than a millisecond.
+    /// If `interval` is not one or more whole milliseconds.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self {
