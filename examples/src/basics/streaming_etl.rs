@@ -19,7 +19,7 @@ const BROKEN: OutputTag<(String, String)> = OutputTag::new("broken");
 /// Cleans orders.
 #[derive(Parser)]
 struct Arguments {
-    /// Directory of the files to write.
+    /// The file to write.
     #[arg(long)]
     output: PathBuf,
 }
