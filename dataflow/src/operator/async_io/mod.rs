@@ -70,6 +70,10 @@ impl AsyncIo {
     }
 
     /// How long one attempt may take. Without it a request may take for ever.
+    ///
+    /// It counts anew for each attempt (Flink's counts for all attempts at a record together): with
+    /// [`Retry::times`] of 2 a record may take three timeouts and two pauses. When the last attempt takes too long the
+    /// job fails.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -141,8 +145,10 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     ///
     /// An attempt that fails or takes longer than the timeout is made again as [`AsyncIo::retry`]
     /// says; when none is left the job fails with the operator's name and the error. To go on
-    /// instead, turn the error into a result inside the future. What the closure captures is
-    /// scratch of its subtask and never part of a checkpoint.
+    /// instead, turn the error into a result inside the future: an error that was turned into one is never asked about
+    /// again. The timeout of [`AsyncIo::timeout`] is no error the future sees: where a late answer is to be a result
+    /// too, have the future itself keep the time (with `tokio::time::timeout`, say) and make its attempts. What the
+    /// closure captures is scratch of its subtask and never part of a checkpoint.
     ///
     /// The futures run on the connector runtime (`thalweg.connector.threads`), a tokio runtime:
     /// tokio's sockets and timers work in them. They must not block its threads.
@@ -160,14 +166,27 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     /// assert_eq!(harness.output(), ["answer to 7"]);
     /// ```
     ///
-    /// A result for each record, whatever becomes of its request:
+    /// What cannot be answered is a result, and no attempt is made again for it; what may yet be answered is asked
+    /// again, three times in all, and fails the job if that was in vain:
     ///
     /// ```
     /// use std::time::Duration;
+    /// use thalweg_dataflow::FunctionError;
     /// use thalweg_dataflow::harness::TestHarness;
     /// use thalweg_dataflow::operator::{AsyncIo, Retry};
-    /// # async fn price_of(item: u64) -> Result<u64, String> {
-    /// #     if item < 5 { Ok(item * 10) } else { Err("no such item".to_owned()) }
+    /// # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    /// # static BUSY: AtomicBool = AtomicBool::new(true);
+    ///
+    /// enum Unanswered {
+    ///     NoSuchItem,
+    ///     Busy,
+    /// }
+    /// # async fn price_of(item: u64) -> Result<u64, Unanswered> {
+    /// #     match item {
+    /// #         9 => Err(Unanswered::NoSuchItem),
+    /// #         _ if BUSY.swap(false, Relaxed) => Err(Unanswered::Busy),
+    /// #         _ => Ok(item * 10),
+    /// #     }
     /// # }
     ///
     /// let mut harness = TestHarness::<u64, (u64, Option<u64>)>::new(|items| {
@@ -175,13 +194,19 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     ///         .capacity(50)
     ///         .timeout(Duration::from_secs(1))
     ///         .retry(Retry::times(2).backoff(Duration::from_millis(20)));
-    ///     items.async_io(how, |item| async move { Ok([(item, price_of(item).await.ok())]) })
+    ///     items.async_io(how, |item| async move {
+    ///         match price_of(item).await {
+    ///             Ok(price) => Ok([(item, Some(price))]),
+    ///             Err(Unanswered::NoSuchItem) => Ok([(item, None)]),
+    ///             Err(Unanswered::Busy) => Err(FunctionError::new("the shop is busy")),
+    ///         }
+    ///     })
     /// });
-    /// harness.push(3);
+    /// harness.push(3); // The shop is busy.
     /// harness.push(9);
-    /// let mut prices = harness.output();
-    /// prices.sort();
-    /// assert_eq!(prices, [(3, Some(30)), (9, None)]);
+    /// assert_eq!(harness.output(), [(9, None)]);
+    /// harness.advance_processing_time(Duration::from_millis(20));
+    /// assert_eq!(harness.output(), [(3, Some(30))]);
     /// ```
     pub fn async_io<U, R, A, F>(self, how: AsyncIo, ask: F) -> DataStream<U, impl Pipe<Out = U>>
     where
