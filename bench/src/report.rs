@@ -25,8 +25,8 @@ pub struct Report {
     pub records_per_s: f64,
     /// CPU seconds of the process in the run.
     pub cpu_s: f64,
-    /// CPU seconds per million records.
-    pub cpu_s_per_million: f64,
+    /// CPU seconds per million records; nothing where there were none.
+    pub cpu_s_per_million: Option<f64>,
     /// Highest resident memory of the process in the run, MiB.
     pub peak_rss_mb: f64,
     /// Rows that reached the sink.
@@ -63,7 +63,7 @@ impl Report {
             seconds: measured.seconds,
             records_per_s: records / measured.seconds,
             cpu_s: measured.cpu_seconds,
-            cpu_s_per_million: measured.cpu_seconds / (records / 1e6).max(f64::MIN_POSITIVE),
+            cpu_s_per_million: (totals.records > 0).then(|| measured.cpu_seconds / (records / 1e6)),
             peak_rss_mb: peak_rss_mb(),
             rows_out: totals.rows_out,
             checksum: format!("{:016x}", totals.checksum),
@@ -151,6 +151,15 @@ mod tests {
         let expected = "checksum cpu_s cpu_s_per_million engine parallelism peak_rss_mb records \
                         records_per_s rows_out seconds workload";
         assert_eq!(names.join(" "), expected);
+
+        let none = Totals {
+            records: 0,
+            ..totals
+        };
+        let report = Report::new("limit", "sum", 2, none, measured);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["cpu_s_per_million"], serde_json::Value::Null);
+        assert_eq!(json["records_per_s"], 0.0);
     }
 
     #[test]
