@@ -147,7 +147,7 @@ pub fn window_start(timestamp: Timestamp, offset: i64, size: i64) -> Timestamp {
 /// # Panics
 /// If it is not one or more of them or does not fit; the message says what it is the length of.
 pub(crate) fn milliseconds(length: Duration, what: &str) -> i64 {
-    let is_whole = length.subsec_nanos() % 1_000_000 == 0;
+    let is_whole = length.subsec_nanos().is_multiple_of(1_000_000);
     match i64::try_from(length.as_millis()) {
         Ok(milliseconds) if milliseconds > 0 && is_whole => milliseconds,
         _ => panic!(
