@@ -1,14 +1,12 @@
 //! A panic or an error in a user function fails its job with operator, subtask and message; the process
 //! lives on and runs the next job.
 
-use thalweg_connectors::{Collects, Generator, Sinks, Sources};
-use thalweg_core::event_time::Timestamp;
+use thalweg_connectors::{Collects, Discard, Generator, Sinks, Sources};
 use thalweg_core::seam::simulated::SimOptions;
-use thalweg_core::shard::step::TurnContext;
 use thalweg_dataflow::executor::JobError;
-use thalweg_dataflow::sink::{Sink, SinkError, SinkStatus, SinkWriter};
+use thalweg_dataflow::sink::{Sink, SinkError};
 use thalweg_dataflow::stream::Environment;
-use thalweg_dataflow::task::{InputStatus, SubtaskInfo};
+use thalweg_dataflow::task::SubtaskInfo;
 use thalweg_dataflow::{Collector, FunctionError, OpenContext, OutputTag, ProcessContext};
 
 use crate::stage::{self, Settings};
@@ -121,31 +119,15 @@ fn while_functions_open() {
 struct Unopened;
 
 impl Sink<u64> for Unopened {
-    type Writer = Never;
+    type Writer = Discard;
 
     fn name(&self) -> String {
         "unopened".to_owned()
     }
 
-    fn open(&self, _subtask: &SubtaskInfo) -> Result<Never, SinkError> {
+    fn open(&self, _subtask: &SubtaskInfo) -> Result<Discard, SinkError> {
         refuse(POISON);
-        Ok(Never)
-    }
-}
-
-struct Never;
-
-impl SinkWriter<u64> for Never {
-    fn write(&mut self, _item: u64, _at: Timestamp) -> Result<(), SinkError> {
-        Ok(())
-    }
-
-    fn end_turn(
-        &mut self,
-        _context: &mut TurnContext<'_>,
-        _input: InputStatus,
-    ) -> Result<SinkStatus, SinkError> {
-        Ok(SinkStatus::Done)
+        Ok(Discard)
     }
 }
 

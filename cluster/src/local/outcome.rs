@@ -249,7 +249,8 @@ impl Outcome {
         self.left_behind = true;
         tracing::warn!(
             %shard,
-            "did not stop in time: a turn of a task does not end, as where a user function does not return; the thread is left behind"
+            "did not stop in time: a turn of a task does not end, as where a user function does not return; the \
+             thread is left behind"
         );
     }
 

@@ -71,6 +71,10 @@ pub struct MetricSnapshot {
 }
 
 impl MetricSnapshot {
+    fn key(&self) -> (&str, &Scope, bool) {
+        (&self.name, &self.scope, self.user)
+    }
+
     /// The value as one number: a count, a level, the count of a meter or a histogram.
     #[must_use]
     pub fn number(&self) -> f64 {
@@ -387,10 +391,7 @@ impl Registry {
                 true
             });
         }
-        told.sort_unstable_by(|one, other| {
-            let key = |it: &MetricSnapshot| (it.name.clone(), it.scope.clone(), it.user);
-            key(one).cmp(&key(other))
-        });
+        told.sort_unstable_by(|one, other| one.key().cmp(&other.key()));
         // Dropped last: what a user's function owns may do anything when it goes.
         drop((read_from, hooks));
         told

@@ -1,6 +1,7 @@
 //! Catches the panic of one turn and tells what it said and where.
 //!
-//! Entered by the executor around every turn, and by whoever builds tasks around the opening of functions. Invariant: a panic
+//! Entered by the executor around every turn, by whoever builds tasks around the opening of functions, and by the control
+//! thread around what users write for the ends of a job. Invariant: a panic
 //! inside [`catch`] does not leave it, and every other panic of the process is reported as before: the
 //! hook only notes a place and passes on. Works on any thread; what it notes is thread-local.
 
