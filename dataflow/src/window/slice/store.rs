@@ -216,7 +216,15 @@ impl<K: Key, A: Record> Slices<K, A> {
     /// Bytes of memory of what could go to disk.
     pub(super) fn movable_bytes(&self) -> u64 {
         let tables = self.line.iter().flat_map(Slice::tables);
+        let tables = tables.filter(|table| !table.is_empty());
         tables.map(KeyedTable::memory_bytes).sum()
+    }
+
+    /// Bytes of memory of tables that hold nothing: see [`Slices::give_back`].
+    pub(super) fn vacant_bytes(&self) -> u64 {
+        let tables = self.line.iter().flat_map(Slice::tables);
+        let vacant = tables.filter(|table| table.is_empty()).chain(&self.spare);
+        vacant.map(KeyedTable::memory_bytes).sum()
     }
 
     /// The table that should go to disk first: its slice, which one of that, and how many bytes it is.

@@ -163,7 +163,8 @@ impl<K: Key, N: Namespace> OnDisk<K, N> {
         let worth = (limit / WORTH).max(WORTH_BYTES.min(limit / WORTH_OF_LITTLE));
         loop {
             let largest = self.largest(hot);
-            if largest.is_some_and(|it| it.timers as u64 * each >= worth) {
+            // Where the others leave nothing to share, what is nothing would be worth it.
+            if largest.is_some_and(|it| it.timers > 0 && it.timers as u64 * each >= worth) {
                 return largest;
             }
             if !self.banks.join_last() {

@@ -84,6 +84,26 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     stalled: bool,
 }
 
+/// Bytes of memory of what could go to disk.
+fn movable_bytes<K: Key, A: Record>(slices: &Slices<K, A>, assembly: &Assembly<K, A>) -> u64 {
+    let gathered = if assembly.is_empty() {
+        0
+    } else {
+        assembly.memory_bytes()
+    };
+    slices.movable_bytes() + gathered
+}
+
+/// Bytes of memory that hold nothing, and are given back where somebody waits for room, once no cut needs them.
+fn vacant_bytes<K: Key, A: Record>(slices: &Slices<K, A>, assembly: &Assembly<K, A>) -> u64 {
+    let gathered = if assembly.is_empty() {
+        assembly.memory_bytes()
+    } else {
+        0
+    };
+    slices.vacant_bytes() + gathered
+}
+
 impl<K: Key, A: Record> OnDisk<K, A> {
     pub(super) fn new(
         piles: Piles,
@@ -201,10 +221,16 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         self.withdraw();
         // Where hardly anything is left that could go to disk, what does not fit is told by the table it does not fit
         // into.
-        let movable = slices.movable_bytes() + assembly.memory_bytes();
-        let helpless = !self.lets_go(slices) && movable < self.piles.limit() / WORTH;
+        let frees = self.lets_go(slices) || vacant_bytes(slices, assembly) > 0;
+        let helpless = !frees && !self.is_much(movable_bytes(slices, assembly));
         self.stalled = !helpless;
         helpless
+    }
+
+    /// Whether so many bytes that could go to disk are worth it. Nothing never is, even where the others leave nothing to
+    /// share.
+    fn is_much(&self, movable: u64) -> bool {
+        movable > 0 && movable >= self.piles.limit() / WORTH
     }
 
     /// Bytes and rows on disk, and what is held beside the tables of windows in the making.

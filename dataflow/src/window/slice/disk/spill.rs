@@ -14,7 +14,7 @@ use super::super::fire::Step;
 use super::super::operator::SliceOperator;
 use super::super::store::{Leaving, Part, Slices};
 use super::super::voice::Voice;
-use super::{OnDisk, WORTH};
+use super::{OnDisk, movable_bytes};
 use crate::window::{TimeWindow, WindowAggregate};
 
 /// How much of a turn moving tables out and in takes, in ns.
@@ -182,6 +182,18 @@ impl<K: Key, A: Record> OnDisk<K, A> {
     }
 }
 
+/// Tables that are empty give their memory back, but for what a cut needs.
+fn give_back<K: Key, A: Record>(
+    slices: &mut Slices<K, A>,
+    assembly: &mut Assembly<K, A>,
+) -> Result<(), StateError> {
+    slices.give_back()?;
+    if assembly.is_empty() && !assembly.is_cutting() {
+        *assembly = assembly.another(slices)?;
+    }
+    Ok(())
+}
+
 impl<K, T, G, V> SliceOperator<K, T, G, V>
 where
     K: Key,
@@ -253,14 +265,17 @@ where
         };
         let (slices, assembly) = (&mut self.slices, &mut self.assembly);
         let stalled = on_disk.stalled;
+        debug_assert!(
+            rests || !stalled,
+            "no record asks for room while windows fire"
+        );
         // Tables of a window that is being fired stay where they are.
-        let gives_way = rests && on_disk.piles.is_beyond();
-        if (stalled || gives_way) && on_disk.spilling.is_none() {
+        let gives_way = rests && (stalled || on_disk.piles.is_beyond());
+        if gives_way && on_disk.spilling.is_none() {
             on_disk.withdraw();
-            slices.give_back()?;
+            give_back(slices, assembly)?;
             // What is little stays, where more comes free once a cut has what is in it.
-            let movable = slices.movable_bytes() + assembly.memory_bytes();
-            let much = movable >= on_disk.piles.limit() / WORTH;
+            let much = on_disk.is_much(movable_bytes(slices, assembly));
             if much || stalled && !on_disk.lets_go(slices) {
                 on_disk.spill_largest(slices, assembly)?;
             }
