@@ -4,6 +4,7 @@
 //! Invariant: what windows give out is what the map says, whatever was on disk meanwhile.
 
 mod late;
+mod scant;
 mod sharing;
 
 use std::cell::RefCell;
