@@ -245,9 +245,9 @@ pub const STATE_BACKEND: ConfigOption<StateBackendKind> = ConfigOption::new(
     "Where keyed state is kept: `hashmap` keeps all of it in memory, `lsm` what the managed memory of the slot \
      holds and the rest in the directories of `io.tmp.dirs`. So far streaming aggregates (`sum`, \
      `count`, `reduce`, `fold` and their kin), `deduplicate`, windows, joins, timers, and the states of process \
-     functions, on one stream or two or beside broadcast state, and of window functions overflow to disk, but not the \
-     states of functions called with the rows of windows put together from slices, nor broadcast state itself. Of \
-     lists and maps all that a key has is in memory while a record of that key is in work. Other state stays in memory \
+     functions, on one stream or two or beside broadcast state, and of window functions overflow to disk, but not \
+     broadcast state itself. Of lists and maps all that a key has is in memory while a record of that key is in work. \
+     Other state stays in memory \
      under `lsm` too, and fails its job where that does not suffice.",
 );
 

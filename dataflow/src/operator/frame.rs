@@ -226,7 +226,7 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
             ?states,
             "this operator keeps these states in memory under state.backend.type lsm too: only streaming \
              aggregates, deduplication, windows, joins, and the states of process functions and of window functions \
-             overflow to disk so far, but not those of functions called with the rows of windows put together from slices; it fails when taskmanager.memory.managed.size is used up"
+             overflow to disk so far; it fails when taskmanager.memory.managed.size is used up"
         );
     }
 }

@@ -268,14 +268,6 @@ impl BuildContext {
         self.spill.is_some()
     }
 
-    /// Opens what keeps its states in memory whatever is configured.
-    pub(crate) fn in_memory<R>(&mut self, open: impl FnOnce(&mut Self) -> R) -> R {
-        let spill = self.spill.take();
-        let opened = open(self);
-        self.spill = spill;
-        opened
-    }
-
     /// What makes that which takes the entries of a state that memory does not hold, where that is configured.
     pub(crate) fn overflows(&self) -> Option<MakeOverflow> {
         let files = self.spill.clone()?;

@@ -16,7 +16,7 @@ use crate::event_time::trial::{self, Trial};
 use crate::random_graphs::dice::Dice;
 
 /// A case that slices serve: its own trigger, an aggregate, no evictor.
-fn draw(dice: &mut Dice) -> Case {
+pub(super) fn draw(dice: &mut Dice) -> Case {
     loop {
         let case = super::draw(dice);
         let aligned = matches!(
@@ -61,26 +61,33 @@ macro_rules! rows {
     }};
 }
 
-/// Opens the function that numbers the firings of each window.
+/// How many rows there were of a key, many times.
+type Calls = [u64; 16];
+
+/// Opens the function that numbers the firings of each window, and counts those of each key.
 fn numbered(
     open: &mut WindowOpenContext<u64>,
 ) -> impl FnMut(Row, &WindowContext<u64>, &mut Collector<'_, Row>) -> Result<(), FunctionError>
 + 'static
 + use<> {
     let mut firings = open.window_value_state::<u64>("firings");
+    let mut calls = open.value_state::<Calls>("calls");
     move |(key, start, end, mut made), context, out| {
         assert_eq!(context.with_key(|key| *key), key);
         let window = context.window();
         assert_eq!((window.start.0, window.end.0), (start, end));
         firings.update(|firings| *firings += 1)?;
         made.extend(firings.get()?);
+        calls.update(|calls| calls.iter_mut().for_each(|call| *call += 1))?;
+        let calls = calls.get()?.unwrap_or_default();
+        assert!(calls == [calls[0]; 16] && firings.get()? <= Some(calls[0]));
         out.emit((key, start, end, made));
         Ok(())
     }
 }
 
 /// Numbers the firings of each window: each holds more records than the one before.
-fn number(rows: &mut Vec<Row>) {
+pub(super) fn number(rows: &mut Vec<Row>) {
     rows.sort();
     let (mut last, mut firing) = (None, 0);
     for (key, start, end, made) in rows {

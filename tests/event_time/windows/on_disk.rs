@@ -1,6 +1,7 @@
 //! The same windows where they do not fit their memory: a crowd of other keys comes between the records of each
 //! case, and drives what is kept of its windows to disk again and again.
 //!
+//! Windows kept one by one, and aligned ones put together from slices with a function that is called with their rows.
 //! Each case runs in the least memory in which it can. In that it fails where all has to stay in memory, mostly:
 //! so state has gone to disk, and has come back.
 
@@ -8,9 +9,11 @@ use std::cell::Cell;
 
 use thalweg_connectors::Collects;
 
+use super::aligned::{self, Way};
 use super::drawn::Rec;
-use super::model::{Case, Row};
+use super::model::{self, Case, Row};
 use super::{Emitted, draw, emitted, expected, program};
+use crate::event_time::script::Script;
 use crate::event_time::trial::{Memory, Trial};
 use crate::random_graphs::every;
 
@@ -38,16 +41,41 @@ fn crowded(case: &Case) -> Vec<Emitted<Rec>> {
 }
 
 /// Runs a case in the least memory in which it can; answers whether that is too little without a disk.
-fn compare(case: &Case, trial: &Trial) -> Result<bool, String> {
-    let (mut rows, larger): (Vec<Row>, bool) = trial.run_in(Memory::Little, |environment| {
-        let rows = program(case, crowded(case), environment);
+fn compare(trial: &Trial) -> Result<bool, String> {
+    let case = draw(&mut trial.dice.clone());
+    let (rows, larger) = trial.run_in(Memory::Little, |environment| {
+        let rows = program(&case, crowded(&case), environment);
         rows.filter(|row: &Row| row.0 < CROWD).collect()
     })?;
-    let mut expected = expected(case);
+    alike(rows, expected(&case)).map_err(|error| format!("{error}\n\ncase: {case:?}"))?;
+    Ok(larger)
+}
+
+/// The same of windows put together from slices, whose rows a function is called with.
+fn compare_slices(trial: &Trial) -> Result<bool, String> {
+    let mut dice = trial.dice.clone();
+    let case = aligned::draw(&mut dice);
+    let way = Way {
+        local: dice.chance(50),
+        late_output: false,
+        called: true,
+    };
+    let (mut rows, larger) = trial.run_in(Memory::Little, |environment| {
+        let script = Script::of(vec![crowded(&case)]);
+        aligned::program(&case, script, way, environment, None)
+    })?;
+    rows.retain(|row| row.0 < CROWD);
+    let mut expected = model::expected(&case).rows;
+    aligned::number(&mut expected);
+    alike(rows, expected).map_err(|error| format!("{error}\n\n{way:?}, case: {case:?}"))?;
+    Ok(larger)
+}
+
+fn alike(mut rows: Vec<Row>, mut expected: Vec<Row>) -> Result<(), String> {
     rows.sort();
     expected.sort();
     if rows == expected {
-        return Ok(larger);
+        return Ok(());
     }
     let first = (rows.iter().zip(&expected)).find(|(got, wanted)| got != wanted);
     Err(format!(
@@ -57,27 +85,31 @@ fn compare(case: &Case, trial: &Trial) -> Result<bool, String> {
     ))
 }
 
-#[test]
-fn windows_on_disk_are_the_models_in_simulation() {
+/// Compares cases, of which a third at least has to be larger than its memory.
+fn each_compared(test: &str, compare: impl Fn(&Trial) -> Result<bool, String>) {
     let (ran, larger) = (Cell::new(0), Cell::new(0));
-    every(
-        CASES,
-        "windows_on_disk_are_the_models_in_simulation",
-        |seed| {
-            let trial = Trial::simulated(seed);
-            let case = draw(&mut trial.dice.clone());
-            let compared = compare(&case, &trial);
-            let compared = compared
-                .map_err(|error| format!("{error}\n\ntrial: {trial:?}\n\ncase: {case:?}"))?;
-            ran.set(ran.get() + 1);
-            larger.set(larger.get() + u64::from(compared));
-            Ok(())
-        },
-    );
+    every(CASES, test, |seed| {
+        let trial = Trial::simulated(seed);
+        let compared = compare(&trial).map_err(|error| format!("{error}\n\ntrial: {trial:?}"))?;
+        ran.set(ran.get() + 1);
+        larger.set(larger.get() + u64::from(compared));
+        Ok(())
+    });
     let (ran, larger) = (ran.get(), larger.get());
     // One that is run again alone may be small.
     assert!(
         ran == 1 || 3 * larger > ran,
         "{larger} of {ran} cases were larger than their memory"
     );
+}
+
+#[test]
+fn windows_on_disk_are_the_models_in_simulation() {
+    each_compared("windows_on_disk_are_the_models_in_simulation", compare);
+}
+
+#[test]
+fn functions_on_disk_that_are_called_with_slices_are_the_models_in_simulation() {
+    let test = "functions_on_disk_that_are_called_with_slices_are_the_models_in_simulation";
+    each_compared(test, compare_slices);
 }

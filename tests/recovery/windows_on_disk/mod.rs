@@ -1,6 +1,7 @@
 //! Windows over far more keys than memory holds: what is kept of them, which of them are open, and what their
 //! function keeps is what a map keeps, after failures and at any parallelism.
 
+mod called;
 mod slices;
 
 use std::collections::BTreeMap;

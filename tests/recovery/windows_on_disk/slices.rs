@@ -26,12 +26,12 @@ const DISORDER: u64 = 500;
 /// Where windows fire again for late numbers each of so many is, by so many ms, and how long windows wait, ms.
 const LATE_EACH: u64 = 40;
 const LATE_BY: u64 = 8_000;
-const LATENESS: u64 = 10_000;
+pub(super) const LATENESS: u64 = 10_000;
 /// The length of the longest windows, and from one to the next, ms.
-const SIZE: u64 = 32_000;
-const STEP: u64 = 8_000;
+pub(super) const SIZE: u64 = 32_000;
+pub(super) const STEP: u64 = 8_000;
 
-fn key_of(number: u64) -> String {
+pub(super) fn key_of(number: u64) -> String {
     let key = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS;
     format!("{key:0>60}")
 }
@@ -40,14 +40,14 @@ fn time_of(number: u64) -> u64 {
     number + (number.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 40) % DISORDER
 }
 
-fn late_time_of(number: u64) -> u64 {
+pub(super) fn late_time_of(number: u64) -> u64 {
     let late = number.is_multiple_of(LATE_EACH);
     time_of(number).saturating_sub(if late { LATE_BY } else { 0 })
 }
 
 /// Counts the numbers of a key and sums them up.
 #[derive(Clone)]
-struct CountAndSum;
+pub(super) struct CountAndSum;
 
 impl WindowAggregate<String, u64> for CountAndSum {
     type Accumulator = (u64, u64);
@@ -77,7 +77,7 @@ fn numbers(
     numbers_at(time_of, environment, rate, poison, into)
 }
 
-fn numbers_at(
+pub(super) fn numbers_at(
     time_of: fn(u64) -> u64,
     environment: &Environment,
     rate: f64,
@@ -116,7 +116,7 @@ fn in_windows(
         .uid("told");
 }
 
-fn ms(ms: u64) -> Duration {
+pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
@@ -168,10 +168,13 @@ fn in_late_windows(
 }
 
 /// How many numbers a key has in a window, and their sum.
-type Windows = BTreeMap<(String, i64, i64), (u64, u64)>;
+pub(super) type Windows = BTreeMap<(String, i64, i64), (u64, u64)>;
 
 /// What windows hold that `windows_of` names of each time.
-fn windows(time_of: fn(u64) -> u64, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
+pub(super) fn windows(
+    time_of: fn(u64) -> u64,
+    windows_of: impl Fn(i64) -> Vec<(i64, i64)>,
+) -> Windows {
     let mut windows = Windows::new();
     for number in 0..RECORDS {
         for (start, end) in windows_of(time_of(number) as i64) {
@@ -222,7 +225,7 @@ fn check_tumbling(into: &Path) {
     });
 }
 
-fn in_sliding(at: i64) -> Vec<(i64, i64)> {
+pub(super) fn in_sliding(at: i64) -> Vec<(i64, i64)> {
     let (size, step) = (SIZE as i64, STEP as i64);
     let last = at / step * step;
     let starts = (0..size / step).map(|earlier| last - earlier * step);

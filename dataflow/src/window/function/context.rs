@@ -204,6 +204,11 @@ impl<K: Key> Footing<K> {
         !self.tables.is_empty()
     }
 
+    /// Whether the function keeps any state that may be larger than its memory.
+    pub(crate) fn keeps_any(&self) -> bool {
+        self.keeps_by_window() || self.backend.may_overflow()
+    }
+
     /// Shows the states of the function, per key and per window.
     pub(crate) fn visit_states(
         &mut self,
@@ -247,6 +252,25 @@ impl<K: Key> Footing<K> {
         let short = self.tables.iter().filter(|table| !table.has_room(windows));
         let tables = short.count() == 0;
         self.backend.has_room(windows) && tables
+    }
+
+    /// How many of some windows of which all is there may speak at once; one at least.
+    pub(crate) fn let_in(&self, windows: usize) -> usize {
+        self.backend.let_in(windows)
+    }
+
+    /// Whether more may be forgotten unread: the disk keeps up with that.
+    pub(crate) fn may_forget(&self) -> bool {
+        // All are asked: each sees to it.
+        let behind = self.tables.iter().filter(|table| !table.may_forget());
+        behind.count() == 0
+    }
+
+    /// Forgets what was kept for a window, wherever it is. Asked before is [`Footing::may_forget`].
+    pub(crate) fn forget_unread(&self, hash: KeyHash, key: &K::Of<'_>, window: TimeWindow) {
+        for table in &self.tables {
+            table.forget_unread(hash, key, window);
+        }
     }
 
     /// Seeks what the function has of a key and some of its windows; whether all of it is there.

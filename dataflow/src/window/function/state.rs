@@ -31,6 +31,8 @@ pub(crate) trait ForgetWindow<K: Key> {
 
     // What a table that may be larger than its memory asks for: see `LayeredTable`.
 
+    fn forget_unread(&self, hash: KeyHash, key: &K::Of<'_>, window: TimeWindow);
+    fn may_forget(&self) -> bool;
     fn is_active(&self) -> bool;
     fn has_room(&self, entries: usize) -> bool;
     fn seek(&self, place: usize, hash: KeyHash, key: &K::Of<'_>, windows: &[TimeWindow]) -> bool;
@@ -55,6 +57,14 @@ impl<K: Key, V: Record> ForgetWindow<K> for WindowTable<K, V> {
 
     fn visit(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         visitor.visit(&self.descriptor, &mut *self.table.borrow_mut())
+    }
+
+    fn forget_unread(&self, hash: KeyHash, key: &K::Of<'_>, window: TimeWindow) {
+        self.table.borrow_mut().forget_in(hash, key, &window);
+    }
+
+    fn may_forget(&self) -> bool {
+        self.table.borrow_mut().may_forget()
     }
 
     fn is_active(&self) -> bool {

@@ -40,8 +40,7 @@ where
     /// The function is opened once per subtask. It sees what [`WindowedStream::process`] sees, at
     /// the price of an accumulator per window instead of all its records; sliding and cumulating windows with
     /// their own trigger share the accumulators of their slices, as those of [`WindowedStream::aggregate`] do. What the
-    /// function of such windows keeps in states stays in memory under `state.backend.type: lsm` too, unless their
-    /// trigger is named.
+    /// function keeps in states may be larger than memory under `state.backend.type: lsm`.
     ///
     /// What the function captures beside the states it declares is scratch of its subtask and never part of a
     /// checkpoint.

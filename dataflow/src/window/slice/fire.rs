@@ -10,13 +10,14 @@ use std::ops::ControlFlow;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_memory::record::{Item, Key, Record};
-use thalweg_state::{KeyedTable, Scan, ScanCursor, StateError, Swept};
+use thalweg_state::{KeyedTable, Scan, ScanCursor, StateError};
 
 use super::assembly::Assembly;
 use super::disk::{Came, FromDisk};
 use super::operator::{By, SliceOperator};
 use super::panes::Panes;
-use super::voice::{Speaker, Voice};
+use super::rows::{Rows, Said, say_rows};
+use super::voice::{Forgotten, Speaker, Voice};
 use crate::function::FunctionError;
 use crate::operator::Firing;
 use crate::task::Push;
@@ -65,16 +66,22 @@ where
                         }
                         self.begin(end)?;
                     }
-                    _ if self.voice.forget(self.watermark, &mut left) => {
-                        self.rest();
-                        return Ok(Firing::Done);
-                    }
-                    _ => {}
+                    _ => match self.voice.forget(self.watermark, &mut left) {
+                        Forgotten::All => {
+                            self.rest();
+                            return Ok(Firing::Done);
+                        }
+                        Forgotten::Some => {}
+                        Forgotten::Waiting => return Ok(self.wait_for_voice()),
+                    },
                 },
                 Step::Gather { end, place, cursor } => {
                     self.gather(end, place, cursor, &mut left)?;
                 }
-                Step::Emit { end, cursor } => self.emit(end, cursor, &mut left, next)?,
+                Step::Emit { end, cursor } => match self.emit(end, cursor, &mut left, next)? {
+                    Came::On => {}
+                    Came::Waiting => return Ok(Firing::Waiting),
+                },
                 Step::OnDisk(firing) => match self.fire_from_disk(firing, &mut left, next)? {
                     Came::On => {}
                     Came::Waiting => return Ok(Firing::Waiting),
@@ -84,6 +91,12 @@ where
                 return Ok(Firing::More);
             }
         }
+    }
+
+    /// What the voice keeps is on its way from the disk, or room is made for it.
+    pub(super) fn wait_for_voice(&mut self) -> Firing {
+        self.for_voice = true;
+        Firing::Waiting
     }
 
     /// The end of the earliest window with something in it that has not fired.
@@ -169,7 +182,7 @@ where
         mut cursor: ScanCursor,
         left: &mut usize,
         next: &mut N,
-    ) -> Result<(), FunctionError> {
+    ) -> Result<Came, FunctionError> {
         let window = self.windows.window_at(end);
         let speaker = Speaker {
             aggregate: &self.aggregate,
@@ -188,11 +201,18 @@ where
             Assembly::Running(running) => Rows::Held(running),
             Assembly::Panes(panes) => Rows::Panes(panes),
         };
-        match say_rows(rows, &speaker, &mut cursor, left, (&mut self.voice, next))? {
-            Scan::More => self.step = Step::Emit { end, cursor },
-            Scan::Done => self.window_fired(end),
+        let walk = (&mut cursor, &mut self.ahead);
+        let said = say_rows(rows, &speaker, walk, left, (&mut self.voice, next))?;
+        if said == Said::All {
+            self.window_fired(end);
+            return Ok(Came::On);
         }
-        Ok(())
+        self.step = Step::Emit { end, cursor };
+        if said == Said::Some {
+            return Ok(Came::On);
+        }
+        self.wait_for_voice();
+        Ok(Came::Waiting)
     }
 
     /// The window that ends at `end` is out.
@@ -265,72 +285,4 @@ fn gather_table<K: Key, T: Item, G: WindowAggregate<K, T>>(
         Some(error) => Err(error),
         None => Ok(scanned),
     }
-}
-
-/// Where that lies of which the rows of a window are made.
-pub(super) enum Rows<'a, K: Key, A: Record> {
-    Held(&'a mut KeyedTable<K, A>),
-    Panes(&'a mut KeyedTable<K, Panes<A>>),
-}
-
-/// Gives out rows of a window.
-#[inline(always)]
-pub(super) fn say_rows<K, T, G, V, N>(
-    rows: Rows<'_, K, G::Accumulator>,
-    speaker: &Speaker<'_, K, T, G>,
-    cursor: &mut ScanCursor,
-    left: &mut usize,
-    (voice, next): (&mut V, &mut N),
-) -> Result<Scan, FunctionError>
-where
-    K: Key,
-    T: Item,
-    G: WindowAggregate<K, T>,
-    V: Voice<K, G::Row>,
-    N: Push<V::Out>,
-{
-    let budget = *left;
-    let mut refused = None;
-    let mut give = |key: K::Of<'_>, held: &G::Accumulator| {
-        let said = speaker.speak(voice, key, held, next);
-        *left = left.saturating_sub(1);
-        match said {
-            Ok(()) => next.ready(),
-            Err(error) => {
-                refused = Some(error);
-                false
-            }
-        }
-    };
-    let scanned = match rows {
-        Rows::Held(table) => scan_rows(table, cursor, budget, &mut give)?,
-        Rows::Panes(panes) => {
-            let by = By(speaker.aggregate, PhantomData::<fn(K, T)>);
-            let start = speaker.window.start.0;
-            panes.sweep(cursor, budget, |entry| {
-                entry.value.evict(&by, start);
-                if entry.value.is_empty() {
-                    return ControlFlow::Continue(Swept::Removed);
-                }
-                match give(entry.key, &entry.value.value(&by)) {
-                    true => ControlFlow::Continue(Swept::Kept),
-                    false => ControlFlow::Break(Swept::Kept),
-                }
-            })?
-        }
-    };
-    refused.map_or(Ok(scanned), Err)
-}
-
-/// Gives out entries of a table until there is no room.
-fn scan_rows<K: Key, A: Record>(
-    table: &mut KeyedTable<K, A>,
-    cursor: &mut ScanCursor,
-    budget: usize,
-    give: &mut impl FnMut(K::Of<'_>, &A) -> bool,
-) -> Result<Scan, StateError> {
-    table.scan(cursor, budget, |entry| match give(entry.key, entry.value) {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
-    })
 }

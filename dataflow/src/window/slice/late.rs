@@ -123,6 +123,7 @@ where
 }
 
 /// The windows of a key that fire again.
+#[derive(Clone, Copy)]
 pub(super) struct Anew {
     windows: AlignedWindows,
     lateness: i64,
@@ -143,6 +144,27 @@ impl Anew {
         slice.end <= self.ends.1 && slice.end.plus_ms(-1) <= self.passed
     }
 
+    /// The same windows of which others are the first and the last one.
+    pub(super) fn with_ends(self, ends: (Timestamp, Timestamp)) -> Self {
+        Self { ends, ..self }
+    }
+
+    /// The ends of the windows.
+    pub(super) fn each_end(self) -> impl Iterator<Item = Timestamp> {
+        let (first, last) = self.ends;
+        let following = move |end: &Timestamp| {
+            // At the end of time there is none.
+            Some(self.windows.next_end(*end)).filter(|following| following > end)
+        };
+        let ends = std::iter::successors(Some(first), following);
+        ends.take_while(move |end| *end <= last && end.plus_ms(-1) <= self.passed)
+    }
+
+    /// The windows.
+    pub(super) fn each(self) -> impl Iterator<Item = TimeWindow> {
+        self.each_end().map(move |end| self.windows.window_at(end))
+    }
+
     /// Lets them speak; answers how many they are. Given is what the slices have of the key, in time order; one slice may
     /// have several parts.
     pub(super) fn speak<'h, K, T, G, V, N>(
@@ -161,9 +183,8 @@ impl Anew {
     {
         let mut panes = Panes::new();
         let mut held = held.peekable();
-        let (mut end, last) = self.ends;
         let mut windows = 0;
-        while end <= last && end.plus_ms(-1) <= self.passed {
+        for end in self.each_end() {
             let window = self.windows.window_at(end);
             while let Some((slice, held)) = held.next_if(|(slice, _)| slice.end <= end) {
                 if slice.start >= window.start {
@@ -180,12 +201,6 @@ impl Anew {
             };
             speaker.speak(voice, K::lend(key), &panes.value(by), next)?;
             windows += 1;
-            let following = self.windows.next_end(end);
-            if following == end {
-                // The end of time.
-                break;
-            }
-            end = following;
         }
         Ok(windows)
     }

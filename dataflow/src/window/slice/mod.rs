@@ -5,8 +5,8 @@
 //! exchange is still open, in the producing subtask (`local`, over the table in `gathered`), so that one
 //! partial result per key and slice crosses instead of every record; then in the operator behind the
 //! exchange (`operator`, over the tables in `store`), which puts windows together from slices (`fire`,
-//! `assembly`, `panes`) and gives out their rows, or what a function makes of them (`voice`); what comes late has a way
-//! of its own (`late`). Tables that memory does not hold go
+//! `assembly`, `panes`) and gives out their rows (`rows`), or what a function makes of them (`voice`); what comes late has
+//! a way of its own (`late`). Tables that memory does not hold go
 //! to disk (`disk`). `pipe` builds either form; `aligned` is the arithmetic.
 //!
 //! Entered by [`aggregate_slices`]. Invariant: what is given out does not depend on whether records were
@@ -24,6 +24,7 @@ mod local;
 mod operator;
 mod panes;
 mod pipe;
+mod rows;
 mod store;
 mod voice;
 

@@ -22,7 +22,7 @@ use super::disk::{CopyOfGathered, OnDisk};
 use super::fire::Step;
 use super::panes::Combine;
 use super::store::Slices;
-use super::voice::{OpenVoice, Voice};
+use super::voice::{Ahead, OpenVoice, Voice};
 use crate::checkpoint::Remembers;
 use crate::function::FunctionError;
 use crate::operator::{Firing, KeyedOperator, Lifecycle, OpenKeyed};
@@ -89,17 +89,20 @@ where
             .map_err(|error| context.refused(name, error))?;
         let of_slices = descriptor_of_slices::<K, G::Accumulator>();
         let (of_windows, keeps) = (assembly.descriptor(), self.options.lateness_ms > 0);
-        let piles = context.piles();
-        let on_disk = piles.map(|piles| OnDisk::new(piles, of_slices, of_windows, keeps));
+        let voice = self.voice.open(name, keeps, context)?;
+        let kept = (keeps, voice.may_overflow());
+        let on_disk =
+            (context.piles()).map(|piles| OnDisk::new(piles, of_slices, of_windows, kept));
         if on_disk.is_some() {
             slices.never_leap();
         }
-        let voice = self.voice.open(name, context)?;
         Ok(SliceOperator {
             windows: self.windows,
             lateness: self.options.lateness_ms,
             aggregate: self.aggregate,
             voice,
+            ahead: Ahead::new(),
+            for_voice: false,
             slices,
             assembly,
             on_disk,
@@ -133,6 +136,10 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>, V> {
     pub(super) lateness: i64,
     pub(super) aggregate: G,
     pub(super) voice: V,
+    /// Keys whose rows are said next, where what the voice keeps may be on disk.
+    pub(super) ahead: Ahead<K>,
+    /// Whether it is that which is waited for in this turn.
+    pub(super) for_voice: bool,
     pub(super) slices: Slices<K, G::Accumulator>,
     pub(super) assembly: Assembly<K, G::Accumulator>,
     /// What is on disk, where state may be there.
@@ -224,7 +231,8 @@ where
     }
 
     fn may_be_cut(&self) -> bool {
-        !self.is_refilling() && !self.owes()
+        let owes = self.owes() || !self.ahead.is_empty();
+        !self.is_refilling() && !owes && self.voice.may_be_cut()
     }
 
     #[inline]

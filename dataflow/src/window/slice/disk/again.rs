@@ -6,14 +6,16 @@
 //! rows say what there was when the record came; those of the record that came first come first. Lives on one shard's
 //! thread.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_memory::record::{Item, Key, Record};
 use thalweg_memory::spill::RequestId;
-use thalweg_state::{Answer, PileSeek, StateError};
+use thalweg_state::{Answer, DUE, PileSeek, StateError, WINDOW};
 
+use super::super::late::Anew;
 use super::super::operator::{By, SliceOperator};
 use super::super::panes::Combine;
 use super::super::store::{Part, Slice};
@@ -128,7 +130,9 @@ where
             let slices = slices.skip_while(|slice| anew.is_before(slice.span));
             slices.take_while(|slice| anew.is_within(slice.span))
         };
-        if on_disk.again.is_empty() && !slices().any(|slice| on_disk.has_kept(slice)) {
+        // Also for what the voice keeps of them.
+        let waits = || self.voice.has_to_seek() || slices().any(|slice| on_disk.has_kept(slice));
+        if on_disk.again.is_empty() && !waits() {
             return false;
         }
         let mut again = Again {
@@ -154,18 +158,26 @@ where
         left: &mut usize,
     ) -> Result<Firing, FunctionError> {
         let by = By(&self.aggregate, PhantomData::<fn(K, T)>);
+        let template = self.anew((Timestamp::MIN, Timestamp::MIN));
         loop {
             let Some(on_disk) = &mut self.on_disk else {
                 return Ok(Firing::Done);
             };
-            match on_disk.again.front() {
-                None => return Ok(Firing::Done),
-                Some(_) if *left == 0 || !next.ready() => return Ok(Firing::More),
-                Some(again) if !again.seek.is_over() => {
-                    on_disk.ask_again();
-                    return Ok(Firing::Waiting);
-                }
-                Some(_) => {}
+            if on_disk.again.is_empty() {
+                return Ok(Firing::Done);
+            }
+            if *left == 0 || !next.ready() {
+                return Ok(Firing::More);
+            }
+            let may_speak = !self.voice.has_to_seek()
+                || seek_for_voice::<K, _, G::Row, V>(&on_disk.again, &mut self.voice, template);
+            if on_disk.again.front().is_some_and(|it| !it.seek.is_over()) {
+                on_disk.ask_again();
+                return Ok(Firing::Waiting);
+            }
+            if !may_speak {
+                self.for_voice = true;
+                return Ok(Firing::Waiting);
             }
             let Some(again) = on_disk.again.pop_front() else {
                 return Ok(Firing::Done);
@@ -178,9 +190,30 @@ where
             // Of one slice what is on disk is older.
             held.sort_by_key(|(slice, _)| slice.end);
             let held = held.iter().map(|(slice, held)| (*slice, held));
-            let anew = self.anew(again.ends);
+            let anew = template.with_ends(again.ends);
             let spoke = anew.speak(&by, &again.key, held, (&mut self.voice, next))?;
             *left = left.saturating_sub(spoke);
         }
     }
+}
+
+/// Seeks what the voice keeps of the windows that fire again next; if that is not there, of those behind them too.
+/// Whether the next ones may speak.
+fn seek_for_voice<K: Key, A: Record, R: Item, V: Voice<K, R>>(
+    line: &VecDeque<Again<K, A>>,
+    voice: &mut V,
+    template: Anew,
+) -> bool {
+    for (nth, again) in line.iter().take(DUE).enumerate() {
+        let windows: Vec<TimeWindow> = template.with_ends(again.ends).each().collect();
+        // Rounds make room for so many and no more: more would be waited for in vain.
+        if nth == 0 && !voice.has_room(windows.len().min(WINDOW)) {
+            return false;
+        }
+        let there = voice.seek(WINDOW + nth, &K::lend(&again.key), &windows);
+        if nth == 0 && there {
+            return true;
+        }
+    }
+    false
 }

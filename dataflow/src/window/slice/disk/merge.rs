@@ -16,8 +16,9 @@ use thalweg_state::{
 };
 
 use super::super::assembly::Assembly;
-use super::super::fire::{Rows, Step, say_rows};
+use super::super::fire::Step;
 use super::super::operator::{By, SliceOperator};
+use super::super::rows::{Rows, Said, say_rows};
 use super::super::voice::{Speaker, Voice};
 use super::OnDisk;
 use crate::function::FunctionError;
@@ -181,10 +182,7 @@ where
             Stage::Spilling => self.spill_window(&mut firing)?,
             Stage::Clearing => self.clear(&mut firing)?,
             Stage::Reading(_) => self.put_together(&mut firing, left)?,
-            Stage::Speaking(_) => {
-                self.speak(&mut firing, left, next)?;
-                Came::On
-            }
+            Stage::Speaking(_) => self.speak(&mut firing, left, next)?,
             Stage::Keeping => self.keep(&mut firing)?,
             Stage::Sealing => {
                 if self.seal(&mut firing)? {
@@ -299,9 +297,9 @@ where
         firing: &mut FromDisk<K, G::Accumulator>,
         left: &mut usize,
         next: &mut N,
-    ) -> Result<(), FunctionError> {
+    ) -> Result<Came, FunctionError> {
         let Stage::Speaking(cursor) = &mut firing.stage else {
-            return Ok(());
+            return Ok(Came::On);
         };
         let speaker = Speaker {
             aggregate: &self.aggregate,
@@ -315,11 +313,17 @@ where
             Assembly::Running(running) => Rows::Held(running),
             Assembly::Panes(panes) => Rows::Panes(panes),
         };
-        let said = say_rows(rows, &speaker, cursor, left, (&mut self.voice, next))?;
-        if said == Scan::Done {
-            firing.stage = Stage::Keeping;
+        let walk = (cursor, &mut self.ahead);
+        let said = say_rows(rows, &speaker, walk, left, (&mut self.voice, next))?;
+        match said {
+            Said::All => firing.stage = Stage::Keeping,
+            Said::Some => {}
+            Said::Waiting => {
+                self.wait_for_voice();
+                return Ok(Came::Waiting);
+            }
         }
-        Ok(())
+        Ok(Came::On)
     }
 
     /// The rows of a stretch are out: what later windows need of it is kept.

@@ -11,8 +11,15 @@
 //! piles of slices that are kept for it, which `again` reads. What windows in the making hold goes to disk in the same
 //! way, and is written anew by each window that fires from there.
 //!
-//! Invariants: memory is looked at between batches and turns, never for a record; a table that is being moved out is
-//! nobody else's; a pile holds rows of one slice, whose namespace no other pile shares. Lives on one shard's thread.
+//! No batch waits for ever: it waits while something that is empty will be given back, a table is on its way to the disk
+//! or kept for a cut, one that is worth a file goes at the end of the turn, or others that hold more than their share are
+//! at work on holding less (or may begin to, for `PATIENCE` turns). All of that ends, and where nothing of it is so,
+//! the batch is applied: what does not fit is told by the table it does not fit into. So it is where others, who do not
+//! share, leave no share at all.
+//!
+//! Invariants: memory is looked at between batches and turns, never for a record; while a window fires no room is asked
+//! for, so what it is made of stays; a table that is being moved out is nobody else's; a pile holds rows of one slice,
+//! whose namespace no other pile shares. Lives on one shard's thread.
 
 mod again;
 mod gathered;
@@ -40,8 +47,12 @@ use super::store::Slices;
 
 /// One part in so many of the memory is left for what values have on the heap and for what stands beside the tables.
 const SPARE: u64 = 16;
+/// The same where a function keeps states: those grow while the tables of a window stay until its rows are out.
+const SPARE_OF_STATES: u64 = 8;
 /// Tables that hold less than one part in so many of the memory stay where they are.
 const WORTH: u64 = 8;
+/// Turns in which those are waited for that hold more than their share, and have not begun to give it back.
+const PATIENCE: u32 = 64;
 /// Records for which room is made sure of at once, where there is so much.
 const AT_ONCE: usize = 1_024;
 
@@ -64,6 +75,8 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     of_windows: Option<StateDescriptor>,
     /// Whether slices are kept for late records.
     keeps: bool,
+    /// One part in so many of the memory is left free.
+    spare: u64,
     /// Given to piles and cuts, to tell rows of one key and slice apart.
     number: u32,
     /// The number of the last cut.
@@ -82,6 +95,8 @@ pub(super) struct OnDisk<K: Key, A: Record> {
     grant: Grant,
     /// Somebody waits for room.
     stalled: bool,
+    /// Turns in a row in which somebody did.
+    waited: u32,
 }
 
 /// Bytes of memory of what could go to disk.
@@ -105,17 +120,19 @@ fn vacant_bytes<K: Key, A: Record>(slices: &Slices<K, A>, assembly: &Assembly<K,
 }
 
 impl<K: Key, A: Record> OnDisk<K, A> {
+    /// Nothing is on disk. Said is whether slices are kept for late records, and whether a function keeps states.
     pub(super) fn new(
         piles: Piles,
         of_slices: StateDescriptor,
         of_windows: Option<StateDescriptor>,
-        keeps: bool,
+        (keeps, states): (bool, bool),
     ) -> Box<Self> {
         Box::new(Self {
             piles,
             of_slices,
             of_windows,
             keeps,
+            spare: if states { SPARE_OF_STATES } else { SPARE },
             number: 0,
             cut: 0,
             spilling: None,
@@ -126,6 +143,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
             rows: OverflowRows::new(),
             grant: Grant::default(),
             stalled: false,
+            waited: 0,
         })
     }
 
@@ -180,7 +198,7 @@ impl<K: Key, A: Record> OnDisk<K, A> {
     /// Whether so many bytes more fit.
     fn fits(&self, held: u64, more: u64) -> bool {
         let limit = self.piles.limit();
-        let more = more + limit / SPARE;
+        let more = more + limit / self.spare;
         held + more <= limit && more <= self.piles.left()
     }
 
@@ -222,7 +240,8 @@ impl<K: Key, A: Record> OnDisk<K, A> {
         // Where hardly anything is left that could go to disk, what does not fit is told by the table it does not fit
         // into.
         let frees = self.lets_go(slices) || vacant_bytes(slices, assembly) > 0;
-        let helpless = !frees && !self.is_much(movable_bytes(slices, assembly));
+        let little = !frees && !self.is_much(movable_bytes(slices, assembly));
+        let helpless = little && !self.is_crowded(held);
         self.stalled = !helpless;
         helpless
     }
@@ -231,6 +250,18 @@ impl<K: Key, A: Record> OnDisk<K, A> {
     /// share.
     fn is_much(&self, movable: u64) -> bool {
         movable > 0 && movable >= self.piles.limit() / WORTH
+    }
+
+    /// Whether others hold what would be room here, and give it back, or may be about to.
+    fn is_crowded(&self, held: u64) -> bool {
+        let waits = held < self.piles.limit() && self.waited < PATIENCE;
+        waits || self.piles.others_shrink()
+    }
+
+    /// A turn begins.
+    fn begin_turn(&mut self) {
+        self.waited = if self.stalled { self.waited + 1 } else { 0 };
+        self.stalled = false;
     }
 
     /// Bytes and rows on disk, and what is held beside the tables of windows in the making.

@@ -218,7 +218,9 @@ where
         let Some(on_disk) = &mut self.on_disk else {
             return Ok(());
         };
-        on_disk.stalled = false;
+        on_disk.begin_turn();
+        self.for_voice = false;
+        self.voice.begin_turn(context)?;
         on_disk.piles.poll(context);
         let mut firing = match &mut self.step {
             Step::OnDisk(firing) => Some(firing),
@@ -265,6 +267,8 @@ where
         };
         let (slices, assembly) = (&mut self.slices, &mut self.assembly);
         let stalled = on_disk.stalled;
+        // Nobody gains anything by waiting for a window that waits itself.
+        let goes_on = beside > 0 && !self.for_voice;
         debug_assert!(
             rests || !stalled,
             "no record asks for room while windows fire"
@@ -292,14 +296,15 @@ where
             on_disk.piles.claims(claims, context);
             on_disk.piles.holds(on_disk.held(slices, assembly) + beside);
         }
-        on_disk.piles.shrinks(on_disk.lets_go(slices) || beside > 0);
+        on_disk.piles.shrinks(on_disk.lets_go(slices) || goes_on);
         on_disk.piles.poll(context);
-        let waiting = waiting || on_disk.refill.is_some();
-        Ok(match on_disk.piles.is_waiting() {
+        let waits = waiting && !self.for_voice || on_disk.refill.is_some();
+        let pressure = match on_disk.piles.is_waiting() {
             _ if more => Pressure::MakingRoom,
             true => Pressure::Disk,
-            false if waiting => Pressure::MakingRoom,
+            false if waits => Pressure::MakingRoom,
             false => Pressure::None,
-        })
+        };
+        Ok(pressure.max(self.voice.end_turn(context, waiting)?))
     }
 }

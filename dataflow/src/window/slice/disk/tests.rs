@@ -6,6 +6,7 @@
 mod late;
 mod scant;
 mod sharing;
+mod voices;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,12 +30,13 @@ use thalweg_memory::{Budget, IoManager, Mark, Share, SpillFile, SpillSpace};
 use thalweg_network::Event;
 use thalweg_state::run::{ReadAt, RunOptions, RunWriter, StateHeader, StateNumber};
 use thalweg_state::{
-    CarriedRun, CutKind, Pile, Pressure, RunHandle, Scan, Snapshot, StateDescriptor, StateError,
+    CarriedRun, CutKind, Pile, Pressure, Row, RunHandle, Scan, Snapshot, StateDescriptor,
+    StateError,
 };
 
 use super::super::operator::{OpenSlices, SliceOperator};
 use super::super::store::Part;
-use super::super::{AlignedWindows, Plain, SliceOptions};
+use super::super::{AlignedWindows, OpenVoice, Plain, SliceOptions, Voice};
 use super::Goal;
 use crate::checkpoint::{Remembers, RestoredState, RunFiles};
 use crate::function::FunctionError;
@@ -115,6 +117,47 @@ impl Push<Said> for Taken {
     }
 }
 
+/// What is made of rows, and what the map says of that.
+trait Told: OpenVoice<u64, Said, Voice: Voice<u64, Said, Out = Said>> {
+    /// Memory for it and the slices.
+    const BUDGET: u64 = BUDGET;
+    /// A cut is begun in one turn of so many.
+    const CUT_EACH: u64 = 4;
+    /// Rows of a cut that are written in a turn.
+    const CUT_ROWS: usize = 400;
+
+    fn template() -> Self;
+
+    /// What is said of this row.
+    fn said(kept: &mut Kept, row: Said) -> Said;
+
+    /// How many windows it keeps something of, where these are gone.
+    fn keeps(kept: &Kept, is_gone: impl Fn(i64) -> bool) -> usize;
+}
+
+impl Told for Plain {
+    fn template() -> Self {
+        Plain
+    }
+
+    fn said(_: &mut Kept, row: Said) -> Said {
+        row
+    }
+
+    fn keeps(_: &Kept, _: impl Fn(i64) -> bool) -> usize {
+        0
+    }
+}
+
+/// What a function keeps, as a map says.
+#[derive(Clone, Default)]
+struct Kept {
+    /// How many rows there were of a key.
+    calls: BTreeMap<u64, u64>,
+    /// How often a window of a key spoke.
+    firings: BTreeMap<(i64, u64), u64>,
+}
+
 /// Dice.
 #[derive(Clone, Copy)]
 struct Draws(u64);
@@ -163,6 +206,7 @@ struct Link {
 struct Copy {
     chain: Vec<Link>,
     open: Open,
+    kept: Kept,
     watermark: i64,
     time: i64,
 }
@@ -201,6 +245,11 @@ struct Left {
     most_kept: u64,
     /// Turns in which a slice was on its way to the disk that had been in memory when its window fired.
     kept_later: u64,
+    /// The most rows of what a function keeps that were on disk: per key, per window, and the ends of windows.
+    most_of_function: [u64; 3],
+    /// Firings that waited for that, and those of them whose windows were in memory.
+    for_voice: u64,
+    in_memory: u64,
 }
 
 /// What is drawn.
@@ -222,8 +271,8 @@ struct Drawn {
 }
 
 /// One subtask: the operator, a map that is right, and dice.
-struct Program {
-    operator: SliceOperator<u64, Pair, Sum, Plain>,
+struct Program<V: Told> {
+    operator: SliceOperator<u64, Pair, Sum, V::Voice>,
     windows: AlignedWindows,
     lateness: i64,
     pace: u64,
@@ -237,6 +286,7 @@ struct Program {
     time: i64,
     watermark: i64,
     open: Open,
+    kept: Kept,
     expected: VecDeque<Said>,
     /// Rows of windows that fire again, which come before those, and in this order.
     again: Vec<Said>,
@@ -268,8 +318,8 @@ fn context(index: u32, parallelism: u32, budget: u64) -> BuildContext {
     BuildContext::new(info, None, Vec::new(), None, Budget::new("slot", budget))
 }
 
-impl Program {
-    fn new(drawn: Drawn, (index, of): (u32, u32), manager: &IoManager, on_disk: bool) -> Program {
+impl<V: Told> Program<V> {
+    fn new(drawn: Drawn, (index, of): (u32, u32), manager: &IoManager, on_disk: bool) -> Self {
         let open = OpenSlices {
             windows: drawn.windows,
             options: SliceOptions {
@@ -279,9 +329,10 @@ impl Program {
             aggregate: Sum {
                 inverse: drawn.seed.is_multiple_of(2),
             },
-            voice: Plain,
+            voice: V::template(),
         };
-        let mut context = context(index, of, if on_disk { BUDGET } else { 256 * BUDGET });
+        let budget = if on_disk { V::BUDGET } else { 256 * BUDGET };
+        let mut context = context(index, of, budget);
         if on_disk {
             context = context.with_spill(manager.clone());
         }
@@ -301,6 +352,7 @@ impl Program {
             time: 0,
             watermark: i64::MIN,
             open: Open::new(),
+            kept: Kept::default(),
             expected: VecDeque::new(),
             again: Vec::new(),
             taken: Taken::default(),
@@ -374,7 +426,8 @@ impl Program {
                 let (sum, count) = self.open.entry((end.0, key)).or_default();
                 (*sum, *count) = (*sum + number, *count + 1);
                 if end.0 - 1 <= self.watermark {
-                    self.again.push((end.0, key, *sum, *count));
+                    let row = (end.0, key, *sum, *count);
+                    self.again.push(V::said(&mut self.kept, row));
                 }
                 late = false;
             }
@@ -434,7 +487,8 @@ impl Program {
         let due = (self.watermark.saturating_add(2), 0)..=(watermark.saturating_add(1), u64::MAX);
         let due = self.open.range(due);
         let due = due.map(|((end, key), (sum, count))| (*end, *key, *sum, *count));
-        self.expected.extend(due);
+        let said = due.map(|row| V::said(&mut self.kept, row));
+        self.expected.extend(said);
         self.watermark = watermark;
         while let Some(((end, _), _)) = self.open.first_key_value()
             && self.is_gone(*end)
@@ -458,6 +512,10 @@ impl Program {
             }
         }
         if fired != Firing::Done {
+            let mut left = self.left.borrow_mut();
+            let emits = matches!(self.operator.step, super::super::fire::Step::Emit { .. });
+            left.for_voice += u64::from(self.operator.for_voice);
+            left.in_memory += u64::from(self.operator.for_voice && emits);
             return Ok(fired == Firing::Waiting);
         }
         self.firing = false;
@@ -469,8 +527,9 @@ impl Program {
         let expected: Vec<Said> = self.expected.drain(..).collect();
         assert!(
             said == expected,
-            "at {}: {} rows, not {}; first other: {:?}",
+            "at {} (epoch {}): {} rows, not {}; first other: {:?}",
             self.watermark,
+            self.epoch,
             said.len(),
             expected.len(),
             said.iter().zip(&expected).find(|(one, other)| one != other)
@@ -489,8 +548,9 @@ impl Program {
             .collect();
         assert!(
             said == again,
-            "at {}: {} rows again, not {}; first other: {:?}",
+            "at {} (epoch {}): {} rows again, not {}; first other: {:?}",
             self.watermark,
+            self.epoch,
             said.len(),
             again.len(),
             said.iter().zip(&again).find(|(one, other)| one != other)
@@ -511,7 +571,7 @@ impl Program {
     fn cut(&mut self) -> Result<(), StateError> {
         let Some(mut cutting) = self.cutting.take() else {
             let may = self.operator.may_be_cut() && !self.firing && self.records > 0;
-            if may && self.draws.once_in(4) {
+            if may && self.draws.once_in(V::CUT_EACH) {
                 self.freeze()?;
             }
             return Ok(());
@@ -521,7 +581,7 @@ impl Program {
             self.visit(|_, state| {
                 if at == cutting.states {
                     let mut rows = cutting.writer.rows_of(StateNumber(at))?;
-                    done = state.emit(400, &mut rows)? == Scan::Done;
+                    done = state.emit(V::CUT_ROWS, &mut rows)? == Scan::Done;
                 }
                 at += 1;
                 Ok(())
@@ -571,6 +631,7 @@ impl Program {
             copy: Copy {
                 chain: Vec::new(),
                 open: self.open.clone(),
+                kept: self.kept.clone(),
                 watermark: self.watermark,
                 time: self.time,
             },
@@ -583,11 +644,15 @@ impl Program {
             let carried = state.carried();
             let mut descriptor = Vec::new();
             told.encode(&mut descriptor);
-            cutting.writer.declare(StateHeader {
+            let header = StateHeader {
                 name: told.name().to_owned(),
                 descriptor,
                 full: full && carried.is_empty(),
-            })?;
+            };
+            match told.is_sought_by_key() {
+                true => cutting.writer.declare_known_by_key(header)?,
+                false => cutting.writer.declare(header)?,
+            };
             cutting.full &= full;
             cutting.carried.extend(carried);
             cutting.all += 1;
@@ -640,7 +705,7 @@ impl Program {
     }
 
     /// Goes on from a copy.
-    fn restore(mut self, copy: &Copy, disk: &SimDisk, in_place: bool) -> Program {
+    fn restore(mut self, copy: &Copy, disk: &SimDisk, in_place: bool) -> Self {
         let mut files = Files {
             in_place,
             ..Files::default()
@@ -657,7 +722,11 @@ impl Program {
             let bytes = disk.content(&path).unwrap();
             files.bytes.insert(link.handle.file.clone(), bytes);
             let handle = link.handle.clone();
-            runs.push(RunHandle { groups, ..handle });
+            let handle = RunHandle { groups, ..handle };
+            runs.push(handle.clone());
+            // What is cut next may say only what has changed since.
+            let link = link.clone();
+            self.chain.push(Link { handle, ..link });
         }
         let restored = RestoredState {
             operators: Vec::new(),
@@ -671,6 +740,11 @@ impl Program {
         given.unwrap();
         let mine = copy.open.iter().filter(|((_, key), _)| self.is_mine(*key));
         self.open = mine.map(|(at, held)| (*at, *held)).collect();
+        // What others keep is in copies of theirs.
+        let mut kept = copy.kept.clone();
+        kept.calls.retain(|key, _| self.is_mine(*key));
+        kept.firings.retain(|(_, key), _| self.is_mine(*key));
+        self.kept = kept;
         (self.watermark, self.time) = (copy.watermark, copy.time);
         if self.watermark > i64::MIN {
             self.operator.restored_at(Timestamp(self.watermark));
@@ -680,10 +754,26 @@ impl Program {
     }
 }
 
-impl Program {
+impl<V: Told> Program<V> {
+    /// Rows of a state that is in memory.
+    fn rows_of(&mut self, name: &str) -> usize {
+        let mut rows = 0;
+        let counted = self.visit(|told, state| {
+            if told.name() == name {
+                state.freeze(Epoch(2_000), CutKind::Copy);
+                while state.emit(100, &mut |_: Row<'_>| rows += 1)? == Scan::More {}
+            }
+            Ok(())
+        });
+        counted.unwrap();
+        rows
+    }
+
     /// Fires all windows of a copy, which is in memory: they give out what the map was. Before that come late records
     /// for windows that fired before the copy.
     fn says_what_it_was(mut self) {
+        let windows = V::keeps(&self.kept, |end| self.is_gone(end));
+        assert_eq!(self.rows_of(voices::STATES[1]), windows);
         let fired = self
             .open
             .keys()
@@ -704,7 +794,7 @@ impl Program {
     }
 }
 
-impl Step for Program {
+impl<V: Told> Step for Program<V> {
     fn name(&self) -> &str {
         "program"
     }
@@ -722,9 +812,12 @@ impl Step for Program {
         self.queue.poll(context);
         let pressure = self.operator.end_state_turn(context, waiting);
         let pressure = pressure.map_err(|error| error.to_string())?;
-        let mut rows = 0;
-        self.visit(|_, state| {
+        let (mut rows, mut of_function) = (0, [0; 3]);
+        self.visit(|told, state| {
             rows += state.size().disk_rows;
+            if let Some(at) = voices::STATES.iter().position(|name| *name == told.name()) {
+                of_function[at] = state.size().disk_rows;
+            }
             Ok(())
         })?;
         let kept = self.operator.slices.iter().flat_map(|slice| &slice.kept);
@@ -740,6 +833,9 @@ impl Step for Program {
         left.needed += u64::from(needed);
         left.most_rows_on_disk = left.most_rows_on_disk.max(rows);
         left.most_kept = left.most_kept.max(kept);
+        for (most, rows) in left.most_of_function.iter_mut().zip(of_function) {
+            *most = rows.max(*most);
+        }
         left.kept_later += u64::from(kept_later);
         let fired = self.records == 0 && !self.firing && self.watermark == i64::MAX;
         let done = fired && self.cutting.is_none() && self.queue.pending() == 0;
@@ -750,7 +846,7 @@ impl Step for Program {
 }
 
 /// Runs a program to its end on a disk; answers what it left.
-fn run(simulation: &mut Simulation, program: Program) -> Left {
+fn run<V: Told>(simulation: &mut Simulation, program: Program<V>) -> Left {
     let left = Rc::clone(&program.left);
     let failure = Rc::new(RefCell::new(None));
     let told = Rc::clone(&failure);
@@ -790,35 +886,43 @@ fn shapes() -> [AlignedWindows; 4] {
 
 /// Runs a program and goes on from some of its copies. Answers what it left.
 fn check(drawn: Drawn) -> Left {
+    check_with::<Plain>(drawn)
+}
+
+/// The same of rows of which this voice speaks.
+fn check_with<V: Told>(drawn: Drawn) -> Left {
     let seed = drawn.seed;
     let (mut simulation, manager) = simulation(seed);
-    let left = run(&mut simulation, Program::new(drawn, (0, 1), &manager, true));
+    let left = run(
+        &mut simulation,
+        Program::<V>::new(drawn, (0, 1), &manager, true),
+    );
     assert!(left.late > 0, "nothing was too late");
     assert!(left.copies.len() > 2, "{} copies", left.copies.len());
     let disk = simulation.disk().clone();
     for copy in left.copies.iter().step_by(6) {
-        let all = Program::new(drawn, (0, 1), &manager, false);
+        let all = Program::<V>::new(drawn, (0, 1), &manager, false);
         all.restore(copy, &disk, false).says_what_it_was();
     }
     let third = left.copies.len() / 3;
     for (number, copy) in [(0, &left.copies[third]), (1, &left.copies[2 * third])] {
         let more = Drawn {
             seed: seed + 100 + number,
-            records: 10_000,
+            records: drawn.records.min(20_000) / 2,
             crowded: false,
             ..drawn
         };
         // Three go on from one, and one from what one of those three has left: on disk or in memory.
         let mut copies = Vec::new();
         for index in 0..3 {
-            let program = Program::new(more, (index, 3), &manager, true);
+            let program = Program::<V>::new(more, (index, 3), &manager, true);
             let mut simulation = Simulation::on(disk.clone(), seed, SimOptions::default());
             let program = program.restore(copy, &disk, true);
             copies.extend(run(&mut simulation, program).copies);
         }
         if let Some(copy) = copies.last() {
             let on_disk = number == 0;
-            let program = Program::new(more, (0, 1), &manager, on_disk);
+            let program = Program::<V>::new(more, (0, 1), &manager, on_disk);
             let mut simulation = Simulation::on(disk.clone(), seed, SimOptions::default());
             run(&mut simulation, program.restore(copy, &disk, on_disk));
         }

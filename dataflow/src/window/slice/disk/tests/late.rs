@@ -37,10 +37,13 @@ fn slices_that_were_in_memory_when_their_window_fired_go_to_disk_later() {
             let mut drawn = drawn(seed, windows, (keys, 1_400));
             drawn.crowded = seed % 2 == 0;
             let (mut simulation, manager) = simulation(drawn.seed);
-            let left = run(&mut simulation, Program::new(drawn, (0, 1), &manager, true));
+            let left = run(
+                &mut simulation,
+                Program::<Plain>::new(drawn, (0, 1), &manager, true),
+            );
             later += left.kept_later;
             for copy in &left.copies {
-                let all = Program::new(drawn, (0, 1), &manager, false);
+                let all = Program::<Plain>::new(drawn, (0, 1), &manager, false);
                 let all = all.restore(copy, simulation.disk(), false);
                 all.says_what_it_was();
             }
@@ -57,7 +60,7 @@ fn go_on(
     on_disk: bool,
 ) -> Left {
     let mut simulation = Simulation::on(disk.clone(), drawn.seed, SimOptions::default());
-    let program = Program::new(drawn, (0, 1), manager, on_disk);
+    let program = Program::<Plain>::new(drawn, (0, 1), manager, on_disk);
     let kept = |copy: &&Copy| {
         let ends = copy.open.keys().map(|(end, _)| end - 1);
         ends.filter(|last| *last <= copy.watermark).count()
@@ -74,7 +77,10 @@ fn slices_that_are_kept_go_from_disk_to_memory_and_back_with_copies() {
     for (seed, windows) in (60..).zip([tumbling, sliding, cumulating]) {
         let drawn = drawn(seed, windows, (12_000, 4_000));
         let (mut simulation, manager) = simulation(seed);
-        let first = run(&mut simulation, Program::new(drawn, (0, 1), &manager, true));
+        let first = run(
+            &mut simulation,
+            Program::<Plain>::new(drawn, (0, 1), &manager, true),
+        );
         assert!(first.most_kept > 5_000, "hardly anything was kept on disk");
         let disk = simulation.disk().clone();
         // In memory it has come far before a cut is written.
