@@ -21,7 +21,7 @@ use thalweg_memory::{Budget, Mark};
 use thalweg_network::Event;
 
 use super::aligned::AlignedWindows;
-use super::gathered::Gathered;
+use super::gathered::{Gathered, MOST_BYTES};
 use super::operator::without_time;
 use super::pipe::Partial;
 use crate::partition::{HashOfKey, Select};
@@ -41,6 +41,8 @@ const PASSED: u64 = 1 << 18;
 const MOST_SLICES: usize = 4;
 /// Tables of a stage: those in use and those on their way out.
 const MOST_TABLES: usize = 8;
+/// All of them have one part in so many of the slot's memory at most: they give nothing back to who keeps state there.
+const PART: u64 = 4;
 
 /// No time lies in it.
 const NOWHERE: TimeWindow = TimeWindow::new(Timestamp::MAX, Timestamp::MIN);
@@ -110,6 +112,8 @@ pub(super) struct LocalStage<K: Key + Wire, T: Item, S, G: WindowAggregate<K, T>
     spare: Vec<Gathered<K, G::Accumulator>>,
     /// How many tables there are.
     tables: usize,
+    /// Bytes of buckets that each has at most.
+    most: u64,
     watermark: Timestamp,
     line: VecDeque<Held<K, G::Accumulator>>,
     judgement: Judgement,
@@ -132,7 +136,9 @@ where
         border: PartialBorder<K, G::Accumulator>,
         context: &BuildContext,
     ) -> Result<Self, BuildError> {
-        let bytes = MOST_TABLES as u64 * Gathered::<K, G::Accumulator>::bytes();
+        let tables = MOST_TABLES as u64;
+        let most = (context.budget().limit() / PART / tables).min(MOST_BYTES);
+        let bytes = tables * Gathered::<K, G::Accumulator>::bytes(most);
         let mut stage = Self {
             name: name.into(),
             windows,
@@ -144,6 +150,7 @@ where
             others: Vec::new(),
             spare: Vec::new(),
             tables: 0,
+            most,
             watermark: Timestamp::MIN,
             line: VecDeque::new(),
             judgement: Judgement::default(),
@@ -158,9 +165,9 @@ where
 
     /// A new table.
     fn make_table(&mut self, span: TimeWindow) -> Result<Gathered<K, G::Accumulator>, String> {
-        let bytes = Gathered::<K, G::Accumulator>::bytes();
+        let bytes = Gathered::<K, G::Accumulator>::bytes(self.most);
         self.budget.reserve(bytes).map_err(|e| e.to_string())?;
-        let table = Gathered::new(span).map_err(|error| {
+        let table = Gathered::new(span, self.most).map_err(|error| {
             self.budget.release(bytes);
             format!("no memory for {bytes} bytes of partial results: {error}")
         })?;

@@ -20,16 +20,18 @@ use crate::partition::Select;
 use crate::task::TOGETHER;
 use crate::window::{TimeWindow, WindowAggregate};
 
-/// Bytes of buckets; the second-level cache has to hold them beside all else.
-const BYTES: usize = 512 << 10;
+/// Bytes of buckets at most; the second-level cache has to hold them beside all else.
+pub(super) const MOST_BYTES: u64 = 512 << 10;
+/// Buckets at least.
+const LEAST_BUCKETS: usize = 16;
 /// Keys per hundred slots at which a table is full.
 const FULL_PERCENT: usize = 60;
 /// Keys per hundred of a full table that stay at most, so that there is room for others.
 const STAY_PERCENT: usize = 75;
 /// How often all keys go after most of those that stayed have not come again.
 const ALL_GO: u32 = 8;
-/// Bytes that accumulators may have on the heap before a table counts as full.
-const MOST_HEAP: usize = 1 << 20;
+/// Bytes that accumulators may have on the heap before a table counts as full, for each byte of buckets.
+const HEAP: usize = 2;
 
 /// A key with what was gathered of it.
 struct Entry<S, A> {
@@ -74,7 +76,9 @@ pub(super) struct Gathered<K: Key, A> {
     /// The places of all keys, those without records too.
     taken: Vec<Taken>,
     limit: usize,
+    /// Bytes that accumulators have on the heap, and at which the table is full.
     heap: usize,
+    most_heap: usize,
     /// Keys that were asked for what was gathered of them, and those of which there was something.
     asked: usize,
     given: usize,
@@ -85,21 +89,24 @@ pub(super) struct Gathered<K: Key, A> {
 impl<K: Key, A: Record> Gathered<K, A> {
     /// A table without room, for no slice.
     pub(super) fn none(span: TimeWindow) -> Self {
-        match Self::with_buckets(span, 0) {
+        match Self::with_buckets(span, (0, 0)) {
             Ok(none) => none,
             Err(error) => unreachable!("no buckets need no memory: {error}"),
         }
     }
 
-    /// An empty table.
+    /// An empty table with about so many bytes of buckets, never more but for one of a few keys.
     ///
     /// # Errors
     /// If the system has no memory.
-    pub(super) fn new(span: TimeWindow) -> io::Result<Self> {
-        Self::with_buckets(span, Self::bucket_count())
+    pub(super) fn new(span: TimeWindow, most: u64) -> io::Result<Self> {
+        Self::with_buckets(span, (Self::bucket_count(most), Self::heap(most)))
     }
 
-    fn with_buckets(span: TimeWindow, buckets: usize) -> io::Result<Self> {
+    fn with_buckets(
+        span: TimeWindow,
+        (buckets, most_heap): (usize, usize),
+    ) -> io::Result<Self> {
         let limit = buckets * SLOTS * FULL_PERCENT / 100;
         Ok(Self {
             span,
@@ -107,6 +114,7 @@ impl<K: Key, A: Record> Gathered<K, A> {
             taken: Vec::with_capacity(limit),
             limit,
             heap: 0,
+            most_heap,
             asked: 0,
             given: 0,
             all_go: 0,
@@ -126,23 +134,28 @@ impl<K: Key, A: Record> Gathered<K, A> {
     }
 
     /// A power of two.
-    fn bucket_count() -> usize {
-        let most = BYTES / size_of::<Bucket<Entry<K::Stored, A>>>();
-        (most / 2 + 1).next_power_of_two().max(16)
+    fn bucket_count(most: u64) -> usize {
+        let most = most as usize / size_of::<Bucket<Entry<K::Stored, A>>>();
+        (most / 2 + 1).next_power_of_two().max(LEAST_BUCKETS)
     }
 
-    /// Bytes that a table takes at most.
-    pub(super) fn bytes() -> u64 {
-        let buckets = Self::bucket_count();
+    /// Bytes on the heap at which a table is full.
+    fn heap(most: u64) -> usize {
+        most as usize * HEAP
+    }
+
+    /// Bytes that a table with about so many bytes of buckets takes at most.
+    pub(super) fn bytes(most: u64) -> u64 {
+        let buckets = Self::bucket_count(most);
         let taken = buckets * SLOTS * FULL_PERCENT / 100 * size_of::<Taken>();
-        let heap = if A::OUT_OF_LINE { MOST_HEAP } else { 0 };
+        let heap = if A::OUT_OF_LINE { Self::heap(most) } else { 0 };
         BucketArray::<Entry<K::Stored, A>>::bytes_of(buckets) + (taken + heap) as u64
     }
 
     /// Whether what is gathered has to go before another key comes.
     #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
-        self.taken.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= MOST_HEAP)
+        self.taken.len() >= self.limit || (A::OUT_OF_LINE && self.heap >= self.most_heap)
     }
 
     /// Whether so many keys more can come before it is full.

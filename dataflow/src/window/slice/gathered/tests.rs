@@ -58,7 +58,7 @@ impl WindowAggregate<u64, Numbered> for Reserve {
 
 /// Gathers drawn numbers of `keys` keys and empties the table when `give_at` keys are there.
 fn check(keys: u64, numbers: u64, give_at: usize, hash: impl Fn(u64) -> KeyHash) {
-    let mut table = Gathered::<u64, u64>::new(SPAN).unwrap();
+    let mut table = Gathered::<u64, u64>::new(SPAN, MOST_BYTES).unwrap();
     let (mut plain, mut sent) = (BTreeMap::new(), BTreeMap::new());
     let mut give = |table: &mut Gathered<u64, u64>| {
         while let Some(part) = table.give(|| 0) {
@@ -135,7 +135,7 @@ fn slice(table: &mut Gathered<u64, u64>, keys: std::ops::Range<u64>) -> (u64, us
 
 #[test]
 fn keys_stay_where_most_of_them_come_again() {
-    let mut table = Gathered::new(SPAN).unwrap();
+    let mut table = Gathered::new(SPAN, MOST_BYTES).unwrap();
     assert_eq!(slice(&mut table, 0..1_000), (1_000, 1_000));
     assert_eq!(slice(&mut table, 0..1_000), (1_000, 1_000));
     assert_eq!(slice(&mut table, 0..600), (600, 1_000));
@@ -150,7 +150,7 @@ fn keys_stay_where_most_of_them_come_again() {
 
 #[test]
 fn keys_leave_room_for_others() {
-    let mut table = Gathered::new(SPAN).unwrap();
+    let mut table = Gathered::new(SPAN, MOST_BYTES).unwrap();
     let most = (table.limit * STAY_PERCENT / 100) as u64;
     assert_eq!(slice(&mut table, 0..most), (most, most as usize));
     assert_eq!(slice(&mut table, 0..most + 1), (most + 1, 0));
@@ -159,13 +159,15 @@ fn keys_leave_room_for_others() {
 
 #[test]
 fn accumulators_on_the_heap_fill_the_table() {
-    let mut table = Gathered::<u64, Vec<u8>>::new(SPAN).unwrap();
+    let mut table = Gathered::<u64, Vec<u8>>::new(SPAN, 1 << 10).unwrap();
+    let most = table.most_heap;
+    assert_eq!(most, 2 << 10);
     let mut reserve = |bytes: usize| {
         table.take_in(KeyHash(1), (1, bytes as u64), &by_key(), &Reserve);
         table.is_full()
     };
-    assert!(!reserve(MOST_HEAP - 1));
-    assert!(reserve(MOST_HEAP));
+    assert!(!reserve(most - 1));
+    assert!(reserve(most));
     assert!(table.is_full());
     let part = table
         .give(Vec::new)
