@@ -153,6 +153,12 @@ impl Budget {
         self.level.limit
     }
 
+    /// The least limit, in bytes, of it and of those above it: more it never gives.
+    #[must_use]
+    pub fn least_limit(&self) -> u64 {
+        self.levels().map(|level| level.limit).min().unwrap_or(0)
+    }
+
     /// What it is called in errors and metrics.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -229,6 +235,8 @@ mod tests {
         state.release(30);
         assert_eq!((process.used(), slot.used(), state.used()), (30, 30, 10));
         assert_eq!((process.high_water(), state.high_water()), (60, 40));
+        let all = slot.child("all", u64::MAX);
+        assert_eq!((all.least_limit(), state.least_limit()), (60, 50));
     }
 
     #[test]

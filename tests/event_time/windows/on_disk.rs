@@ -7,15 +7,18 @@
 
 use std::cell::Cell;
 
-use thalweg_connectors::Collects;
+use thalweg_connectors::{Collects, Generator};
+use thalweg_core::event_time::Timestamp;
+use thalweg_dataflow::window::assigner::TumblingWindows;
 
 use super::aligned::{self, Way};
-use super::drawn::Rec;
+use super::drawn::{Rec, ms};
 use super::model::{self, Case, Row};
-use super::{Emitted, draw, emitted, expected, program};
+use super::{Emitted, Totals, draw, emitted, expected, program};
 use crate::event_time::script::Script;
 use crate::event_time::trial::{Memory, Trial};
 use crate::random_graphs::every;
+use crate::stage;
 
 /// Keys from here on are of the crowd.
 const CROWD: u64 = 1 << 32;
@@ -112,4 +115,40 @@ fn windows_on_disk_are_the_models_in_simulation() {
 fn functions_on_disk_that_are_called_with_slices_are_the_models_in_simulation() {
     let test = "functions_on_disk_that_are_called_with_slices_are_the_models_in_simulation";
     each_compared(test, compare_slices);
+}
+
+/// Keys that come again in each of so many slices, of which records come in turn.
+const KEYS: u64 = 4_000;
+const SLICES: u64 = 3;
+const TIMES: u64 = 4;
+
+/// What is gathered of several slices before the exchange gives nothing back, so it must leave the windows behind it
+/// the memory they need, in a slot of which its tables could take all.
+#[test]
+fn what_is_gathered_before_the_exchange_leaves_memory_to_windows() {
+    let spill = tempfile::tempdir().unwrap();
+    let (environment, token) = stage::shards(&[
+        ("parallelism.default", "1"),
+        ("state.backend.type", "lsm"),
+        ("taskmanager.memory.managed.size", "1mb"),
+        ("io.tmp.dirs", spill.path().to_str().unwrap()),
+    ]);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    let make = |number: u64| {
+        let slice = number % SLICES;
+        let key = number / SLICES % KEYS;
+        ((key, number), Timestamp(10 * slice as i64))
+    };
+    let totals = environment
+        .source(Generator::timed(SLICES * KEYS * TIMES, make))
+        .key_by(|record: &Rec| record.0)
+        .window(TumblingWindows::event_time(ms(10)))
+        .aggregate(Totals)
+        .map(|row: Row| (row.0, row.1, row.3[0]))
+        .collect();
+    environment.execute("slices in turn").unwrap();
+    let mut totals: Vec<(u64, i64, u64)> = totals.take();
+    totals.sort_unstable();
+    let of_key = |key| (0..SLICES).map(move |slice| (key, 10 * slice as i64, TIMES));
+    assert!(totals == (0..KEYS).flat_map(of_key).collect::<Vec<_>>());
 }

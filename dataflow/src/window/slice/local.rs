@@ -137,7 +137,7 @@ where
         context: &BuildContext,
     ) -> Result<Self, BuildError> {
         let tables = MOST_TABLES as u64;
-        let most = (context.budget().limit() / PART / tables).min(MOST_BYTES);
+        let most = (context.budget().least_limit() / PART / tables).min(MOST_BYTES);
         let bytes = tables * Gathered::<K, G::Accumulator>::bytes(most);
         let mut stage = Self {
             name: name.into(),
