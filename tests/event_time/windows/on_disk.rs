@@ -10,11 +10,12 @@ use std::cell::Cell;
 use thalweg_connectors::{Collects, Generator};
 use thalweg_core::event_time::Timestamp;
 use thalweg_dataflow::window::assigner::TumblingWindows;
+use thalweg_dataflow::window::{TimeWindow, WindowAggregate};
 
 use super::aligned::{self, Way};
 use super::drawn::{Rec, ms};
 use super::model::{self, Case, Row};
-use super::{Emitted, Totals, draw, emitted, expected, program};
+use super::{Emitted, draw, emitted, expected, program};
 use crate::event_time::script::Script;
 use crate::event_time::trial::{Memory, Trial};
 use crate::random_graphs::every;
@@ -119,11 +120,34 @@ fn functions_on_disk_that_are_called_with_slices_are_the_models_in_simulation() 
 
 /// Keys that come again in each of so many slices, of which records come in turn.
 const KEYS: u64 = 4_000;
-const SLICES: u64 = 3;
+const SLICES: u64 = 2;
 const TIMES: u64 = 4;
 
+/// Counts the records of a key, and keeps their least and largest number.
+#[derive(Clone)]
+struct Count;
+
+impl WindowAggregate<String, u64> for Count {
+    type Accumulator = (u64, u64, u64);
+    type Row = (String, i64, u64);
+
+    fn create(&self) -> (u64, u64, u64) {
+        (0, u64::MAX, 0)
+    }
+    fn add(&self, held: &mut (u64, u64, u64), number: u64) {
+        self.merge(held, &(1, number, number));
+    }
+    fn merge(&self, held: &mut (u64, u64, u64), other: &(u64, u64, u64)) {
+        let (least, largest) = (held.1.min(other.1), held.2.max(other.2));
+        *held = (held.0 + other.0, least, largest);
+    }
+    fn row(&self, key: String, window: TimeWindow, held: &(u64, u64, u64)) -> Self::Row {
+        (key, window.start.0, held.0)
+    }
+}
+
 /// What is gathered of several slices before the exchange gives nothing back, so it must leave the windows behind it
-/// the memory they need, in a slot of which its tables could take all.
+/// the memory they need, in a slot of which its tables could take nearly all.
 #[test]
 fn what_is_gathered_before_the_exchange_leaves_memory_to_windows() {
     let spill = tempfile::tempdir().unwrap();
@@ -134,21 +158,17 @@ fn what_is_gathered_before_the_exchange_leaves_memory_to_windows() {
         ("io.tmp.dirs", spill.path().to_str().unwrap()),
     ]);
     let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-    let make = |number: u64| {
-        let slice = number % SLICES;
-        let key = number / SLICES % KEYS;
-        ((key, number), Timestamp(10 * slice as i64))
-    };
-    let totals = environment
+    let name = |key: u64| format!("{key:0>60}");
+    let make = |number: u64| (number, Timestamp(10 * (number % SLICES) as i64));
+    let counts = environment
         .source(Generator::timed(SLICES * KEYS * TIMES, make))
-        .key_by(|record: &Rec| record.0)
+        .key_by(move |number: &u64| name(number / SLICES % KEYS))
         .window(TumblingWindows::event_time(ms(10)))
-        .aggregate(Totals)
-        .map(|row: Row| (row.0, row.1, row.3[0]))
+        .aggregate(Count)
         .collect();
     environment.execute("slices in turn").unwrap();
-    let mut totals: Vec<(u64, i64, u64)> = totals.take();
-    totals.sort_unstable();
-    let of_key = |key| (0..SLICES).map(move |slice| (key, 10 * slice as i64, TIMES));
-    assert!(totals == (0..KEYS).flat_map(of_key).collect::<Vec<_>>());
+    let mut counts: Vec<(String, i64, u64)> = counts.take();
+    counts.sort_unstable();
+    let of_key = |key| (0..SLICES).map(move |slice| (name(key), 10 * slice as i64, TIMES));
+    assert!(counts == (0..KEYS).flat_map(of_key).collect::<Vec<_>>());
 }

@@ -15,8 +15,14 @@ use super::super::counting::{Poison, lines};
 use super::super::larger::Large;
 use super::marker;
 use super::slices::{
-    CountAndSum, LATENESS, SIZE, STEP, Windows, in_sliding, key_of, late_time_of, ms, numbers_at,
-    windows,
+    CountAndSum, LATENESS, Numbers, SIZE, STEP, Windows, in_sliding, late_time_of, ms,
+};
+
+/// Less than other windows on disk are tested with: each row reads what is kept of its key.
+const NUMBERS: Numbers = Numbers {
+    records: 30_000,
+    keys: 15_000,
+    time_of: late_time_of,
 };
 
 /// Of each key, the rows that were told; of each of its windows too.
@@ -42,8 +48,9 @@ fn counted(
 }
 
 fn program(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
-    numbers_at(late_time_of, environment, rate, poison, into)
-        .key_by(|number: &u64| key_of(*number))
+    NUMBERS
+        .come(environment, rate, poison, into)
+        .key_by(|number: &u64| NUMBERS.key_of(*number))
         .window(SlidingWindows::event_time(ms(SIZE), ms(STEP)))
         .allowed_lateness(ms(LATENESS))
         .aggregate_process(CountAndSum, counted)
@@ -86,14 +93,14 @@ fn check(into: &Path) {
         Some((window, (count, sum)))
     };
     let last: Windows = told.into_iter().filter_map(last).collect();
-    assert!(last == windows(late_time_of, in_sliding), "other windows");
+    assert!(last == NUMBERS.windows(in_sliding), "other windows");
     assert!(again > 200, "{again} rows of windows that fired again");
     assert!(marker(into).exists(), "nothing has gone to disk");
 }
 
 const CALLED: Large = Large {
     name: "functions that are called with rows of slices on disk",
-    memory: "6mb",
+    memory: "3mb",
     program,
     check,
 };

@@ -19,8 +19,6 @@ use super::super::counting::{Poison, lines};
 use super::super::larger::Large;
 use super::{compare, marker, watch};
 
-const RECORDS: u64 = 80_000;
-const KEYS: u64 = 40_000;
 /// Numbers come out of their order by less than so many ms.
 const DISORDER: u64 = 500;
 /// Where windows fire again for late numbers each of so many is, by so many ms, and how long windows wait, ms.
@@ -31,10 +29,24 @@ pub(super) const LATENESS: u64 = 10_000;
 pub(super) const SIZE: u64 = 32_000;
 pub(super) const STEP: u64 = 8_000;
 
-pub(super) fn key_of(number: u64) -> String {
-    let key = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % KEYS;
-    format!("{key:0>60}")
+/// Numbers that come.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) records: u64,
+    pub(super) keys: u64,
+    pub(super) time_of: fn(u64) -> u64,
 }
+
+const IN_TIME: Numbers = Numbers {
+    records: 80_000,
+    keys: 40_000,
+    time_of,
+};
+
+const LATE_TOO: Numbers = Numbers {
+    time_of: late_time_of,
+    ..IN_TIME
+};
 
 fn time_of(number: u64) -> u64 {
     number + (number.wrapping_mul(0xD1B5_4A32_D192_ED03) >> 40) % DISORDER
@@ -67,39 +79,51 @@ impl WindowAggregate<String, u64> for CountAndSum {
     }
 }
 
-/// Numbers with times, and with failures.
-fn numbers(
-    environment: &Environment,
-    rate: f64,
-    poison: Poison,
-    into: &Path,
-) -> DataStream<u64, BoxedPipe<u64>> {
-    numbers_at(time_of, environment, rate, poison, into)
-}
+impl Numbers {
+    pub(super) fn key_of(self, number: u64) -> String {
+        let key = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 24) % self.keys;
+        format!("{key:0>60}")
+    }
 
-pub(super) fn numbers_at(
-    time_of: fn(u64) -> u64,
-    environment: &Environment,
-    rate: f64,
-    poison: Poison,
-    into: &Path,
-) -> DataStream<u64, BoxedPipe<u64>> {
-    let watch = watch(poison, into);
-    let made = move |number: u64| (number, Timestamp(time_of(number) as i64));
-    let strategy =
-        WatermarkStrategy::<u64>::for_bounded_out_of_orderness(Duration::from_millis(DISORDER));
-    environment
-        .source_with(
-            Generator::timed(RECORDS, made).rate(rate),
-            strategy.with_interval(Duration::from_millis(1)),
-        )
-        .uid("numbers")
-        .parallelism(1)
-        .map(move |number: u64| {
-            watch(number);
-            number
-        })
-        .boxed()
+    /// They come with times, and with failures.
+    pub(super) fn come(
+        self,
+        environment: &Environment,
+        rate: f64,
+        poison: Poison,
+        into: &Path,
+    ) -> DataStream<u64, BoxedPipe<u64>> {
+        let watch = watch(poison, into);
+        let made = move |number: u64| (number, Timestamp((self.time_of)(number) as i64));
+        let strategy =
+            WatermarkStrategy::<u64>::for_bounded_out_of_orderness(Duration::from_millis(DISORDER));
+        environment
+            .source_with(
+                Generator::timed(self.records, made).rate(rate),
+                strategy.with_interval(Duration::from_millis(1)),
+            )
+            .uid("numbers")
+            .parallelism(1)
+            .map(move |number: u64| {
+                watch(number);
+                number
+            })
+            .boxed()
+    }
+
+    /// What windows hold that `windows_of` names of each time.
+    pub(super) fn windows(self, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) -> Windows {
+        let mut windows = Windows::new();
+        for number in 0..self.records {
+            for (start, end) in windows_of((self.time_of)(number) as i64) {
+                let window = windows
+                    .entry((self.key_of(number), start, end))
+                    .or_default();
+                *window = (window.0 + 1, window.1 + number);
+            }
+        }
+        windows
+    }
 }
 
 fn in_windows(
@@ -108,7 +132,7 @@ fn in_windows(
     into: &Path,
 ) {
     numbers
-        .key_by(|number: &u64| key_of(*number))
+        .key_by(|number: &u64| IN_TIME.key_of(*number))
         .window(windows)
         .aggregate(CountAndSum)
         .uid("windows")
@@ -122,17 +146,17 @@ pub(super) fn ms(ms: u64) -> Duration {
 
 fn tumbling(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
     let windows = TumblingWindows::event_time(ms(SIZE));
-    in_windows(numbers(environment, rate, poison, into), windows, into);
+    in_windows(IN_TIME.come(environment, rate, poison, into), windows, into);
 }
 
 fn sliding(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
     let windows = SlidingWindows::event_time(ms(SIZE), ms(STEP));
-    in_windows(numbers(environment, rate, poison, into), windows, into);
+    in_windows(IN_TIME.come(environment, rate, poison, into), windows, into);
 }
 
 fn cumulating(environment: &Environment, rate: f64, poison: Poison, into: &Path) {
     let windows = CumulateWindows::event_time(ms(SIZE), ms(STEP));
-    in_windows(numbers(environment, rate, poison, into), windows, into);
+    in_windows(IN_TIME.come(environment, rate, poison, into), windows, into);
 }
 
 /// Windows of which some numbers are late, but none too late.
@@ -152,8 +176,9 @@ fn in_late_windows(
     poison: Poison,
     into: &Path,
 ) {
-    let windows = numbers_at(late_time_of, environment, rate, poison, into)
-        .key_by(|number: &u64| key_of(*number))
+    let windows = LATE_TOO
+        .come(environment, rate, poison, into)
+        .key_by(|number: &u64| LATE_TOO.key_of(*number))
         .window(SlidingWindows::event_time(ms(SIZE), ms(STEP)))
         .allowed_lateness(ms(LATENESS));
     let windows = match gathers {
@@ -170,26 +195,11 @@ fn in_late_windows(
 /// How many numbers a key has in a window, and their sum.
 pub(super) type Windows = BTreeMap<(String, i64, i64), (u64, u64)>;
 
-/// What windows hold that `windows_of` names of each time.
-pub(super) fn windows(
-    time_of: fn(u64) -> u64,
-    windows_of: impl Fn(i64) -> Vec<(i64, i64)>,
-) -> Windows {
-    let mut windows = Windows::new();
-    for number in 0..RECORDS {
-        for (start, end) in windows_of(time_of(number) as i64) {
-            let window = windows.entry((key_of(number), start, end)).or_default();
-            *window = (window.0 + 1, window.1 + number);
-        }
-    }
-    windows
-}
-
 /// Compares what is there with what windows hold that `windows_of` names of each time.
 fn check(into: &Path, windows_of: impl Fn(i64) -> Vec<(i64, i64)>) {
     let row = |((key, start, end), (count, sum))| (format!("{key} {start} {end} {count} {sum}"), 1);
     compare(
-        &windows(time_of, windows_of).into_iter().map(row).collect(),
+        &IN_TIME.windows(windows_of).into_iter().map(row).collect(),
         into,
     );
 }
@@ -210,7 +220,7 @@ fn check_late(into: &Path) {
     }
     let last = |(window, mut rows): (_, BTreeMap<u64, u64>)| Some((window, rows.pop_last()?));
     let last: Windows = told.into_iter().filter_map(last).collect();
-    let expected = windows(late_time_of, in_sliding);
+    let expected = LATE_TOO.windows(in_sliding);
     let other = (last.iter()).find(|(window, held)| expected.get(*window) != Some(*held));
     assert!(last == expected, "{} windows, one {other:?}", last.len());
     assert!(again > 200, "{again} rows of windows that fired again");

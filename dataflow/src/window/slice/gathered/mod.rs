@@ -103,10 +103,7 @@ impl<K: Key, A: Record> Gathered<K, A> {
         Self::with_buckets(span, (Self::bucket_count(most), Self::heap(most)))
     }
 
-    fn with_buckets(
-        span: TimeWindow,
-        (buckets, most_heap): (usize, usize),
-    ) -> io::Result<Self> {
+    fn with_buckets(span: TimeWindow, (buckets, most_heap): (usize, usize)) -> io::Result<Self> {
         let limit = buckets * SLOTS * FULL_PERCENT / 100;
         Ok(Self {
             span,
