@@ -44,11 +44,18 @@ fn left(address: &str) -> usize {
 
 #[test]
 fn a_job_that_fails_goes_on_from_checkpoints_in_an_object_store() {
-    for (parallelism, backend, every) in [("1", "hashmap", 7_919), ("3", "lsm", 5_003)] {
+    let runs = [
+        ("1", "hashmap", 7_919, "false"),
+        ("3", "lsm", 5_003, "false"),
+        ("2", "hashmap", 6_007, "true"),
+        ("3", "lsm", 5_003, "true"),
+    ];
+    for (parallelism, backend, every, from_local) in runs {
         let (directory, state) = (tempfile::tempdir().unwrap(), address());
         let (spill, into) = (directory.path().join("spill"), directory.path().join("out"));
         let mut settings = settings(&state, parallelism, backend);
         settings.push(("io.tmp.dirs", spill.to_str().unwrap()));
+        settings.push(("execution.state-recovery.from-local", from_local));
         let (environment, token) = stage::shards(&settings);
         let _deadline = stage::cancel_after(&token, stage::PATIENCE);
         let poison = Poison::new(every, 4);

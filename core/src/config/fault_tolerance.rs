@@ -184,6 +184,16 @@ pub const FALL_BACK_TO_OLDER: ConfigOption<bool> = ConfigOption::new(
      checked before the job starts. Without, damage refuses the start, by name.",
 );
 
+/// `execution.state-recovery.from-local`
+pub const RECOVERY_FROM_LOCAL: ConfigOption<bool> = ConfigOption::new(
+    "execution.state-recovery.from-local",
+    || false,
+    "Whether a job whose checkpoints are in an object store keeps a copy of their files on this host too, and begins \
+     again from it after a failure instead of fetching them. It is as large as the checkpoints that are kept, lies in the \
+     first directory of io.tmp.dirs beside the quota, and goes with the process. A copy that is not there or damaged is \
+     fetched. Checkpoints in a directory are read where they are, whatever this says.",
+);
+
 /// `restart-strategy.type`
 pub const RESTART_STRATEGY: ConfigOption<RestartStrategyKind> = ConfigOption::new(
     "restart-strategy.type",

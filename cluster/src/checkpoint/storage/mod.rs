@@ -28,10 +28,10 @@ pub mod object_store;
 pub mod run_file;
 pub mod simulated;
 
-#[cfg(feature = "object-store")]
-pub(crate) use self::object_store::Moving;
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use self::object_store::tests::faulty;
+#[cfg(feature = "object-store")]
+pub(crate) use self::object_store::{LocalCopies, Moving};
 #[cfg(feature = "object-store")]
 pub use self::object_store::{ObjectStorage, Patience};
 pub use any::AnyStorage;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::config::Configuration;
+#[cfg(feature = "object-store")]
+use thalweg_core::config::options;
 use thalweg_core::seam::clock::{entropy, monotonic_ns, wall_ms};
 use thalweg_dataflow::checkpoint::RunFiles;
 use thalweg_dataflow::executor::JobError;
@@ -24,7 +26,11 @@ use crate::local::metrics::{Attached, MetricsReader};
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
 #[cfg(feature = "object-store")]
-use crate::local::staging::{FetchedRuns, Staging, Uploads};
+use crate::{
+    checkpoint::storage::LocalCopies,
+    local::spill,
+    local::staging::{FetchedRuns, Staging, Uploads},
+};
 
 /// How often a job that waits for its next attempt looks whether it is to stop.
 const CANCEL_CHECK: Duration = Duration::from_millis(20);
@@ -105,6 +111,10 @@ impl Surroundings for Process<'_> {
             return Ok(None);
         }
         let storage = self.storage.objects().clone();
+        if configuration.get(&options::RECOVERY_FROM_LOCAL) {
+            let claimed = spill::claim_one(configuration)?;
+            storage.keep_copies(LocalCopies::new(shared.clone(), claimed));
+        }
         let uploads = Uploads::new(storage, shared.clone(), configuration)?;
         Ok(Some(Box::new(uploads)))
     }

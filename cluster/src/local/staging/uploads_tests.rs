@@ -9,14 +9,15 @@ use thalweg_state::{OperatorSnapshot, SnapshotEffort};
 
 use super::*;
 use crate::checkpoint::storage::CheckpointStorage as _;
-use crate::checkpoint::storage::Patience;
 use crate::checkpoint::storage::faulty::{Fate, Faulty};
+use crate::checkpoint::storage::{LocalCopies, Patience};
 
 /// The uploads of a job, its store, and the directory for its files.
 struct Stage {
     uploads: Uploads,
     store: Arc<Faulty>,
     storage: ObjectStorage,
+    configuration: Configuration,
     _spill: tempfile::TempDir,
 }
 
@@ -38,6 +39,7 @@ fn stage(whole: Duration) -> Stage {
         uploads,
         store,
         storage,
+        configuration,
         _spill: spill,
     }
 }
@@ -87,6 +89,24 @@ impl Stage {
             arrived.extend(self.uploads.arrived());
         }
         arrived
+    }
+
+    /// The files of a checkpoint, as they are fetched to begin with.
+    fn fetch(&self, files: &[&str]) -> Result<FetchedRuns, JobError> {
+        let facts = |file: &&str| FileFacts {
+            bytes: content(file).len() as u64,
+            checksum: crc32c(&content(file)),
+        };
+        let files = files.iter().map(|file| (*file, facts(file))).collect();
+        FetchedRuns::fetch(&self.storage, &shared(), &files, &self.configuration)
+    }
+
+    /// Keeps copies of what arrives; answers where.
+    fn keep_copies(&self) -> PathBuf {
+        let (space, directory) = spill::claim_one(&self.configuration).unwrap();
+        let copies = LocalCopies::new(shared(), (space, directory.clone()));
+        self.storage.keep_copies(copies);
+        directory
     }
 
     fn in_store(&mut self) -> Vec<String> {
@@ -216,4 +236,82 @@ fn after_a_stop_nothing_comes_out_and_nothing_is_left_here() {
     let directory = stage.uploads.directory().to_owned();
     drop(stage);
     assert!(!directory.exists(), "it goes with the job");
+}
+
+/// What is read of a file that was fetched.
+fn read(fetched: &FetchedRuns, file: &str) -> Vec<u8> {
+    let file = fetched.open_file(file).unwrap();
+    let mut bytes = vec![0; file.length() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Begins again from two runs, of which `harm` has done something to the copy of the second; answers how many requests
+/// that took.
+fn begun_again(harm: impl FnOnce(&Path)) -> usize {
+    let files = ["0-1-1.run", "0-1-2.run"];
+    let mut stage = stage(Duration::from_secs(60));
+    let copies = stage.keep_copies();
+    files.iter().for_each(|file| stage.write(file));
+    let answer = stage.answer(0, 1, &files);
+    stage.uploads.take(answer);
+    assert_eq!(told(&stage.all()), [(0, 1, true)]);
+    assert_eq!((stage.in_store().len(), stage.here()), (2, 0));
+    stage.uploads.stop();
+    harm(&copies.join(files[1]));
+    stage.store.then([Fate::Pass; 100]);
+    let fetched = stage.fetch(&files).unwrap();
+    let requests = 100 - stage.store.fates.lock().unwrap().len();
+    for file in files {
+        assert_eq!(read(&fetched, file), content(file));
+    }
+    requests
+}
+
+#[test]
+fn files_that_are_on_this_host_are_not_fetched() {
+    assert_eq!(begun_again(|_| {}), 0);
+    let one = begun_again(|copy| std::fs::remove_file(copy).unwrap());
+    assert!(one > 0);
+    // Of the right length, and longer.
+    let another = content("0-1-9.run");
+    assert_eq!(
+        begun_again(|copy| std::fs::write(copy, another).unwrap()),
+        one
+    );
+    let longer = b"the rows of nobody at all";
+    assert_eq!(
+        begun_again(|copy| std::fs::write(copy, longer).unwrap()),
+        one
+    );
+}
+
+#[test]
+fn copies_go_with_what_is_deleted_and_with_the_job() {
+    let mut stage = stage(Duration::from_secs(60));
+    let copies = stage.keep_copies();
+    let kept = || std::fs::read_dir(&copies).unwrap().count();
+    for file in ["0-1-1.run", "0-1-2.run"] {
+        stage.write(file);
+        let answer = stage.answer(0, 1, &[file]);
+        stage.uploads.take(answer);
+    }
+    stage.all();
+    assert_eq!(kept(), 2);
+    stage.storage.delete(&shared().child("0-1-1.run")).unwrap();
+    assert_eq!(kept(), 1);
+    // One of the same name elsewhere is another.
+    let elsewhere = Location::parse("memory:///other/0-1-2.run").unwrap();
+    stage.storage.delete(&elsewhere).unwrap();
+    assert_eq!(kept(), 1);
+    // What did not arrive is no copy.
+    stage.store.then([Fate::Silent]);
+    stage.write("0-1-3.run");
+    let answer = stage.answer(0, 2, &["0-1-3.run"]);
+    stage.uploads.take(answer);
+    stage.uploads.stop();
+    assert_eq!(kept(), 1);
+    assert!(stage.fetch(&["0-1-1.run"]).is_err(), "it is nowhere");
+    drop(stage);
+    assert!(!copies.exists(), "they go with the job");
 }

@@ -7,6 +7,7 @@
 //! | `patience` | how long that takes, and what another try may change |
 //! | `transfer` | files and large objects, piece by piece |
 //! | `object_file` | an object, read from any place in it |
+//! | `copies` | copies that stay on this host |
 //! | `threads` | where all of this runs |
 //!
 //! The store must have the newest of every object and list at once whatever was answered, as S3 has since 2020, and
@@ -32,6 +33,7 @@
 
 mod client;
 mod connect;
+mod copies;
 mod object_file;
 mod patience;
 #[cfg(test)]
@@ -51,6 +53,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use self::client::Client;
+pub(crate) use self::copies::LocalCopies;
 use self::object_file::ObjectFile;
 pub use self::patience::Patience;
 use self::threads::Threads;
@@ -69,6 +72,7 @@ pub struct ObjectStorage {
     patience: Patience,
     known: Arc<Mutex<Known>>,
     turns: Turns,
+    copies: Arc<Mutex<Option<Arc<LocalCopies>>>>,
 }
 
 /// How many files are written at the same time, so that only so many pieces are in memory.
@@ -137,6 +141,17 @@ impl ObjectStorage {
         storage
     }
 
+    /// Keeps copies of what is moved into a directory, and lends them when it is fetched from there.
+    pub(crate) fn keep_copies(&self, copies: LocalCopies) {
+        let mut kept = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(Arc::new(copies));
+    }
+
+    fn copies(&self) -> Option<Arc<LocalCopies>> {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.clone()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,10 +193,18 @@ impl ObjectStorage {
         let place = local_place(&from)?;
         let turns = Arc::clone(&self.turns.0);
         let teller = Teller(Some(told));
+        let copies = self.copies();
+        let to = to.clone();
         let work = async move {
             // They are never closed.
             let _turn = turns.acquire().await;
-            teller.tell(transfer::write_or_find(&client, &name, (from, place), facts).await);
+            let leave = move |file: &std::path::Path| match copies {
+                Some(copies) => copies.take(file, &to),
+                // One that stays goes with its directory.
+                None => drop(std::fs::remove_file(file)),
+            };
+            let source = (from, place);
+            teller.tell(transfer::write_or_find(&client, &name, source, facts, leave).await);
         };
         Ok(Moving(self.threads.handle()?.spawn(work)))
     }
@@ -280,11 +303,19 @@ impl ObjectStorage {
         (from, into): (&Location, &std::path::Path),
         files: &BTreeMap<&str, FileFacts>,
     ) -> Result<(), StorageError> {
-        let mut wanted = Vec::new();
+        let (copies, mut wanted) = (self.copies(), Vec::new());
         for (file, facts) in files {
-            let at = from.child(file);
+            let (at, into) = (from.child(file), into.join(file));
+            let lent = |copies: &Arc<LocalCopies>| copies.lend(&at, *facts, &into);
+            if copies.as_ref().is_some_and(lent) {
+                continue;
+            }
             let (client, name) = self.reach(&at)?;
-            wanted.push((client, name, (at, into.join(file)), *facts));
+            wanted.push((client, name, (at, into), *facts));
+        }
+        if copies.is_some() {
+            let (files, fetched) = (files.len(), wanted.len());
+            tracing::info!(files, fetched, %from, "the others were on this host");
         }
         self.threads.wait(async move {
             let mut fetching = tokio::task::JoinSet::new();
@@ -417,6 +448,9 @@ impl CheckpointStorage for ObjectStorage {
     }
 
     fn delete(&mut self, at: &Location) -> Result<(), StorageError> {
+        if let Some(copies) = self.copies() {
+            copies.forget(at);
+        }
         let (client, name) = self.reach(at)?;
         (self.threads).wait(async move { client.delete(&name).await })
     }

@@ -3,7 +3,7 @@
 //! Futures of the threads of object storage. Invariants: what arrives is checked against what was sent, length and
 //! checksum; an object has its name only when all of it is there; at most a few pieces of a file are in memory.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -128,12 +128,13 @@ pub(super) async fn write_or_find(
     name: &Path,
     (path, from): (PathBuf, Location),
     facts: FileFacts,
+    leave: impl FnOnce(&std::path::Path) + Send + 'static,
 ) -> Result<(), StorageError> {
     let file = path.clone();
     if blocking(&from, move || file.try_exists()).await? {
         write(client, name, (Source::File(path.clone()), from), facts).await?;
-        // One that stays goes with its directory.
-        let _ = spawn_blocking(move || fs::remove_file(path)).await;
+        // It has arrived, whatever becomes of the file of this host.
+        let _ = spawn_blocking(move || leave(&path)).await;
         return Ok(());
     }
     let length = client.length("find", name).await?;
