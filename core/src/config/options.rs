@@ -47,9 +47,9 @@ pub const RUNTIME_MODE: ConfigOption<RuntimeMode> = ConfigOption::new(
     "execution.runtime-mode",
     || RuntimeMode::Streaming,
     "STREAMING emits results as they change; BATCH emits final results of bounded input at its end; \
-     AUTOMATIC is BATCH if all sources are bounded. In no mode do processing-time timers and windows fire because the \
-     input ends, and inputs are read as they come, broadcast ones not before others: what a batch needs so is done \
-     in event time.",
+     AUTOMATIC is BATCH if all sources are bounded. What waits for the processing time, timers and windows, is done at \
+     the end of the input in BATCH, and not at all in STREAMING. In each mode inputs are read as they come, broadcast ones \
+     not before others: what a batch needs so is done in event time.",
 );
 
 /// `execution.buffer-timeout.interval`

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use thalweg_core::config::RuntimeMode;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
@@ -137,6 +138,10 @@ pub(crate) trait Lifecycle<U: Item>: Remembers {
         let _ = to;
     }
 
+    /// The input of a batch ends: makes due all that waits for the processing time, and takes nothing more that would.
+    /// Called with the last watermark.
+    fn clock_ends(&mut self) {}
+
     /// The operator was given back its states, and the watermark of all inputs had come so far; all it
     /// made due was given out then.
     fn restored_at(&mut self, watermark: Timestamp) {
@@ -253,6 +258,8 @@ pub(crate) struct Frame<O, N> {
     passed: Timestamp,
     /// Shows it.
     told: WatermarkCell,
+    /// Whether what waits for the clock is given out at the end of the input.
+    is_batch: bool,
     finished: bool,
 }
 
@@ -289,6 +296,7 @@ impl<O: Remembers, N> Frame<O, N> {
             watermark: Timestamp::MIN,
             passed: Timestamp::MIN,
             told: context.told(HEAD),
+            is_batch: context.info().mode == RuntimeMode::Batch,
             finished: false,
         };
         if let Some(watermark) = restored_watermark(context) {
@@ -446,6 +454,9 @@ impl<O, N> Frame<O, N> {
         while let Some(first) = self.held.front() {
             if let Held::Mark(Mark::Watermark(watermark)) = first {
                 self.operator.watermark(watermark.0);
+                if watermark.0 == Timestamp::MAX && self.is_batch {
+                    self.operator.clock_ends();
+                }
                 self.firing = Some(Cause::Watermark);
                 return;
             }

@@ -5,7 +5,7 @@
 //! one time in one domain, however often it is registered; timers come out in the order of their times.
 //! Lives on one shard's thread.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ops::ControlFlow;
 
 use thalweg_core::KeyHash;
@@ -41,6 +41,8 @@ pub struct FiredTimer {
 pub(crate) struct TimerTable<K: Key> {
     event: RefCell<LayeredTimers<K>>,
     processing: RefCell<LayeredTimers<K>>,
+    /// The input of a batch has ended: whoever fires then and asks to be called again would never come to an end.
+    clock_ended: Cell<bool>,
 }
 
 /// The state that timers of a domain are.
@@ -59,7 +61,13 @@ impl<K: Key> TimerTable<K> {
         Self {
             event: timers(TimeDomain::EventTime),
             processing: timers(TimeDomain::ProcessingTime),
+            clock_ended: Cell::new(false),
         }
+    }
+
+    /// All processing-time timers are due, and no more are registered.
+    pub(crate) fn clock_ends(&self) {
+        self.clock_ended.set(true);
     }
 
     /// How many timers there are.
@@ -236,7 +244,8 @@ impl<K: Key> TimerService<'_, K> {
         self.register(TimeDomain::EventTime, at)
     }
 
-    /// Asks to be called when the wall clock reaches `at`, in ms since 1970.
+    /// Asks to be called when the wall clock reaches `at`, in ms since 1970. In a batch what was asked for is done at the
+    /// end of the input, in order of `at`, however late that is; what is asked for then is not done.
     ///
     /// # Errors
     /// As [`TimerService::register_event_time`].
@@ -267,6 +276,10 @@ impl<K: Key> TimerService<'_, K> {
                 "a timer needs a time, and a record without an event time has none: assign timestamps \
                  to the stream (assign_timestamps_and_watermarks)",
             ));
+        }
+        let clock_ended = |timers: &TimerTable<K>| timers.clock_ended.get();
+        if domain == TimeDomain::ProcessingTime && self.timers.is_some_and(clock_ended) {
+            return Ok(());
         }
         self.with_key(domain, |queue, hash, key| {
             queue.register(hash, key, &(), at)

@@ -419,6 +419,10 @@ where
         Some(due.plus_ms(1))
     }
 
+    fn clock_ends(&mut self) {
+        self.panes.clock_ended = true;
+    }
+
     fn watermark(&mut self, to: Timestamp) {
         self.panes.watermark = self.panes.watermark.max(to);
         self.due = Some(to);

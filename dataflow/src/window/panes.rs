@@ -140,6 +140,8 @@ pub(super) struct Panes<K: Key, T: Item, G: Trigger<T>, L: WindowLogic<K, T>> {
     pub(super) watermark: Timestamp,
     /// The processing time of this turn.
     pub(super) now: Timestamp,
+    /// The input of a batch has ended: all that waits for the clock is due.
+    pub(super) clock_ended: bool,
     /// What the trigger asked for in one call.
     requests: Vec<TimerRequest>,
     item: PhantomData<fn(T)>,
@@ -178,6 +180,7 @@ where
             },
             watermark: Timestamp::NONE,
             now: Timestamp::NONE,
+            clock_ended: false,
             requests: Vec::new(),
             item: PhantomData,
         })
@@ -221,7 +224,7 @@ where
         let (domain, timer) = match event {
             Some(timer) => (TimeDomain::Event, timer),
             None => {
-                let passed = self.now.plus_ms(-1);
+                let passed = self.clock_passed();
                 let timer = self.timers.processing.pop_due(passed)?;
                 (TimeDomain::Processing, timer)
             }
@@ -230,13 +233,24 @@ where
         Some((domain, timer.namespace, timer.at))
     }
 
-    /// Registers a timer of the key in work.
+    /// The last processing time that has passed.
+    pub(super) fn clock_passed(&self) -> Timestamp {
+        match self.clock_ended {
+            true => Timestamp::MAX,
+            false => self.now.plus_ms(-1),
+        }
+    }
+
+    /// Registers a timer of the key in work; none of the clock when the input of a batch has ended.
     pub(super) fn register(
         &mut self,
         domain: TimeDomain,
         window: TimeWindow,
         at: Timestamp,
     ) -> Result<(), FunctionError> {
+        if self.clock_ended && matches!(domain, TimeDomain::Processing) {
+            return Ok(());
+        }
         let hash = self.current.hash;
         let queue = self.timers.of(domain);
         queue.register(hash, &self.current.key(), &window, at)?;

@@ -253,12 +253,13 @@ where
         watermark: Option<Timestamp>,
         sessions: &mut Option<MergingWindows<K>>,
     ) -> bool {
+        let clock_passed = self.clock_passed();
         let (timers, function) = (&mut self.timers, self.logic.footing());
         let event = timers.event.next_due();
         let event = watermark.filter(|to| event.is_some_and(|at| at <= *to));
         let (queue, upto) = match event {
             Some(to) => (&mut timers.event, to),
-            None => (&mut timers.processing, self.now.plus_ms(-1)),
+            None => (&mut timers.processing, clock_passed),
         };
         if !queue.bring(upto) {
             return false;

@@ -249,6 +249,10 @@ where
         self.state.next_processing_time()
     }
 
+    fn clock_ends(&mut self) {
+        self.state.clock_ends();
+    }
+
     fn watermark(&mut self, to: Timestamp) {
         self.state.watermark(to);
     }

@@ -199,15 +199,21 @@ impl<K: Key> KeyedFunctionState<K> {
         self.now = self.now.max(now);
     }
 
+    /// The input of a batch ends: makes all processing-time timers due.
+    pub(crate) fn clock_ends(&mut self) {
+        self.now = Timestamp::MAX;
+        self.timers.clock_ends();
+    }
+
     /// Whether the wall clock matters.
     pub(crate) fn wants_processing_time(&self) -> bool {
         self.next_processing_time().is_some()
     }
 
     /// When the first processing-time timer is due. None after the end of the input: those left do not
-    /// fire.
+    /// fire, unless it is that of a batch.
     pub(crate) fn next_processing_time(&self) -> Option<Timestamp> {
-        if self.view.watermark == Timestamp::MAX {
+        if self.view.watermark == Timestamp::MAX && self.now < Timestamp::MAX {
             return None;
         }
         self.timers.next_due(TimeDomain::ProcessingTime)

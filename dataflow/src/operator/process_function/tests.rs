@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thalweg_core::config::RuntimeMode;
 use thalweg_core::event_time::Timestamp;
 
 use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
@@ -50,6 +51,11 @@ impl KeyedProcessFunction<u64, Ask, Told> for Asked {
             context.timers().register_event_time(timer.at.plus_ms(-1))?;
             context.timers().register_event_time(timer.at.plus_ms(1))?;
         }
+        // One that never comes to an end.
+        if !event {
+            let again = timer.at.plus_ms(3_600_000);
+            context.timers().register_processing_time(again)?;
+        }
         Ok(())
     }
 
@@ -60,7 +66,11 @@ impl KeyedProcessFunction<u64, Ask, Told> for Asked {
 }
 
 fn harness() -> TestHarness<Ask, Told> {
-    TestHarness::<Ask, Told>::new(|asks| {
+    harness_of(RuntimeMode::Streaming)
+}
+
+fn harness_of(mode: RuntimeMode) -> TestHarness<Ask, Told> {
+    TestHarness::<Ask, Told>::with_mode(mode, |asks| {
         asks.key_by(|ask: &Ask| ask.0)
             .process_function(|_: &mut OpenContext<u64>| Asked)
     })
@@ -154,6 +164,29 @@ fn at_the_end_event_timers_fire_and_processing_timers_do_not() {
     assert_eq!(harness.output(), told);
     harness.advance_processing_time(Duration::from_secs(1));
     assert_eq!(harness.output(), []);
+    assert_eq!(harness.failure(), None);
+}
+
+#[test]
+fn at_the_end_of_a_batch_processing_timers_fire_before_the_last_watermark_goes_on() {
+    let mut harness = harness_of(RuntimeMode::Batch);
+    let begin = harness.processing_time();
+    ask(&mut harness, 1, "after", 1_000_000);
+    ask(&mut harness, 2, "after", 20);
+    ask(&mut harness, 1, "event", 1_000_000);
+    harness.advance_watermark(Timestamp(2_000_000));
+    let due = (1, true, 1_000_000, 2_000_000);
+    assert_eq!(harness.output(), [due]);
+    harness.finish();
+    let told = [20, 1_000_000].map(|after| begin.plus_ms(after).0);
+    let last = i64::MAX;
+    let told = [
+        (2, false, told[0], last),
+        (1, false, told[1], last),
+        (0, false, 0, 0),
+    ];
+    assert_eq!(harness.output(), told);
+    assert!(harness.processing_time() < begin.plus_ms(1_000));
     assert_eq!(harness.failure(), None);
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use thalweg_core::config::RuntimeMode;
 use thalweg_core::event_time::Timestamp;
 use thalweg_state::{StateDescriptor, StateTtl};
 
@@ -41,6 +42,26 @@ fn windows_end_with_the_clock_and_what_has_not_ended_with_the_input_is_dropped()
     harness.push(6);
     harness.finish();
     assert_eq!(harness.output(), []);
+    assert_eq!(harness.failure(), None);
+}
+
+#[test]
+fn what_has_not_ended_ends_with_the_input_of_a_batch() {
+    let mut harness = Counts::with_mode(RuntimeMode::Batch, |records| {
+        let keyed = records.key_by(|record: &u64| record % 2);
+        let windows = keyed.window(TumblingWindows::processing_time(10 * SECOND));
+        let counts = windows.count().map(|row: (u64, u64)| row);
+        // Behind it nothing comes late: the rows are there before the end of event time.
+        let by_event_time = counts.key_by(|row: &(u64, u64)| row.0);
+        let windows = by_event_time.window(TumblingWindows::event_time(10 * SECOND));
+        windows.count().map(|row: (u64, u64)| row)
+    });
+    harness.push(2);
+    harness.push(3);
+    harness.finish();
+    let mut rows = harness.output();
+    rows.sort_unstable();
+    assert_eq!(rows, [(0, 1), (1, 1)]);
     assert_eq!(harness.failure(), None);
 }
 

@@ -356,6 +356,10 @@ where
         self.state.next_processing_time()
     }
 
+    fn clock_ends(&mut self) {
+        self.state.clock_ends();
+    }
+
     fn unfinished(&self) -> bool {
         !self.visits.is_empty()
     }
