@@ -178,7 +178,8 @@ impl<K: Key> TimerTable<K> {
 /// - At the end of the input the watermark is [`Timestamp::MAX`] and every event-time timer left fires,
 ///   also those that `on_timer` registers then: a timer that always registers another must stop when
 ///   [`crate::ProcessContext::watermark`] is `MAX`, or the job never ends. Processing-time timers left
-///   at the end of the input do not fire.
+///   at the end of the input do not fire, but in a batch they do, before that watermark goes on; those
+///   that are registered from then on never do.
 /// - What a timer emits has the timer's time if it is an event-time timer, none otherwise.
 ///
 /// ```

@@ -7,7 +7,8 @@
 //!
 //! - A record is added to each of its windows that has not been cleaned up, then the trigger is
 //!   asked. An event-time window is cleaned up when the watermark reaches its last time plus the
-//!   allowed lateness, a processing-time window when the clock passes its last time.
+//!   allowed lateness, a processing-time window when the clock passes its last time, or the input of a
+//!   batch ends.
 //! - A record none of whose windows is left is too late if the watermark has reached its time plus
 //!   the allowed lateness.
 //! - Where windows merge, a record's window is merged before it is asked whether it is late: a late
