@@ -89,6 +89,21 @@ fn cut_short() -> io::Error {
     )
 }
 
+/// What comes is no gzip, or no whole member was before it.
+fn no_gzip(error: &io::Error) -> io::Error {
+    damaged(format!(
+        "it is no gzip file, or is damaged: {error}; give a name that does not end in .gz to what is not packed"
+    ))
+}
+
+/// The input has ended. The decoder says the same of a checksum that does not match and of one that is not there.
+fn not_whole(error: &io::Error) -> io::Error {
+    let message = format!(
+        "its packed data is not whole: it was cut short, is still being written, or is damaged ({error})"
+    );
+    io::Error::new(io::ErrorKind::UnexpectedEof, message)
+}
+
 impl Unpacker {
     /// For a gzip file.
     pub(crate) fn gzip() -> Self {
@@ -167,14 +182,11 @@ fn gzip_write(decoder: &mut MultiGzDecoder<Vec<u8>>, input: &mut Input) -> io::R
             if !input.ended {
                 return Ok(Step::Hungry);
             }
-            decoder.try_finish().map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => cut_short(),
-                _ => error,
-            })?;
+            decoder.try_finish().map_err(|error| not_whole(&error))?;
             return Ok(Step::End);
         }
         let piece = &rest[..rest.len().min(GZIP_PIECE)];
-        let taken = decoder.write(piece)?;
+        let taken = decoder.write(piece).map_err(|error| no_gzip(&error))?;
         if taken == 0 {
             return Err(damaged("it goes on after its end"));
         }
@@ -389,6 +401,21 @@ mod tests {
         let checksum = packed.len() - 8;
         packed[checksum] ^= 1;
         assert!(unpack(Unpacker::gzip(), &packed, 5).is_err());
+    }
+
+    #[test]
+    fn a_gzip_file_that_is_none_or_not_whole_is_told_as_that() {
+        let said = |packed: &[u8]| {
+            let refused = unpack(Unpacker::gzip(), packed, 64).unwrap_err();
+            refused.to_string()
+        };
+        let plain = said(b"once upon a time there was a file");
+        assert!(plain.contains("no gzip file"), "{plain}");
+        let packed = gzip(&text()[..5000]);
+        for cut in [0, 1, 9, 100, packed.len() - 8, packed.len() - 1] {
+            let cut_short = said(&packed[..cut]);
+            assert!(cut_short.contains("cut short"), "{cut}: {cut_short}");
+        }
     }
 
     #[test]
