@@ -25,6 +25,7 @@ use super::carry::{Carry, Copies};
 use super::chain::Chain;
 use super::defect::Defect;
 use super::upload::{Upload, Uploading};
+use crate::function::ListsOfStage;
 use crate::task::{BuildContext, BuildError};
 
 /// Rows written between two looks at the clock.
@@ -50,6 +51,11 @@ pub(crate) trait Remembers: 'static {
     fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         let _ = visitor;
         Ok(())
+    }
+
+    /// The lists of its subtask, if its function may declare any.
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        None
     }
 }
 

@@ -169,17 +169,6 @@ impl<K: Key> OpenContext<K> {
             Err(error) => unreachable!("an empty table takes no memory: {error}"),
         }
     }
-}
-
-impl OpenContext<()> {
-    /// For the function of an operator without key. Who declares a state is told to do this `instead`.
-    pub(crate) fn without_key(
-        operator: &str,
-        context: &BuildContext,
-        instead: &'static str,
-    ) -> Self {
-        Self::new(operator, context, Err(instead))
-    }
 
     /// Declares a list that belongs to the subtask and to no key, part of checkpoints. When the parallelism changes
     /// its elements are dealt out over the new subtasks. For a few elements: the list is copied whole.
@@ -198,8 +187,8 @@ impl OpenContext<()> {
         let declared = match &self.lists {
             Some(lists) => lists.declare(name, how),
             None => Err(format!(
-                "the list '{name}' is declared where there are none: only functions that read one stream without \
-                 key have lists of their subtask"
+                "the list '{name}' is declared where there are none: functions of windows and joins have no lists of \
+                 their subtask, process functions have"
             )),
         };
         declared.unwrap_or_else(|refusal| {
@@ -207,6 +196,17 @@ impl OpenContext<()> {
             // The job will not start; the function still needs a handle to be built with.
             SubtaskList::default()
         })
+    }
+}
+
+impl OpenContext<()> {
+    /// For the function of an operator without key. Who declares a state is told to do this `instead`.
+    pub(crate) fn without_key(
+        operator: &str,
+        context: &BuildContext,
+        instead: &'static str,
+    ) -> Self {
+        Self::new(operator, context, Err(instead))
     }
 }
 

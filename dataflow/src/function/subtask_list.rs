@@ -1,6 +1,6 @@
 //! State of a subtask that belongs to no key: a list, dealt out anew when the parallelism changes.
 //!
-//! Declared when a function of a stream without key opens, copied whole at each barrier, in the metadata of the
+//! Declared when a function opens, copied whole at each barrier, in the metadata of the
 //! checkpoint: it is for a few things, such as positions or what was not sent yet. Invariants: a list that was declared is
 //! part of every checkpoint, also after its subtask has ended; a list in the copy that is not declared, or is of
 //! another type, is refused by name. Lives on one shard's thread.
@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use thalweg_memory::SavedRecord;
 use thalweg_memory::record::Record;
-use thalweg_network::Event;
+use thalweg_network::{Barrier, Event};
 use thalweg_state::{OperatorPart, Redistribution};
 
+use super::OpenContext;
 use crate::checkpoint::TaskAnswers;
 use crate::task::{BuildContext, BuildError};
 
@@ -225,7 +226,7 @@ impl SubtaskLists {
     }
 }
 
-/// The lists of one stage of a chain, and its way into checkpoints.
+/// The lists of the operator at one place of a chain, and their way into checkpoints.
 pub(crate) struct ListsOfStage {
     lists: SubtaskLists,
     place: usize,
@@ -246,6 +247,25 @@ impl ListsOfStage {
         }
     }
 
+    /// Opens the function of the operator `name` without key, which may declare them. One that declares a state is told
+    /// to do this `instead`.
+    pub(crate) fn open<F>(
+        name: &str,
+        context: &BuildContext,
+        (place, instead): (usize, &'static str),
+        open: impl FnOnce(&mut OpenContext) -> F,
+    ) -> Result<(Self, F), BuildError> {
+        let lists = Self::of(context, place);
+        let opening = OpenContext::without_key(name, context, instead);
+        let mut opening = opening.with_lists(lists.lists());
+        let function = open(&mut opening);
+        opening
+            .finish()
+            .map_err(|refusal| context.refused(name, refusal))?;
+        lists.check(context)?;
+        Ok((lists, function))
+    }
+
     /// What declares them.
     pub(crate) fn lists(&self) -> &SubtaskLists {
         &self.lists
@@ -259,9 +279,14 @@ impl ListsOfStage {
     /// An event passes: at a barrier the lists are copied.
     pub(crate) fn event(&self, event: Event) {
         if let Event::Barrier(barrier) = event {
-            for part in self.lists.parts() {
-                self.answers.add_part(barrier.checkpoint, self.place, part);
-            }
+            self.copy_at(barrier);
+        }
+    }
+
+    /// Copies the lists.
+    pub(crate) fn copy_at(&self, barrier: Barrier) {
+        for part in self.lists.parts() {
+            self.answers.add_part(barrier.checkpoint, self.place, part);
         }
     }
 

@@ -203,7 +203,7 @@ struct Alarm {
 }
 
 /// The place of a framed operator in its chain.
-const HEAD: usize = 0;
+pub(crate) const HEAD: usize = 0;
 
 /// How far event time had come in the subtask that was behind, if the job is restored.
 fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
@@ -519,6 +519,9 @@ impl<O, N> Frame<O, N> {
             };
             self.cut.answers().add_part(barrier.checkpoint, HEAD, part);
         }
+        if let Some(lists) = self.operator.lists() {
+            lists.copy_at(barrier);
+        }
         if let Err(error) = self.cut.begin(&mut self.operator, barrier) {
             self.failure
                 .set(&self.name, error.to_string(), ErrorKind::Resource);
@@ -631,7 +634,12 @@ impl<O, N> Frame<O, N> {
             let finished = self.operator.finish(&mut self.next, turn);
             scope.leave();
             match finished {
-                Ok(Stage::Done) => self.finished = true,
+                Ok(Stage::Done) => {
+                    self.finished = true;
+                    if let Some(lists) = self.operator.lists() {
+                        lists.leave();
+                    }
+                }
                 Ok(stage) => return self.again_later(stage, turn),
                 Err(error) => {
                     self.fail(&error);

@@ -131,6 +131,10 @@ impl<K: Key, G: 'static> Remembers for KeyedProcess<K, G> {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.backend.states.visit_states(visitor)
     }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(&mut self.backend.lists)
+    }
 }
 
 impl<K: Key, U: Item, G: 'static> Lifecycle<U> for KeyedProcess<K, G> {
@@ -299,14 +303,8 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
-        let lists = ListsOfStage::of(context, self.place);
-        let opening = OpenContext::without_key(&name, context, "call key_by before process");
-        let mut opening = opening.with_lists(lists.lists());
-        let function = (self.open)(&mut opening);
-        opening
-            .finish()
-            .map_err(|refusal| context.refused(&name, refusal))?;
-        lists.check(context)?;
+        let at = (self.place, "call key_by before process");
+        let (lists, function) = ListsOfStage::open(&name, context, at, self.open)?;
         let stage = ProcessStage {
             view: ProcessContext::new(&name, context, None),
             name: name.into(),

@@ -15,8 +15,8 @@ use thalweg_memory::record::{Item, Key, Wire};
 use thalweg_state::{Pressure, StateError, StateVisitor};
 
 use crate::checkpoint::Remembers;
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
-use crate::operator::frame::{Firing, Lifecycle};
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
+use crate::operator::frame::{Firing, HEAD, Lifecycle};
 use crate::operator::process_function::KeyedFunctionState;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::partition::Select;
@@ -221,6 +221,10 @@ where
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.state.visit_states(visitor)
     }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(self.state.lists())
+    }
 }
 
 impl<K, A, B, U, S, R, G> Lifecycle<U> for KeyedCoProcess<K, A, B, S, R, G>
@@ -423,12 +427,9 @@ where
 
     fn open(self, name: &str, context: &mut BuildContext) -> Result<Self::Operator, BuildError> {
         let instead = "call key_by on both streams before connect";
-        let mut opening = OpenContext::without_key(name, context, instead);
-        let function = (self.open)(&mut opening);
-        opening
-            .finish()
-            .map_err(|refusal| context.refused(name, refusal))?;
+        let (lists, function) = ListsOfStage::open(name, context, (HEAD, instead), self.open)?;
         Ok(CoProcess {
+            lists,
             view: ProcessContext::new(name, context, None),
             function,
             side: context.side(),
@@ -438,6 +439,7 @@ where
 }
 
 struct CoProcess<A, B, G> {
+    lists: ListsOfStage,
     view: ProcessContext,
     function: G,
     side: Rc<SideOutputs>,
@@ -447,6 +449,10 @@ struct CoProcess<A, B, G> {
 impl<A: 'static, B: 'static, G: 'static> Remembers for CoProcess<A, B, G> {
     fn visit_states(&mut self, _visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         Ok(())
+    }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(&mut self.lists)
     }
 }
 

@@ -8,12 +8,14 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Key;
 use thalweg_state::{KeyedBackend, Pressure, Residency};
 
-use crate::function::{FunctionError, OpenContext, ProcessContext};
+use crate::function::{FunctionError, ListsOfStage, OpenContext, ProcessContext};
+use crate::operator::frame::HEAD;
 use crate::task::{BuildContext, BuildError, OverflowCells};
 
 /// The backend of a function's states, with what it shows of them.
 pub(crate) struct FunctionBackend<K: Key> {
     pub(crate) states: KeyedBackend<K>,
+    pub(crate) lists: ListsOfStage,
     on_disk: OverflowCells,
 }
 
@@ -31,7 +33,9 @@ impl<K: Key> FunctionBackend<K> {
         if let Some(make) = context.overflows() {
             backend = backend.overflowing(make);
         }
-        let mut opening = OpenContext::keyed(name, context, backend);
+        let lists = ListsOfStage::of(context, HEAD);
+        let opening = OpenContext::keyed(name, context, backend);
+        let mut opening = opening.with_lists(lists.lists());
         let function = open(&mut opening);
         let backend = opening
             .finish()
@@ -39,8 +43,14 @@ impl<K: Key> FunctionBackend<K> {
         let Some(states) = backend else {
             unreachable!("the backend was just given to the opening");
         };
+        lists.check(context)?;
         let on_disk = OverflowCells::open(name, context, states.may_overflow())?;
-        Ok((Self { states, on_disk }, function))
+        let backend = Self {
+            states,
+            lists,
+            on_disk,
+        };
+        Ok((backend, function))
     }
 
     /// Brings near the states of these keys, of records ahead of which the first has the place `from`

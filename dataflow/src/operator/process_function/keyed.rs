@@ -13,7 +13,7 @@ use thalweg_state::{Pressure, StateError, StateVisitor};
 
 use super::KeyedFunctionState;
 use crate::checkpoint::Remembers;
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::{KeyedOperator, OpenKeyed};
 use crate::partition::Select;
@@ -189,6 +189,10 @@ struct FunctionOperator<K: Key, T, U, P> {
 impl<K: Key, T: 'static, U: 'static, P: 'static> Remembers for FunctionOperator<K, T, U, P> {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.state.visit_states(visitor)
+    }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(self.state.lists())
     }
 }
 

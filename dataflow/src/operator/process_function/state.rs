@@ -17,7 +17,7 @@ use thalweg_memory::record::{Item, Key};
 use thalweg_state::{DUE, FoundKey, KeyedContext, Pressure, StateError, StateVisitor, WINDOW};
 
 use super::backend::FunctionBackend;
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
 use crate::operator::frame::Firing;
 use crate::task::{BuildContext, BuildError, Push, SideOutputs, register_weak};
 use crate::time::{FiredTimer, TimeDomain, TimerTable};
@@ -63,6 +63,11 @@ impl<K: Key> KeyedFunctionState<K> {
             now: Timestamp::MIN,
         };
         Ok((state, function))
+    }
+
+    /// The lists that the function has declared.
+    pub(crate) fn lists(&mut self) -> &mut ListsOfStage {
+        &mut self.backend.lists
     }
 
     /// Shows the states of the function and its timers.

@@ -17,7 +17,7 @@ use thalweg_state::{Gathered, Pressure, StateError, StateVisitor};
 use super::context::{BroadcastStates, Visits};
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast, KeyedFirst};
 use crate::checkpoint::Remembers;
-use crate::function::{Collector, FunctionError, ProcessContext};
+use crate::function::{Collector, FunctionError, ListsOfStage, ProcessContext};
 use crate::operator::frame::{Firing, Lifecycle};
 use crate::operator::process_function::KeyedFunctionState;
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
@@ -298,6 +298,10 @@ where
 
     fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.states.visit(visitor)
+    }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(self.state.lists())
     }
 }
 

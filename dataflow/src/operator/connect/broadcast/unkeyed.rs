@@ -14,8 +14,8 @@ use thalweg_state::{StateError, StateVisitor};
 use super::context::BroadcastStates;
 use super::{BroadcastContext, BroadcastOpenContext, ConnectedBroadcast};
 use crate::checkpoint::Remembers;
-use crate::function::{Collector, FunctionError, OpenContext, ProcessContext};
-use crate::operator::frame::Lifecycle;
+use crate::function::{Collector, FunctionError, ListsOfStage, OpenContext, ProcessContext};
+use crate::operator::frame::{HEAD, Lifecycle};
 use crate::operator::two_inputs::{OpenTwoInputs, TwoInputOperator, join_inputs};
 use crate::stream::{DataStream, Pipe, Unkeyed};
 use crate::task::{BuildContext, BuildError, ChainTurn, Push, SideOutputs, Stage};
@@ -151,12 +151,11 @@ where
         let ground = BroadcastOpenContext::<()>::ground_of(context);
         let states = ground.states.clone();
         let instead = "call key_by before connect, or declare a broadcast state";
-        let mut opening = OpenContext::without_key(name, context, instead);
-        let function = (self.open)(&mut BroadcastOpenContext::new(&mut opening, ground));
-        opening
-            .finish()
-            .map_err(|refusal| context.refused(name, refusal))?;
+        let open =
+            |open: &mut OpenContext| (self.open)(&mut BroadcastOpenContext::new(open, ground));
+        let (lists, function) = ListsOfStage::open(name, context, (HEAD, instead), open)?;
         Ok(Broadcast {
+            lists,
             view: ProcessContext::new(name, context, None),
             function,
             states,
@@ -167,6 +166,7 @@ where
 }
 
 struct Broadcast<A, R, G> {
+    lists: ListsOfStage,
     view: ProcessContext,
     function: G,
     states: BroadcastStates,
@@ -181,6 +181,10 @@ impl<A: 'static, R: 'static, G: 'static> Remembers for Broadcast<A, R, G> {
 
     fn visit_broadcast(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.states.visit(visitor)
+    }
+
+    fn lists(&mut self) -> Option<&mut ListsOfStage> {
+        Some(&mut self.lists)
     }
 }
 
