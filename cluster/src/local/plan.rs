@@ -84,6 +84,9 @@ impl<'j> Deployment<'j> {
         let memory = MemorySettings::of(&job.configuration)?;
         let layout = Layout::of(&job.graph, &job.configuration)?;
         let unaligned = beginning.as_ref().is_some_and(|it| it.unaligned);
+        if unaligned {
+            tell_of_lines(&job.graph);
+        }
         let channels = Channels::of(&job.graph, &layout, unaligned, 0, &|_| true);
         memory.check_network(
             channels.segments_of_fullest_shard(&job.graph, &memory, &layout),
@@ -255,10 +258,34 @@ pub(crate) struct Channels {
 /// in a loop barriers take a way of their own. Subtasks that tell from event time what they have given out are cut at
 /// one time, which barriers keep that wait for each other.
 fn is_overtakable(graph: &JobGraph, edge: &EdgeDescription) -> bool {
-    let loops = graph.edges.iter().any(|edge| edge.role != EdgeRole::Onward);
     let among = ["hash", "rebalance", "shuffle", "global"];
-    let one_time = graph.vertices[edge.to as usize].one_time;
-    !loops && !one_time && among.contains(&edge.partitioner.as_str())
+    why_in_line(graph, edge).is_none() && among.contains(&edge.partitioner.as_str())
+}
+
+/// Why barriers wait in line on an edge on which a user of Flink expects them to overtake.
+fn why_in_line(graph: &JobGraph, edge: &EdgeDescription) -> Option<&'static str> {
+    if graph.edges.iter().any(|edge| edge.role != EdgeRole::Onward) {
+        return Some("the job has a loop");
+    }
+    if graph.vertices[edge.to as usize].one_time {
+        return Some("its windows are put together from slices, which are cut at one event time");
+    }
+    (edge.partitioner == "custom")
+        .then_some("only its own partitioner could deal records out again")
+}
+
+/// Tells on which edges barriers wait in line, though they may overtake.
+fn tell_of_lines(graph: &JobGraph) {
+    for edge in &graph.edges {
+        if let Some(why) = why_in_line(graph, edge) {
+            let [from, to] =
+                [edge.from, edge.to].map(|vertex| &graph.vertices[vertex as usize].name);
+            tracing::warn!(
+                %from, %to, why,
+                "barriers wait in line on this edge, though execution.checkpointing.unaligned is set"
+            );
+        }
+    }
 }
 
 impl Channels {
