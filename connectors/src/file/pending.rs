@@ -82,7 +82,7 @@ impl Pending {
             }
             (None, Some(len)) if len == self.len => Ok(Published::Visible),
             (None, None) => Ok(Published::Gone),
-            (None, Some(_)) => Err(self.gone("run the job again")),
+            (None, Some(len)) => Err(self.overwritten(len)),
         }
     }
 
@@ -92,6 +92,17 @@ impl Pending {
             "the pending file `{}` is gone, so `{}` cannot be published: was it removed? If so, {mend}",
             self.pending.display(),
             self.last.display()
+        );
+        SinkError::new(ErrorKind::Data, message)
+    }
+
+    fn overwritten(&self, len: u64) -> SinkError {
+        let message = format!(
+            "`{}` has {len} bytes, but the job wrote {} there, and nothing of it is left in `{}`: something else has \
+             changed or replaced the visible file; move it away and run the job again",
+            self.last.display(),
+            self.len,
+            self.pending.display()
         );
         SinkError::new(ErrorKind::Data, message)
     }

@@ -190,6 +190,9 @@ fn a_lost_or_changed_pending_file_is_not_published() {
     let refused = commit(&sink, &prepared).unwrap_err();
     assert!(refused.message.contains("is gone"), "{refused}");
     assert_eq!(all_names(directory.path()), Vec::<String>::new());
+    fs::write(directory.path().join("words"), "another's").unwrap();
+    let refused = commit(&sink, &prepared).unwrap_err();
+    assert!(refused.message.contains("has 9 bytes"), "{refused}");
 }
 
 #[test]
