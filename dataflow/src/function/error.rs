@@ -22,6 +22,11 @@ impl FunctionError {
         }
     }
 
+    /// An error of a certain kind.
+    pub(crate) fn of_kind(kind: ErrorKind, message: String) -> Self {
+        Self { message, kind }
+    }
+
     /// What should be done about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -25,7 +25,7 @@ mod sum;
 mod two_inputs;
 
 pub use aggregate::KeyedAggregate;
-pub use async_io::{AsyncIo, Retry};
+pub use async_io::{AsyncIo, Retry, Unanswered};
 pub use bounded::Order;
 pub use connect::{
     BroadcastContext, BroadcastOpenContext, BroadcastProcessFunction, CoProcessFunction,

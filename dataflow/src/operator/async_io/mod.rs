@@ -8,6 +8,7 @@
 mod attempt;
 mod queue;
 mod stage;
+mod unanswered;
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -19,6 +20,7 @@ use crate::function::FunctionError;
 use crate::stream::{DataStream, Pipe};
 use crate::task::{BuildContext, BuildError, Head, Push};
 use stage::AsyncStage;
+pub use unanswered::Unanswered;
 
 /// The highest capacity: there is room set aside for as many outcomes, twice.
 const MOST_UNDER_WAY: usize = 1 << 19;
@@ -146,9 +148,9 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
     /// An attempt that fails or takes longer than the timeout is made again as [`AsyncIo::retry`]
     /// says; when none is left the job fails with the operator's name and the error. To go on
     /// instead, turn the error into a result inside the future: an error that was turned into one is never asked about
-    /// again. The timeout of [`AsyncIo::timeout`] is no error the future sees: where a late answer is to be a result
-    /// too, have the future itself keep the time (with `tokio::time::timeout`, say) and make its attempts. What the
-    /// closure captures is scratch of its subtask and never part of a checkpoint.
+    /// again. The timeout of [`AsyncIo::timeout`] is no error the future sees: what becomes of a record that no attempt
+    /// answered in time is for [`DataStream::async_io_or_else`] to say. What the closure captures is scratch of its
+    /// subtask and never part of a checkpoint.
     ///
     /// The futures run on the connector runtime (`thalweg.connector.threads`), a tokio runtime:
     /// tokio's sockets and timers work in them. They must not block its threads.
@@ -215,20 +217,69 @@ impl<T: Record + Clone, P: Pipe<Out = T>> DataStream<T, P> {
         A: Future<Output = Result<R, FunctionError>> + Send + 'static,
         F: FnMut(T) -> A + Clone + Send + 'static,
     {
+        self.async_io_or_else(how, ask, |_, unanswered: Unanswered| {
+            Err(FunctionError::from(unanswered))
+        })
+    }
+
+    /// As [`DataStream::async_io`]; where no attempt at a record is left, `otherwise` says what is to stand in place of
+    /// its answer, by the record and why there is none. It runs on the shard, so it must not block; what it answers as
+    /// an error fails the job. It is Flink's `AsyncFunction.timeout`, and hears of errors too.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use thalweg_dataflow::FunctionError;
+    /// use thalweg_dataflow::harness::TestHarness;
+    /// use thalweg_dataflow::operator::{AsyncIo, Unanswered};
+    /// # async fn price_of(item: u64) -> Result<u64, FunctionError> {
+    /// #     if item == 9 { std::future::pending::<()>().await; }
+    /// #     Ok(item * 10)
+    /// # }
+    ///
+    /// let mut harness = TestHarness::<u64, (u64, Option<u64>)>::new(|items| {
+    ///     items.async_io_or_else(
+    ///         AsyncIo::unordered().timeout(Duration::from_millis(50)),
+    ///         |item| async move { Ok([(item, Some(price_of(item).await?))]) },
+    ///         |item, why: Unanswered| match why.timed_out() {
+    ///             true => Ok([(item, None)]),
+    ///             false => Err(why.into()),
+    ///         },
+    ///     )
+    /// });
+    /// harness.push(9);
+    /// harness.push(3);
+    /// assert_eq!(harness.output(), [(3, Some(30))]);
+    /// harness.advance_processing_time(Duration::from_millis(50));
+    /// assert_eq!(harness.output(), [(9, None)]);
+    /// ```
+    pub fn async_io_or_else<U, R, A, F, G>(
+        self,
+        how: AsyncIo,
+        ask: F,
+        otherwise: G,
+    ) -> DataStream<U, impl Pipe<Out = U>>
+    where
+        U: Record,
+        R: IntoIterator<Item = U> + Send + 'static,
+        A: Future<Output = Result<R, FunctionError>> + Send + 'static,
+        F: FnMut(T) -> A + Clone + Send + 'static,
+        G: FnMut(T, Unanswered) -> Result<R, FunctionError> + Clone + Send + 'static,
+    {
         self.then("async_io", |pipe, place| AsyncPipe {
             pipe,
             how,
-            ask,
+            functions: (ask, otherwise),
             place,
             out: PhantomData,
         })
     }
 }
 
+/// `F`: what asks, and what answers otherwise.
 struct AsyncPipe<P, F, U> {
     pipe: P,
     how: AsyncIo,
-    ask: F,
+    functions: F,
     place: usize,
     out: PhantomData<fn() -> U>,
 }
@@ -238,20 +289,21 @@ impl<P: Clone, F: Clone, U> Clone for AsyncPipe<P, F, U> {
         Self {
             pipe: self.pipe.clone(),
             how: self.how.clone(),
-            ask: self.ask.clone(),
+            functions: self.functions.clone(),
             place: self.place,
             out: PhantomData,
         }
     }
 }
 
-impl<P, U, R, A, F> Pipe for AsyncPipe<P, F, U>
+impl<P, U, R, A, F, G> Pipe for AsyncPipe<P, (F, G), U>
 where
     P: Pipe<Out: Record + Clone>,
     U: Record,
     R: IntoIterator<Item = U> + Send + 'static,
     A: Future<Output = Result<R, FunctionError>> + Send + 'static,
     F: FnMut(P::Out) -> A + Clone + Send + 'static,
+    G: FnMut(P::Out, Unanswered) -> Result<R, FunctionError> + Clone + Send + 'static,
 {
     type Out = U;
 
@@ -262,7 +314,7 @@ where
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
         let next = context.telling(self.place, next);
-        let stage = AsyncStage::new(&name, self.how, self.ask, next, context);
+        let stage = AsyncStage::new(&name, self.how, self.functions, next, context);
         self.pipe.build(stage, context)
     }
 }
@@ -376,6 +428,35 @@ mod tests {
         harness.advance_processing_time(Duration::from_millis(5));
         harness.advance_processing_time(Duration::from_millis(100));
         assert_eq!(harness.output(), [1]);
+    }
+
+    #[test]
+    fn what_no_attempt_answers_may_be_answered_otherwise_in_its_place() {
+        let mut harness = TestHarness::<u64, String>::new(|numbers| {
+            let how = AsyncIo::ordered()
+                .timeout(Duration::from_millis(5))
+                .retry(Retry::times(1).backoff(Duration::from_millis(1)));
+            let ask = |number: u64| async move {
+                match number {
+                    1 => std::future::pending().await,
+                    2 => Err(FunctionError::new("the line is busy")),
+                    _ => Ok(vec![number.to_string()]),
+                }
+            };
+            numbers.async_io_or_else(how, ask, |number, why: Unanswered| {
+                let (attempts, late, message) = (why.attempts(), why.timed_out(), why.message());
+                Ok(vec![format!("{number} {attempts} {late} {message}")])
+            })
+        });
+        (0..4).for_each(|number| harness.push(number));
+        assert_eq!(harness.output(), ["0"]);
+        (0..12).for_each(|_| harness.advance_processing_time(Duration::from_millis(1)));
+        let otherwise = [
+            "1 2 true no answer within 5ms",
+            "2 2 false the line is busy",
+        ];
+        assert_eq!(harness.output(), [otherwise[0], otherwise[1], "3"]);
+        assert_eq!(harness.failure(), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use thalweg_network::Event;
 use super::AsyncIo;
 use super::attempt::{Attempt, Bell, Failed, Outcome};
 use super::queue::{Output, Queue, RequestId};
+use super::unanswered::{Reason, Unanswered};
 use crate::function::FunctionError;
 use crate::task::{AsyncRuntime, BuildContext, ChainTurn, Failure, InputStatus, Push, Stage};
 
@@ -39,10 +40,11 @@ struct Request<T> {
     due: Option<u64>,
 }
 
-pub(super) struct AsyncStage<T, U, R, F, N> {
+pub(super) struct AsyncStage<T, U, R, F, G, N> {
     name: Rc<str>,
     how: AsyncIo,
     ask: F,
+    otherwise: G,
     next: N,
     failure: Failure,
     runtime: Rc<dyn AsyncRuntime>,
@@ -62,16 +64,23 @@ pub(super) struct AsyncStage<T, U, R, F, N> {
     types: PhantomData<fn() -> R>,
 }
 
-impl<T, U, R, A, F, N> AsyncStage<T, U, R, F, N>
+impl<T, U, R, A, F, G, N> AsyncStage<T, U, R, F, G, N>
 where
     T: Record + Clone,
     U: Record,
     R: IntoIterator<Item = U> + Send + 'static,
     A: Future<Output = Result<R, FunctionError>> + Send + 'static,
     F: FnMut(T) -> A,
+    G: FnMut(T, Unanswered) -> Result<R, FunctionError>,
     N: Push<U>,
 {
-    pub(super) fn new(name: &str, how: AsyncIo, ask: F, next: N, context: &BuildContext) -> Self {
+    pub(super) fn new(
+        name: &str,
+        how: AsyncIo,
+        (ask, otherwise): (F, G),
+        next: N,
+        context: &BuildContext,
+    ) -> Self {
         // An attempt that timed out may still tell its outcome beside that of the next one.
         let (sender, outcomes) = sync_channel(2 * how.capacity);
         Self {
@@ -79,6 +88,7 @@ where
             queue: Queue::new(how.ordered),
             how,
             ask,
+            otherwise,
             next,
             failure: context.failure(),
             runtime: context.async_runtime(),
@@ -187,7 +197,9 @@ where
                     let message = format!("the future panicked: {message}");
                     self.failure.set(&self.name, message, ErrorKind::Internal);
                 }
-                Err(Failed::Error(message)) => self.retry(outcome.request, now, &message),
+                Err(Failed::Error(message)) => {
+                    self.retry(outcome.request, now, Reason::Failed(message));
+                }
             }
         }
     }
@@ -205,8 +217,7 @@ where
         for (id, running) in overdue {
             if running {
                 let timeout = self.how.timeout.unwrap_or_default();
-                let message = format!("no answer within {timeout:?}");
-                self.retry(id, now, &message);
+                self.retry(id, now, Reason::TimedOut(timeout));
             } else if self.running < self.how.capacity {
                 self.paused -= 1;
                 self.begin(id, now);
@@ -214,8 +225,9 @@ where
         }
     }
 
-    /// Has a failed request made again after its pause, or fails the job.
-    fn retry(&mut self, id: RequestId, now: u64, message: &str) {
+    /// Has a failed request made again after its pause; where none is left, what the user makes of it is the answer, or
+    /// fails the job.
+    fn retry(&mut self, id: RequestId, now: u64, reason: Reason) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
@@ -225,14 +237,24 @@ where
         request.attempt += 1;
         let Some(pause) = self.how.retry.pause(request.attempt) else {
             let attempts = request.attempt;
-            let message = format!(
-                "{message} (attempt {attempts} of {attempts}); raise the timeout or the retries, or \
-                 answer failures with a result"
-            );
-            return self.failure.set(&self.name, message, ErrorKind::Retry);
+            return self.answer_otherwise(id, Unanswered { attempts, reason });
         };
         self.paused += 1;
         request.due = Some(now.saturating_add(pause.as_nanos() as u64));
+    }
+
+    fn answer_otherwise(&mut self, id: RequestId, unanswered: Unanswered) {
+        let Some(Request { record, at, .. }) = self.requests.remove(&id) else {
+            return;
+        };
+        let scope = OperatorScope::enter(&self.name);
+        let answer = (self.otherwise)(record, unanswered);
+        let answer = answer.map(|results| results.into_iter().collect());
+        scope.leave();
+        match answer {
+            Ok(results) => self.queue.answer(id, results, at),
+            Err(error) => (self.failure).set(&self.name, error.to_string(), error.kind()),
+        }
     }
 
     fn give_out(&mut self, turn: &mut ChainTurn<'_, '_>) -> Stage {
@@ -268,13 +290,14 @@ where
     }
 }
 
-impl<T, U, R, A, F, N> Push<T> for AsyncStage<T, U, R, F, N>
+impl<T, U, R, A, F, G, N> Push<T> for AsyncStage<T, U, R, F, G, N>
 where
     T: Record + Clone,
     U: Record,
     R: IntoIterator<Item = U> + Send + 'static,
     A: Future<Output = Result<R, FunctionError>> + Send + 'static,
     F: FnMut(T) -> A,
+    G: FnMut(T, Unanswered) -> Result<R, FunctionError>,
     N: Push<U>,
 {
     fn push(&mut self, item: T, at: Timestamp) {
