@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::metrics::MetricGroup;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
@@ -146,11 +147,13 @@ impl<K: Key> Footing<K> {
         let Some(backend) = finished.map_err(|refusal| context.refused(name, refusal))? else {
             unreachable!("the backend was just given to the opening");
         };
+        let metrics = context.user_metrics(name);
         let context = WindowContext {
             current,
             watermark: Timestamp::NONE,
             processing_time: Timestamp::NONE,
             info,
+            metrics,
         };
         let footing = Self {
             context,
@@ -323,6 +326,7 @@ pub struct WindowContext<K: Key> {
     watermark: Timestamp,
     processing_time: Timestamp,
     info: SubtaskInfo,
+    metrics: MetricGroup,
 }
 
 impl<K: Key> WindowContext<K> {
@@ -357,5 +361,10 @@ impl<K: Key> WindowContext<K> {
     /// The subtask's place in its job.
     pub fn subtask(&self) -> &SubtaskInfo {
         &self.info
+    }
+
+    /// Makes metrics by name; see [`ProcessContext::metrics`](crate::ProcessContext::metrics).
+    pub fn metrics(&self) -> &MetricGroup {
+        &self.metrics
     }
 }

@@ -260,7 +260,10 @@ fn firings(assigner: impl WindowAssigner<Pair>) -> Counts {
         windows.process(|open: &mut WindowOpenContext<u64>| {
             let mut in_window = open.window_value_state::<u64>("firings of the window");
             let mut in_all = open.value_state::<u64>("firings of the key");
-            move |_: &WindowElements<Pair>, _: &WindowContext<u64>, out: &mut Collector<Pair>| {
+            move |_: &WindowElements<Pair>,
+                  context: &WindowContext<u64>,
+                  out: &mut Collector<Pair>| {
+                context.metrics().counter("firings").inc();
                 in_window.update(|firings| *firings += 1)?;
                 in_all.update(|firings| *firings += 1)?;
                 let of_window = in_window.get()?.unwrap_or_default();
@@ -280,6 +283,7 @@ fn state_is_kept_per_window_and_per_key() {
     assert_eq!(harness.output(), [(1, 1), (1, 2), (2, 3), (2, 4)]);
     harness.advance_watermark(Timestamp(500));
     push(&mut harness, &[503]);
+    assert_eq!(harness.metric("firings"), Some(4.0));
     harness.finish();
     assert_eq!(harness.output(), [(1, 5)]);
 }

@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::metrics::MetricGroup;
 use thalweg_memory::Budget;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
@@ -169,5 +170,10 @@ impl<K: Key> BroadcastContext<'_, K> {
     /// The subtask's place in its job.
     pub fn subtask(&self) -> &SubtaskInfo {
         self.view.subtask()
+    }
+
+    /// Makes metrics by name; see [`ProcessContext::metrics`].
+    pub fn metrics(&self) -> &MetricGroup {
+        self.view.metrics()
     }
 }

@@ -33,6 +33,7 @@ impl KeyedBroadcastProcessFunction<u64, u64, (u64, String), String> for Words {
         context: &BroadcastContext<'_, u64>,
         out: &mut Collector<'_, String>,
     ) -> Result<(), FunctionError> {
+        context.metrics().counter("words").inc();
         if word.is_empty() {
             self.words.remove(context, &key);
             return Ok(());
@@ -83,6 +84,7 @@ fn records_and_timers_see_what_broadcast_records_changed() {
     assert_eq!(harness.output(), ["7 None", "at 5ms", "7 Some(\"seven\")"]);
     harness.advance_watermark(Timestamp(10));
     harness.push_second_at(word(""), Timestamp(20));
+    assert_eq!(harness.metric("words"), Some(2.0));
     harness.finish();
     let fired = ["10ms Some(\"seven\") Some(2)", "11ms None Some(2)"];
     assert_eq!(harness.output(), fired);
