@@ -6,7 +6,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thalweg_memory::record;
 use thalweg_state::{StateDescriptor, StateTtl, TtlUpdate};
+
+/// A record with a field of each sort, and itself in it.
+#[record(crate = thalweg_memory)]
+struct Order {
+    id: u64,
+    items: Vec<(String, Amount)>,
+    status: Status,
+    parts: Vec<Order>,
+}
+
+#[record(crate = thalweg_memory)]
+struct Amount(u32, Option<i8>);
+
+#[record(crate = thalweg_memory)]
+enum Status {
+    Open,
+    Sent { at: i64 },
+}
 
 fn fixture(version: u32) -> PathBuf {
     let name = format!("compatibility/fixtures/descriptors-{version}.bin");
@@ -28,12 +47,24 @@ fn declared() -> Vec<StateDescriptor> {
     ]
 }
 
+/// What is declared since types say what they are made of.
+fn declared_with_fields() -> Vec<StateDescriptor> {
+    let orders = StateDescriptor::list::<Order>("orders").of_keys::<String, ()>();
+    declared().into_iter().chain([orders]).collect()
+}
+
+fn written() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    declared_with_fields()
+        .iter()
+        .for_each(|it| it.encode(&mut bytes));
+    bytes
+}
+
 fn stored(version: u32) -> Vec<u8> {
     let path = fixture(version);
     if std::env::var_os("THALWEG_WRITE_FIXTURES").is_some() && !path.exists() {
-        let mut bytes = Vec::new();
-        declared().iter().for_each(|it| it.encode(&mut bytes));
-        std::fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, written()).unwrap();
     }
     std::fs::read(&path).unwrap()
 }
@@ -58,4 +89,19 @@ fn descriptions_of_version_1_are_read_as_they_were_meant() {
         assert_eq!(found.ttl(), declared.ttl());
         found.check_restore(declared).unwrap();
     }
+}
+
+#[test]
+fn descriptions_of_version_2_are_read_and_written_as_ever() {
+    assert!(
+        written() == stored(2),
+        "the format has changed: give it a new version and a new fixture"
+    );
+    assert_eq!(read(2), declared_with_fields());
+    let orders = read(2).pop().unwrap().to_string();
+    assert_eq!(
+        orders,
+        "list state 'orders' of compatibility::descriptors::Order (Order{id: u64, items: Vec<(String, Amount)>, \
+         status: Status, parts: Vec<Order>}; Amount(u32, Option<i8>); Status[Open | Sent{at: i64}]), version 1"
+    );
 }
