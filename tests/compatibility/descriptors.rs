@@ -1,4 +1,5 @@
-//! Descriptions of states, versions 1 and 2.
+//! Descriptions of states, versions 1 and 2. The fixture of version 2 was made by another program, from the description
+//! of the format.
 //!
 //! To write the fixture of a new version: `THALWEG_WRITE_FIXTURES=1 cargo test -p thalweg-tests --test
 //! compatibility`, which refuses to replace one that is there.
