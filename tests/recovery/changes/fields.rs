@@ -10,7 +10,7 @@ use crate::recovery::counting::lines;
 mod before {
     #[thalweg_memory::record(crate = thalweg_memory)]
     #[derive(Clone, Default)]
-    pub(super) struct Tally {
+    pub(crate) struct Tally {
         pub(super) count: u32,
         pub(super) sevens: u32,
     }
@@ -19,13 +19,13 @@ mod before {
 mod now {
     #[thalweg_memory::record(crate = thalweg_memory)]
     #[derive(Clone, Default)]
-    pub(super) struct Tally {
+    pub(crate) struct Tally {
         pub(super) sevens: u32,
         pub(super) count: u32,
     }
 
     #[thalweg_memory::record(name = "Tally", crate = thalweg_memory)]
-    pub(super) struct TallyV1 {
+    pub(crate) struct TallyV1 {
         pub(super) count: u32,
         pub(super) sevens: u32,
     }
