@@ -34,8 +34,8 @@ pub use entry::{Cursor, Entry, EntryLayout};
 pub use mark::Mark;
 pub use pool::SegmentPool;
 pub use record::{
-    Archiver, Damaged, DamagedKey, Full, Item, Key, KeyValue, Record, RecordKey, SavedRecord, Str,
-    View, Wire, record,
+    Archiver, Damaged, DamagedKey, Full, Item, Key, KeyValue, Record, RecordKey, SavedRecord,
+    Schema, SchemaWriter, Str, View, Wire, record,
 };
 pub use segment::Segment;
 pub use share::Share;

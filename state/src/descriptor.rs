@@ -4,11 +4,14 @@
 //! restored. The types of keys and namespaces are filled in by what keeps the state. Invariant: an
 //! operator has at most one state of a name. Plain data, lives on any thread.
 
-use std::any::type_name;
 use std::fmt;
+
+use thalweg_memory::{Key, Record};
 
 use crate::error::StateError;
 use crate::migration::Migration;
+use crate::state_type::{StateType, TypeOf};
+use crate::table::Namespace;
 use crate::ttl::StateTtl;
 
 /// The shape of a state: what one key of it holds.
@@ -55,9 +58,9 @@ impl fmt::Display for StateKind {
 pub struct StateDescriptor {
     pub(crate) name: String,
     pub(crate) kind: StateKind,
-    pub(crate) key_type: String,
-    pub(crate) namespace_type: String,
-    pub(crate) value_type: String,
+    pub(crate) keys: StateType,
+    pub(crate) namespaces: StateType,
+    pub(crate) values: StateType,
     pub(crate) version: u32,
     pub(crate) ttl: Option<StateTtl>,
     /// How values of former types become those of now; no part of what is written.
@@ -67,13 +70,13 @@ pub struct StateDescriptor {
 impl StateDescriptor {
     /// A state `name` that holds `V` per key, version 1; of keys and namespaces `()` until they are named.
     #[must_use]
-    pub fn new<V>(name: impl Into<String>, kind: StateKind) -> StateDescriptor {
+    pub fn new<V: Record>(name: impl Into<String>, kind: StateKind) -> StateDescriptor {
         StateDescriptor {
             name: name.into(),
             kind,
-            key_type: type_name::<()>().to_owned(),
-            namespace_type: type_name::<()>().to_owned(),
-            value_type: type_name::<V>().to_owned(),
+            keys: StateType::of_key::<()>(),
+            namespaces: StateType::of_namespace::<()>(),
+            values: StateType::of::<V>(),
             version: 1,
             ttl: None,
             migrations: Vec::new(),
@@ -98,7 +101,7 @@ impl StateDescriptor {
     /// Whether all entries of a key are sought at once, so that filters of runs have to know its keys.
     #[must_use]
     pub fn is_sought_by_key(&self) -> bool {
-        self.kind == StateKind::Map && self.namespace_type == type_name::<()>()
+        self.kind == StateKind::Map && self.namespaces.is_still(&StateType::of_namespace::<()>())
     }
 
     /// The time to live of its values, if they have one.
@@ -109,31 +112,31 @@ impl StateDescriptor {
 
     /// A state `name` that holds one `V` per key.
     #[must_use]
-    pub fn value<V>(name: impl Into<String>) -> StateDescriptor {
+    pub fn value<V: Record>(name: impl Into<String>) -> StateDescriptor {
         StateDescriptor::new::<V>(name, StateKind::Value)
     }
 
     /// A state `name` that folds values into one `V` per key.
     #[must_use]
-    pub fn reducing<V>(name: impl Into<String>) -> StateDescriptor {
+    pub fn reducing<V: Record>(name: impl Into<String>) -> StateDescriptor {
         StateDescriptor::new::<V>(name, StateKind::Reducing)
     }
 
     /// A state `name` that holds a list of `V` per key.
     #[must_use]
-    pub fn list<V>(name: impl Into<String>) -> StateDescriptor {
+    pub fn list<V: Record>(name: impl Into<String>) -> StateDescriptor {
         StateDescriptor::new::<V>(name, StateKind::List)
     }
 
     /// A state `name` that holds a map from `UK` to `UV` per key.
     #[must_use]
-    pub fn map<UK, UV>(name: impl Into<String>) -> StateDescriptor {
+    pub fn map<UK: Record, UV: Record>(name: impl Into<String>) -> StateDescriptor {
         StateDescriptor::new::<(UK, UV)>(name, StateKind::Map)
     }
 
     /// A state `name` that gathers values in one `ACC` per key.
     #[must_use]
-    pub fn aggregating<ACC>(name: impl Into<String>) -> StateDescriptor {
+    pub fn aggregating<ACC: Record>(name: impl Into<String>) -> StateDescriptor {
         StateDescriptor::new::<ACC>(name, StateKind::Aggregating)
     }
 
@@ -145,15 +148,24 @@ impl StateDescriptor {
 
     /// A state `name` that holds a map from `K` to `V` which is the same in every subtask.
     #[must_use]
-    pub fn broadcast<K, V>(name: impl Into<String>) -> StateDescriptor {
-        StateDescriptor::new::<V>(name, StateKind::Broadcast).of_keys::<K, ()>()
+    pub fn broadcast<K: Record, V: Record>(name: impl Into<String>) -> StateDescriptor {
+        StateDescriptor {
+            keys: StateType::of::<K>(),
+            ..StateDescriptor::new::<V>(name, StateKind::Broadcast)
+        }
     }
 
     /// The same state with keys `K` and namespaces `N`.
     #[must_use]
-    pub fn of_keys<K, N>(mut self) -> StateDescriptor {
-        self.key_type = type_name::<K>().to_owned();
-        self.namespace_type = type_name::<N>().to_owned();
+    pub fn of_keys<K: Key, N: Namespace>(mut self) -> StateDescriptor {
+        self.keys = StateType::of_key::<K>();
+        self.namespaces = StateType::of_namespace::<N>();
+        self
+    }
+
+    /// The same state with values `V`: what is held decides, whatever the declaration was made for.
+    pub(crate) fn of_values<V: Record>(mut self) -> StateDescriptor {
+        self.values = StateType::of::<V>();
         self
     }
 
@@ -186,19 +198,40 @@ impl StateDescriptor {
     /// The Rust type of the values, as the compiler names it.
     #[must_use]
     pub fn value_type(&self) -> &str {
-        &self.value_type
+        &self.values.name
     }
 
     /// The Rust type of the keys, as the compiler names it.
     #[must_use]
     pub fn key_type(&self) -> &str {
-        &self.key_type
+        &self.keys.name
     }
 
     /// The Rust type of what entries are kept under besides the key, as the compiler names it.
     #[must_use]
     pub fn namespace_type(&self) -> &str {
-        &self.namespace_type
+        &self.namespaces.name
+    }
+
+    /// Whether it says what its types are made of, and not only what they are called: descriptions of before, out of
+    /// copies, do not.
+    #[must_use]
+    pub fn tells_fields(&self) -> bool {
+        self.values.schema.is_some()
+    }
+
+    /// Makes `self`, if it does not tell what its types are made of, tell what `other` does: another description of the
+    /// same state out of the same copy. Rows of both were taken for those of one type when the later was written.
+    pub fn learn_fields(&mut self, other: &StateDescriptor) {
+        let names = |it: &StateDescriptor| {
+            let names = [&it.keys, &it.namespaces, &it.values].map(|it| it.name.clone());
+            (names, it.kind, it.version)
+        };
+        if !self.tells_fields() && names(self) == names(other) {
+            self.keys.clone_from(&other.keys);
+            self.namespaces.clone_from(&other.namespaces);
+            self.values.clone_from(&other.values);
+        }
     }
 
     /// Whether rows that were written under `self` can be taken back by the state `now` declares.
@@ -206,30 +239,29 @@ impl StateDescriptor {
     /// # Errors
     /// Names what has changed.
     pub fn check_restore(&self, now: &StateDescriptor) -> Result<(), StateError> {
-        let ages = |ttl: Option<StateTtl>| if ttl.is_some() { "with" } else { "without" };
-        let (version, new_version) = (self.version.to_string(), now.version.to_string());
-        let (kind, new_kind) = (self.kind.to_string(), now.kind.to_string());
-        let parts = [
-            ("kind", kind.as_str(), new_kind.as_str()),
-            ("type of keys", &self.key_type, &now.key_type),
-            (
-                "type of namespaces",
-                &self.namespace_type,
-                &now.namespace_type,
-            ),
-            ("type of values", &self.value_type, &now.value_type),
-            ("version", &version, &new_version),
-            ("time to live", ages(self.ttl), ages(now.ttl)),
-        ];
-        match parts.into_iter().find(|(_, old, new)| old != new) {
-            None => Ok(()),
-            Some((what, old, new)) => Err(StateError::Changed {
+        let same = |what, old: String, new: String| match old == new {
+            true => Ok(()),
+            false => Err(StateError::Changed {
                 state: now.name.clone(),
                 what,
-                old: old.to_owned(),
-                new: new.to_owned(),
+                old,
+                new,
             }),
+        };
+        same("kind", self.kind.to_string(), now.kind.to_string())?;
+        for (of, old, new) in [
+            (TypeOf::Keys, &self.keys, &now.keys),
+            (TypeOf::Namespaces, &self.namespaces, &now.namespaces),
+            (TypeOf::Values, &self.values, &now.values),
+        ] {
+            if !old.is_still(new) {
+                return Err(old.refusal(new, of, &now.name));
+            }
         }
+        same("version", self.version.to_string(), now.version.to_string())?;
+        let ages = |ttl: Option<StateTtl>| if ttl.is_some() { "with" } else { "without" };
+        let (old, new) = (ages(self.ttl), ages(now.ttl));
+        same("time to live", old.to_owned(), new.to_owned())
     }
 
     /// The version of the value type, raised by the user who changes it.
@@ -244,13 +276,10 @@ impl fmt::Display for StateDescriptor {
         let StateDescriptor {
             name,
             kind,
-            value_type,
+            values,
             version,
             ..
         } = self;
-        write!(
-            f,
-            "{kind} state '{name}' of {value_type}, version {version}"
-        )
+        write!(f, "{kind} state '{name}' of {values}, version {version}")
     }
 }

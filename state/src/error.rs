@@ -143,6 +143,55 @@ pub enum StateError {
         /// What it is.
         new: String,
     },
+    /// A copy was written while a type of the same name had other fields.
+    #[error(
+        "the {what} of state '{state}' had other fields when the copy was written: {changes} (it was {old}; it is {new}); \
+         {mending}"
+    )]
+    OtherFields {
+        /// The name of the state.
+        state: String,
+        /// Which of its types.
+        what: &'static str,
+        /// What is different, in words.
+        changes: String,
+        /// What it was.
+        old: String,
+        /// What it is.
+        new: String,
+        /// What to do about it.
+        mending: &'static str,
+    },
+    /// A function is given for a former type that the copy does not hold.
+    #[error(
+        "the values of state '{state}' are to be migrated from {named}, but the copy holds other fields than that has: \
+         {changes} (the copy holds {old}); declare the former type with the fields the copy holds"
+    )]
+    OtherFormer {
+        /// The name of the state.
+        state: String,
+        /// The former type, as it was declared.
+        named: String,
+        /// What is different between what the copy holds and that type, in words.
+        changes: String,
+        /// What the copy holds.
+        old: String,
+    },
+    /// A function is given for a former type of the same name, and the copy holds only the name.
+    #[error(
+        "the copy of state '{state}' holds what its values were called ({old}, version {version}) and not what they were \
+         made of, as copies of an older engine do: say that they were of the former type (\
+         StateDescriptor::migrated_from_named(\"{old}\", {version}, …)), or go on with the former program, take a \
+         savepoint, and migrate from that"
+    )]
+    FieldsUnknown {
+        /// The name of the state.
+        state: String,
+        /// What the copy calls the type.
+        old: String,
+        /// The version of the values in the copy.
+        version: u32,
+    },
 }
 
 impl From<RunError> for StateError {
@@ -168,7 +217,10 @@ impl StateError {
             | StateError::NoTimeToLive { .. }
             | StateError::CannotMerge
             | StateError::ForeignRow { .. }
-            | StateError::Changed { .. } => ErrorKind::Invalid,
+            | StateError::Changed { .. }
+            | StateError::OtherFields { .. }
+            | StateError::OtherFormer { .. }
+            | StateError::FieldsUnknown { .. } => ErrorKind::Invalid,
             StateError::DamagedKey(_) | StateError::DamagedValue(_) => ErrorKind::Data,
             StateError::ScanOvertaken | StateError::AdoptsNoRuns | StateError::WalkedOnDisk => {
                 ErrorKind::Internal

@@ -20,6 +20,7 @@ pub mod lsm;
 pub mod migration;
 pub mod run;
 pub mod snapshot;
+mod state_type;
 pub mod table;
 pub mod timer;
 pub mod ttl;

@@ -204,3 +204,210 @@ fn damaged_values_are_refused() {
         let _ = migration.convert(&whole[..end], false);
     }
 }
+
+/// The types of one program at several times.
+mod first {
+    #[thalweg_memory::record(crate = thalweg_memory)]
+    #[derive(Clone)]
+    pub(super) struct Order {
+        pub(super) id: u64,
+        pub(super) items: u64,
+    }
+
+    #[thalweg_memory::record(key, crate = thalweg_memory)]
+    pub(super) struct Shop(pub(super) u32, pub(super) u32);
+}
+
+mod then {
+    /// The same fields in another order: an archive of one is a good archive of the other.
+    #[thalweg_memory::record(crate = thalweg_memory)]
+    #[derive(Clone, Debug, PartialEq)]
+    pub(super) struct Order {
+        pub(super) items: u64,
+        pub(super) id: u64,
+    }
+
+    #[thalweg_memory::record(name = "Order", crate = thalweg_memory)]
+    #[derive(Clone)]
+    pub(super) struct OrderV1 {
+        pub(super) id: u64,
+        pub(super) items: u64,
+    }
+
+    /// What somebody takes the first order for.
+    #[thalweg_memory::record(name = "Order", crate = thalweg_memory)]
+    pub(super) struct Mistaken {
+        pub(super) id: u64,
+        pub(super) items: u32,
+    }
+
+    #[thalweg_memory::record(key, crate = thalweg_memory)]
+    pub(super) struct Shop(pub(super) u32, pub(super) u64);
+
+    pub(super) fn order(OrderV1 { id, items }: OrderV1) -> Order {
+        Order { items, id }
+    }
+}
+
+#[test]
+fn other_fields_under_the_same_name_are_refused_and_told() {
+    let found = StateDescriptor::list::<first::Order>("orders").of_keys::<u64, ()>();
+    let same = StateDescriptor::list::<first::Order>("orders").of_keys::<u64, ()>();
+    assert!(same.restores_from(&found).unwrap().is_none());
+    let now = StateDescriptor::list::<then::Order>("orders").of_keys::<u64, ()>();
+    let refused = now.restores_from(&found).unwrap_err();
+    assert_eq!(refused.kind(), thalweg_core::ErrorKind::Invalid);
+    let refused = refused.to_string();
+    for part in [
+        "'orders'",
+        "type of values",
+        "the fields of Order have changed places: id, items before, items, id now",
+        "it was Order{id: u64, items: u64}",
+        "it is Order{items: u64, id: u64}",
+        "migrated_from",
+        "name = ",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    // Where it is part of another type, too; and of keys, which cannot be migrated.
+    let found = StateDescriptor::map::<u64, Vec<first::Order>>("orders");
+    let now = StateDescriptor::map::<u64, Vec<then::Order>>("orders");
+    assert!(now.restores_from(&found).is_err());
+    let found = StateDescriptor::timers("timers").of_keys::<first::Shop, ()>();
+    let now = StateDescriptor::timers("timers").of_keys::<then::Shop, ()>();
+    let refused = now.restores_from(&found).unwrap_err().to_string();
+    let told = "field `1` of Shop was u32 and is u64";
+    assert!(
+        refused.contains("type of keys") && refused.contains(told),
+        "{refused}"
+    );
+    assert!(!refused.contains("migrated_from"), "{refused}");
+    let found = StateDescriptor::broadcast::<first::Shop, u64>("rules");
+    let now = StateDescriptor::broadcast::<then::Shop, u64>("rules");
+    assert!(now.restores_from(&found).is_err());
+}
+
+#[test]
+fn a_former_shape_of_the_same_name_is_migrated() {
+    let found = StateDescriptor::value::<first::Order>("order");
+    let now = || StateDescriptor::value::<then::Order>("order");
+    let migrated = now().migrated_from(1, then::order);
+    let way = migrated.restores_from(&found).unwrap().unwrap();
+    let mut saved = SavedRecord::new();
+    let old = saved.archive(&first::Order { id: 3, items: 8 }).to_vec();
+    let new = way.convert(&old, false).unwrap();
+    let new: then::Order = saved.revive(&new).unwrap();
+    assert_eq!(new, then::Order { items: 8, id: 3 });
+    // What is as it is now stays.
+    assert!(migrated.restores_from(&now()).unwrap().is_none());
+    // Of another version it is not the one that was meant.
+    let other = found.clone().with_version(2);
+    assert!(migrated.restores_from(&other).is_err());
+    // The former type was declared with other fields than the copy holds.
+    let mistaken = now().migrated_from(1, |old: then::Mistaken| then::Order {
+        items: old.items.into(),
+        id: old.id,
+    });
+    let refused = mistaken.restores_from(&found).unwrap_err().to_string();
+    for part in [
+        "to be migrated from",
+        "field `items` of Order was u64 and is u32",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    // Of several the right one is taken.
+    let both = now().migrated_from(1, |old: then::Mistaken| then::Order {
+        items: old.items.into(),
+        id: old.id,
+    });
+    let both = both.migrated_from(1, then::order);
+    assert_eq!(both.restores_from(&found).unwrap(), Some(way));
+}
+
+#[test]
+fn a_type_that_was_called_otherwise_is_migrated_by_that_name() {
+    let found = StateDescriptor::list::<first::Order>("orders");
+    let now = || StateDescriptor::list::<u64>("orders");
+    let id = |old: then::OrderV1| old.id;
+    for name in [found.value_type(), "Order"] {
+        let named = now().migrated_from_named(name, 1, id);
+        assert!(named.restores_from(&found).unwrap().is_some(), "{name}");
+        // The name is that of another type in this copy.
+        let other = StateDescriptor::list::<(u64, u64)>("orders");
+        assert!(named.restores_from(&other).is_err());
+        // A type of that name with other fields.
+        let other = StateDescriptor::list::<then::Order>("orders");
+        let refused = named.restores_from(&other).unwrap_err().to_string();
+        assert!(
+            name != "Order" || refused.contains("changed places"),
+            "{refused}"
+        );
+    }
+    let wrong = now().migrated_from_named("Purchase", 1, id);
+    assert!(wrong.restores_from(&found).is_err());
+    let found = StateDescriptor::map::<String, first::Order>("orders");
+    let now = || StateDescriptor::map::<String, u64>("orders");
+    for name in [std::any::type_name::<first::Order>(), "Order"] {
+        let named = now().entries_migrated_from_named::<String, then::OrderV1, u64>(name, 1, id);
+        assert!(named.restores_from(&found).unwrap().is_some(), "{name}");
+    }
+}
+
+/// The description as an engine wrote it that kept names only.
+fn of_before(state: &StateDescriptor) -> StateDescriptor {
+    let mut old = state.clone();
+    for known in [&mut old.keys, &mut old.namespaces, &mut old.values] {
+        known.schema = None;
+    }
+    let mut bytes = Vec::new();
+    old.encode(&mut bytes);
+    assert_eq!(bytes[0], 1, "what knows no fields is of version 1");
+    let read = StateDescriptor::decode(&mut &bytes[..]).unwrap();
+    assert!(read == old && !read.tells_fields());
+    read
+}
+
+#[test]
+fn copies_of_before_are_compared_by_name() {
+    let now = || StateDescriptor::value::<then::Order>("order").of_keys::<u64, ()>();
+    let found = of_before(&now());
+    assert!(now().restores_from(&found).unwrap().is_none());
+    let narrow = of_before(&StateDescriptor::value::<u32>("order").of_keys::<u64, ()>());
+    let refused = now().restores_from(&narrow).unwrap_err().to_string();
+    assert!(
+        refused.contains("type of values") && refused.contains("u32"),
+        "{refused}"
+    );
+    let wide = StateDescriptor::value::<u64>("order").of_keys::<u64, ()>();
+    let wide = wide.migrated_from(1, |old: u32| u64::from(old));
+    assert!(wide.restores_from(&narrow).unwrap().is_some());
+    // A function for a former type of that name: whether the copy is of that, its user must say.
+    let migrated = now().migrated_from(1, then::order);
+    let refused = migrated.restores_from(&found).unwrap_err().to_string();
+    for part in ["migrated_from_named", found.value_type(), "version 1"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let named = now().migrated_from_named(found.value_type(), 1, then::order);
+    assert!(named.restores_from(&found).unwrap().is_some());
+    assert!(named.restores_from(&now()).unwrap().is_none());
+    // Another run of the same copy says more of the same type.
+    let mut learned = found.clone();
+    learned.learn_fields(&now());
+    assert_eq!(learned, now());
+    let mut other = narrow.clone();
+    other.learn_fields(&now());
+    assert_eq!(other, narrow);
+}
+
+#[test]
+fn what_is_held_decides_what_is_said_of_values() {
+    let mut backend = backend();
+    let astray = StateDescriptor::value::<u32>("order");
+    let order = backend.value_state_of::<first::Order>(astray);
+    drop(order.unwrap());
+    let said = backend.states();
+    assert_eq!(said[0].to_string(), {
+        let name = std::any::type_name::<first::Order>();
+        format!("value state 'order' of {name} (Order{{id: u64, items: u64}}), version 1")
+    });
+}

@@ -9,4 +9,5 @@
 )]
 
 mod checkpoints;
+mod descriptors;
 mod run;

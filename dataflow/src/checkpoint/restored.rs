@@ -228,13 +228,24 @@ impl<'r> Giver<'r> {
         parts: &[Part],
         descriptor: &'d StateDescriptor,
     ) -> Result<Option<&'d Migration>, String> {
-        let mut migration = None::<Option<&Migration>>;
+        let mut found = Vec::with_capacity(parts.len());
         for part in parts.iter().rev() {
             let run = &self.runs[part.run].reader;
             let header = &run.states()[usize::from(part.state.0)];
-            let found = described(&header.descriptor, descriptor, run.file())?;
-            let by = descriptor.restores_from(&found);
-            let by = by.map_err(|error| format!("{error} (in {})", run.file()))?;
+            let described = described(&header.descriptor, descriptor, run.file())?;
+            found.push((described, run.file()));
+        }
+        // Runs of an older engine do not say what types are made of; the later ones of the same copy do.
+        let telling = found.iter().find(|(it, _)| it.tells_fields());
+        if let Some(telling) = telling.map(|(it, _)| it.clone()) {
+            found
+                .iter_mut()
+                .for_each(|(it, _)| it.learn_fields(&telling));
+        }
+        let mut migration = None::<Option<&Migration>>;
+        for (found, file) in &found {
+            let by = descriptor.restores_from(found);
+            let by = by.map_err(|error| format!("{error} (in {file})"))?;
             match migration {
                 None => migration = Some(by),
                 Some(before) if before == by => {}
@@ -567,5 +578,71 @@ mod tests {
         given.unwrap();
         assert_eq!(files.1.load(Ordering::Relaxed), 1, "opened");
         assert_eq!(states.map(|state| state.0), [1, 0, 1]);
+    }
+
+    #[thalweg_memory::record(name = "Order", crate = thalweg_memory)]
+    struct OrderV1 {
+        id: u64,
+    }
+
+    #[thalweg_memory::record(crate = thalweg_memory)]
+    struct Order {
+        id: u64,
+        paid: bool,
+    }
+
+    /// What a run says of the state: all that it can, or what engines said that kept names only.
+    fn said(descriptor: &StateDescriptor, fields: bool) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        descriptor.encode(&mut bytes);
+        // The former program called the former type as the present one calls the present type.
+        let text = String::from_utf8(bytes).unwrap();
+        let mut bytes = text.replace("::OrderV1", "::Order").into_bytes();
+        if !fields {
+            let none = [&b"()\0\x01()\0\x01"[..], b"$0\nOrder{id: u64}\0\x01"].concat();
+            assert!(bytes.ends_with(&none));
+            bytes.truncate(bytes.len() - none.len());
+            bytes[0] = 1;
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_run_that_tells_no_fields_is_of_the_type_that_others_of_the_copy_tell() {
+        let found = StateDescriptor::value::<OrderV1>("orders");
+        let run = |fields| {
+            let mut writer = RunWriter::new(RunOptions::default());
+            let header = StateHeader {
+                name: "orders".to_owned(),
+                descriptor: said(&found, fields),
+                full: false,
+            };
+            writer.declare(header).unwrap();
+            writer.finish().unwrap().0
+        };
+        let way = |files: &[Vec<u8>]| {
+            let given = files.iter().map(|file| GivenRun {
+                reader: RunReader::open("run", file as &dyn ReadAt).unwrap(),
+                groups: 0..128,
+                only: None,
+                path: None,
+                checksum: 0,
+            });
+            let giver = Giver {
+                runs: given.collect(),
+                keeps_files: true,
+                given: Vec::new(),
+                refused: None,
+            };
+            let now = StateDescriptor::value::<Order>("orders")
+                .migrated_from(1, |OrderV1 { id }| Order { id, paid: false });
+            let (parts, _) = counting(&giver.counting(), "orders");
+            let way = giver.migration_of(&parts, &now);
+            way.map(|way| way.is_some())
+        };
+        assert_eq!(way(&[run(true)]), Ok(true));
+        assert_eq!(way(&[run(true), run(false)]), Ok(true));
+        let refused = way(&[run(false)]).unwrap_err();
+        assert!(refused.contains("migrated_from_named"), "{refused}");
     }
 }

@@ -10,7 +10,7 @@ pub use collector::{Collector, OutputTag};
 pub use context::{Accumulator, OpenContext, ProcessContext};
 pub use error::FunctionError;
 pub(crate) use subtask_list::ListsOfStage;
-pub use subtask_list::SubtaskList;
+pub use subtask_list::{SubtaskList, shown_part};
 /// What functions remember.
 pub use thalweg_state::{
     AggregatingState, Aggregation, BroadcastState, ListElements, ListState, MapState,

@@ -3,14 +3,14 @@
 //! Declared when a function opens, copied whole at each barrier, in the metadata of the
 //! checkpoint: it is for a few things, such as positions or what was not sent yet. Invariants: a list that was declared is
 //! part of every checkpoint, also after its subtask has ended; a list in the copy that is not declared, or is of
-//! another type, is refused by name. Lives on one shard's thread.
+//! another type or one of other fields, is refused by name. Lives on one shard's thread.
 
 use std::any::type_name;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use thalweg_memory::SavedRecord;
 use thalweg_memory::record::Record;
+use thalweg_memory::{SavedRecord, Schema};
 use thalweg_network::{Barrier, Event};
 use thalweg_state::{OperatorPart, Redistribution};
 
@@ -20,6 +20,9 @@ use crate::task::{BuildContext, BuildError};
 
 /// What the names of parts begin with.
 const LIST: &str = "list:";
+/// What stands in a name before what the elements are made of. Before a type's name, as in copies of older engines,
+/// stands nothing, and no such name begins so.
+const MADE_OF: char = '=';
 
 /// A list of a subtask. Clones are the same list.
 ///
@@ -113,8 +116,10 @@ impl<V: Record> Copied for SubtaskList<V> {
 }
 
 struct Declared {
-    /// The name of its part: how it is called, and the type of its elements.
+    /// The name of its part: how it is called, and what its elements are made of.
     part: String,
+    /// How the names of its parts begin.
+    prefix: String,
     redistribution: Redistribution,
     list: Box<dyn Copied>,
 }
@@ -128,6 +133,48 @@ struct Lists {
     /// What the operator is restored from.
     restored: Vec<OperatorPart>,
     declared: RefCell<Vec<Declared>>,
+}
+
+/// Refuses elements of another type than those of the list are now.
+fn check_type<V: Record>(name: &str, found: &str, now: &Schema) -> Result<(), String> {
+    let refused = |was: &str, is: &str, changes: &str| {
+        Err(format!(
+            "the list '{name}' was of {was} when the copy was written and is of {is} now{changes}: declare it as it \
+             was, or give it another name and begin with nothing"
+        ))
+    };
+    let Some(text) = found.strip_prefix(MADE_OF) else {
+        return match type_name::<V>() {
+            is if is == found => Ok(()),
+            is => refused(found, is, ""),
+        };
+    };
+    match Schema::stored(text) {
+        Some(was) if was == *now => Ok(()),
+        Some(was) => {
+            let changes = was.changes(now).join("; ");
+            refused(&was.to_string(), &now.to_string(), &format!(" ({changes})"))
+        }
+        None => Err(format!(
+            "the copy of the list '{name}' is damaged: what its elements are made of is longer than it can be; restore \
+             from another copy"
+        )),
+    }
+}
+
+/// The name of a part of a checkpoint as people may read it: of a list with what its elements are made of.
+#[must_use]
+pub fn shown_part(name: &str) -> String {
+    let list = name
+        .strip_prefix(LIST)
+        .and_then(|list| list.split_once(':'));
+    let Some((list, kind)) = list else {
+        return name.to_owned();
+    };
+    match kind.strip_prefix(MADE_OF).and_then(Schema::stored) {
+        Some(schema) => format!("{LIST}{list}:{schema}"),
+        None => name.to_owned(),
+    }
 }
 
 /// The beginning of the names of all parts of a list.
@@ -164,29 +211,28 @@ impl SubtaskLists {
                 "two lists of one operator are called '{name}': give each its own name"
             ));
         }
-        let part = format!("{prefix}{}", type_name::<V>());
-        let elements = self.elements(name, &prefix, &part)?;
+        let schema = Schema::of::<V>();
+        let elements = self.elements(name, &prefix, &schema)?;
         let list = SubtaskList(Rc::new(RefCell::new(elements)));
         declared.push(Declared {
-            part,
+            part: format!("{prefix}{MADE_OF}{}", schema.as_str()),
+            prefix,
             redistribution,
             list: Box::new(list.clone()),
         });
         Ok(list)
     }
 
-    fn elements<V: Record>(&self, name: &str, prefix: &str, part: &str) -> Result<Vec<V>, String> {
+    fn elements<V: Record>(
+        &self,
+        name: &str,
+        prefix: &str,
+        schema: &Schema,
+    ) -> Result<Vec<V>, String> {
         let mut saved = SavedRecord::new();
         let mut elements = Vec::new();
         for found in (self.0.restored.iter()).filter(|found| found.name.starts_with(prefix)) {
-            if found.name != part {
-                return Err(format!(
-                    "the list '{name}' was of {} when the copy was written and is of {} now: declare it as it \
-                     was, or give it another name and begin with nothing",
-                    &found.name[prefix.len()..],
-                    type_name::<V>()
-                ));
-            }
+            check_type::<V>(name, &found.name[prefix.len()..], schema)?;
             for item in &found.items {
                 let element = saved.revive(item);
                 elements.push(element.map_err(|error| format!("the list '{name}': {error}"))?);
@@ -199,7 +245,10 @@ impl SubtaskLists {
     pub(crate) fn check(&self, context: &BuildContext, place: usize) -> Result<(), BuildError> {
         let allowed = (context.restored(place)).is_none_or(|(copy, _)| copy.allow_unclaimed);
         let declared = self.0.declared.borrow();
-        let claimed = |part: &&OperatorPart| declared.iter().any(|list| list.part == part.name);
+        let claimed = |part: &&OperatorPart| {
+            let mut declared = declared.iter();
+            declared.any(|list| part.name.starts_with(&list.prefix))
+        };
         let mut lists = (self.0.restored.iter()).filter(|part| part.name.starts_with(LIST));
         match lists.find(|part| !claimed(part)) {
             Some(part) if !allowed => Err(context.state_refused(
@@ -297,5 +346,85 @@ impl ListsOfStage {
             let parts = parts.map(|part| (self.place, part));
             self.remembered.borrow_mut().extend(parts);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lists(parts: &[OperatorPart]) -> SubtaskLists {
+        SubtaskLists(Rc::new(Lists {
+            restored: parts.to_vec(),
+            declared: RefCell::default(),
+        }))
+    }
+
+    /// As an engine wrote it that kept names only.
+    fn of_before(kind: &str) -> OperatorPart {
+        let mut saved = SavedRecord::new();
+        OperatorPart {
+            name: format!("list:waiting:{kind}"),
+            redistribution: Redistribution::Split,
+            items: vec![saved.archive(&7_u64).to_vec()],
+        }
+    }
+
+    mod first {
+        #[thalweg_memory::record(crate = thalweg_memory)]
+        pub(super) struct Visit {
+            pub(super) of: u64,
+            pub(super) at: u64,
+        }
+    }
+
+    mod then {
+        #[thalweg_memory::record(crate = thalweg_memory)]
+        pub(super) struct Visit {
+            pub(super) at: u64,
+            pub(super) of: u64,
+        }
+    }
+
+    #[test]
+    fn lists_come_back_from_copies_of_now_and_of_before() {
+        let old = of_before("u64");
+        let written = lists(std::slice::from_ref(&old));
+        let list = written.declare::<u64>("waiting", Redistribution::Split);
+        assert_eq!(list.unwrap().take(), [7]);
+        let refused = lists(&[of_before("u32")]).declare::<u64>("waiting", Redistribution::Split);
+        let refused = refused.err().unwrap();
+        assert!(
+            refused.contains("u32") && refused.contains("u64"),
+            "{refused}"
+        );
+
+        let written = lists(&[]);
+        let list = written.declare("waiting", Redistribution::Split).unwrap();
+        list.set(vec![1_u64, 2]);
+        let [part]: [OperatorPart; 1] = written.parts().try_into().unwrap();
+        // A copy may hold both: of subtasks that had come to their end, and of others.
+        let both = lists(&[old, part]);
+        let list = both.declare::<u64>("waiting", Redistribution::Split);
+        assert_eq!(list.unwrap().take(), [7, 1, 2]);
+    }
+
+    #[test]
+    fn elements_of_other_fields_are_refused_by_name() {
+        let written = lists(&[]);
+        let list = written.declare("visits", Redistribution::Union).unwrap();
+        list.add(first::Visit { of: 1, at: 2 });
+        let parts = written.parts();
+        let again = lists(&parts).declare::<first::Visit>("visits", Redistribution::Union);
+        let visits = again.unwrap().take();
+        assert_eq!((visits[0].of, visits[0].at), (1, 2));
+        let refused = lists(&parts).declare::<then::Visit>("visits", Redistribution::Union);
+        let refused = refused.err().unwrap();
+        for part in ["'visits'", "changed places: of, at before, at, of now"] {
+            assert!(refused.contains(part), "{part}: {refused}");
+        }
+        let shown = shown_part(&parts[0].name);
+        assert_eq!(shown, "list:visits:Visit{of: u64, at: u64}");
+        assert_eq!(shown_part("splits"), "splits");
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct TimerTable<K: Key> {
     processing: RefCell<LayeredTimers<K>>,
     /// The input of a batch has ended: whoever fires then and asks to be called again would never come to an end.
     clock_ended: Cell<bool>,
+    /// How both are described, event time first.
+    descriptors: Box<[StateDescriptor; 2]>,
 }
 
 /// The state that timers of a domain are.
@@ -57,11 +59,15 @@ fn descriptor_of<K: Key>(domain: TimeDomain) -> StateDescriptor {
 impl<K: Key> TimerTable<K> {
     /// No timers, for the key groups of a subtask.
     pub(crate) fn new(context: &BuildContext) -> Self {
-        let timers = |domain| RefCell::new(context.timers(&descriptor_of::<K>(domain)));
+        let domains = [TimeDomain::EventTime, TimeDomain::ProcessingTime];
+        let descriptors = domains.map(descriptor_of::<K>);
+        let timers = descriptors.each_ref().map(|it| context.timers(it));
+        let [event, processing] = timers.map(RefCell::new);
         Self {
-            event: timers(TimeDomain::EventTime),
-            processing: timers(TimeDomain::ProcessingTime),
+            event,
+            processing,
             clock_ended: Cell::new(false),
+            descriptors: Box::new(descriptors),
         }
     }
 
@@ -84,11 +90,9 @@ impl<K: Key> TimerTable<K> {
 
     /// Shows the timers of both domains.
     pub(crate) fn visit_states(&self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        for domain in [TimeDomain::EventTime, TimeDomain::ProcessingTime] {
-            let mut queue = self.queue(domain).borrow_mut();
-            visitor.visit(&descriptor_of::<K>(domain), &mut *queue)?;
-        }
-        Ok(())
+        let [event, processing] = &*self.descriptors;
+        visitor.visit(event, &mut *self.event.borrow_mut())?;
+        visitor.visit(processing, &mut *self.processing.borrow_mut())
     }
 
     fn both(&self) -> [RefMut<'_, LayeredTimers<K>>; 2] {

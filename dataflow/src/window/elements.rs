@@ -5,7 +5,7 @@
 //! they come and go, not by walking over all of them. Lives on one shard's thread.
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_memory::record::{Record, rkyv};
+use thalweg_memory::record::{Record, SchemaWriter, rkyv};
 
 /// The records of one key in one window, in the order in which they came.
 ///
@@ -22,6 +22,14 @@ pub struct WindowElements<T> {
 
 impl<T: Record> Record for WindowElements<T> {
     const OUT_OF_LINE: bool = true;
+
+    fn describe(to: &mut SchemaWriter) {
+        to.named::<Self>(|to| {
+            to.text("WindowElements{records: Vec<");
+            T::describe(to);
+            to.text(">, times: Vec<i64>, held: u64}");
+        });
+    }
 
     fn heap_bytes(&self) -> usize {
         let places = self.records.capacity() * size_of::<T>() + self.times.capacity() * 8;

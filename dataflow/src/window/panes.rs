@@ -30,6 +30,8 @@ use crate::task::{BuildContext, Push};
 pub(super) struct Timers<K: Key> {
     pub(super) event: LayeredTimers<K, TimeWindow>,
     pub(super) processing: LayeredTimers<K, TimeWindow>,
+    /// How both are described, event time first.
+    descriptors: Box<[StateDescriptor; 2]>,
 }
 
 /// The state that timers of a domain are.
@@ -44,10 +46,12 @@ fn descriptor_of<K: Key>(domain: TimeDomain) -> StateDescriptor {
 impl<K: Key> Timers<K> {
     /// No timers.
     pub(super) fn new(context: &BuildContext) -> Self {
-        let timers = |domain| context.timers(&descriptor_of::<K>(domain));
+        let descriptors = [TimeDomain::Event, TimeDomain::Processing].map(descriptor_of::<K>);
+        let [event, processing] = descriptors.each_ref().map(|it| context.timers(it));
         Self {
-            event: timers(TimeDomain::Event),
-            processing: timers(TimeDomain::Processing),
+            event,
+            processing,
+            descriptors: Box::new(descriptors),
         }
     }
 
@@ -56,6 +60,12 @@ impl<K: Key> Timers<K> {
             TimeDomain::Event => &mut self.event,
             TimeDomain::Processing => &mut self.processing,
         }
+    }
+
+    fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
+        let [event, processing] = &*self.descriptors;
+        visitor.visit(event, &mut self.event)?;
+        visitor.visit(processing, &mut self.processing)
     }
 
     pub(super) fn both(&mut self) -> [&mut LayeredTimers<K, TimeWindow>; 2] {
@@ -192,9 +202,7 @@ where
         visitor: &mut dyn StateVisitor,
     ) -> Result<(), StateError> {
         visitor.visit(&self.descriptor, &mut self.table)?;
-        for domain in [TimeDomain::Event, TimeDomain::Processing] {
-            visitor.visit(&descriptor_of::<K>(domain), self.timers.of(domain))?;
-        }
+        self.timers.visit_states(visitor)?;
         self.logic.visit_states(visitor)
     }
 

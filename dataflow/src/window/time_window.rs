@@ -12,7 +12,7 @@ use thalweg_memory::record::rkyv::rancor::Panic;
 use thalweg_memory::record::rkyv::rend::i64_le;
 use thalweg_memory::record::rkyv::tuple::ArchivedTuple2;
 use thalweg_memory::record::rkyv::{Archive, Deserialize, Place, Resolver, Serialize};
-use thalweg_memory::record::{Archiver, DamagedKey, Full, Record, Reviver};
+use thalweg_memory::record::{Archiver, DamagedKey, Full, Record, Reviver, SchemaWriter};
 use thalweg_state::Namespace;
 
 /// The times from `start` up to, and not including, `end`.
@@ -111,6 +111,10 @@ impl Namespace for TimeWindow {
         let (start, end) = Namespace::decode(input)?;
         Ok(TimeWindow { start, end })
     }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("TimeWindow");
+    }
 }
 
 /// The start of the window of length `size` in which `timestamp` lies, where windows stand end to
@@ -171,6 +175,10 @@ type ArchivedBounds = ArchivedTuple2<i64_le, i64_le>;
 
 impl Record for TimeWindow {
     const OUT_OF_LINE: bool = false;
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("TimeWindow");
+    }
 
     fn plain_copy(&self) -> Option<Self> {
         Some(*self)

@@ -7,12 +7,16 @@ use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::{Path, Token};
 
+use crate::schema::name_of;
+
 /// The arguments of the attribute.
 pub(crate) struct Arguments {
     /// The path of the `record` module.
     pub(crate) room: TokenStream,
     /// Whether the type is to be a key.
     pub(crate) key: bool,
+    /// What it is called in texts that are kept, if not as in the program.
+    pub(crate) name: Option<String>,
 }
 
 impl Parse for Arguments {
@@ -20,18 +24,23 @@ impl Parse for Arguments {
         let mut arguments = Arguments {
             room: quote!(::thalweg::record),
             key: false,
+            name: None,
         };
         while !input.is_empty() {
             if input.parse::<Option<Token![crate]>>()?.is_some() {
                 input.parse::<Token![=]>()?;
                 arguments.room = room(&input.call(Path::parse_mod_style)?);
             } else {
-                let name: syn::Ident = input.parse()?;
-                if name != "key" {
-                    let message = "expected `key` or `crate = ...`";
-                    return Err(syn::Error::new(name.span(), message));
+                let argument: syn::Ident = input.parse()?;
+                if argument == "key" {
+                    arguments.key = true;
+                } else if argument == "name" {
+                    input.parse::<Token![=]>()?;
+                    arguments.name = Some(name_of(&input.parse()?)?);
+                } else {
+                    let message = "expected `key`, `name = \"...\"` or `crate = ...`";
+                    return Err(syn::Error::new(argument.span(), message));
                 }
-                arguments.key = true;
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;

@@ -13,6 +13,7 @@ use proc_macro::TokenStream;
 mod arguments;
 mod fields;
 mod key;
+mod schema;
 mod travel;
 
 /// Makes a struct or enum a record: a value that can be written into a segment, cross between shards
@@ -20,6 +21,10 @@ mod travel;
 ///
 /// - `#[record]`: every field must be a record. The archived twin is called `Archived` + name.
 /// - `#[record(key)]`: also a key; every field must be a key. An enum must be `Clone` and `PartialEq`.
+/// - `#[record(name = "Order")]`: what it is called where state is kept, if not as in the program. A copy of the state says
+///   what its types are made of, names included: a type that is only called otherwise now keeps its former name by
+///   this, and the former shape of a type can stand beside the present one under a name of its own, for
+///   `migrated_from`. On a field or a variant it does the same for that.
 /// - `#[record(crate = path)]`: where the `record` module lies, if not in `::thalweg`.
 ///
 /// Further `#[rkyv(...)]` attributes on the type and its fields are passed on.
@@ -36,10 +41,12 @@ fn expand(
     arguments: &arguments::Arguments,
     input: &syn::DeriveInput,
 ) -> syn::Result<proc_macro2::TokenStream> {
-    let shape = fields::Shape::of(input)?;
-    let mut tokens = travel::expand(&arguments.room, input, &shape);
+    let description = schema::expand(&arguments.room, input, arguments.name.as_deref())?;
+    let input = schema::without_names(input);
+    let shape = fields::Shape::of(&input)?;
+    let mut tokens = travel::expand(&arguments.room, &input, &shape, &description);
     if arguments.key {
-        tokens.extend(key::expand(&arguments.room, input, &shape));
+        tokens.extend(key::expand(&arguments.room, &input, &shape));
     }
     Ok(tokens)
 }
@@ -87,6 +94,10 @@ mod tests {
             argument.contains("`key`") && argument.contains("`crate = ...`"),
             "{argument}"
         );
+        let name = expanded("name = \"Order<u64>\"", "struct A;").unwrap_err();
+        assert!(name.contains("letters"), "{name}");
+        let field = expanded("", "struct A { #[record(key)] b: u8 }").unwrap_err();
+        assert!(field.contains("`name = "), "{field}");
         let borrowed = expanded("", "struct A<'a> { b: &'a str }").unwrap_err();
         assert!(borrowed.contains("borrow"), "{borrowed}");
     }

@@ -11,7 +11,12 @@ use syn::{Data, DeriveInput, Field, parse_quote};
 use crate::fields::{Shape, bounded};
 
 /// The type itself, with derives, and its `Record`.
-pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>) -> TokenStream {
+pub(crate) fn expand(
+    room: &TokenStream,
+    input: &DeriveInput,
+    shape: &Shape<'_>,
+    description: &TokenStream,
+) -> TokenStream {
     let name = &input.ident;
     let generics = bounded(&input.generics, &quote!(#room::Record));
     let (parameters, _, bounds) = generics.split_for_impl();
@@ -42,6 +47,8 @@ pub(crate) fn expand(room: &TokenStream, input: &DeriveInput, shape: &Shape<'_>)
         #[automatically_derived]
         impl #parameters #room::Record for #name #arguments #bounds {
             #out_of_line
+
+            #description
 
             fn heap_bytes(&self) -> usize {
                 match self { #(#arms),* }

@@ -11,9 +11,9 @@
 use compact_str::CompactString;
 use thalweg_core::key_group::KeyHash;
 
-use super::Record;
 use super::order::{self, DamagedKey};
 use super::view::{Item, Str};
+use super::{Record, SchemaWriter};
 
 /// An item by which a stream is partitioned and state is found.
 #[diagnostic::on_unimplemented(
@@ -51,6 +51,9 @@ pub trait Key: Item {
     /// # Errors
     /// When they are not what [`Key::encode`] writes for any key.
     fn decode(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey>;
+
+    /// Says what the type is made of, as the record of the same keys does.
+    fn describe(to: &mut SchemaWriter);
 }
 
 /// A record that is a key. Get it by `#[record(key)]`; what the methods promise stands at [`Key`].
@@ -139,6 +142,10 @@ impl<T: RecordKey> Key for T {
     fn decode(input: &mut &[u8]) -> Result<Self::Stored, DamagedKey> {
         T::decode_stored(input)
     }
+
+    fn describe(to: &mut SchemaWriter) {
+        <T as Record>::describe(to);
+    }
 }
 
 impl Key for Str {
@@ -187,6 +194,10 @@ impl Key for Str {
     fn decode(input: &mut &[u8]) -> Result<CompactString, DamagedKey> {
         CompactString::from_utf8(order::decode_bytes(input)?)
             .map_err(|_| DamagedKey::new("a text is not UTF-8"))
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        <String as Record>::describe(to);
     }
 }
 

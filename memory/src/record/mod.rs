@@ -2,7 +2,8 @@
 //!
 //! [`Record`] is the owned value users see; [`Item`] adds what may be borrowed on the way ([`Str`],
 //! [`View`], [`KeyValue`]); [`Wire`] is an item that can be written and read; [`Key`] one that state can
-//! be kept under; [`SavedRecord`] keeps a record as bytes. The only room of the engine that knows rkyv.
+//! be kept under; [`SavedRecord`] keeps a record as bytes; [`Schema`] says what a type is made of. The only room of
+//! the engine that knows rkyv.
 //!
 //! Invariant: an item and the record it borrows from have the same archive (`Wire::Form`), so what was
 //! written as `&str` may be read as `String`, and the other way round. Nothing here holds state; usable
@@ -46,6 +47,7 @@ mod key;
 pub mod order;
 mod provided;
 mod saved;
+pub mod schema;
 mod view;
 
 #[doc(hidden)]
@@ -57,6 +59,7 @@ pub use archive::{Archiver, Checker, Damaged, Full, Reviver};
 pub use key::{Key, RecordKey};
 pub use order::DamagedKey;
 pub use saved::SavedRecord;
+pub use schema::{Schema, SchemaWriter};
 #[doc(hidden)]
 pub use thalweg_core::key_group::KeyHash;
 pub(crate) use view::ArchivedOf;
@@ -87,6 +90,9 @@ pub trait Record:
     /// Whether its archive may have parts beside its root. Without, it is written at a fixed stride.
     #[doc(hidden)]
     const OUT_OF_LINE: bool = size_of::<Self::Resolver>() != 0;
+
+    /// Says what the type is made of ([`Schema`]): types whose archives differ say different things.
+    fn describe(to: &mut SchemaWriter);
 
     /// Bytes it holds on the heap, for memory accounting; an estimate from lengths and capacities.
     fn heap_bytes(&self) -> usize {

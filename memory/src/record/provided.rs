@@ -15,12 +15,16 @@ use std::time::Duration;
 
 use rkyv::Archive;
 
-use super::Record;
+use super::{Record, SchemaWriter};
 
 macro_rules! plain_records {
     ($($type:ty)*) => {$(
         impl Record for $type {
             const OUT_OF_LINE: bool = false;
+
+            fn describe(to: &mut SchemaWriter) {
+                to.text(stringify!($type));
+            }
 
             #[inline(always)]
             fn plain_copy(&self) -> Option<Self> {
@@ -47,12 +51,20 @@ fn held_by<'a, T: Record>(records: impl IntoIterator<Item = &'a T>) -> usize {
 }
 
 impl Record for String {
+    fn describe(to: &mut SchemaWriter) {
+        to.text("String");
+    }
+
     fn heap_bytes(&self) -> usize {
         self.capacity()
     }
 }
 
 impl Record for Box<str> {
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Box<str>");
+    }
+
     fn heap_bytes(&self) -> usize {
         self.len()
     }
@@ -60,6 +72,12 @@ impl Record for Box<str> {
 
 impl<T: Record> Record for Option<T> {
     const OUT_OF_LINE: bool = T::OUT_OF_LINE;
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Option<");
+        T::describe(to);
+        to.text(">");
+    }
 
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, T::heap_bytes)
@@ -77,6 +95,14 @@ impl<T: Record> Record for Option<T> {
 impl<T: Record, E: Record> Record for Result<T, E> {
     const OUT_OF_LINE: bool = T::OUT_OF_LINE || E::OUT_OF_LINE;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Result<");
+        T::describe(to);
+        to.text(", ");
+        E::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         match self {
             Ok(value) => value.heap_bytes(),
@@ -88,6 +114,12 @@ impl<T: Record, E: Record> Record for Result<T, E> {
 impl<T: Record> Record for Box<T> {
     const OUT_OF_LINE: bool = true;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Box<");
+        T::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         size_of::<T>() + T::heap_bytes(self)
     }
@@ -95,6 +127,12 @@ impl<T: Record> Record for Box<T> {
 
 impl<T: Record> Record for Box<[T]> {
     const OUT_OF_LINE: bool = true;
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Box<[");
+        T::describe(to);
+        to.text("]>");
+    }
 
     fn heap_bytes(&self) -> usize {
         size_of_val::<[T]>(self) + held_by(self.iter())
@@ -104,6 +142,12 @@ impl<T: Record> Record for Box<[T]> {
 impl<T: Record> Record for Vec<T> {
     const OUT_OF_LINE: bool = true;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Vec<");
+        T::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         self.capacity() * size_of::<T>() + held_by(self)
     }
@@ -112,6 +156,12 @@ impl<T: Record> Record for Vec<T> {
 impl<T: Record> Record for VecDeque<T> {
     const OUT_OF_LINE: bool = true;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("VecDeque<");
+        T::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         self.capacity() * size_of::<T>() + held_by(self)
     }
@@ -119,6 +169,14 @@ impl<T: Record> Record for VecDeque<T> {
 
 impl<T: Record, const N: usize> Record for [T; N] {
     const OUT_OF_LINE: bool = T::OUT_OF_LINE;
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("[");
+        T::describe(to);
+        to.text("; ");
+        to.number(N);
+        to.text("]");
+    }
 
     fn heap_bytes(&self) -> usize {
         held_by(self)
@@ -132,6 +190,14 @@ where
 {
     const OUT_OF_LINE: bool = true;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("BTreeMap<");
+        K::describe(to);
+        to.text(", ");
+        V::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         // Nodes of eleven places are on average two thirds full.
         let places = self.len() + self.len() / 2;
@@ -142,6 +208,12 @@ where
 impl<K: Record + Ord + Archive<Archived: Ord>> Record for BTreeSet<K> {
     const OUT_OF_LINE: bool = true;
 
+    fn describe(to: &mut SchemaWriter) {
+        to.text("BTreeSet<");
+        K::describe(to);
+        to.text(">");
+    }
+
     fn heap_bytes(&self) -> usize {
         (self.len() + self.len() / 2) * size_of::<K>() + held_by(self)
     }
@@ -151,6 +223,16 @@ macro_rules! tuple_records {
     ($($($name:ident $index:tt)+;)*) => {$(
         impl<$($name: Record),+> Record for ($($name,)+) {
             const OUT_OF_LINE: bool = $($name::OUT_OF_LINE)||+;
+
+            fn describe(to: &mut SchemaWriter) {
+                let parts: &[fn(&mut SchemaWriter)] = &[$($name::describe),+];
+                to.text("(");
+                for (at, part) in parts.iter().enumerate() {
+                    to.text(if at == 0 { "" } else { ", " });
+                    part(to);
+                }
+                to.text(if parts.len() == 1 { ",)" } else { ")" });
+            }
 
             #[inline]
             fn heap_bytes(&self) -> usize {

@@ -144,7 +144,7 @@ impl<K: Key> KeyedBackend<K> {
         if let Some(ttl) = descriptor.ttl() {
             return Ok(Values::Expiring(self.expiring_cells(descriptor, ttl)?));
         }
-        let descriptor = descriptor.of_keys::<K, ()>();
+        let descriptor = descriptor.of_values::<V>().of_keys::<K, ()>();
         let table = RefCell::new(self.new_layered::<V, (), ()>(&descriptor, Unit::Entry)?);
         let shared = Rc::new(SharedTable { descriptor, table });
         self.register(Rc::clone(&shared) as _)?;

@@ -141,9 +141,12 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
         aging: A,
     ) -> Result<HeldCells<K, V, N, A>, StateError> {
-        let named = descriptor.clone().of_keys::<K, N>();
-        let cells = Cells::new(self.new_layered::<_, N, N>(&named, Unit::Entry)?, aging);
-        let held = self.hold::<N, _>(descriptor, cells)?;
+        let descriptor = descriptor.of_values::<V>().of_keys::<K, N>();
+        let cells = Cells::new(
+            self.new_layered::<_, N, N>(&descriptor, Unit::Entry)?,
+            aging,
+        );
+        let held = self.hold(descriptor, cells)?;
         self.seek_in(Rc::clone(&held) as _);
         Ok(held)
     }
@@ -153,9 +156,9 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
         aging: A,
     ) -> Result<HeldChunks<K, V, N, A>, StateError> {
-        let named = descriptor.clone().of_keys::<K, N>();
-        let chunks = ListChunks::new(self.new_layered::<_, N, _>(&named, Unit::Part)?, aging);
-        let held = self.hold::<N, _>(descriptor, chunks)?;
+        let descriptor = descriptor.of_values::<V>().of_keys::<K, N>();
+        let chunks = ListChunks::new(self.new_layered::<_, N, _>(&descriptor, Unit::Part)?, aging);
+        let held = self.hold(descriptor, chunks)?;
         self.seek_in(Rc::clone(&held) as _);
         Ok(held)
     }
@@ -165,10 +168,9 @@ impl<K: Key> KeyedBackend<K> {
         descriptor: StateDescriptor,
         aging: A,
     ) -> Result<HeldEntries<K, UK, UV, N, A>, StateError> {
-        let named = descriptor.clone().of_keys::<K, N>();
-        let table = self.new_layered::<_, N, _>(&named, Unit::Key)?;
-        let held =
-            self.hold::<N, _>(descriptor, MapEntries::new(table, self.new_table()?, aging))?;
+        let descriptor = descriptor.of_values::<(UK, UV)>().of_keys::<K, N>();
+        let table = self.new_layered::<_, N, _>(&descriptor, Unit::Key)?;
+        let held = self.hold(descriptor, MapEntries::new(table, self.new_table()?, aging))?;
         self.seek_in(Rc::clone(&held) as _);
         Ok(held)
     }
@@ -177,12 +179,12 @@ impl<K: Key> KeyedBackend<K> {
         Expiring::new(ttl, Rc::clone(self.clock()))
     }
 
-    fn hold<N, T: Tables + 'static>(
+    fn hold<T: Tables + 'static>(
         &mut self,
         descriptor: StateDescriptor,
         tables: T,
     ) -> Result<Rc<Held<T>>, StateError> {
-        let held = Held::new(descriptor.of_keys::<K, N>(), tables);
+        let held = Held::new(descriptor, tables);
         self.register(Rc::clone(&held) as _)?;
         Ok(held)
     }

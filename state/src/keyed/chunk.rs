@@ -5,7 +5,7 @@
 //! data, lives on any thread.
 
 use thalweg_core::KeyHash;
-use thalweg_memory::DamagedKey;
+use thalweg_memory::{DamagedKey, SchemaWriter};
 
 use crate::table::Namespace;
 
@@ -53,5 +53,11 @@ impl<N: Namespace> Namespace for Chunk<N> {
             namespace: N::decode(input)?,
             number: u64::decode(input)?,
         })
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("(");
+        N::describe(to);
+        to.text(", u64)");
     }
 }

@@ -16,6 +16,7 @@ use super::sorted::SortedWalk;
 use super::source::ReadAt;
 use super::summary::RunSummary;
 use super::writer::{RunOptions, RunWriter};
+use crate::descriptor::StateDescriptor;
 use crate::snapshot::{Row, RowSink};
 use crate::table::Scan;
 
@@ -179,7 +180,7 @@ fn check_same<R: ReadAt>(
     runs: &[CountingRun<'_, R>],
     at: usize,
 ) -> Result<(), RunError> {
-    if newer.descriptor == older.descriptor {
+    if newer.descriptor == older.descriptor || adds_fields(newer, older) {
         return Ok(());
     }
     let newest = runs.iter().find(|run| run.state(&newer.name).is_some());
@@ -190,4 +191,14 @@ fn check_same<R: ReadAt>(
         newer,
         older,
     })
+}
+
+/// Whether the descriptions differ only in that the newer says what types are made of, as older engines do not.
+fn adds_fields(newer: &StateHeader, older: &StateHeader) -> bool {
+    let decoded = |it: &StateHeader| StateDescriptor::decode(&mut &it.descriptor[..]);
+    let (Ok(newer), Ok(mut older)) = (decoded(newer), decoded(older)) else {
+        return false;
+    };
+    older.learn_fields(&newer);
+    newer == older
 }

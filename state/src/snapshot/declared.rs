@@ -1,19 +1,22 @@
 //! The description of a state as bytes, as it lies beside the rows of the state.
 //!
 //! Entered when a copy is written and when one is opened. Invariant: what is decoded equals what was
-//! encoded; anything else is an error, never a panic. A stored format: [`VERSION`] names it. Plain data,
-//! lives on any thread.
+//! encoded; anything else is an error, never a panic. A stored format: [`VERSION`] names it; version 1, which says
+//! what types are called and not what they are made of, is read. Plain data, lives on any thread.
 
 use std::time::Duration;
 
-use thalweg_memory::DamagedKey;
 use thalweg_memory::record::order;
+use thalweg_memory::{DamagedKey, Schema};
 
 use crate::descriptor::{StateDescriptor, StateKind};
+use crate::state_type::StateType;
 use crate::ttl::{StateTtl, TtlUpdate, TtlVisibility};
 
 /// The version of the encoding.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version without what types are made of.
+const WITHOUT_FIELDS: u8 = 1;
 
 /// Bytes that describe no state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,16 +83,18 @@ impl StateDescriptor {
     /// assert!(rest.is_empty());
     /// ```
     pub fn encode(&self, out: &mut Vec<u8>) {
-        order::encode_u8(VERSION, out);
+        let types = [&self.keys, &self.namespaces, &self.values];
+        // One out of a copy of before knows no more than was written there.
+        let schemas = types.map(|it| it.schema.as_ref());
+        let version = match schemas.iter().all(Option::is_some) {
+            true => VERSION,
+            false => WITHOUT_FIELDS,
+        };
+        order::encode_u8(version, out);
         order::encode_u8(number_of(self.kind), out);
-        let names = [
-            &self.name,
-            &self.key_type,
-            &self.namespace_type,
-            &self.value_type,
-        ];
-        for name in names {
-            order::encode_bytes(name.as_bytes(), out);
+        order::encode_bytes(self.name.as_bytes(), out);
+        for known in types {
+            order::encode_bytes(known.name.as_bytes(), out);
         }
         order::encode_u32(self.version, out);
         order::encode_presence(self.ttl.is_some(), out);
@@ -100,6 +105,11 @@ impl StateDescriptor {
             order::encode_presence(on_read, out);
             order::encode_presence(shows, out);
         }
+        if version > WITHOUT_FIELDS {
+            for schema in schemas.into_iter().flatten() {
+                order::encode_bytes(schema.as_str().as_bytes(), out);
+            }
+        }
     }
 
     /// Takes a description off the front of `input`.
@@ -107,34 +117,56 @@ impl StateDescriptor {
     /// # Errors
     /// When there is none, or one of a newer version.
     pub fn decode(input: &mut &[u8]) -> Result<StateDescriptor, DamagedDescriptor> {
-        let version = order::decode_u8(input)?;
-        if version > VERSION {
-            return Err(DamagedDescriptor::Newer { version });
+        let format = order::decode_u8(input)?;
+        if format > VERSION {
+            return Err(DamagedDescriptor::Newer { version: format });
         }
         let kind = order::decode_u8(input)?;
         let Some(&kind) = KINDS.get(usize::from(kind)) else {
             let what = format!("there is no kind {kind} of state");
             return Err(DamagedDescriptor::Damaged { what });
         };
-        let [name, key_type, namespace_type, value_type] =
-            [text(input)?, text(input)?, text(input)?, text(input)?];
+        let name = text(input)?;
+        let names = [text(input)?, text(input)?, text(input)?];
         let version = order::decode_u32(input)?;
         let ttl = if order::decode_presence(input)? {
             Some(time_to_live(input)?)
         } else {
             None
         };
+        let schemas = match format > WITHOUT_FIELDS {
+            true => [schema(input)?, schema(input)?, schema(input)?].map(Some),
+            false => [None, None, None],
+        };
+        let [keys, namespaces, values] = types(names, schemas);
         Ok(StateDescriptor {
             name,
             kind,
-            key_type,
-            namespace_type,
-            value_type,
+            keys,
+            namespaces,
+            values,
             version,
             ttl,
             migrations: Vec::new(),
         })
     }
+}
+
+fn types(names: [String; 3], schemas: [Option<Schema>; 3]) -> [StateType; 3] {
+    let [keys, namespaces, values] = names;
+    let [of_keys, of_namespaces, of_values] = schemas;
+    [
+        (keys, of_keys),
+        (namespaces, of_namespaces),
+        (values, of_values),
+    ]
+    .map(|(name, schema)| StateType { name, schema })
+}
+
+fn schema(input: &mut &[u8]) -> Result<Schema, DamagedDescriptor> {
+    Schema::stored(text(input)?).ok_or_else(|| DamagedDescriptor::Damaged {
+        what: "what a type is made of is longer than it can be".to_owned(),
+    })
 }
 
 fn text(input: &mut &[u8]) -> Result<String, DamagedDescriptor> {
@@ -230,6 +262,27 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    /// Golden: what is appended to a description of version 1.
+    #[test]
+    fn what_types_are_made_of_stands_behind_the_rest() {
+        let state = StateDescriptor::value::<Option<u8>>("s").of_keys::<String, i64>();
+        let mut bytes = Vec::new();
+        state.encode(&mut bytes);
+        let behind = b"\0String\0\x01i64\0\x01Option<u8>\0\x01";
+        assert_eq!(
+            (bytes[0], &bytes[bytes.len() - behind.len()..]),
+            (2, &behind[..])
+        );
+        // One that is too long is none.
+        let (mut long, at) = (bytes.clone(), bytes.len() - 2);
+        long.splice(at..at, [b'x'; 9_000]);
+        let refused = StateDescriptor::decode(&mut &long[..]).unwrap_err();
+        assert!(refused.to_string().contains("longer than"), "{refused}");
+        bytes[0] = 3;
+        let newer = StateDescriptor::decode(&mut &bytes[..]);
+        assert_eq!(newer, Err(DamagedDescriptor::Newer { version: 3 }));
     }
 
     proptest! {

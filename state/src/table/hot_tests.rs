@@ -69,6 +69,10 @@ impl<const HASHING: u8> Key for Odd<HASHING> {
     fn decode(input: &mut &[u8]) -> Result<u64, DamagedKey> {
         <u64 as Key>::decode(input)
     }
+
+    fn describe(to: &mut thalweg_memory::SchemaWriter) {
+        to.text("u64");
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@
 //! together, though they lie apart. Invariant: equal namespaces spread equally. Plain data, lives on any thread.
 
 use thalweg_core::{KeyHash, Timestamp};
-use thalweg_memory::DamagedKey;
 use thalweg_memory::record::order;
+use thalweg_memory::{DamagedKey, SchemaWriter};
 
 /// What an entry is kept under besides its key. `()` where there is only the key.
 pub trait Namespace: Copy + Eq + 'static {
@@ -24,6 +24,9 @@ pub trait Namespace: Copy + Eq + 'static {
     /// # Errors
     /// When they are not those of a namespace.
     fn decode(input: &mut &[u8]) -> Result<Self, DamagedKey>;
+
+    /// Says what the type is made of (see [`Schema`](thalweg_memory::Schema)).
+    fn describe(to: &mut SchemaWriter);
 }
 
 /// The hash of an entry: that of its key, or another for each namespace of a key that may have several.
@@ -48,6 +51,10 @@ impl Namespace for () {
     fn decode(_: &mut &[u8]) -> Result<(), DamagedKey> {
         Ok(())
     }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("()");
+    }
 }
 
 impl Namespace for u64 {
@@ -62,6 +69,10 @@ impl Namespace for u64 {
 
     fn decode(input: &mut &[u8]) -> Result<u64, DamagedKey> {
         order::decode_u64(input)
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("u64");
     }
 }
 
@@ -78,6 +89,10 @@ impl Namespace for i64 {
     fn decode(input: &mut &[u8]) -> Result<i64, DamagedKey> {
         order::decode_i64(input)
     }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("i64");
+    }
 }
 
 impl Namespace for Timestamp {
@@ -92,6 +107,10 @@ impl Namespace for Timestamp {
 
     fn decode(input: &mut &[u8]) -> Result<Timestamp, DamagedKey> {
         i64::decode(input).map(Timestamp)
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("Timestamp");
     }
 }
 
@@ -109,6 +128,10 @@ impl Namespace for (Timestamp, Timestamp) {
 
     fn decode(input: &mut &[u8]) -> Result<Self, DamagedKey> {
         Ok((Timestamp::decode(input)?, Timestamp::decode(input)?))
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("(Timestamp, Timestamp)");
     }
 }
 

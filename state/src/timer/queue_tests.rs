@@ -232,6 +232,10 @@ impl Key for Colliding {
     fn decode(input: &mut &[u8]) -> Result<u64, DamagedKey> {
         <u64 as Key>::decode(input)
     }
+
+    fn describe(to: &mut thalweg_memory::SchemaWriter) {
+        to.text("u64");
+    }
 }
 
 #[test]

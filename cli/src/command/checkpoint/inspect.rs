@@ -13,6 +13,7 @@ use thalweg_cluster::checkpoint::metadata::{
 };
 use thalweg_cluster::checkpoint::storage::AnyStorage;
 use thalweg_core::ids::OperatorId;
+use thalweg_dataflow::function::shown_part;
 
 use crate::command::output::Output;
 use crate::command::print;
@@ -203,7 +204,7 @@ fn parts_text(subtask: &SubtaskState) -> String {
         let bytes: usize = part.items.iter().map(Vec::len).sum();
         format!(
             "; {}: {} items, {}",
-            part.name,
+            shown_part(&part.name),
             part.items.len(),
             size(bytes as u64)
         )
@@ -271,7 +272,7 @@ fn operator_page(operator: &OperatorState, contents: &Contents, counts: &Counts)
         });
         let parts = subtask.parts.iter().map(|part| {
             let bytes: usize = part.items.iter().map(Vec::len).sum();
-            json!({ "name": part.name, "items": part.items.len(), "bytes": bytes })
+            json!({ "name": shown_part(&part.name), "items": part.items.len(), "bytes": bytes })
         });
         json!({
             "subtask": subtask.subtask,

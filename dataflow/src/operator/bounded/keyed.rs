@@ -151,6 +151,7 @@ where
             .map_err(|error| context.refused(name, error))?;
         Ok(Partitions {
             kept,
+            descriptor: StateDescriptor::list::<T>("thalweg.kept").of_keys::<K, ()>(),
             answer: self.answer,
             scan: ScanCursor::new(),
             results: None,
@@ -161,6 +162,7 @@ where
 
 struct Partitions<K: Key, T: Record, R, F> {
     kept: KeyedTable<K, Vec<T>>,
+    descriptor: StateDescriptor,
     answer: F,
     scan: ScanCursor,
     /// What is left of the results of the key scanned last.
@@ -199,8 +201,7 @@ where
     F: 'static,
 {
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
-        let descriptor = StateDescriptor::list::<T>("thalweg.kept").of_keys::<K, ()>();
-        visitor.visit(&descriptor, &mut self.kept)
+        visitor.visit(&self.descriptor, &mut self.kept)
     }
 }
 

@@ -12,7 +12,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
-use thalweg_state::{Pressure, StateError, StateVisitor};
+use thalweg_state::{Pressure, StateDescriptor, StateError, StateVisitor};
 
 use super::SliceOptions;
 use super::aligned::AlignedWindows;
@@ -91,6 +91,7 @@ where
         let (of_windows, keeps) = (assembly.descriptor(), self.options.lateness_ms > 0);
         let voice = self.voice.open(name, keeps, context)?;
         let kept = (keeps, voice.may_overflow());
+        let described = (of_slices.clone(), of_windows.clone());
         let on_disk =
             (context.piles()).map(|piles| OnDisk::new(piles, of_slices, of_windows, kept));
         if on_disk.is_some() {
@@ -114,6 +115,7 @@ where
             now: Timestamp::NONE,
             step: Step::Rest,
             late: LateRecords::open(self.options.late, name, context)?,
+            described: Box::new(described),
         })
     }
 }
@@ -157,6 +159,8 @@ pub(super) struct SliceOperator<K: Key, T: Item, G: WindowAggregate<K, T>, V> {
     pub(super) now: Timestamp,
     pub(super) step: Step<K, G::Accumulator>,
     late: LateRecords<T>,
+    /// How its slices are described, and the windows in the making, if it keeps any.
+    described: Box<(StateDescriptor, Option<StateDescriptor>)>,
 }
 
 impl<K, T, G, V> Remembers for SliceOperator<K, T, G, V>
@@ -173,16 +177,17 @@ where
             on_disk: self.on_disk.as_deref_mut(),
             by: By(&self.aggregate, PhantomData::<fn(K, T)>),
         };
-        visitor.visit(&descriptor_of_slices::<K, G::Accumulator>(), &mut copy)?;
-        if let Some(descriptor) = self.assembly.descriptor() {
+        let (of_slices, of_windows) = &*self.described;
+        visitor.visit(of_slices, &mut copy)?;
+        if let Some(descriptor) = of_windows {
             let assembly = &mut self.assembly;
             match &mut self.on_disk {
                 Some(on_disk) => {
-                    visitor.visit(&descriptor, &mut CopyOfGathered { assembly, on_disk })?;
+                    visitor.visit(descriptor, &mut CopyOfGathered { assembly, on_disk })?;
                 }
                 None => {
                     if let Some(state) = assembly.as_state() {
-                        visitor.visit(&descriptor, state)?;
+                        visitor.visit(descriptor, state)?;
                     }
                 }
             }

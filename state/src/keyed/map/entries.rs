@@ -7,7 +7,7 @@
 //! one shard's thread.
 
 use thalweg_core::KeyHash;
-use thalweg_memory::{DamagedKey, Key, Record, RecordKey};
+use thalweg_memory::{DamagedKey, Key, Record, RecordKey, SchemaWriter};
 
 use super::super::aging::Aging;
 use super::super::cells::find_in_slice;
@@ -40,6 +40,12 @@ impl<N: Namespace> Namespace for EntryOf<N> {
             namespace: N::decode(input)?,
             id: Namespace::decode(input)?,
         })
+    }
+
+    fn describe(to: &mut SchemaWriter) {
+        to.text("(");
+        N::describe(to);
+        to.text(", u64)");
     }
 }
 

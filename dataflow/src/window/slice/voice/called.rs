@@ -61,12 +61,14 @@ where
         context: &mut BuildContext,
     ) -> Result<Self::Voice, BuildError> {
         let (footing, function) = Footing::open(name, false, context, &self.open)?;
+        let of_ends = Box::new(descriptor_of_ends::<K>());
         Ok(Called {
             may_overflow: context.may_spill() && footing.keeps_any(),
             waits: waits && footing.keeps_by_window(),
             footing,
             function,
-            ends: context.timers(&descriptor_of_ends::<K>()),
+            ends: context.timers(&of_ends),
+            of_ends,
             wanting: false,
             side: context.side(),
             out: PhantomData,
@@ -80,6 +82,7 @@ pub(crate) struct Called<K: Key, H, U> {
     function: H,
     /// When what the function keeps per window is forgotten.
     ends: LayeredTimers<K, TimeWindow>,
+    of_ends: Box<StateDescriptor>,
     /// Whether more of those come: it keeps some and windows wait for late records.
     waits: bool,
     /// Whether what it keeps may be on disk.
@@ -167,7 +170,7 @@ where
 
     fn visit_states(&mut self, visitor: &mut dyn StateVisitor) -> Result<(), StateError> {
         self.footing.visit_states(visitor)?;
-        visitor.visit(&descriptor_of_ends::<K>(), &mut self.ends)
+        visitor.visit(&self.of_ends, &mut self.ends)
     }
 
     #[inline]

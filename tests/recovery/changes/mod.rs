@@ -15,6 +15,8 @@ use thalweg_state::{ListState, MapState, StateDescriptor, ValueState};
 use super::counting::lines;
 use crate::stage;
 
+mod fields;
+
 const KEYS: u64 = 101;
 /// Enough that a program is stopped on its way.
 const RECORDS: u64 = 22_000;
@@ -86,6 +88,12 @@ enum Version {
     TextsOfNumbers,
     /// The value is called otherwise.
     Renamed,
+    /// Counts are records.
+    Tallies,
+    /// Counts are records of the same name and fields, in another order, and nobody says so.
+    OtherTallies,
+    /// The same, made of what they were.
+    OtherTalliesOfTallies,
 }
 
 fn counting(open: &mut OpenContext<u64>, version: Version) -> Counting<u32> {
@@ -129,6 +137,18 @@ fn program(environment: &Environment, version: Version, into: &Path) {
     let keyed = numbers.stream().key_by(|number: &u64| number % KEYS);
     let lines = FileSink::new(into);
     match version {
+        Version::Tallies => keyed
+            .process_function(fields::first)
+            .uid("counter")
+            .name("the counter")
+            .sink(lines)
+            .uid("out"),
+        Version::OtherTallies | Version::OtherTalliesOfTallies => keyed
+            .process_function(move |open: &mut OpenContext<u64>| fields::then(open, version))
+            .uid("counter")
+            .name("the counter")
+            .sink(lines)
+            .uid("out"),
         Version::Texts | Version::TextsOfNumbers => keyed
             .process_function(move |open: &mut OpenContext<u64>| texts(open, version))
             .uid("counter")
@@ -162,11 +182,17 @@ impl Place {
 
     /// Runs a version until it has read some records, and stops it.
     fn stopped(version: Version) -> (Place, String) {
+        Place::stopped_on("hashmap", version)
+    }
+
+    /// The same, with state kept so.
+    fn stopped_on(backend: &str, version: Version) -> (Place, String) {
         let place = Place(tempfile::tempdir().unwrap());
         let savepoints = place.0.path().join("savepoints");
         let settings = [
             ("parallelism.default", "2"),
             ("thalweg.shard.pin", "false"),
+            ("state.backend.type", backend),
             (
                 "execution.checkpointing.savepoint-dir",
                 savepoints.to_str().unwrap(),
@@ -184,9 +210,21 @@ impl Place {
 
     /// Goes on with another version.
     fn goes_on(&self, version: Version, savepoint: &str, ignore: bool) -> Result<(), JobError> {
+        self.goes_on_on("hashmap", version, savepoint, ignore)
+    }
+
+    /// The same, with state kept so.
+    fn goes_on_on(
+        &self,
+        backend: &str,
+        version: Version,
+        savepoint: &str,
+        ignore: bool,
+    ) -> Result<(), JobError> {
         let mut settings = vec![
             ("parallelism.default", "3"),
             ("thalweg.shard.pin", "false"),
+            ("state.backend.type", backend),
             ("execution.state-recovery.path", savepoint),
             // Trying again would not help.
             ("restart-strategy.type", "fixed-delay"),
