@@ -9,7 +9,8 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::JobId;
 
 use crate::executor::{JobError, JobResult};
-use crate::job_control::{JobControl, JobStatus, RequestRefused};
+use crate::job_control::{JobControl, JobStatus};
+use crate::job_request::RequestRefused;
 
 /// A running job: what may be asked of it, and its outcome.
 ///

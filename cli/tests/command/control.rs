@@ -58,13 +58,17 @@ impl Host {
     }
 
     fn only_job(&self) -> String {
+        let (job, status) = self.only_jobs_status();
+        assert_eq!(status, "RUNNING");
+        job
+    }
+
+    fn only_jobs_status(&self) -> (String, String) {
         let jobs = self.jobs();
         assert_eq!(jobs.len(), 1, "{jobs:?}");
-        assert_eq!(
-            (&jobs[0]["name"], &jobs[0]["status"]),
-            (&"tally".into(), &"RUNNING".into())
-        );
-        jobs[0]["job"].as_str().unwrap().to_owned()
+        assert_eq!(jobs[0]["name"], "tally");
+        let text = |name: &str| jobs[0][name].as_str().unwrap().to_owned();
+        (text("job"), text("status"))
     }
 }
 
@@ -201,6 +205,44 @@ fn an_empty_place_is_refused() {
     let setting = format!("{key}=");
     let refused = host.run(["run", "--local", "-D", &setting, program(), "--", "count"]);
     refused.failed_with(1, &[key, "or none"]);
+}
+
+#[test]
+fn a_job_that_waits_to_begin_again_refuses_at_once_and_can_be_cancelled() {
+    let host = Host::new();
+    let (child, _) = host.start([
+        "run",
+        "--local",
+        "--checkpoint-dir",
+        "state",
+        "-Drestart-strategy.type=fixed-delay",
+        "-Drestart-strategy.fixed-delay.delay=1h",
+        program(),
+        "--",
+        "relapse",
+    ]);
+    let job = loop {
+        let (job, status) = host.only_jobs_status();
+        if status == "RESTARTING" {
+            break job;
+        }
+        std::thread::yield_now();
+    };
+    let wanted = [&job, "RESTARTING", "Try again when it is RUNNING"];
+    let asked: [&[&str]; 2] = [
+        &["savepoint", &job, "copies"],
+        &["stop", &job, "--savepoint-path", "copies"],
+    ];
+    for _ in 0..20 {
+        for arguments in asked {
+            let mut command = host.here(thalweg([]));
+            command.args(arguments);
+            run(command).failed_with(1, &wanted);
+        }
+    }
+    host.run(["cancel", &job]).succeeded();
+    end_of(child).failed_with(130, &["the job was cancelled"]);
+    assert!(!Path::new(&host.path("copies")).exists());
 }
 
 #[test]

@@ -201,6 +201,9 @@ impl<'j, G: Ground> Attempts<'j, G> {
             patience
         });
         outcome.note_end(ground.now_ns());
+        if outcome.failure().is_some() {
+            self.control.is_now(JobStatus::Failing);
+        }
         ground.stop(shards, &mut outcome);
         let restart = outcome.may_restart();
         Ok(match outcome.conclude(deployment) {
@@ -252,6 +255,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
             return Ok(Verdict::Over(outcome.conclude_committed(deployment)));
         }
         if let Some(reason) = outcome.failure() {
+            self.control.is_now(JobStatus::Failing);
             coordination.failing(&reason);
         }
         ground.stop(shards, &mut outcome);

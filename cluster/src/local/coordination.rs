@@ -138,6 +138,9 @@ impl<'j> Coordination<'j> {
 
     /// Takes in what tasks said and does what is due; answers how long nothing will be.
     pub(crate) fn attend(&mut self, outcome: &mut Outcome) -> Duration {
+        for request in self.requests.withdrawn() {
+            self.step(Input::Withdrawn { request });
+        }
         self.hear(outcome);
         self.step(Input::Tick);
         if let Some((reason, _)) = &self.failure {

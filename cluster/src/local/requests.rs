@@ -1,7 +1,7 @@
 //! What users ask of a running job, on its way to the coordinator of its checkpoints and back.
 //!
 //! Entered by the control thread. Invariant: whoever asked is answered once: by what became of the savepoint, or
-//! by the end of the job.
+//! by the end of the job. What nobody waits for any more is not begun.
 
 use std::collections::BTreeMap;
 
@@ -56,6 +56,13 @@ impl Requests {
             Some(drain) => Wanted::Stop { directory, drain },
         };
         Some((id, wanted))
+    }
+
+    /// Those of which whoever asked has gone.
+    pub(super) fn withdrawn(&self) -> Vec<RequestId> {
+        let waiting = self.waiting.iter();
+        let withdrawn = waiting.filter(|(_, request)| request.is_withdrawn());
+        withdrawn.map(|(id, _)| *id).collect()
     }
 
     /// Tells who asked what became of the savepoint; `trouble` is why the attempt must end. Answers where the
