@@ -14,7 +14,9 @@ use crate::checkpoint::CheckpointStatistics;
 use crate::graph::Job;
 pub use crate::job_client::JobClient;
 pub use crate::job_control::{JobControl, JobStatus};
-pub use crate::job_request::{Answered, JobRequest, JobWish, RequestRefused};
+pub use crate::job_request::{
+    Answered, CheckpointType, JobRequest, JobWish, RequestRefused, TakenCheckpoint,
+};
 
 /// Runs jobs.
 pub trait Executor {

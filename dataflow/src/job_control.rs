@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thalweg_core::ids::JobId;
 
-use crate::job_request::{Answered, JobRequest, JobWish, RequestRefused};
+use crate::job_request::{
+    Answered, CheckpointType, JobRequest, JobWish, RequestRefused, TakenCheckpoint,
+};
 
 /// How a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,7 +169,7 @@ impl JobControl {
     /// [`JobStatus::Running`]. One that was just accepted ([`JobStatus::Created`]) is waited for.
     pub fn savepoint(&self, directory: Option<&str>) -> Result<String, RequestRefused> {
         let directory = directory.map(str::to_owned);
-        self.put(JobWish::Savepoint { directory })?.wait()
+        self.take(JobWish::Savepoint { directory })
     }
 
     /// Takes a savepoint below `directory` and ends the job by it, and waits until the savepoint is complete
@@ -179,7 +181,27 @@ impl JobControl {
     /// strategy allows.
     pub fn stop(&self, directory: Option<&str>, drain: bool) -> Result<String, RequestRefused> {
         let directory = directory.map(str::to_owned);
-        self.put(JobWish::Stop { directory, drain })?.wait()
+        self.take(JobWish::Stop { directory, drain })
+    }
+
+    /// Takes a checkpoint now, and waits for it. The job goes on.
+    ///
+    /// It is a checkpoint like those that are taken by themselves: it lies where they do, is kept and deleted as they
+    /// are, what it lists is committed, `execution.state-recovery.path: latest` finds it, and one that fails counts for
+    /// `execution.checkpointing.tolerable-failed-checkpoints`. It waits until fewer than
+    /// `execution.checkpointing.max-concurrent-checkpoints` are under way; the interval and the pause between two
+    /// (`execution.checkpointing.min-pause`) do not hold it back, but the pause counts from its end.
+    ///
+    /// # Errors
+    /// Why there is none: the job was started without `execution.checkpointing.dir`, a task declined or failed, it was
+    /// not answered by all tasks in `execution.checkpointing.timeout`, it could not be written, or the job has ended. A
+    /// job that does not run refuses as for [`JobControl::savepoint`].
+    pub fn checkpoint(&self, kind: CheckpointType) -> Result<TakenCheckpoint, RequestRefused> {
+        self.put(JobWish::Checkpoint { kind })?.wait()
+    }
+
+    fn take(&self, wish: JobWish) -> Result<String, RequestRefused> {
+        self.put(wish)?.wait().map(|taken| taken.path)
     }
 
     /// Tells the job to stop at once. Does not wait. Whatever else is asked of it is refused.
@@ -251,6 +273,8 @@ impl JobControl {
 mod tests {
     use std::time::Duration;
 
+    use thalweg_core::ids::CheckpointId;
+
     use super::*;
 
     #[test]
@@ -267,7 +291,8 @@ mod tests {
                 };
                 seen.push(request.wish.clone());
                 if seen.len() == 1 {
-                    request.answer(Ok("/s/savepoint-1".to_owned()));
+                    let (id, path) = (CheckpointId(1), "/s/savepoint-1".to_owned());
+                    request.answer(Ok(TakenCheckpoint { id, path }));
                 }
             }
             seen

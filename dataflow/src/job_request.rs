@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use thalweg_core::ids::CheckpointId;
+
 /// Why a request to a job was not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -23,10 +25,34 @@ impl RequestRefused {
     }
 }
 
+/// What a checkpoint that is asked for is to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CheckpointType {
+    /// What those hold that are taken by themselves: what has changed, and the files of those before.
+    #[default]
+    Configured,
+    /// The whole state, in files of its own but for files that state on disk consists of.
+    Full,
+}
+
+/// A checkpoint or savepoint that was asked for, and is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenCheckpoint {
+    /// Its number, which no other of the job has.
+    pub id: CheckpointId,
+    /// Its directory, or address in an object store.
+    pub path: String,
+}
+
 /// What is asked for. Savepoints are made as a new directory in `directory`, or where
 /// `execution.checkpointing.savepoint-dir` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobWish {
+    /// A checkpoint, as those that are taken by themselves.
+    Checkpoint {
+        /// What it is to hold.
+        kind: CheckpointType,
+    },
     /// A savepoint; the job goes on.
     Savepoint {
         /// In which directory.
@@ -46,7 +72,7 @@ pub enum JobWish {
 pub struct JobRequest {
     /// What is asked for.
     pub wish: JobWish,
-    answer: Option<SyncSender<Result<String, RequestRefused>>>,
+    answer: Option<SyncSender<Result<TakenCheckpoint, RequestRefused>>>,
     /// Lives as long as whoever asked waits.
     waits: Weak<()>,
 }
@@ -76,12 +102,12 @@ impl JobRequest {
         self.waits.strong_count() == 0
     }
 
-    /// Tells who asked where the savepoint is, or why there is none.
-    pub fn answer(mut self, answer: Result<String, String>) {
+    /// Tells who asked where the savepoint or checkpoint is, or why there is none.
+    pub fn answer(mut self, answer: Result<TakenCheckpoint, String>) {
         self.tell(answer.map_err(|message| RequestRefused { message }));
     }
 
-    fn tell(&mut self, answer: Result<String, RequestRefused>) {
+    fn tell(&mut self, answer: Result<TakenCheckpoint, RequestRefused>) {
         if let Some(who) = self.answer.take() {
             // Whoever asked may have gone; what was done is done all the same.
             let _ = who.send(answer);
@@ -98,7 +124,7 @@ impl Drop for JobRequest {
 /// Where a request is answered. Whoever drops it has gone: a request that was not begun by then is not carried out.
 #[derive(Debug)]
 pub struct Answered {
-    answered: Receiver<Result<String, RequestRefused>>,
+    answered: Receiver<Result<TakenCheckpoint, RequestRefused>>,
     _waits: Arc<()>,
 }
 
@@ -107,14 +133,14 @@ impl Answered {
     ///
     /// # Errors
     /// Why the request was not granted.
-    pub fn wait(self) -> Result<String, RequestRefused> {
+    pub fn wait(self) -> Result<TakenCheckpoint, RequestRefused> {
         let answer = self.answered.recv();
         answer.unwrap_or_else(|_| Err(RequestRefused::ended()))
     }
 
     /// Waits so long for the answer; None if it has not come. It comes once.
     #[must_use]
-    pub fn wait_for(&self, patience: Duration) -> Option<Result<String, RequestRefused>> {
+    pub fn wait_for(&self, patience: Duration) -> Option<Result<TakenCheckpoint, RequestRefused>> {
         match self.answered.recv_timeout(patience) {
             Ok(answer) => Some(answer),
             Err(RecvTimeoutError::Timeout) => None,

@@ -15,7 +15,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use thalweg_core::seam::clock::wall_ms;
-use thalweg_dataflow::executor::{Answered, JobControl, JobWish};
+use thalweg_dataflow::executor::{
+    Answered, CheckpointType, JobControl, JobWish, RequestRefused, TakenCheckpoint,
+};
 
 use super::message::{Answer, Ask, Description, read_line, write_line};
 use super::run_directory;
@@ -177,7 +179,8 @@ impl Answering {
 
     fn answer_to(&self, ask: &Ask, connection: &UnixStream, time: Time) -> io::Result<Answer> {
         let control = &self.control;
-        let wish = match ask.clone() {
+        let saved = |taken: TakenCheckpoint| Answer::Savepoint(taken.path);
+        let (wish, granted): (_, fn(TakenCheckpoint) -> Answer) = match ask.clone() {
             Ask::Describe => {
                 return Ok(Answer::Description(Description {
                     job: control.id(),
@@ -191,8 +194,15 @@ impl Answering {
                 control.cancel();
                 return Ok(Answer::Accepted);
             }
-            Ask::Savepoint { directory } => JobWish::Savepoint { directory },
-            Ask::Stop { directory, drain } => JobWish::Stop { directory, drain },
+            Ask::Checkpoint { full } => {
+                let kind = match full {
+                    true => CheckpointType::Full,
+                    false => CheckpointType::Configured,
+                };
+                (JobWish::Checkpoint { kind }, Answer::Checkpoint)
+            }
+            Ask::Savepoint { directory } => (JobWish::Savepoint { directory }, saved),
+            Ask::Stop { directory, drain } => (JobWish::Stop { directory, drain }, saved),
         };
         if time == Time::Little {
             return Ok(Answer::Refused(format!(
@@ -200,19 +210,24 @@ impl Answering {
             )));
         }
         match control.put(wish) {
-            Ok(answered) => wait(&answered, connection),
+            Ok(answered) => {
+                let answer = wait(&answered, connection)?;
+                Ok(answer.map_or_else(|refused| Answer::Refused(refused.to_string()), granted))
+            }
             Err(refused) => Ok(Answer::Refused(refused.to_string())),
         }
     }
 }
 
 /// Waits for an answer as long as who waits for it is there.
-fn wait(answered: &Answered, connection: &UnixStream) -> io::Result<Answer> {
+fn wait(
+    answered: &Answered,
+    connection: &UnixStream,
+) -> io::Result<Result<TakenCheckpoint, RequestRefused>> {
     connection.set_nonblocking(true)?;
     let answer = loop {
         match answered.wait_for(ABSENCE_CHECK) {
-            Some(Ok(path)) => break Answer::Savepoint(path),
-            Some(Err(refused)) => break Answer::Refused(refused.to_string()),
+            Some(answer) => break answer,
             None if has_gone(connection)? => {
                 let what = "who asked has gone";
                 return Err(io::Error::new(io::ErrorKind::BrokenPipe, what));
@@ -236,7 +251,7 @@ fn has_gone(mut connection: &UnixStream) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use thalweg_core::ids::JobId;
+    use thalweg_core::ids::{CheckpointId, JobId};
     use thalweg_dataflow::executor::{JobRequest, JobStatus};
 
     use super::*;
@@ -358,7 +373,8 @@ mod tests {
         write_line(&stays, "well?\n").unwrap();
         std::thread::park_timeout(3 * ABSENCE_CHECK);
         assert!(!request.is_withdrawn());
-        request.answer(Ok("/s".to_owned()));
+        let (id, path) = (CheckpointId(1), "/s".to_owned());
+        request.answer(Ok(TakenCheckpoint { id, path }));
         assert_eq!(answer(&stays), Answer::Savepoint("/s".to_owned()));
     }
 }

@@ -114,6 +114,19 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
         "{text}"
     );
 
+    let triggered = host.run(["checkpoint", "trigger", &job[..8]]);
+    triggered.succeeded();
+    let (number, path) = triggered.stdout.trim_end().split_once(' ').unwrap();
+    assert!(Path::new(path).starts_with(host.path("state")), "{path}");
+    host.run(["checkpoint", "verify", path]).succeeded();
+    let full = host.run(["checkpoint", "trigger", &job, "--full", "--output", "json"]);
+    full.succeeded();
+    let full: Value = serde_json::from_str(&full.stdout).unwrap();
+    let before: u64 = number.parse().unwrap();
+    assert!(full["checkpoint"].as_u64().unwrap() > before, "{full}");
+    host.run(["checkpoint", "verify", full["path"].as_str().unwrap()])
+        .succeeded();
+
     let refused = host.run(["savepoint", &job]);
     refused.failed_with(1, &["execution.checkpointing.savepoint-dir"]);
     let refused = host.run(["stop", &job, "--savepoint-path", "/proc/nowhere"]);
@@ -149,6 +162,8 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
     let (child, first) = host.start(tally);
     assert!(first > last, "{first} goes on from {last}");
     let job = host.only_job();
+    let refused = host.run(["checkpoint", "trigger", &job]);
+    refused.failed_with(1, &[&job, "execution.checkpointing.dir"]);
     host.run(["cancel", &job]).succeeded();
     end_of(child).failed_with(130, &["the job was cancelled"]);
 }
@@ -229,7 +244,8 @@ fn a_job_that_waits_to_begin_again_refuses_at_once_and_can_be_cancelled() {
         std::thread::yield_now();
     };
     let wanted = [&job, "RESTARTING", "Try again when it is RUNNING"];
-    let asked: [&[&str]; 2] = [
+    let asked: [&[&str]; 3] = [
+        &["checkpoint", "trigger", &job],
         &["savepoint", &job, "copies"],
         &["stop", &job, "--savepoint-path", "copies"],
     ];
@@ -251,6 +267,8 @@ fn a_job_that_nobody_runs_and_a_place_others_can_enter_are_named() {
     for arguments in [["cancel", "abc"], ["savepoint", "abc"], ["stop", "abc"]] {
         host.run(arguments).failed_with(1, &["abc", "thalweg list"]);
     }
+    host.run(["checkpoint", "trigger", "abc"])
+        .failed_with(1, &["abc", "thalweg list"]);
     let open = host.path("run");
     std::fs::create_dir(&open).unwrap();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);

@@ -3,12 +3,14 @@
 //! A job without end on two shards does what a test tells its function: fail, or not return. Two pipelines: with
 //! `region` one of them runs on while the other waits to begin again.
 
+mod checkpoints;
 mod while_it_fails;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use thalweg_cluster::{CancelToken, LocalExecutor, MetricsReader};
 use thalweg_connectors::{Generator, Sinks as _};
 use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
 use thalweg_dataflow::stream::Environment;
@@ -24,13 +26,19 @@ struct Orders {
     fail: AtomicBool,
     /// Somebody does not pass.
     held: AtomicBool,
+    /// The least odd number that has passed since one failed.
+    least: AtomicU64,
 }
 
 impl Orders {
     fn obey(&self, number: u64) -> u64 {
         if number % 2 == 1 {
-            let failed = self.fail.swap(false, Ordering::AcqRel);
-            assert!(!failed, "it was told to fail");
+            if self.fail.load(Ordering::Acquire) {
+                self.least.store(u64::MAX, Ordering::Release);
+                let failed = self.fail.swap(false, Ordering::AcqRel);
+                assert!(!failed, "it was told to fail");
+            }
+            self.least.fetch_min(number, Ordering::AcqRel);
             return number;
         }
         while self.hold.load(Ordering::Acquire) {
@@ -63,6 +71,7 @@ struct Asked {
     job: JobClient,
     orders: Arc<Orders>,
     root: tempfile::TempDir,
+    reader: MetricsReader,
     _deadline: stage::Deadline,
 }
 
@@ -86,7 +95,10 @@ impl Asked {
         settings.retain(|(key, _)| !said(key));
         // An empty value leaves the setting away.
         settings.extend(more.iter().filter(|(_, value)| !value.is_empty()));
-        let (environment, token) = stage::shards(&settings);
+        let (token, reader) = (CancelToken::new(), MetricsReader::new());
+        let executor = LocalExecutor::new(token.clone()).with_metrics(reader.clone());
+        let configuration = stage::configuration(&settings);
+        let environment = Environment::with_executor(Arc::new(executor), configuration);
         let orders = Arc::<Orders>::default();
         two_pipelines(&environment, &orders);
         let job = environment.execute_async("asked").unwrap();
@@ -94,6 +106,7 @@ impl Asked {
             job,
             orders,
             root,
+            reader,
             _deadline: stage::cancel_after(&token, stage::PATIENCE),
         };
         asked.until(JobStatus::Running);

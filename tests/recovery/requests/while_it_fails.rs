@@ -1,13 +1,14 @@
 //! A job that does not run refuses what it cannot do now, and does it later for nobody.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use thalweg_dataflow::executor::{JobStatus, JobWish, RequestRefused};
+use thalweg_dataflow::executor::{CheckpointType, JobStatus, JobWish, RequestRefused};
 
 use super::{Asked, exists};
 use crate::recovery::savepoints::let_it_run;
 
-fn is_refused(answer: Result<String, RequestRefused>, status: JobStatus) {
+fn is_refused<T: Debug>(answer: Result<T, RequestRefused>, status: JobStatus) {
     let refused = answer.unwrap_err().to_string();
     let named = format!("the job is {status}");
     assert!(refused.contains(&named), "{refused}");
@@ -25,6 +26,8 @@ fn while_it_waits_to_begin_again_nothing_is_waited_for_and_it_can_be_cancelled()
             is_refused(asked.job.trigger_savepoint(None), JobStatus::Restarting);
             let stopped = asked.job.stop_with_savepoint(None, false);
             is_refused(stopped, JobStatus::Restarting);
+            let taken = asked.job.trigger_checkpoint(CheckpointType::Full);
+            is_refused(taken, JobStatus::Restarting);
         }
         assert_eq!(asked.savepoints(), 0);
         asked.cancel();
@@ -35,7 +38,7 @@ fn while_it_waits_to_begin_again_nothing_is_waited_for_and_it_can_be_cancelled()
 fn when_it_runs_again_only_what_is_asked_then_is_done() {
     for failover in ["region", "full"] {
         let more = [("jobmanager.execution.failover-strategy", failover)];
-        let asked = Asked::start("300ms", &more);
+        let asked = Asked::start("1s", &more);
         asked.orders.fail();
         asked.until(JobStatus::Restarting);
         is_refused(asked.job.trigger_savepoint(None), JobStatus::Restarting);
@@ -90,7 +93,7 @@ fn a_job_is_not_stopped_for_whoever_has_gone_before_it_was_begun() {
     drop(gone);
     let_it_run(&asked.job, Duration::from_millis(200));
     asked.orders.let_go();
-    assert!(exists(&under_way.wait().unwrap()));
+    assert!(exists(&under_way.wait().unwrap().path));
     assert!(exists(&asked.job.trigger_savepoint(None).unwrap()));
     assert_eq!(asked.savepoints(), 2, "one for each who waited");
     assert_eq!(asked.job.status(), JobStatus::Running);
