@@ -10,6 +10,7 @@ use thalweg_dataflow::executor::{CheckpointType, JobStatus, JobWish, TakenCheckp
 
 use super::{Asked, exists};
 use crate::recovery::savepoints::let_it_run;
+use crate::stage;
 
 const CHANGES: JobWish = JobWish::Checkpoint {
     kind: CheckpointType::Configured,
@@ -143,6 +144,9 @@ fn no_more_than_may_be_are_under_way_and_the_others_wait() {
     let control = asked.job.control();
     let waiting: Vec<_> = (0..3).map(|_| control.put(CHANGES).unwrap()).collect();
     assert_eq!(waiting[0].wait_for(Duration::from_millis(200)), None);
+    let shown = asked.reader.snapshot(stage::PATIENCE).metrics.into_iter();
+    let mut under_way = shown.filter(|it| it.name == "numberOfInProgressCheckpoints");
+    assert_eq!(under_way.next().map(|it| it.number()), Some(1.0));
     asked.orders.let_go();
     let taken: Vec<_> = waiting.into_iter().map(|it| it.wait().unwrap()).collect();
     assert!(

@@ -4,6 +4,7 @@
 //! `region` one of them runs on while the other waits to begin again.
 
 mod checkpoints;
+mod figures;
 mod while_it_fails;
 
 use std::path::Path;

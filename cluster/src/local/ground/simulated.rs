@@ -28,6 +28,7 @@ use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
 use crate::local::attempts::Attempts;
 use crate::local::cancel::CancelToken;
 use crate::local::deploy::ShardPlan;
+use crate::local::metrics::JobFigures;
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
 use crate::local::planted::Unsynced;
@@ -147,7 +148,8 @@ impl Executor for SimulatedExecutor {
             let control = ground
                 .control
                 .get_or_init(|| JobControl::new(id, &*job.graph.name));
-            let attempts = Attempts::of(&job, CancelToken::new(), &ground, control);
+            let figures = JobFigures::of(&job.graph.name);
+            let attempts = Attempts::of(&job, CancelToken::new(), &ground, control, figures);
             attempts.and_then(Attempts::run)
         };
         let killed = ground.gone.get() || (result.is_err() && self.disk.is_off());
