@@ -13,7 +13,8 @@ use crate::stage;
 
 /// What is shown of the job as a whole, by name.
 fn figures(asked: &Asked) -> BTreeMap<String, f64> {
-    let shown = asked.reader.snapshot(stage::PATIENCE).metrics.into_iter();
+    // A shard that is held does not answer; what is of the job is there all the same.
+    let shown = asked.reader.snapshot(Duration::ZERO).metrics.into_iter();
     let of_job = shown.filter(|metric| metric.scope.labels().len() == 1);
     let of_job = of_job.map(|metric| (metric.name.to_string(), metric.number()));
     of_job.collect()
