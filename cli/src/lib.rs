@@ -130,8 +130,8 @@ pub use thalweg_core::config;
 pub use thalweg_core::error::ErrorKind;
 pub use thalweg_core::event_time::{Timestamp, Watermark};
 pub use thalweg_dataflow::executor::{
-    JobClient, JobControl, JobError, JobResult, JobStatus, JobSummary, RequestRefused,
-    VertexSummary,
+    CheckpointType, JobClient, JobControl, JobError, JobResult, JobStatus, JobSummary,
+    RequestRefused, TakenCheckpoint, VertexSummary,
 };
 pub use thalweg_dataflow::harness;
 /// Windows: assigners, triggers, evictors, and the functions on them.

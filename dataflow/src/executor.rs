@@ -13,7 +13,10 @@ use thalweg_core::metrics::MetricSnapshot;
 use crate::checkpoint::CheckpointStatistics;
 use crate::graph::Job;
 pub use crate::job_client::JobClient;
-pub use crate::job_control::{JobControl, JobRequest, JobStatus, JobWish, RequestRefused};
+pub use crate::job_control::{JobControl, JobStatus};
+pub use crate::job_request::{
+    Answered, CheckpointType, JobRequest, JobWish, RequestRefused, TakenCheckpoint,
+};
 
 /// Runs jobs.
 pub trait Executor {

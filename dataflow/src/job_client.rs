@@ -9,7 +9,8 @@ use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::JobId;
 
 use crate::executor::{JobError, JobResult};
-use crate::job_control::{JobControl, JobStatus, RequestRefused};
+use crate::job_control::{JobControl, JobStatus};
+use crate::job_request::{CheckpointType, RequestRefused, TakenCheckpoint};
 
 /// A running job: what may be asked of it, and its outcome.
 ///
@@ -43,6 +44,17 @@ impl JobClient {
     #[must_use]
     pub fn status(&self) -> JobStatus {
         self.control.status()
+    }
+
+    /// Takes a checkpoint now; see [`JobControl::checkpoint`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn trigger_checkpoint(
+        &self,
+        kind: CheckpointType,
+    ) -> Result<TakenCheckpoint, RequestRefused> {
+        self.control.checkpoint(kind)
     }
 
     /// Takes a savepoint; see [`JobControl::savepoint`].

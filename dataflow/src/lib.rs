@@ -18,6 +18,7 @@ pub mod graph;
 pub mod harness;
 mod job_client;
 mod job_control;
+mod job_request;
 pub mod operator;
 pub mod partition;
 pub mod sink;

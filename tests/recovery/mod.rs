@@ -17,6 +17,7 @@ mod lists;
 mod objects;
 mod pressure;
 mod regions;
+mod requests;
 mod restarts;
 mod restores;
 mod savepoints;

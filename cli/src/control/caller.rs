@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use thalweg_core::ids::JobId;
+use thalweg_dataflow::executor::TakenCheckpoint;
 
 pub use super::message::Description;
 use super::message::{Answer, Ask, read_line, write_line};
@@ -115,6 +116,18 @@ impl Reached {
         let job = self.job;
         match self.ask(&Ask::Describe)? {
             Answer::Description(description) => Ok(description),
+            other => Err(strange(job, &other)),
+        }
+    }
+
+    /// Asks for a checkpoint, of the whole state if `full`, and waits for it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn checkpoint(self, full: bool) -> Result<TakenCheckpoint, CallError> {
+        let job = self.job;
+        match self.ask(&Ask::Checkpoint { full })? {
+            Answer::Checkpoint(taken) => Ok(taken),
             other => Err(strange(job, &other)),
         }
     }

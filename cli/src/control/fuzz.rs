@@ -32,10 +32,12 @@ mod tests {
         };
         let seeds = [
             Ask::Describe.to_line(),
+            Ask::Checkpoint { full: false }.to_line(),
             Ask::Savepoint { directory: None }.to_line(),
             stop.to_line(),
             Answer::Savepoint("/s".to_owned()).to_line(),
             Answer::Refused("no".to_owned()).to_line(),
+            r#"{"checkpoint":12,"path":"/c"}"#.to_owned(),
             r#"{"job":"000000000000000000000000000000ab","name":"n","status":"RUNNING","process":7,"started":-1}"#.to_owned(),
         ];
         each_mutant(&seeds.map(String::into_bytes), 4_000, lines);

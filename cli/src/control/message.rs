@@ -6,7 +6,8 @@
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 
 use serde_json::{Value, json};
-use thalweg_core::ids::JobId;
+use thalweg_core::ids::{CheckpointId, JobId};
+use thalweg_dataflow::executor::TakenCheckpoint;
 
 /// No line is longer, in bytes.
 const LONGEST: u64 = 64 << 10;
@@ -16,6 +17,11 @@ const LONGEST: u64 = 64 << 10;
 pub enum Ask {
     /// What it is and how it stands.
     Describe,
+    /// A checkpoint now.
+    Checkpoint {
+        /// Whether it is to hold the whole state.
+        full: bool,
+    },
     /// A savepoint below a directory; without one, where the job's settings say.
     Savepoint {
         /// The directory.
@@ -37,6 +43,7 @@ impl Ask {
     pub(super) fn to_line(&self) -> String {
         let value = match self {
             Ask::Describe => json!({ "ask": "describe" }),
+            Ask::Checkpoint { full } => json!({ "ask": "checkpoint", "full": full }),
             Ask::Savepoint { directory } => json!({ "ask": "savepoint", "directory": directory }),
             Ask::Stop { directory, drain } => {
                 json!({ "ask": "stop", "directory": directory, "drain": drain })
@@ -56,6 +63,11 @@ impl Ask {
         };
         match value["ask"].as_str() {
             Some("describe") => Ok(Ask::Describe),
+            Some("checkpoint") => Ok(Ask::Checkpoint {
+                full: value["full"]
+                    .as_bool()
+                    .ok_or("whether it is to be full is not said")?,
+            }),
             Some("savepoint") => Ok(Ask::Savepoint {
                 directory: directory()?,
             }),
@@ -92,6 +104,8 @@ pub struct Description {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Description(Description),
+    /// A checkpoint.
+    Checkpoint(TakenCheckpoint),
     /// The path of a savepoint.
     Savepoint(String),
     /// It will be done.
@@ -111,6 +125,7 @@ impl Answer {
                 "process": job.process,
                 "started": job.started_ms,
             }),
+            Answer::Checkpoint(taken) => json!({ "checkpoint": taken.id.0, "path": taken.path }),
             Answer::Savepoint(path) => json!({ "savepoint": path }),
             Answer::Accepted => json!({ "accepted": true }),
             Answer::Refused(reason) => json!({ "refused": reason }),
@@ -124,6 +139,10 @@ impl Answer {
         let text = |name: &str| value[name].as_str().map(str::to_owned);
         if let Some(reason) = text("refused") {
             return Ok(Answer::Refused(reason));
+        }
+        if let (Some(id), Some(path)) = (value["checkpoint"].as_u64(), text("path")) {
+            let id = CheckpointId(id);
+            return Ok(Answer::Checkpoint(TakenCheckpoint { id, path }));
         }
         if let Some(path) = text("savepoint") {
             return Ok(Answer::Savepoint(path));
@@ -166,6 +185,7 @@ mod tests {
         let directory = Some("/save \"points\"\n".to_owned());
         vec![
             Ask::Describe,
+            Ask::Checkpoint { full: true },
             Ask::Savepoint { directory: None },
             Ask::Stop {
                 directory,
@@ -185,6 +205,10 @@ mod tests {
         };
         vec![
             Answer::Description(description),
+            Answer::Checkpoint(TakenCheckpoint {
+                id: CheckpointId(12),
+                path: "/c".to_owned(),
+            }),
             Answer::Savepoint("/s".to_owned()),
             Answer::Accepted,
             Answer::Refused("no".to_owned()),

@@ -58,13 +58,17 @@ impl Host {
     }
 
     fn only_job(&self) -> String {
+        let (job, status) = self.only_jobs_status();
+        assert_eq!(status, "RUNNING");
+        job
+    }
+
+    fn only_jobs_status(&self) -> (String, String) {
         let jobs = self.jobs();
         assert_eq!(jobs.len(), 1, "{jobs:?}");
-        assert_eq!(
-            (&jobs[0]["name"], &jobs[0]["status"]),
-            (&"tally".into(), &"RUNNING".into())
-        );
-        jobs[0]["job"].as_str().unwrap().to_owned()
+        assert_eq!(jobs[0]["name"], "tally");
+        let text = |name: &str| jobs[0][name].as_str().unwrap().to_owned();
+        (text("job"), text("status"))
     }
 }
 
@@ -110,6 +114,19 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
         "{text}"
     );
 
+    let triggered = host.run(["checkpoint", "trigger", &job[..8]]);
+    triggered.succeeded();
+    let (number, path) = triggered.stdout.trim_end().split_once(' ').unwrap();
+    assert!(Path::new(path).starts_with(host.path("state")), "{path}");
+    host.run(["checkpoint", "verify", path]).succeeded();
+    let full = host.run(["checkpoint", "trigger", &job, "--full", "--output", "json"]);
+    full.succeeded();
+    let full: Value = serde_json::from_str(&full.stdout).unwrap();
+    let before: u64 = number.parse().unwrap();
+    assert!(full["checkpoint"].as_u64().unwrap() > before, "{full}");
+    host.run(["checkpoint", "verify", full["path"].as_str().unwrap()])
+        .succeeded();
+
     let refused = host.run(["savepoint", &job]);
     refused.failed_with(1, &["execution.checkpointing.savepoint-dir"]);
     let refused = host.run(["stop", &job, "--savepoint-path", "/proc/nowhere"]);
@@ -145,6 +162,8 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
     let (child, first) = host.start(tally);
     assert!(first > last, "{first} goes on from {last}");
     let job = host.only_job();
+    let refused = host.run(["checkpoint", "trigger", &job]);
+    refused.failed_with(1, &[&job, "execution.checkpointing.dir"]);
     host.run(["cancel", &job]).succeeded();
     end_of(child).failed_with(130, &["the job was cancelled"]);
 }
@@ -204,11 +223,52 @@ fn an_empty_place_is_refused() {
 }
 
 #[test]
+fn a_job_that_waits_to_begin_again_refuses_at_once_and_can_be_cancelled() {
+    let host = Host::new();
+    let (child, _) = host.start([
+        "run",
+        "--local",
+        "--checkpoint-dir",
+        "state",
+        "-Drestart-strategy.type=fixed-delay",
+        "-Drestart-strategy.fixed-delay.delay=1h",
+        program(),
+        "--",
+        "relapse",
+    ]);
+    let job = loop {
+        let (job, status) = host.only_jobs_status();
+        if status == "RESTARTING" {
+            break job;
+        }
+        std::thread::yield_now();
+    };
+    let wanted = [&job, "RESTARTING", "Try again when it is RUNNING"];
+    let asked: [&[&str]; 3] = [
+        &["checkpoint", "trigger", &job],
+        &["savepoint", &job, "copies"],
+        &["stop", &job, "--savepoint-path", "copies"],
+    ];
+    for _ in 0..20 {
+        for arguments in asked {
+            let mut command = host.here(thalweg([]));
+            command.args(arguments);
+            run(command).failed_with(1, &wanted);
+        }
+    }
+    host.run(["cancel", &job]).succeeded();
+    end_of(child).failed_with(130, &["the job was cancelled"]);
+    assert!(!Path::new(&host.path("copies")).exists());
+}
+
+#[test]
 fn a_job_that_nobody_runs_and_a_place_others_can_enter_are_named() {
     let host = Host::new();
     for arguments in [["cancel", "abc"], ["savepoint", "abc"], ["stop", "abc"]] {
         host.run(arguments).failed_with(1, &["abc", "thalweg list"]);
     }
+    host.run(["checkpoint", "trigger", "abc"])
+        .failed_with(1, &["abc", "thalweg list"]);
     let open = host.path("run");
     std::fs::create_dir(&open).unwrap();
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);

@@ -28,7 +28,8 @@ fn obey() -> Result<(), Failure> {
         "read" => read(&arguments.next().ok_or("name a file")?),
         "write" => write(arguments),
         "endless" => endless(),
-        "tally" => tally(),
+        "tally" => tally(None),
+        "relapse" => tally(Some(3_000)),
         "stuck" => stuck(),
         "forbid" => {
             let program = arguments.next().ok_or("name a program")?;
@@ -124,12 +125,17 @@ fn endless() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Goes on until it is stopped; prints how often the last digit 0 was there, every hundred times.
-fn tally() -> Result<(), Failure> {
+/// Goes on until it is stopped, or until the number `poison`; prints how often one key of seven was there, every
+/// hundred times.
+fn tally(poison: Option<u64>) -> Result<(), Failure> {
     let environment = thalweg::environment()?;
     let ticks = environment
         .source(Generator::new(None, |n| n).rate(10_000.0))
         .uid("ticks");
+    let ticks = ticks.map(move |n: u64| {
+        assert!(Some(n) != poison, "{n} is poison");
+        n
+    });
     let counts = ticks.key_by(|n| n % 7).count().uid("counts");
     counts
         .filter(|(key, count)| *key == 0 && count % 100 == 0)

@@ -149,6 +149,11 @@ pub enum Input {
         /// What.
         wanted: Wanted,
     },
+    /// Whoever wanted something waits for it no more: it is not begun.
+    Withdrawn {
+        /// Who.
+        request: RequestId,
+    },
     /// Storage performed a command.
     Stored {
         /// Which.

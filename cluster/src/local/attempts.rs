@@ -15,6 +15,7 @@ use super::cancel::CancelToken;
 use super::coordination::Coordination;
 use super::failover::{Failover, Ways};
 use super::ground::Ground;
+use super::metrics::JobFigures;
 use super::outcome::Outcome;
 use super::plan::Deployment;
 use super::requests;
@@ -29,6 +30,7 @@ pub(crate) struct Attempts<'j, G> {
     control: &'j JobControl,
     coordination: Option<Coordination<'j>>,
     restarts: RestartStrategy,
+    figures: JobFigures,
     attempt: u32,
 }
 
@@ -60,14 +62,15 @@ enum Verdict {
 
 impl<'j, G: Ground> Attempts<'j, G> {
     /// The attempts of `job` on some ground, which ends when `cancel` is, and does what is asked through
-    /// `control`.
+    /// `control`. What becomes of it is counted in `figures`.
     pub(crate) fn of(
         job: &'j Job,
         cancel: CancelToken,
         ground: &'j G,
         control: &'j JobControl,
+        figures: JobFigures,
     ) -> Result<Self, JobError> {
-        let coordination = Coordination::of(job, control.id(), ground)?;
+        let coordination = Coordination::of(job, control.id(), ground, &figures)?;
         let checkpoints = (coordination.as_ref()).is_some_and(Coordination::is_periodic);
         Ok(Self {
             job,
@@ -76,6 +79,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
             control,
             coordination,
             restarts: RestartStrategy::of(&job.configuration, checkpoints, ground.draw()),
+            figures,
             attempt: 0,
         })
     }
@@ -100,10 +104,23 @@ impl<'j, G: Ground> Attempts<'j, G> {
             ) => Some(&mut **summary),
             Err(_) => None,
         };
-        if let (Some(summary), Some(coordination)) = (summary, &self.coordination) {
-            summary.checkpoints = coordination.statistics().clone();
+        if let Some(summary) = summary {
+            // Whatever it ended with, it is no more.
+            self.figures
+                .stands(JobStatus::Finished, self.ground.now_ns());
+            let figures = self.figures.snapshot(self.ground.now_ns());
+            summary.metrics.splice(0..0, figures);
+            if let Some(coordination) = &self.coordination {
+                summary.checkpoints = coordination.statistics().clone();
+            }
         }
         result
+    }
+
+    /// The job stands so from now on.
+    fn stands(&self, status: JobStatus) {
+        self.control.is_now(status);
+        self.figures.stands(status, self.ground.now_ns());
     }
 
     fn run_all(&mut self) -> Result<JobResult, JobError> {
@@ -127,7 +144,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 RestartDecision::After(delay) => {
                     let attempt = self.attempt;
                     tracing::warn!(%error, attempt, ?delay, "the job is started again");
-                    self.control.is_now(JobStatus::Restarting);
+                    self.stands(JobStatus::Restarting);
+                    self.figures.begins_again();
                     let stops = || self.cancel.is_cancelled() || self.control.is_cancelled();
                     if !self.ground.pause(delay, &stops) {
                         self.end(self.cancelled());
@@ -166,7 +184,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
         // Nothing has run, but sinks have made room for what they were to write.
         let shards = started.inspect_err(|_| outcome.abort(&deployment))?;
         if outcome.failure().is_none() {
-            self.control.is_now(JobStatus::Running);
+            self.stands(JobStatus::Running);
         }
         match self.coordination {
             Some(_) => self.attend(&mut deployment, (shards, outcome), failover),
@@ -191,6 +209,7 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let ways = Ways {
                 coordination: None,
                 restarts: &mut self.restarts,
+                figures: &self.figures,
                 now_ms: ground.now_ns() / 1_000_000,
             };
             let Some(failover) = &mut failover else {
@@ -198,9 +217,13 @@ impl<'j, G: Ground> Attempts<'j, G> {
             };
             let patience = failover.attend(outcome, ways);
             self.control.is_now(failover.status());
+            self.figures.stands(failover.status(), ground.now_ns());
             patience
         });
         outcome.note_end(ground.now_ns());
+        if outcome.failure().is_some() {
+            self.stands(JobStatus::Failing);
+        }
         ground.stop(shards, &mut outcome);
         let restart = outcome.may_restart();
         Ok(match outcome.conclude(deployment) {
@@ -234,10 +257,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let ways = Ways {
                 coordination: Some(&mut *coordination),
                 restarts: &mut self.restarts,
+                figures: &self.figures,
                 now_ms: ground.now_ns() / 1_000_000,
             };
             let patience = patience.min(failover.attend(outcome, ways));
             self.control.is_now(failover.status());
+            self.figures.stands(failover.status(), ground.now_ns());
             patience
         });
         outcome.note_end(ground.now_ns());
@@ -252,6 +277,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
             return Ok(Verdict::Over(outcome.conclude_committed(deployment)));
         }
         if let Some(reason) = outcome.failure() {
+            self.control.is_now(JobStatus::Failing);
+            self.figures.stands(JobStatus::Failing, ground.now_ns());
             coordination.failing(&reason);
         }
         ground.stop(shards, &mut outcome);

@@ -20,12 +20,13 @@ use thalweg_state::{CutKind, OperatorSnapshot, SnapshotEffort, TaskSnapshot};
 
 use super::checkpointing::TaskDoor;
 use super::ground::{CrashPoint, Surroundings};
+use super::metrics::{JobFigures, LastCheckpoint};
 use super::outcome::Outcome;
 use super::requests::Requests;
 use super::staging::Staging;
 use crate::checkpoint::home::layout::JobLayout;
 use crate::checkpoint::metadata::PendingCommittable;
-use crate::checkpoint::protocol::{AfterFailure, JobEnd, Wanted};
+use crate::checkpoint::protocol::{AfterFailure, Completed, JobEnd, Wanted};
 use crate::checkpoint::storage::{CheckpointStorage, Location, perform};
 use crate::checkpoint::tasks::VertexShape;
 use crate::checkpoint::trigger::{Now, RequestId};
@@ -68,6 +69,7 @@ pub(crate) struct Coordination<'j> {
     /// The savepoint the job ends by.
     ended_by: Option<Location>,
     statistics: CheckpointStatistics,
+    pub(super) figures: JobFigures,
 }
 
 impl<'j> Coordination<'j> {
@@ -78,6 +80,7 @@ impl<'j> Coordination<'j> {
         layout: JobLayout,
         (storage, staging): (Box<dyn CheckpointStorage>, Option<Box<dyn Staging>>),
         coordinator: CheckpointCoordinator,
+        figures: JobFigures,
     ) -> Self {
         Self {
             job,
@@ -98,6 +101,7 @@ impl<'j> Coordination<'j> {
             failure: None,
             concluded: None,
             statistics: CheckpointStatistics::default(),
+            figures,
             requests: Requests::default(),
             ended_by: None,
         }
@@ -138,6 +142,9 @@ impl<'j> Coordination<'j> {
 
     /// Takes in what tasks said and does what is due; answers how long nothing will be.
     pub(crate) fn attend(&mut self, outcome: &mut Outcome) -> Duration {
+        for request in self.requests.withdrawn() {
+            self.step(Input::Withdrawn { request });
+        }
         self.hear(outcome);
         self.step(Input::Tick);
         if let Some((reason, _)) = &self.failure {
@@ -308,18 +315,22 @@ impl<'j> Coordination<'j> {
 
     /// Tells the coordinator and carries out what it answers; what follows from that comes before the rest.
     pub(super) fn step(&mut self, input: Input) {
-        let now = self.now();
-        let mut line = VecDeque::from(self.coordinator.step(input, now));
+        let mut line = VecDeque::from(self.tell(input));
         while let Some(output) = line.pop_front() {
             if let Some(input) = self.carry_out(output) {
-                let now = self.now();
-                let following = self.coordinator.step(input, now);
-                following
-                    .into_iter()
-                    .rev()
-                    .for_each(|output| line.push_front(output));
+                let following = self.tell(input).into_iter();
+                following.rev().for_each(|output| line.push_front(output));
             }
         }
+    }
+
+    /// Tells the coordinator. How many are under way is to be seen before anybody is told of one that is not.
+    fn tell(&mut self, input: Input) -> Vec<Output> {
+        let now = self.now();
+        let outputs = self.coordinator.step(input, now);
+        let under_way = self.coordinator.under_way();
+        self.figures.checkpoints_under_way(under_way);
+        outputs
     }
 
     /// Carries out one thing; answers what the coordinator is to be told of it.
@@ -330,7 +341,10 @@ impl<'j> Coordination<'j> {
                 kind,
                 stop,
                 tasks,
-            } => self.trigger(checkpoint, kind, stop, tasks),
+            } => {
+                self.figures.checkpoint_started();
+                self.trigger(checkpoint, kind, stop, tasks);
+            }
             Output::Store { ticket, command } => {
                 self.passes(CrashPoint::before(&command));
                 let outcome = perform(&mut *self.storage, &command);
@@ -339,19 +353,7 @@ impl<'j> Coordination<'j> {
             }
             Output::Complete { completed, commit } => {
                 let checkpoint = completed.metadata.checkpoint;
-                tracing::info!(
-                    %checkpoint,
-                    ms = completed.duration_ms,
-                    bytes = completed.bytes_written,
-                    in_flight = completed.bytes_in_flight,
-                    "completed"
-                );
-                self.statistics.note_completed(CompletedCheckpoint {
-                    checkpoint,
-                    duration: Duration::from_millis(completed.duration_ms),
-                    bytes_written: completed.bytes_written,
-                    bytes_in_flight: completed.bytes_in_flight,
-                });
+                self.note_completed(&completed);
                 if self.has_defect(Defect::SharedRunsDeleted) {
                     self.delete_shared_runs(checkpoint);
                 }
@@ -368,6 +370,7 @@ impl<'j> Coordination<'j> {
             Output::Aborted { checkpoint, reason } => {
                 tracing::warn!(%checkpoint, %reason, "given up");
                 self.statistics.note_given_up();
+                self.figures.checkpoint_failed();
                 for door in self.doors.values() {
                     door.tell(TaskCommand::Abort(checkpoint));
                 }
@@ -394,6 +397,26 @@ impl<'j> Coordination<'j> {
             }
         }
         None
+    }
+
+    fn note_completed(&mut self, completed: &Completed) {
+        let checkpoint = completed.metadata.checkpoint;
+        let (ms, bytes) = (completed.duration_ms, completed.bytes_written);
+        let in_flight = completed.bytes_in_flight;
+        tracing::info!(%checkpoint, ms, bytes, in_flight, "completed");
+        self.statistics.note_completed(CompletedCheckpoint {
+            checkpoint,
+            duration: Duration::from_millis(ms),
+            bytes_written: bytes,
+            bytes_in_flight: in_flight,
+        });
+        let files = completed.metadata.files();
+        self.figures.checkpoint_completed(LastCheckpoint {
+            duration_ms: ms,
+            bytes_written: bytes,
+            bytes: files.values().map(|file| file.bytes).sum(),
+            completed_ms: self.ground.wall_ms(),
+        });
     }
 
     fn passes(&self, point: Option<CrashPoint>) {

@@ -42,6 +42,7 @@ use thalweg_dataflow::graph::Job;
 use self::attempts::Attempts;
 
 use self::ground::{Listener, Process};
+use self::metrics::JobFigures;
 
 /// Runs jobs on shards of this process.
 #[derive(Clone, Default)]
@@ -94,7 +95,9 @@ impl LocalExecutor {
     /// As [`Executor::execute`].
     pub fn run(&self, job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
         let ground = Process::new(&self.metrics, &self.listener);
-        let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control);
+        let figures = JobFigures::of(&job.graph.name);
+        let _shown = self.metrics.show(&figures);
+        let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control, figures);
         let result = attempts.and_then(Attempts::run);
         control.ended(match &result {
             Ok(_) | Err(JobError::Ended { .. }) => JobStatus::Finished,

@@ -1,12 +1,12 @@
 //! What users ask of a running job, on its way to the coordinator of its checkpoints and back.
 //!
-//! Entered by the control thread. Invariant: whoever asked is answered once: by what became of the savepoint, or
-//! by the end of the job.
+//! Entered by the control thread. Invariant: whoever asked is answered once: by what became of the savepoint or
+//! checkpoint, or by the end of the job. What nobody waits for any more is not begun.
 
 use std::collections::BTreeMap;
 
 use thalweg_core::ids::JobId;
-use thalweg_dataflow::executor::{JobRequest, JobWish};
+use thalweg_dataflow::executor::{CheckpointType, JobRequest, JobWish, TakenCheckpoint};
 
 use crate::checkpoint::CheckpointSettings;
 use crate::checkpoint::home::layout::savepoint;
@@ -14,7 +14,7 @@ use crate::checkpoint::protocol::{Completed, Wanted};
 use crate::checkpoint::storage::{CheckpointStorage, Location, StorageError};
 use crate::checkpoint::trigger::RequestId;
 
-/// The requests that wait for a savepoint.
+/// The requests that wait for a savepoint or checkpoint.
 #[derive(Default)]
 pub(super) struct Requests {
     next: u64,
@@ -31,34 +31,28 @@ impl Requests {
         (job, drawn): (JobId, u64),
         storage: &mut dyn CheckpointStorage,
     ) -> Option<(RequestId, Wanted)> {
-        let (named, drain) = match &request.wish {
-            JobWish::Savepoint { directory } => (directory, None),
-            JobWish::Stop { directory, drain } => (directory, Some(*drain)),
-        };
-        let directory = match place_of(named.as_deref(), settings) {
-            Ok(below) => savepoint(&below, job, drawn),
+        match wanted_by(&request.wish, settings, (job, drawn), storage) {
+            Ok(wanted) => {
+                let id = RequestId(self.next);
+                self.next += 1;
+                self.waiting.insert(id, request);
+                Some((id, wanted))
+            }
             Err(refusal) => {
                 request.answer(Err(refusal));
-                return None;
+                None
             }
-        };
-        if drain.is_some()
-            && let Err(error) = can_be_made(&directory, storage)
-        {
-            request.answer(Err(format!("{error}; the job goes on")));
-            return None;
         }
-        let id = RequestId(self.next);
-        self.next += 1;
-        self.waiting.insert(id, request);
-        let wanted = match drain {
-            None => Wanted::Savepoint { directory },
-            Some(drain) => Wanted::Stop { directory, drain },
-        };
-        Some((id, wanted))
     }
 
-    /// Tells who asked what became of the savepoint; `trouble` is why the attempt must end. Answers where the
+    /// Those of which whoever asked has gone.
+    pub(super) fn withdrawn(&self) -> Vec<RequestId> {
+        let waiting = self.waiting.iter();
+        let withdrawn = waiting.filter(|(_, request)| request.is_withdrawn());
+        withdrawn.map(|(id, _)| *id).collect()
+    }
+
+    /// Tells who asked what became of it; `trouble` is why the attempt must end. Answers where the
     /// savepoint is that the job ends by.
     pub(super) fn answered(
         &mut self,
@@ -68,21 +62,57 @@ impl Requests {
     ) -> Option<Location> {
         let request = self.waiting.remove(&id)?;
         let stops = matches!(request.wish, JobWish::Stop { .. });
-        let directory = match answer {
-            Ok(completed) => completed.directory,
+        let completed = match answer {
+            Ok(completed) => completed,
             Err(reason) => {
                 request.answer(Err(reason));
                 return None;
             }
         };
+        let directory = completed.directory;
         if let (true, Some(trouble)) = (stops, trouble) {
             request.answer(Err(format!(
                 "the savepoint {directory} is complete, but the job could not end by it: {trouble}"
             )));
             return None;
         }
-        request.answer(Ok(directory.to_string()));
+        request.answer(Ok(TakenCheckpoint {
+            id: completed.metadata.checkpoint,
+            path: directory.to_string(),
+        }));
         stops.then_some(directory)
+    }
+}
+
+/// What the coordinator is to be asked for, or why it is not.
+fn wanted_by(
+    wish: &JobWish,
+    settings: &CheckpointSettings,
+    (job, drawn): (JobId, u64),
+    storage: &mut dyn CheckpointStorage,
+) -> Result<Wanted, String> {
+    let new = |named: &Option<String>| {
+        let below = place_of(named.as_deref(), settings)?;
+        Ok::<_, String>(savepoint(&below, job, drawn))
+    };
+    match wish {
+        JobWish::Checkpoint { .. } if settings.directory.is_none() => Err(
+            "the job was started without a directory for checkpoints: start it with \
+             execution.checkpointing.dir set, or take a savepoint"
+                .to_owned(),
+        ),
+        JobWish::Checkpoint { kind } => Ok(Wanted::Checkpoint {
+            full: *kind == CheckpointType::Full,
+        }),
+        JobWish::Savepoint { directory } => Ok(Wanted::Savepoint {
+            directory: new(directory)?,
+        }),
+        JobWish::Stop { directory, drain } => {
+            let (directory, drain) = (new(directory)?, *drain);
+            let made = can_be_made(&directory, storage);
+            made.map_err(|error| format!("{error}; the job goes on"))?;
+            Ok(Wanted::Stop { directory, drain })
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub const CHECKPOINT_INTERVAL: ConfigOption<Option<Duration>> = ConfigOption::ne
 pub const CHECKPOINT_MIN_PAUSE: ConfigOption<Duration> = ConfigOption::new(
     "execution.checkpointing.min-pause",
     || Duration::ZERO,
-    "The least time from the end of one checkpoint to the start of the next.",
+    "The least time from the end of one checkpoint to the start of the next that is taken by itself; one that is asked for does not wait for it.",
 );
 
 /// `execution.checkpointing.timeout`

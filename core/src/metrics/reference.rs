@@ -9,7 +9,8 @@ use super::vocabulary::{ALL, Definition, Level};
 pub fn reference_markdown() -> String {
     let mut page = "# Metrics\n\n\
          Every shard counts in cells of its own and copies them out when somebody asks; nothing is \
-         counted for each record that is not counted anyway, and times are taken once per turn or buffer.\n\n\
+         counted for each record that is not counted anyway, and times are taken once per turn or buffer. What \
+         is of the job as a whole is counted where it is led, over all its attempts.\n\n\
          - A finished job has them in its result: `JobResult::metric`, `JobSummary::metrics`.\n\
          - A running job shows them to Prometheus: `thalweg run --local --metrics-address \
          127.0.0.1:9249 PROGRAM`, or the setting `thalweg.metrics.address`, then \
@@ -17,7 +18,8 @@ pub fn reference_markdown() -> String {
          - In a test, `TestHarness::metric` reads one.\n\n\
          Names are Flink's where the meaning is the same; for Prometheus they are in base units. What \
          shows nothing (a watermark before the first) is left out. After a task's end its last values \
-         stay until the job's.\n"
+         stay until the job's. Flink's `lastCheckpointExternalPath` is a text and therefore no metric here: \
+         `thalweg checkpoint trigger` and `inspect` tell where checkpoints are.\n"
         .to_owned();
     for level in Level::ALL {
         let labels: Vec<_> = level.labels().iter().map(|l| format!("`{l}`")).collect();

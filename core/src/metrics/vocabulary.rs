@@ -30,6 +30,8 @@ impl Kind {
 /// What a metric is shown of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
+    /// A job, over all its attempts.
+    Job,
     /// A CPU core with all it owns.
     Shard,
     /// A slot: a share of a shard's managed memory.
@@ -46,7 +48,8 @@ pub enum Level {
 
 impl Level {
     /// All of them, outermost first.
-    pub const ALL: [Level; 6] = [
+    pub const ALL: [Level; 7] = [
+        Level::Job,
         Level::Shard,
         Level::Slot,
         Level::Task,
@@ -59,6 +62,7 @@ impl Level {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Level::Job => "job",
             Level::Shard => "shard",
             Level::Slot => "slot",
             Level::Task => "task",
@@ -72,6 +76,7 @@ impl Level {
     #[must_use]
     pub fn labels(self) -> &'static [&'static str] {
         match self {
+            Level::Job => &["job"],
             Level::Shard => &["job", "shard"],
             Level::Slot => &["job", "shard", "slot"],
             Level::Task => &["job", "shard", "vertex", "task", "subtask"],
@@ -126,6 +131,36 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
+    NUM_RESTARTS = "numRestarts", "thalweg_job_restarts_total", Counter of Job,
+        "restarts" * 1.0, "Times the job began again after a failure, all of it or a region.";
+    FULL_RESTARTS = "fullRestarts", "thalweg_job_full_restarts_total", Counter of Job,
+        "restarts" * 1.0, "Of these, times all of the job began again.";
+    RUNNING_TIME = "runningTime", "thalweg_job_uptime_seconds", Gauge of Job,
+        "ms" * 1e-3, "How long all tasks of the job have been running without interruption; 0 while they are not.";
+    RUNNING_TIME_TOTAL = "runningTimeTotal", "thalweg_job_running_seconds_total", Counter of Job,
+        "ms" * 1e-3, "How long all tasks of the job have been running, since its start.";
+    RESTARTING_TIME = "restartingTime", "thalweg_job_downtime_seconds", Gauge of Job,
+        "ms" * 1e-3, "How long ago a failure was from which the job, or a region of it, has not begun again; 0 while all tasks run.";
+    RESTARTING_TIME_TOTAL = "restartingTimeTotal", "thalweg_job_restarting_seconds_total", Counter of Job,
+        "ms" * 1e-3, "How long tasks of the job have not been running after failures, since its start.";
+    TOTAL_NUMBER_OF_CHECKPOINTS = "totalNumberOfCheckpoints", "thalweg_job_checkpoints_total", Counter of Job,
+        "checkpoints" * 1.0, "Checkpoints and savepoints that were started: completed, failed, or under way.";
+    NUMBER_OF_COMPLETED_CHECKPOINTS = "numberOfCompletedCheckpoints", "thalweg_job_checkpoints_completed_total", Counter of Job,
+        "checkpoints" * 1.0, "Checkpoints and savepoints that were completed.";
+    NUMBER_OF_FAILED_CHECKPOINTS = "numberOfFailedCheckpoints", "thalweg_job_checkpoints_failed_total", Counter of Job,
+        "checkpoints" * 1.0, "Checkpoints and savepoints that failed or were given up.";
+    NUMBER_OF_IN_PROGRESS_CHECKPOINTS = "numberOfInProgressCheckpoints", "thalweg_job_checkpoints_in_progress", Gauge of Job,
+        "checkpoints" * 1.0, "Checkpoints and savepoints that are under way.";
+    LAST_CHECKPOINT_DURATION = "lastCheckpointDuration", "thalweg_job_last_checkpoint_duration_seconds", Gauge of Job,
+        "ms" * 1e-3, "How long the last completed one took, from its start until it would survive a loss of power; not shown before the first.";
+    LAST_CHECKPOINT_SIZE = "lastCheckpointSize", "thalweg_job_last_checkpoint_size_bytes", Gauge of Job,
+        "bytes" * 1.0, "Bytes that tasks wrote for the last completed one: of state that did not change since the one before, none; not shown before the first.";
+    LAST_CHECKPOINT_FULL_SIZE = "lastCheckpointFullSize", "thalweg_job_last_checkpoint_full_size_bytes", Gauge of Job,
+        "bytes" * 1.0, "Bytes of all files that the last completed one consists of, those of former ones among them; not shown before the first.";
+    LAST_CHECKPOINT_COMPLETED_TIMESTAMP = "lastCheckpointCompletedTimestamp", "thalweg_job_last_checkpoint_completed_timestamp_seconds", Gauge of Job,
+        "ms since 1970" * 1e-3, "When the last one was completed; not shown before the first.";
+    LAST_CHECKPOINT_RESTORE_TIMESTAMP = "lastCheckpointRestoreTimestamp", "thalweg_job_last_checkpoint_restore_timestamp_seconds", Gauge of Job,
+        "ms since 1970" * 1e-3, "When the job, or a region of it, last went on from a checkpoint or savepoint; not shown before.";
     NUM_STALLED_TURNS = "numStalledTurns", "thalweg_shard_stalled_turns_total", Counter of Shard,
         "turns" * 1.0, "Turns that took longer than `thalweg.shard.stall-threshold`.";
     USES_IO_URING = "usesIoUring", "thalweg_shard_io_uring", Gauge of Shard,

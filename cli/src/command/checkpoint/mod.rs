@@ -1,8 +1,10 @@
-//! `thalweg checkpoint`: looks at checkpoints and savepoints where they lie.
+//! `thalweg checkpoint`: has a running job take one, and looks at checkpoints and savepoints where they lie.
 //!
-//! Nothing is changed. Invariant: exit code 0 only if what was looked at can be used.
+//! Where they lie nothing is changed. Invariant: exit code 0 only if the checkpoint is complete, or what was looked at
+//! can be used.
 
 mod inspect;
+mod trigger;
 mod verify;
 
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use thalweg_cluster::checkpoint::storage::{AnyStorage, Location};
 
 use super::output::Output;
 
-/// Look at a checkpoint or savepoint
+/// Take a checkpoint of a running job, or look at one or a savepoint
 #[derive(Debug, Args)]
 pub(crate) struct Checkpoint {
     #[command(subcommand)]
@@ -23,6 +25,7 @@ pub(crate) struct Checkpoint {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Trigger(trigger::Trigger),
     /// List what it holds: operators, states, keys, runs, sizes, rows
     Inspect(Place),
     /// Read and check every byte of it
@@ -41,6 +44,7 @@ struct Place {
 impl Checkpoint {
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
         match self.what {
+            What::Trigger(trigger) => trigger.execute(),
             What::Inspect(place) => place.look(inspect::inspect),
             What::Verify(place) => place.look(verify::verify),
         }

@@ -114,6 +114,11 @@ impl CheckpointCoordinator {
             self.fail(checkpoint, reason, false, now, out);
         }
         self.late.clear();
+        self.refuse_wanted(reason, out);
+    }
+
+    /// What was not begun is not waited for until tasks run again.
+    pub(super) fn refuse_wanted(&mut self, reason: &str, out: &mut Vec<Output>) {
         for (request, _) in std::mem::take(&mut self.wanted) {
             let answer = Err(reason.to_owned());
             out.push(Output::Answer { request, answer });

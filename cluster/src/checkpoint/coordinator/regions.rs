@@ -50,6 +50,8 @@ impl CheckpointCoordinator {
             self.fail(checkpoint, reason, false, now, out);
         }
         self.drop_unsettled(reason, out);
+        let why = format!("not begun, because tasks have failed and begin again: {reason}");
+        self.refuse_wanted(&why, out);
     }
 
     /// Nobody of the region writes any more, and all it said was heard.

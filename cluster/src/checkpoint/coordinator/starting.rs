@@ -8,7 +8,7 @@ use thalweg_core::ids::AttemptId;
 use super::{CheckpointCoordinator, Phase};
 use crate::checkpoint::protocol::{Output, Wanted};
 use crate::checkpoint::tasks::{JobTasks, VertexShape};
-use crate::checkpoint::trigger::{Now, Purpose};
+use crate::checkpoint::trigger::{Now, Purpose, RequestId};
 
 impl CheckpointCoordinator {
     pub(super) fn run(&mut self, attempt: AttemptId, vertices: Vec<VertexShape>, now: Now) {
@@ -27,6 +27,27 @@ impl CheckpointCoordinator {
         self.failures = 0;
         self.tasks = JobTasks::of(vertices);
         self.schedule.run(now.ms);
+    }
+
+    /// Somebody wants something. A job that does not run, or of which tasks do not, is not waited for.
+    pub(super) fn want(&mut self, request: RequestId, wanted: Wanted, out: &mut Vec<Output>) {
+        let runs = matches!(self.phase, Phase::Running(_)) && self.resting.is_empty();
+        if runs {
+            return self.wanted.push_back((request, wanted));
+        }
+        let answer =
+            Err("not all tasks of the job run: it has failed, and begins again or ends".to_owned());
+        out.push(Output::Answer { request, answer });
+    }
+
+    /// Nobody waits for something any more. What was begun goes on.
+    pub(super) fn withdrawn(&mut self, request: RequestId, out: &mut Vec<Output>) {
+        let waited = self.wanted.len();
+        self.wanted.retain(|(who, _)| *who != request);
+        if self.wanted.len() < waited {
+            let answer = Err("nobody waits for it any more".to_owned());
+            out.push(Output::Answer { request, answer });
+        }
     }
 
     /// Whether any may start: not while what was in flight is being read again, which is part of no other copy, nor

@@ -18,6 +18,7 @@ use super::{Post, Regions};
 use crate::job_manager::{RestartDecision, RestartStrategy};
 use crate::local::coordination::Coordination;
 use crate::local::layout::Layout;
+use crate::local::metrics::JobFigures;
 use crate::local::outcome::{Failed, Outcome};
 use crate::local::plan::{Deployment, Splits};
 
@@ -59,6 +60,8 @@ pub(crate) struct Ways<'a, 'j> {
     /// Its checkpoints, if it takes any or begins with one.
     pub(crate) coordination: Option<&'a mut Coordination<'j>>,
     pub(crate) restarts: &'a mut RestartStrategy,
+    /// Where restarts are counted.
+    pub(crate) figures: &'a JobFigures,
     /// ms of the monotonic clock.
     pub(crate) now_ms: u64,
 }
@@ -135,6 +138,7 @@ impl<'j> Failover<'j> {
         let RestartDecision::After(delay) = ways.restarts.failed(ways.now_ms) else {
             return outcome.ends_by(failed);
         };
+        ways.figures.region_begins_again();
         let tasks = self.regions.tasks_of(region);
         let (reason, count) = (failed.reason(), tasks.len());
         tracing::warn!(
@@ -293,6 +297,7 @@ impl<'j> Failover<'j> {
         let Some(RestartDecision::After(delay)) = decision else {
             return outcome.fail("the restart of a region", error.to_string());
         };
+        ways.figures.region_begins_again();
         tracing::warn!(%error, region, ?delay, "the region is started again later");
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let until_ms = ways.now_ms.saturating_add(delay_ms);

@@ -17,7 +17,7 @@ use thalweg_core::seam::simulated::{SimDisk, SimOptions, SimOutcome, Simulation}
 use thalweg_core::shard::doorbell::Doorbell;
 use thalweg_core::shard::mesh::Mesh;
 use thalweg_dataflow::checkpoint::{Defect, RunFiles};
-use thalweg_dataflow::executor::{Executor, JobControl, JobError, JobResult, JobWish};
+use thalweg_dataflow::executor::{Answered, Executor, JobControl, JobError, JobResult, JobWish};
 use thalweg_dataflow::graph::Job;
 use thalweg_memory::SpillSpace;
 
@@ -28,6 +28,7 @@ use crate::checkpoint::storage::{CheckpointStorage, DirectoryStorage, Location};
 use crate::local::attempts::Attempts;
 use crate::local::cancel::CancelToken;
 use crate::local::deploy::ShardPlan;
+use crate::local::metrics::JobFigures;
 use crate::local::outcome::Outcome;
 use crate::local::plan::Deployment;
 use crate::local::planted::Unsynced;
@@ -137,6 +138,7 @@ impl Executor for SimulatedExecutor {
             seed: self.seed,
             kill_at: self.kill_at,
             asks: RefCell::new(self.asks.clone()),
+            asked: RefCell::new(None),
             control: OnceCell::new(),
             defect: self.defect,
             gone: Cell::new(false),
@@ -146,7 +148,8 @@ impl Executor for SimulatedExecutor {
             let control = ground
                 .control
                 .get_or_init(|| JobControl::new(id, &*job.graph.name));
-            let attempts = Attempts::of(&job, CancelToken::new(), &ground, control);
+            let figures = JobFigures::of(&job.graph.name);
+            let attempts = Attempts::of(&job, CancelToken::new(), &ground, control, figures);
             attempts.and_then(Attempts::run)
         };
         let killed = ground.gone.get() || (result.is_err() && self.disk.is_off());
@@ -166,6 +169,8 @@ struct Simulated {
     kill_at: u64,
     /// What is still to be asked of the job, and before which round.
     asks: RefCell<Option<(u64, JobWish)>>,
+    /// Whoever asked waits for the answer.
+    asked: RefCell<Option<Answered>>,
     control: OnceCell<JobControl>,
     defect: Option<Defect>,
     gone: Cell<bool>,
@@ -190,7 +195,7 @@ impl Simulated {
         let steps = self.simulation.borrow().steps();
         let due = self.asks.borrow_mut().take_if(|(round, _)| steps >= *round);
         if let (Some((_, wish)), Some(control)) = (due, self.control.get()) {
-            drop(control.put(wish));
+            self.asked.replace(control.put(wish).ok());
         }
     }
 

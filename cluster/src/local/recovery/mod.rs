@@ -21,6 +21,7 @@ use self::origin::{Origin, ended_message, goes_on_already, origin_of};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
 use super::ground::{CrashPoint, Surroundings};
+use super::metrics::JobFigures;
 use super::planted::misdeal_in_flight;
 use crate::checkpoint::coordinator::home_goes;
 use crate::checkpoint::home::find::{FindError, Found, check_lengths, find, settle};
@@ -46,6 +47,7 @@ impl<'j> Coordination<'j> {
         job: &'j Job,
         id: JobId,
         ground: &'j dyn Surroundings,
+        figures: &JobFigures,
     ) -> Result<Option<Self>, JobError> {
         let configuration = &job.configuration;
         let mut settings = settings_of(configuration)?;
@@ -83,6 +85,7 @@ impl<'j> Coordination<'j> {
             layout,
             (storage, staging),
             coordinator,
+            figures.clone(),
         )))
     }
 
@@ -105,6 +108,7 @@ impl<'j> Coordination<'j> {
                 self.ground.passes(CrashPoint::BeforeRestore);
                 let restored = self.restore(&point, region.is_none())?;
                 self.ground.passes(CrashPoint::AfterRestore);
+                self.figures.restored(self.ground.wall_ms());
                 Some(restored)
             }
             None => None,

@@ -74,8 +74,23 @@ fn a_task_that_had_finished_begins_again_with_its_region() {
     assert_eq!(asked, [task(0), task(1)]);
 }
 
+fn ask(rig: &mut Rig, request: u64) {
+    let directory = Location::parse(&format!("/savepoints/{request}")).unwrap();
+    rig.step(Input::Wanted {
+        request: RequestId(request),
+        wanted: Wanted::Savepoint { directory },
+    });
+}
+
+fn triggers(rig: &Rig) -> usize {
+    let triggers = rig.seen.iter();
+    triggers
+        .filter(|output| matches!(output, Output::Trigger { .. }))
+        .count()
+}
+
 #[test]
-fn two_regions_rest_and_a_savepoint_that_is_asked_for_waits_for_both() {
+fn while_any_region_rests_what_is_asked_for_is_refused() {
     let storage = DirectoryStorage::on(SimulatedDisk::new());
     let mut rig = Rig::start(
         &settings(|settings| settings.interval_ms = None),
@@ -83,25 +98,86 @@ fn two_regions_rest_and_a_savepoint_that_is_asked_for_waits_for_both() {
         storage,
     );
     rig.rest(0, |rig| rig.rest(2, |_| {}));
-    let directory = Location::parse("/savepoints/one").unwrap();
-    rig.step(Input::Wanted {
-        request: RequestId(1),
-        wanted: Wanted::Savepoint { directory },
-    });
+    ask(&mut rig, 1);
+    assert!(matches!(&rig.answers()[..], [(RequestId(1), Err(why))] if why.contains("tasks")));
     rig.resume(2);
-    let triggers = |rig: &Rig| {
-        let triggers = rig.seen.iter();
-        triggers
-            .filter(|output| matches!(output, Output::Trigger { .. }))
-            .count()
-    };
-    assert_eq!(triggers(&rig), 0);
+    ask(&mut rig, 2);
+    assert!(matches!(&rig.answers()[..], [_, (RequestId(2), Err(_))]));
     rig.resume(0);
+    assert_eq!(triggers(&rig), 0, "nothing comes late");
+    ask(&mut rig, 3);
     assert_eq!(triggers(&rig), 1);
     answer_all(&mut rig);
     assert_eq!(triggers(&rig), 2, "a checkpoint is to commit what it lists");
     answer_all(&mut rig);
-    assert!(matches!(&rig.answers()[..], [(RequestId(1), Ok(_))]));
+    assert!(matches!(&rig.answers()[..], [_, _, (RequestId(3), Ok(_))]));
+}
+
+#[test]
+fn what_waits_its_turn_when_a_region_fails_is_refused_with_what_is_under_way() {
+    let storage = DirectoryStorage::on(SimulatedDisk::new());
+    let mut rig = Rig::start(
+        &settings(|settings| settings.interval_ms = None),
+        2,
+        storage,
+    );
+    ask(&mut rig, 1);
+    ask(&mut rig, 2);
+    assert_eq!(triggers(&rig), 1, "one at a time");
+    rig.rest(1, |rig| {
+        let answers = rig.answers();
+        let refused = answers.iter().filter(|(_, answer)| answer.is_err());
+        assert_eq!(refused.count(), 2, "{answers:?}");
+    });
+    rig.resume(1);
+    assert_eq!(triggers(&rig), 1, "nothing comes late");
+}
+
+#[test]
+fn what_is_asked_of_a_job_whose_attempt_is_over_is_refused_and_not_left_to_the_next() {
+    let storage = DirectoryStorage::on(SimulatedDisk::new());
+    let mut rig = Rig::start(
+        &settings(|settings| settings.interval_ms = None),
+        2,
+        storage,
+    );
+    let attempt = rig.attempt;
+    rig.step(Input::Failing {
+        attempt,
+        reason: "a task failed".to_owned(),
+    });
+    ask(&mut rig, 1);
+    rig.step(Input::Stopped);
+    ask(&mut rig, 2);
+    let answers = rig.answers();
+    let refused = answers.iter().filter(|(_, answer)| answer.is_err());
+    assert_eq!(refused.count(), 2, "{answers:?}");
+    rig.run();
+    assert_eq!(triggers(&rig), 0);
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_begun_and_what_was_begun_goes_on() {
+    let storage = DirectoryStorage::on(SimulatedDisk::new());
+    let mut rig = Rig::start(
+        &settings(|settings| settings.interval_ms = None),
+        2,
+        storage,
+    );
+    (1..=3).for_each(|request| ask(&mut rig, request));
+    for request in [RequestId(1), RequestId(2)] {
+        rig.step(Input::Withdrawn { request });
+    }
+    assert!(matches!(&rig.answers()[..], [(RequestId(2), Err(_))]));
+    let directories = |rig: &Rig| {
+        let completed = rig.answers().into_iter();
+        let completed = completed.filter_map(|(who, answer)| answer.is_ok().then_some(who.0));
+        completed.collect::<Vec<_>>()
+    };
+    while directories(&rig).len() < 2 {
+        answer_all(&mut rig);
+    }
+    assert_eq!(directories(&rig), [1, 3]);
 }
 
 fn answer_all(rig: &mut Rig) {

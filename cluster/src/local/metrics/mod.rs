@@ -1,8 +1,10 @@
 //! Looking at the metrics of a running job, from any thread.
 //!
-//! A [`MetricsReader`] is given to an executor and to whoever wants to look. While a job runs it knows the
-//! mailboxes of the job's shards and asks each for a copy of its list, between two turns. Invariants: no
-//! shard ever waits for a reader, and a reader waits no longer than its patience for a shard.
+//! A [`MetricsReader`] is given to an executor and to whoever wants to look. While a job runs it knows what is counted
+//! of it as a whole, and the mailboxes of its shards, and asks each for a copy of its list, between two turns.
+//! Invariants: no shard ever waits for a reader, and a reader waits no longer than its patience for a shard.
+
+mod job;
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +16,24 @@ use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::mailbox::MailboxSender;
 
+pub(crate) use self::job::{JobFigures, LastCheckpoint};
+
 /// Reads the metrics of the job that an executor is running. Clones read the same.
 #[derive(Clone, Debug, Default)]
-pub struct MetricsReader(Arc<Mutex<Vec<(ShardId, MailboxSender)>>>);
+pub struct MetricsReader(Arc<Mutex<Readable>>);
 
-/// What the shards of a job showed.
+/// What there is to read.
+#[derive(Debug, Default)]
+struct Readable {
+    job: Option<JobFigures>,
+    /// Those of the attempt that runs.
+    shards: Vec<(ShardId, MailboxSender)>,
+}
+
+/// What a job and its shards showed.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsSnapshot {
-    /// All metrics of the shards that answered, by shard, then name, then labels.
+    /// Those of the job as a whole, then all metrics of the shards that answered, by shard, then name, then labels.
     pub metrics: Vec<MetricSnapshot>,
     /// The shards that did not answer in time: they have ended, or stand in a turn that is too long.
     pub missing: Vec<ShardId>,
@@ -34,11 +46,13 @@ impl MetricsReader {
         Self::default()
     }
 
-    /// What the running job's shards show now, each waited for until `patience` is over; empty when no
-    /// job runs.
+    /// What the running job and its shards show now, each shard waited for until `patience` is over; empty when no
+    /// job runs. A job that waits to begin again has no shards.
     #[must_use]
     pub fn snapshot(&self, patience: Duration) -> MetricsSnapshot {
-        let shards = self.shards().clone();
+        let readable = self.readable();
+        let (job, shards) = (readable.job.clone(), readable.shards.clone());
+        drop(readable);
         let deadline = monotonic_ns().saturating_add(patience.as_nanos() as u64);
         // One answer of each shard: none of them ever waits.
         let (answer, answers) = sync_channel(shards.len());
@@ -63,21 +77,34 @@ impl MetricsReader {
             answered.push((id, metrics));
         }
         answered.sort_by_key(|(id, _)| *id);
-        let metrics = answered.into_iter().flat_map(|(_, metrics)| metrics);
-        MetricsSnapshot {
-            metrics: metrics.collect(),
-            missing,
-        }
+        let mut metrics = job.map_or_else(Vec::new, |job| job.snapshot(monotonic_ns()));
+        metrics.extend(answered.into_iter().flat_map(|(_, metrics)| metrics));
+        MetricsSnapshot { metrics, missing }
     }
 
-    /// A job runs on these shards from now on.
+    /// A job is led from now on.
+    pub(crate) fn show(&self, job: &JobFigures) -> Led<'_> {
+        self.readable().job = Some(job.clone());
+        Led(self)
+    }
+
+    /// The job runs on these shards from now on.
     pub(crate) fn attach(&self, shards: Vec<(ShardId, MailboxSender)>) -> Attached<'_> {
-        *self.shards() = shards;
+        self.readable().shards = shards;
         Attached(self)
     }
 
-    fn shards(&self) -> MutexGuard<'_, Vec<(ShardId, MailboxSender)>> {
+    fn readable(&self) -> MutexGuard<'_, Readable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As long as it lives, a reader sees what is counted of a job.
+pub(crate) struct Led<'r>(&'r MetricsReader);
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        self.0.readable().job = None;
     }
 }
 
@@ -86,6 +113,6 @@ pub(crate) struct Attached<'r>(&'r MetricsReader);
 
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
-        self.0.shards().clear();
+        self.0.readable().shards.clear();
     }
 }

@@ -1,0 +1,101 @@
+//! A job that does not run refuses what it cannot do now, and does it later for nobody.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use thalweg_dataflow::executor::{CheckpointType, JobStatus, JobWish, RequestRefused};
+
+use super::{Asked, exists};
+use crate::recovery::savepoints::let_it_run;
+
+fn is_refused<T: Debug>(answer: Result<T, RequestRefused>, status: JobStatus) {
+    let refused = answer.unwrap_err().to_string();
+    let named = format!("the job is {status}");
+    assert!(refused.contains(&named), "{refused}");
+    assert!(refused.contains("Try again"), "{refused}");
+}
+
+#[test]
+fn while_it_waits_to_begin_again_nothing_is_waited_for_and_it_can_be_cancelled() {
+    for failover in ["region", "full"] {
+        let more = [("jobmanager.execution.failover-strategy", failover)];
+        let asked = Asked::start("1h", &more);
+        asked.orders.fail();
+        asked.until(JobStatus::Restarting);
+        for _ in 0..50 {
+            is_refused(asked.job.trigger_savepoint(None), JobStatus::Restarting);
+            let stopped = asked.job.stop_with_savepoint(None, false);
+            is_refused(stopped, JobStatus::Restarting);
+            let taken = asked.job.trigger_checkpoint(CheckpointType::Full);
+            is_refused(taken, JobStatus::Restarting);
+        }
+        assert_eq!(asked.savepoints(), 0);
+        asked.cancel();
+    }
+}
+
+#[test]
+fn when_it_runs_again_only_what_is_asked_then_is_done() {
+    for failover in ["region", "full"] {
+        let more = [("jobmanager.execution.failover-strategy", failover)];
+        let asked = Asked::start("1s", &more);
+        asked.orders.fail();
+        asked.until(JobStatus::Restarting);
+        is_refused(asked.job.trigger_savepoint(None), JobStatus::Restarting);
+        let stopped = asked.job.stop_with_savepoint(None, false);
+        is_refused(stopped, JobStatus::Restarting);
+        asked.until(JobStatus::Running);
+        let savepoint = asked.job.trigger_savepoint(None).unwrap();
+        assert!(exists(&savepoint), "{savepoint}");
+        assert_eq!(asked.savepoints(), 1, "{failover}: nothing came late");
+        assert_eq!(asked.job.status(), JobStatus::Running);
+        asked.cancel();
+    }
+}
+
+#[test]
+fn while_its_tasks_are_being_stopped_nothing_is_waited_for() {
+    let more = [("jobmanager.execution.failover-strategy", "full")];
+    let asked = Asked::start("1ms", &more);
+    asked.orders.hold();
+    // Asked before the failure, and held up by the task that does not return.
+    let directory = None;
+    let control = asked.job.control();
+    let before = control.put(JobWish::Savepoint { directory }).unwrap();
+    assert_eq!(before.wait_for(Duration::from_millis(200)), None);
+    asked.orders.fail();
+    asked.until(JobStatus::Failing);
+    is_refused(asked.job.trigger_savepoint(None), JobStatus::Failing);
+    let failed = before.wait().unwrap_err().to_string();
+    assert!(failed.contains("told to fail"), "{failed}");
+    asked.orders.let_go();
+    asked.until(JobStatus::Running);
+    assert!(exists(&asked.job.trigger_savepoint(None).unwrap()));
+    assert_eq!(asked.savepoints(), 1);
+    asked.cancel();
+}
+
+#[test]
+fn a_job_is_not_stopped_for_whoever_has_gone_before_it_was_begun() {
+    let asked = Asked::start("1ms", &[]);
+    asked.orders.hold();
+    let control = asked.job.control();
+    let copy = || JobWish::Savepoint { directory: None };
+    let under_way = control.put(copy()).unwrap();
+    assert_eq!(under_way.wait_for(Duration::from_millis(200)), None);
+    let stop = JobWish::Stop {
+        directory: None,
+        drain: false,
+    };
+    let gone = [control.put(copy()).unwrap(), control.put(stop).unwrap()];
+    // The job has taken them in, and they wait for the one under way.
+    let_it_run(&asked.job, Duration::from_millis(200));
+    drop(gone);
+    let_it_run(&asked.job, Duration::from_millis(200));
+    asked.orders.let_go();
+    assert!(exists(&under_way.wait().unwrap().path));
+    assert!(exists(&asked.job.trigger_savepoint(None).unwrap()));
+    assert_eq!(asked.savepoints(), 2, "one for each who waited");
+    assert_eq!(asked.job.status(), JobStatus::Running);
+    asked.cancel();
+}
