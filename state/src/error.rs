@@ -145,20 +145,15 @@ pub enum StateError {
     },
     /// A copy was written while a type of the same name had other fields.
     #[error(
-        "the {what} of state '{state}' had other fields when the copy was written: {changes} (it was {old}; it is {new}); \
-         {mending}"
+        "the {what} of state '{state}' had other fields when the copy was written: {difference}; {mending}"
     )]
     OtherFields {
         /// The name of the state.
         state: String,
         /// Which of its types.
         what: &'static str,
-        /// What is different, in words.
-        changes: String,
-        /// What it was.
-        old: String,
-        /// What it is.
-        new: String,
+        /// What is different, in words, then what it was and what it is.
+        difference: String,
         /// What to do about it.
         mending: &'static str,
     },

@@ -87,12 +87,11 @@ impl StateType {
         let (state, what) = (state.to_owned(), of.what());
         match (&self.schema, &now.schema) {
             (Some(old), Some(new)) if old.expression() == new.expression() => {
+                let (changes, was, is) = (old.changes(new).join("; "), short(old), short(new));
                 StateError::OtherFields {
                     state,
                     what,
-                    changes: old.changes(new).join("; "),
-                    old: short(old),
-                    new: short(new),
+                    difference: format!("{changes} (it was {was}; it is {is})"),
                     mending: of.mending(),
                 }
             }

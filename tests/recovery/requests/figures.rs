@@ -32,6 +32,52 @@ fn checkpoints(asked: &Asked) -> [f64; 4] {
     .map(|name| shown[name])
 }
 
+/// Takes three checkpoints of a job that has taken none: what is shown of them.
+fn takes_three(asked: &Asked) {
+    assert_eq!(checkpoints(asked), [0.0; 4]);
+    let first = figures(asked);
+    assert!(!first.contains_key("lastCheckpointDuration"), "{first:?}");
+    assert_eq!(first["numRestarts"], 0.0);
+    let from = wall_ms() as f64;
+    for _ in 0..3 {
+        // Something changes.
+        let_it_run(&asked.job, Duration::from_millis(30));
+        let taken = asked.job.trigger_checkpoint(CheckpointType::Configured);
+        taken.unwrap();
+    }
+    assert_eq!(checkpoints(asked), [3.0, 0.0, 0.0, 3.0]);
+    let shown = figures(asked);
+    let completed = shown["lastCheckpointCompletedTimestamp"];
+    assert!((from..=wall_ms() as f64).contains(&completed), "{shown:?}");
+    let took = shown["lastCheckpointDuration"];
+    assert!(took <= wall_ms() as f64 - from + 1.0, "{shown:?}");
+    // It names files of the two before.
+    let (written, whole) = (shown["lastCheckpointSize"], shown["lastCheckpointFullSize"]);
+    assert!(0.0 < written && written < whole, "{shown:?}");
+    assert!(!shown.contains_key("lastCheckpointRestoreTimestamp"));
+}
+
+/// Fails a task while a checkpoint is under way, and waits until the job runs again; answers since when it did not.
+fn fails_under_way(asked: &Asked) -> f64 {
+    asked.orders.hold();
+    let kind = CheckpointType::Configured;
+    let control = asked.job.control();
+    let waits = control.put(JobWish::Checkpoint { kind }).unwrap();
+    // A shard that is held keeps every question for later: too many, and it cannot be told to stop.
+    while checkpoints(asked) != [3.0, 0.0, 1.0, 4.0] {
+        let_it_run(&asked.job, Duration::from_millis(1));
+    }
+    let failed = wall_ms() as f64;
+    asked.orders.fail();
+    waits.wait().unwrap_err();
+    asked.orders.let_go();
+    while !figures(asked).contains_key("lastCheckpointRestoreTimestamp") {
+        let_it_run(&asked.job, Duration::from_millis(1));
+    }
+    asked.until(JobStatus::Running);
+    failed
+}
+
 #[test]
 fn checkpoints_and_restarts_of_a_job_are_counted() {
     for (failover, full) in [("region", 0.0), ("full", 1.0)] {
@@ -42,56 +88,13 @@ fn checkpoints_and_restarts_of_a_job_are_counted() {
             ("execution.checkpointing.interval", "1h"),
         ];
         let asked = Asked::start("1ms", &more);
-        assert_eq!(checkpoints(&asked), [0.0; 4]);
-        let first = figures(&asked);
-        assert!(!first.contains_key("lastCheckpointDuration"), "{first:?}");
-        assert_eq!(first["numRestarts"], 0.0);
-
-        let from = wall_ms() as f64;
-        for _ in 0..3 {
-            // Something changes.
-            let_it_run(&asked.job, Duration::from_millis(30));
-            let taken = asked.job.trigger_checkpoint(CheckpointType::Configured);
-            taken.unwrap();
-        }
-        assert_eq!(checkpoints(&asked), [3.0, 0.0, 0.0, 3.0]);
-        let shown = figures(&asked);
-        let completed = shown["lastCheckpointCompletedTimestamp"];
-        assert!((from..=wall_ms() as f64).contains(&completed), "{shown:?}");
-        let took = shown["lastCheckpointDuration"];
-        assert!(took <= wall_ms() as f64 - from + 1.0, "{shown:?}");
-        assert!(shown["lastCheckpointSize"] > 0.0, "{shown:?}");
-        // It names files of the two before.
-        assert!(
-            shown["lastCheckpointFullSize"] > shown["lastCheckpointSize"],
-            "{shown:?}"
-        );
-        assert!(!shown.contains_key("lastCheckpointRestoreTimestamp"));
-
-        asked.orders.hold();
-        let kind = CheckpointType::Configured;
-        let control = asked.job.control();
-        let waits = control.put(JobWish::Checkpoint { kind }).unwrap();
-        // A shard that is held keeps every question for later: too many, and it cannot be told to stop.
-        while checkpoints(&asked) != [3.0, 0.0, 1.0, 4.0] {
-            let_it_run(&asked.job, Duration::from_millis(1));
-        }
-        let failed = wall_ms() as f64;
-        asked.orders.fail();
-        waits.wait().unwrap_err();
-        asked.orders.let_go();
-        while !figures(&asked).contains_key("lastCheckpointRestoreTimestamp") {
-            let_it_run(&asked.job, Duration::from_millis(1));
-        }
-        asked.until(JobStatus::Running);
+        takes_three(&asked);
+        let failed = fails_under_way(&asked);
         asked.job.trigger_savepoint(None).unwrap();
         assert_eq!(checkpoints(&asked), [4.0, 1.0, 0.0, 5.0], "{failover}");
         let shown = figures(&asked);
-        assert_eq!(
-            (shown["numRestarts"], shown["fullRestarts"]),
-            (1.0, full),
-            "{failover}"
-        );
+        let restarts = (shown["numRestarts"], shown["fullRestarts"]);
+        assert_eq!(restarts, (1.0, full), "{failover}");
         let restored = shown["lastCheckpointRestoreTimestamp"];
         assert!((failed..=wall_ms() as f64).contains(&restored), "{shown:?}");
         let text = text(&asked.reader.snapshot(stage::PATIENCE).metrics).unwrap();
