@@ -77,6 +77,34 @@ fn count_of(line: &str) -> Option<u64> {
     line.split_whitespace().last()?.parse().ok()
 }
 
+/// A savepoint of the job is whole, and its keys are counted.
+fn is_whole(host: &Host, savepoint: &str) {
+    host.run(["checkpoint", "verify", savepoint]).succeeded();
+    let inspected = host.run(["checkpoint", "inspect", savepoint]);
+    inspected.succeeded();
+    let text = inspected.stdout;
+    assert!(
+        text.contains("savepoint") && text.contains(": 7 keys\n"),
+        "{text}"
+    );
+}
+
+/// Asks for checkpoints of a job: they are where its checkpoints are, and whole.
+fn is_checkpointed(host: &Host, job: &str) {
+    let triggered = host.run(["checkpoint", "trigger", &job[..8]]);
+    triggered.succeeded();
+    let (number, path) = triggered.stdout.trim_end().split_once(' ').unwrap();
+    assert!(Path::new(path).starts_with(host.path("state")), "{path}");
+    host.run(["checkpoint", "verify", path]).succeeded();
+    let full = host.run(["checkpoint", "trigger", job, "--full", "--output", "json"]);
+    full.succeeded();
+    let full: Value = serde_json::from_str(&full.stdout).unwrap();
+    let before: u64 = number.parse().unwrap();
+    assert!(full["checkpoint"].as_u64().unwrap() > before, "{full}");
+    host.run(["checkpoint", "verify", full["path"].as_str().unwrap()])
+        .succeeded();
+}
+
 #[test]
 fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_was_moved_to() {
     let host = Host::new();
@@ -105,28 +133,8 @@ fn a_job_of_another_process_is_copied_stopped_and_gone_on_with_from_a_place_it_w
         Path::new(copy).starts_with(host.path("savepoints")),
         "{copy}"
     );
-    host.run(["checkpoint", "verify", copy]).succeeded();
-    let inspected = host.run(["checkpoint", "inspect", copy]);
-    inspected.succeeded();
-    let text = inspected.stdout;
-    assert!(
-        text.contains("savepoint") && text.contains(": 7 keys\n"),
-        "{text}"
-    );
-
-    let triggered = host.run(["checkpoint", "trigger", &job[..8]]);
-    triggered.succeeded();
-    let (number, path) = triggered.stdout.trim_end().split_once(' ').unwrap();
-    assert!(Path::new(path).starts_with(host.path("state")), "{path}");
-    host.run(["checkpoint", "verify", path]).succeeded();
-    let full = host.run(["checkpoint", "trigger", &job, "--full", "--output", "json"]);
-    full.succeeded();
-    let full: Value = serde_json::from_str(&full.stdout).unwrap();
-    let before: u64 = number.parse().unwrap();
-    assert!(full["checkpoint"].as_u64().unwrap() > before, "{full}");
-    host.run(["checkpoint", "verify", full["path"].as_str().unwrap()])
-        .succeeded();
-
+    is_whole(&host, copy);
+    is_checkpointed(&host, &job);
     let refused = host.run(["savepoint", &job]);
     refused.failed_with(1, &["execution.checkpointing.savepoint-dir"]);
     let refused = host.run(["stop", &job, "--savepoint-path", "/proc/nowhere"]);
