@@ -27,8 +27,21 @@ pub struct MetricsReader(Arc<Mutex<Readable>>);
 struct Readable {
     job: Option<JobFigures>,
     /// Those of the attempt that runs.
-    shards: Vec<(ShardId, MailboxSender)>,
+    shards: Vec<Asked>,
 }
+
+/// A shard that is asked.
+#[derive(Clone, Debug)]
+struct Asked {
+    id: ShardId,
+    mailbox: MailboxSender,
+    /// Held by every question that waits for the shard.
+    waiting: Arc<()>,
+}
+
+/// A shard that so many questions wait for is asked no more: it does not come to answer, and has to be told to stop by
+/// the same way.
+const MOST_WAITING: usize = 64;
 
 /// What a job and its shards showed.
 #[derive(Clone, Debug, Default)]
@@ -56,15 +69,20 @@ impl MetricsReader {
         let deadline = monotonic_ns().saturating_add(patience.as_nanos() as u64);
         // One answer of each shard: none of them ever waits.
         let (answer, answers) = sync_channel(shards.len());
-        let mut missing: Vec<ShardId> = shards.iter().map(|(shard, _)| *shard).collect();
-        for (id, mailbox) in &shards {
-            let (id, answer) = (*id, answer.clone());
+        let mut missing: Vec<ShardId> = shards.iter().map(|shard| shard.id).collect();
+        for shard in &shards {
+            // Whoever asks at the same time counts too.
+            if Arc::strong_count(&shard.waiting) > MOST_WAITING {
+                continue;
+            }
+            let (id, answer, waits) = (shard.id, answer.clone(), Arc::clone(&shard.waiting));
             let look = move |shard: &mut Shard| {
+                drop(waits);
                 // Nobody listens any more when the reader has lost patience.
                 let _ = answer.try_send((id, shard.metrics_snapshot()));
             };
             // A shard that takes no commands stays among the missing.
-            let _ = mailbox.send(Box::new(look));
+            let _ = shard.mailbox.send(Box::new(look));
         }
         drop(answer);
         let mut answered = Vec::with_capacity(shards.len());
@@ -90,7 +108,12 @@ impl MetricsReader {
 
     /// The job runs on these shards from now on.
     pub(crate) fn attach(&self, shards: Vec<(ShardId, MailboxSender)>) -> Attached<'_> {
-        self.readable().shards = shards;
+        let asked = shards.into_iter().map(|(id, mailbox)| Asked {
+            id,
+            mailbox,
+            waiting: Arc::default(),
+        });
+        self.readable().shards = asked.collect();
         Attached(self)
     }
 
@@ -114,5 +137,28 @@ pub(crate) struct Attached<'r>(&'r MetricsReader);
 impl Drop for Attached<'_> {
     fn drop(&mut self) {
         self.0.readable().shards.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_core::shard::doorbell::Doorbell;
+    use thalweg_core::shard::mailbox::{MAILBOX_CAPACITY, Mailbox};
+
+    #[test]
+    fn questions_that_are_not_answered_leave_room_for_what_matters() {
+        let mailbox = Mailbox::new(Doorbell::new());
+        let reader = MetricsReader::new();
+        let shard = ShardId(3);
+        let _attached = reader.attach(vec![(shard, mailbox.sender())]);
+        for _ in 0..2 * MAILBOX_CAPACITY {
+            assert_eq!(reader.snapshot(Duration::ZERO).missing, [shard]);
+        }
+        assert_eq!(mailbox.sender().send(Box::new(|_| {})), Ok(()));
+        drop(mailbox);
+        assert_eq!(reader.readable().shards.len(), 1);
+        let waiting = Arc::strong_count(&reader.readable().shards[0].waiting);
+        assert_eq!(waiting, 1, "no question is left");
     }
 }
