@@ -587,10 +587,14 @@ fn rows_are_the_stored_ones() {
     );
     let mut descriptor = Vec::new();
     subtask.backend.states()[1].encode(&mut descriptor);
+    let types = b"u64\0\x01()\0\x01u64\0\x01";
     let golden = [
-        &[1, 1][..],
-        b"sum\0\x01u64\0\x01()\0\x01u64\0\x01",
+        &[2, 1][..],
+        b"sum\0\x01",
+        types,
         &[0, 0, 0, 1, 0],
+        // What they are made of.
+        types,
     ];
     assert_eq!(
         descriptor,
