@@ -234,6 +234,13 @@ mod then {
         pub(super) items: u64,
     }
 
+    /// What it is called by others.
+    #[thalweg_memory::record(crate = thalweg_memory)]
+    pub(super) struct Purchase {
+        id: u64,
+        items: u64,
+    }
+
     /// What somebody takes the first order for.
     #[thalweg_memory::record(name = "Order", crate = thalweg_memory)]
     pub(super) struct Mistaken {
@@ -285,6 +292,16 @@ fn other_fields_under_the_same_name_are_refused_and_told() {
     let found = StateDescriptor::broadcast::<first::Shop, u64>("rules");
     let now = StateDescriptor::broadcast::<then::Shop, u64>("rules");
     assert!(now.restores_from(&found).is_err());
+}
+
+#[test]
+fn the_same_fields_under_another_name_are_another_type_unless_it_says_it_was_called_so() {
+    let found = StateDescriptor::value::<first::Order>("order");
+    let now = StateDescriptor::value::<then::Purchase>("order");
+    let refused = now.restores_from(&found).unwrap_err().to_string();
+    assert!(refused.contains("type of values"), "{refused}");
+    let now = StateDescriptor::value::<then::OrderV1>("order");
+    assert!(now.restores_from(&found).unwrap().is_none());
 }
 
 #[test]
