@@ -442,9 +442,8 @@ mod tests {
         writer.finish().unwrap().0
     }
 
-    /// How many entries are expected of runs of these keys, newest first, and how many at most.
-    fn expected(runs: &[Range<u64>]) -> (u64, u64) {
-        let files: Vec<Vec<u8>> = runs.iter().cloned().map(run_of).collect();
+    /// What gives out all of these runs.
+    fn giver_of(files: &[Vec<u8>]) -> Giver<'_> {
         let given = files.iter().map(|file| GivenRun {
             reader: RunReader::open("run", file as &dyn ReadAt).unwrap(),
             groups: 0..128,
@@ -452,12 +451,18 @@ mod tests {
             path: None,
             checksum: 0,
         });
-        let giver = Giver {
+        Giver {
             runs: given.collect(),
             keeps_files: true,
             given: Vec::new(),
             refused: None,
-        };
+        }
+    }
+
+    /// How many entries are expected of runs of these keys, newest first, and how many at most.
+    fn expected(runs: &[Range<u64>]) -> (u64, u64) {
+        let files: Vec<Vec<u8>> = runs.iter().cloned().map(run_of).collect();
+        let giver = giver_of(&files);
         let (parts, _) = counting(&giver.counting(), "counts");
         giver.rows_about(&parts).unwrap()
     }
@@ -621,19 +626,7 @@ mod tests {
             writer.finish().unwrap().0
         };
         let way = |files: &[Vec<u8>]| {
-            let given = files.iter().map(|file| GivenRun {
-                reader: RunReader::open("run", file as &dyn ReadAt).unwrap(),
-                groups: 0..128,
-                only: None,
-                path: None,
-                checksum: 0,
-            });
-            let giver = Giver {
-                runs: given.collect(),
-                keeps_files: true,
-                given: Vec::new(),
-                refused: None,
-            };
+            let giver = giver_of(files);
             let now = StateDescriptor::value::<Order>("orders")
                 .migrated_from(1, |OrderV1 { id }| Order { id, paid: false });
             let (parts, _) = counting(&giver.counting(), "orders");

@@ -3,7 +3,7 @@
 
 use super::*;
 
-fn drawn(seed: u64, windows: AlignedWindows, (keys, lateness): (u64, i64)) -> Drawn {
+pub(super) fn drawn(seed: u64, windows: AlignedWindows, (keys, lateness): (u64, i64)) -> Drawn {
     Drawn {
         seed: seed + keys,
         windows,

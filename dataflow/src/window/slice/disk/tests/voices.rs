@@ -118,15 +118,9 @@ impl Told for Listing {
 
 fn drawn(seed: u64, windows: AlignedWindows, (keys, lateness): (u64, i64)) -> Drawn {
     Drawn {
-        seed: seed + keys,
-        windows,
-        keys,
-        waves: false,
-        close: false,
         records: 12_000,
-        crowded: false,
-        lateness,
         pace: 10,
+        ..late::drawn(seed, windows, (keys, lateness))
     }
 }
 
