@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use thalweg_network::{LedgerError, ReceiverCredit, SenderCredit};
+use thalweg_network::{GateCredits, LedgerError, ReceiverCredit, SenderCredit};
 
-const EXCLUSIVE: u32 = 2;
-const FLOATING: u32 = 8;
+const CREDITS: GateCredits = GateCredits {
+    exclusive: 2,
+    floating: 8,
+};
 
 /// Both ends of all channels of a gate.
 struct Ledger {
@@ -21,8 +23,8 @@ struct Ledger {
 impl Ledger {
     fn new(channels: usize) -> Self {
         Self {
-            senders: vec![SenderCredit::new(EXCLUSIVE); channels],
-            receiver: ReceiverCredit::new(channels, EXCLUSIVE, FLOATING),
+            senders: vec![SenderCredit::new(CREDITS.exclusive); channels],
+            receiver: ReceiverCredit::new(channels, CREDITS),
             queued: Vec::with_capacity(channels),
         }
     }

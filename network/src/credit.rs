@@ -19,6 +19,36 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
+/// The credits of one gate.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct GateCredits {
+    /// Those each channel owns for good; both its ends have to know the same number.
+    pub exclusive: u32,
+    /// Those the channels share.
+    pub floating: u32,
+}
+
+impl GateCredits {
+    /// The same credits for `channels` channels: of the floating ones each gets an even share for good, and what is
+    /// left floats. A channel that has to ask for a credit waits for the answer, and a few channels hand over much at
+    /// a time; of many each hands over little, and there is no share.
+    ///
+    /// ```
+    /// use thalweg_network::GateCredits;
+    /// let credits = GateCredits { exclusive: 2, floating: 8 };
+    /// assert_eq!(credits.shared_out(3), GateCredits { exclusive: 4, floating: 2 });
+    /// assert_eq!(credits.shared_out(100), credits);
+    /// ```
+    #[must_use]
+    pub fn shared_out(self, channels: usize) -> GateCredits {
+        let channels = u32::try_from(channels).unwrap_or(u32::MAX).max(1);
+        GateCredits {
+            exclusive: self.exclusive + self.floating / channels,
+            floating: self.floating % channels,
+        }
+    }
+}
+
 /// The other end broke the ledger: a fault in the engine, never the user's.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Error)]
 pub enum LedgerError {
@@ -170,11 +200,15 @@ pub struct ReceiverCredit {
 }
 
 impl ReceiverCredit {
-    /// The ledger of `channels` channels with `exclusive` credits each and `floating` shared ones.
+    /// The ledger of so many channels.
     ///
     /// # Panics
-    /// If `exclusive` is 0.
-    pub fn new(channels: usize, exclusive: u32, floating: u32) -> ReceiverCredit {
+    /// If no credit is exclusive.
+    pub fn new(channels: usize, credits: GateCredits) -> ReceiverCredit {
+        let GateCredits {
+            exclusive,
+            floating,
+        } = credits;
         assert!(
             exclusive >= 1,
             "a channel needs at least one exclusive credit"

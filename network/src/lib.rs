@@ -22,7 +22,7 @@ pub mod parcel;
 pub mod wake;
 
 pub use channel::{ChannelId, Sequence};
-pub use credit::{LedgerError, ReceiverCredit, SenderCredit};
+pub use credit::{GateCredits, LedgerError, ReceiverCredit, SenderCredit};
 pub use error::NetworkError;
 pub use event::{Barrier, BarrierKind, Event, Lap};
 pub use input::gate::{Arrival, GateRef, InputGate};

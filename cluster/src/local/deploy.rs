@@ -284,8 +284,8 @@ impl Ground {
         let handover = self.handover.charging(budget.clone());
         let gate = (!plan.inputs.is_empty()).then(|| {
             let channels: Vec<_> = plan.inputs.iter().flatten().copied().collect();
-            let (exclusive, floating) = (memory.exclusive, memory.floating);
-            let mut gate = InputGate::new(plan.inputs, exclusive, floating, wake.clone());
+            let credits = memory.credits(plan.gate_width);
+            let mut gate = InputGate::new(plan.inputs, credits, wake.clone());
             let may = |channel: &ChannelId| plan.overtakable.contains_key(channel);
             gate.let_overtake(channels.into_iter().filter(may));
             (Rc::new(RefCell::new(gate)), plan.input_layouts)
@@ -296,7 +296,7 @@ impl Ground {
             let may = targets.any(|target| plan.overtakable.contains_key(&target.channel));
             let config = PartitionConfig {
                 layout: output.layout,
-                exclusive: memory.exclusive,
+                exclusive: memory.credits(output.gate_width).exclusive,
                 max_record_size: memory.max_record_bytes,
                 flush_interval_ns: memory.flush_interval_ns,
             };

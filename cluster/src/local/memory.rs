@@ -3,6 +3,7 @@
 use thalweg_core::config::{Configuration, MemorySize, options};
 use thalweg_core::error::ErrorKind;
 use thalweg_dataflow::executor::JobError;
+use thalweg_network::GateCredits;
 
 /// Memory settings of one job.
 #[derive(Clone, Copy, Debug)]
@@ -11,10 +12,8 @@ pub(crate) struct MemorySettings {
     pub(crate) network_bytes: u64,
     pub(crate) managed_bytes: u64,
     pub(crate) max_record_bytes: u64,
-    /// Credits every channel has.
-    pub(crate) exclusive: u32,
-    /// Credits the channels of a gate share.
-    pub(crate) floating: u32,
+    /// What a gate has, before its floating credits are shared out.
+    credits: GateCredits,
     /// How long a segment that is not full waits for more records, in ns.
     pub(crate) flush_interval_ns: u64,
 }
@@ -44,10 +43,17 @@ impl MemorySettings {
             network_bytes: configuration.get(&options::NETWORK_MEMORY_SIZE).0,
             managed_bytes: configuration.get(&options::MANAGED_MEMORY_SIZE).0,
             max_record_bytes: configuration.get(&options::MAX_RECORD_SIZE).0,
-            exclusive,
-            floating: configuration.get(&options::FLOATING_BUFFERS_PER_GATE),
+            credits: GateCredits {
+                exclusive,
+                floating: configuration.get(&options::FLOATING_BUFFERS_PER_GATE),
+            },
             flush_interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         })
+    }
+
+    /// The credits of a gate of so many channels, or of the widest of those that have a subtask of a vertex each.
+    pub(crate) fn credits(&self, channels: usize) -> GateCredits {
+        self.credits.shared_out(channels)
     }
 
     /// Checks that `segments` fit the network memory of the fullest shard.
@@ -62,8 +68,8 @@ impl MemorySettings {
             format!(
                 "the exchanges of this job need {segments} segments of {} bytes on one shard, \
                  there are {available}: set taskmanager.memory.network.size to {}kb or more (it \
-                 is {}kb), or lower taskmanager.network.memory.buffers-per-channel, the segment \
-                 size or the parallelism",
+                 is {}kb), or lower taskmanager.network.memory.buffers-per-channel or \
+                 floating-buffers-per-gate beside it, the segment size or the parallelism",
                 self.segment_bytes,
                 needed.div_ceil(1024),
                 self.network_bytes / 1024,

@@ -19,8 +19,8 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_memory::{Budget, EntryLayout, SegmentPool};
 use thalweg_network::{
-    ChannelId, Handover, InputGate, Outflow, OutputTarget, PartitionConfig, ResultPartition,
-    WakeSlot,
+    ChannelId, GateCredits, Handover, InputGate, Outflow, OutputTarget, PartitionConfig,
+    ResultPartition, WakeSlot,
 };
 
 use crate::executor::{Executor, JobError, JobResult};
@@ -31,6 +31,11 @@ use crate::task::{BuildContext, SubtaskInfo, Task, TaskCounters};
 /// Rounds the shard may take for one feeding; more means that it does not come to rest.
 const MAX_ROUNDS: u64 = 10_000_000;
 const SEGMENT_BYTES: usize = 4096;
+/// Of every channel; each gate has one from every edge.
+const CREDITS: GateCredits = GateCredits {
+    exclusive: 2,
+    floating: 2,
+};
 const NS_PER_MS: u64 = 1_000_000;
 
 /// A deployed program on a simulated shard.
@@ -202,7 +207,7 @@ fn build_vertex(
             channels[edge.input as usize].push(ChannelId(edge.id.0));
             layouts[edge.input as usize] = layout_of(edge.keyed, description.id);
         }
-        let gate = InputGate::new(channels, 2, 2, wake.clone());
+        let gate = InputGate::new(channels, CREDITS, wake.clone());
         (Rc::new(RefCell::new(gate)), layouts)
     });
     let outflow = Outflow::new();
@@ -215,7 +220,7 @@ fn build_vertex(
             };
             let config = PartitionConfig {
                 layout: layout_of(edge.keyed, edge.to),
-                exclusive: 2,
+                exclusive: CREDITS.exclusive,
                 max_record_size: 64 << 20,
                 flush_interval_ns: 0,
             };

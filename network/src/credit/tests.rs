@@ -12,6 +12,13 @@ struct Travelling {
     consumed: u32,
 }
 
+fn credits(exclusive: u32, floating: u32) -> GateCredits {
+    GateCredits {
+        exclusive,
+        floating,
+    }
+}
+
 /// One gate and its senders, with both directions of every channel as a queue.
 struct Model {
     exclusive: u32,
@@ -25,7 +32,7 @@ struct Model {
 
 impl Model {
     fn new(channels: usize, exclusive: u32, floating: u32, planted: Option<Planted>) -> Model {
-        let mut receiver = ReceiverCredit::new(channels, exclusive, floating);
+        let mut receiver = ReceiverCredit::new(channels, credits(exclusive, floating));
         receiver.planted = planted;
         Model {
             exclusive,
@@ -239,7 +246,7 @@ fn the_last_credit_announces_one_more() {
 
 #[test]
 fn breaking_the_ledger_is_an_error() {
-    let mut receiver = ReceiverCredit::new(1, 1, 0);
+    let mut receiver = ReceiverCredit::new(1, credits(1, 0));
     assert_eq!(receiver.arrived(0, 0), Ok(0));
     assert_eq!(
         receiver.arrived(0, 0),
@@ -269,7 +276,7 @@ fn breaking_the_ledger_is_an_error() {
 
 #[test]
 fn the_end_of_a_channel_frees_its_floating_credits() {
-    let mut receiver = ReceiverCredit::new(2, 1, 1);
+    let mut receiver = ReceiverCredit::new(2, credits(1, 1));
     assert_eq!(receiver.arrived(0, 1), Ok(1));
     assert_eq!(receiver.arrived(1, 1), Ok(0));
     assert_eq!(receiver.floating_free(), 0);
@@ -281,4 +288,21 @@ fn the_end_of_a_channel_frees_its_floating_credits() {
             passed_on: None
         })
     );
+}
+
+proptest! {
+    /// None is made, none is lost, and of what floats there is not one for each channel.
+    #[test]
+    fn shared_out_credits_are_those_there_were(
+        exclusive in 1..64_u32,
+        floating in 0..5_000_u32,
+        channels in 1..6_000_usize,
+    ) {
+        let shared = credits(exclusive, floating).shared_out(channels);
+        let all = |credits: GateCredits| {
+            channels as u64 * u64::from(credits.exclusive) + u64::from(credits.floating)
+        };
+        prop_assert_eq!(all(shared), all(credits(exclusive, floating)));
+        prop_assert!((shared.floating as usize) < channels);
+    }
 }

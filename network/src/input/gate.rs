@@ -15,7 +15,7 @@ use thalweg_memory::Buffer;
 use super::overtaking::Overtaking;
 use super::queue::{Arrived, InputQueue};
 use crate::channel::{ChannelId, Sequence};
-use crate::credit::{Grant, LedgerError, ReceiverCredit};
+use crate::credit::{GateCredits, Grant, LedgerError, ReceiverCredit};
 use crate::error::NetworkError;
 use crate::event::Event;
 use crate::local::Handover;
@@ -79,17 +79,11 @@ pub struct InputGate {
 }
 
 impl InputGate {
-    /// A gate with the channels of every input. `exclusive` is the credit of each channel, which its
-    /// sender must know too; `floating` is shared by all. `wake` is rung when something arrives.
+    /// A gate with the channels of every input. `wake` is rung when something arrives.
     ///
     /// # Panics
-    /// If `exclusive` is 0 or a channel appears twice.
-    pub fn new(
-        inputs: Vec<Vec<ChannelId>>,
-        exclusive: u32,
-        floating: u32,
-        wake: WakeSlot,
-    ) -> InputGate {
+    /// If no credit is exclusive or a channel appears twice.
+    pub fn new(inputs: Vec<Vec<ChannelId>>, credits: GateCredits, wake: WakeSlot) -> InputGate {
         let mut channels = Vec::new();
         for (input, ids) in (0u32..).zip(inputs) {
             channels.extend(ids.into_iter().map(|id| GateChannel {
@@ -113,7 +107,7 @@ impl InputGate {
             "a channel appears twice"
         );
         InputGate {
-            ledger: ReceiverCredit::new(channels.len(), exclusive, floating),
+            ledger: ReceiverCredit::new(channels.len(), credits),
             channels,
             places,
             last: None,

@@ -18,6 +18,7 @@ use super::outlet::{Outlet, OutletRef};
 use super::overtaking::Line;
 use super::writer::{ChannelWriter, HeldMarks, picked_for};
 use crate::channel::ChannelId;
+use crate::credit::GateCredits;
 use crate::error::NetworkError;
 use crate::event::Event;
 use crate::local::Handover;
@@ -88,10 +89,10 @@ impl PartitionProbe {
     }
 }
 
-/// Segments that a partition of `channels` channels and the gates it feeds can have in use at a time,
+/// Segments that a partition of `channels` channels to gates of such credits can have in use at a time,
 /// with no overdraft: what the network memory of a shard has to hold for it.
-pub fn segments_needed(channels: usize, exclusive: u32, floating: u32) -> usize {
-    channels * (exclusive as usize + 1) + floating as usize
+pub fn segments_needed(channels: usize, credits: GateCredits) -> usize {
+    channels * (credits.exclusive as usize + 1) + credits.floating as usize
 }
 
 /// The outgoing channels of one edge of one subtask.

@@ -13,8 +13,8 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{KeyHash, ShardId, Timestamp};
 use thalweg_memory::{Arena, Budget, Buffer, Cursor, Entry, EntryLayout, SegmentPool};
 use thalweg_network::{
-    ChannelId, Event, GateRef, Handover, InputGate, NetworkError, Outflow, OutputTarget, Parcel,
-    PartitionConfig, ResultPartition, WakeSlot,
+    ChannelId, Event, GateCredits, GateRef, Handover, InputGate, NetworkError, Outflow,
+    OutputTarget, Parcel, PartitionConfig, ResultPartition, WakeSlot,
 };
 
 /// A small generator of repeatable numbers (xorshift).
@@ -59,6 +59,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    pub(crate) fn credits(&self) -> GateCredits {
+        GateCredits {
+            exclusive: self.exclusive,
+            floating: self.floating,
+        }
+    }
+
     /// One credit, 512-byte segments, two places in a lane: everything that can block does.
     pub(crate) fn tight(seed: u64) -> Plan {
         Plan {
@@ -287,7 +294,7 @@ impl World {
             .map(|column| {
                 let wake = WakeSlot::new();
                 let inputs = vec![(0..rows).map(|row| id(row, column)).collect()];
-                let gate = InputGate::new(inputs, plan.exclusive, plan.floating, wake.clone());
+                let gate = InputGate::new(inputs, plan.credits(), wake.clone());
                 Consumer {
                     gate: Rc::new(RefCell::new(gate)),
                     shard: homes[column],

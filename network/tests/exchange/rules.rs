@@ -8,8 +8,9 @@ use thalweg_core::shard::mesh::Mesh;
 use thalweg_core::{CheckpointId, Epoch, ErrorKind, KeyHash, ShardId, Timestamp, Watermark};
 use thalweg_memory::{BLOCK, Block, Budget, Buffer, Cursor, Entry, EntryLayout, Mark, SegmentPool};
 use thalweg_network::{
-    Arrival, Barrier, BarrierKind, ChannelId, Event, GateRef, Handover, InputGate, NetworkError,
-    Outflow, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence, WakeSlot,
+    Arrival, Barrier, BarrierKind, ChannelId, Event, GateCredits, GateRef, Handover, InputGate,
+    NetworkError, Outflow, OutputTarget, Parcel, PartitionConfig, ResultPartition, Sequence,
+    WakeSlot,
 };
 
 use crate::harness::{Plan, posts};
@@ -18,6 +19,14 @@ const LAYOUT: EntryLayout = EntryLayout {
     hash: false,
     timestamp: false,
 };
+
+/// Credits of which none float.
+fn exclusive(exclusive: u32) -> GateCredits {
+    GateCredits {
+        exclusive,
+        floating: 0,
+    }
+}
 
 /// One producer on shard 0 with `channels` channels to one gate on the last shard.
 pub(crate) struct Pair {
@@ -67,7 +76,7 @@ fn pair_of(plan: &Plan, inputs: &[u32]) -> Pair {
         Outflow::new(),
         output_wake.clone(),
     );
-    let gate = InputGate::new(inputs, plan.exclusive, plan.floating, input_wake.clone());
+    let gate = InputGate::new(inputs, plan.credits(), input_wake.clone());
     let gate = Rc::new(RefCell::new(gate));
     posts[usize::from(target.0)].register_gate(&gate);
     Pair {
@@ -562,7 +571,7 @@ fn each_task_overdraws_its_own_reserve() {
         let post = pair.posts[0].charging(slot.clone());
         let (outflow, wake) = (Outflow::new(), WakeSlot::new());
         let mut other = ResultPartition::new(post, &[target], config, outflow, wake);
-        let gate = InputGate::new(vec![vec![target.channel]], 2, 0, WakeSlot::new());
+        let gate = InputGate::new(vec![vec![target.channel]], exclusive(2), WakeSlot::new());
         let mut gate = Rc::new(RefCell::new(gate));
         pair.posts[usize::from(target.shard.0)].register_gate(&gate);
 
@@ -631,7 +640,7 @@ fn a_gap_in_the_sequence_fails_the_gate_and_nothing_else() {
     let pool = SegmentPool::with_own_arena(ShardId(1), 512, 1).unwrap();
     let mut post = Handover::new(end, pool, Budget::new("slot-0", 0));
     let wake = WakeSlot::new();
-    let gate = InputGate::new(vec![vec![ChannelId(0)]], 1, 0, wake.clone());
+    let gate = InputGate::new(vec![vec![ChannelId(0)]], exclusive(1), wake.clone());
     let gate = Rc::new(RefCell::new(gate));
     post.register_gate(&gate);
     for number in [0, 2] {
