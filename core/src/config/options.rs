@@ -69,8 +69,8 @@ pub const BUFFER_TIMEOUT: ConfigOption<Duration> = ConfigOption::new(
 pub const AUTO_WATERMARK_INTERVAL: ConfigOption<Duration> = ConfigOption::new(
     "pipeline.auto-watermark-interval",
     || Duration::from_millis(200),
-    "How often watermarks go out, unless the strategy says otherwise. 0 makes none periodically: only \
-     those that records themselves cause.",
+    "How often watermarks go out, unless the strategy says otherwise; where event time runs faster than the clock, one \
+     goes out also when it has advanced by as much. 0 makes none periodically: only those that records themselves cause.",
 );
 
 /// `taskmanager.numberOfTaskSlots`

@@ -24,8 +24,10 @@ const ALIGNMENT_INTERVAL: Duration = Duration::from_millis(10);
 ///   strategy's watermarks replace those from before it; only the last one, [`Timestamp::MAX`] at the
 ///   end of the input, comes through.
 /// - Watermarks go out once per `pipeline.auto-watermark-interval` (0: only those that
-///   [`WatermarkGenerator::on_event`] says), or as [`WatermarkStrategy::with_interval`] says. In BATCH
-///   mode there is but the last one, so no record is late.
+///   [`WatermarkGenerator::on_event`] says), or as [`WatermarkStrategy::with_interval`] says. Where event time
+///   runs faster than the clock, as in a job that catches up, one goes out also when it has advanced by as much, up to a
+///   hundred times per interval (of generators that [want the highest](WatermarkGenerator::WANTS_THE_HIGHEST) time). In
+///   BATCH mode there is but the last one, so no record is late.
 /// - With an idle timeout, a split without a record for so long holds nothing back; when all splits are
 ///   idle the whole input is, and its last promise stands. The first record behind that makes it count
 ///   again. Time in which records wait (for room behind them, for their turn, for the others of an

@@ -51,6 +51,48 @@ fn watermarks_go_out_once_per_interval_and_at_the_end() {
 }
 
 #[test]
+fn where_event_time_runs_ahead_of_the_clock_they_go_out_more_often() {
+    let mut harness = monotonous(None, Configuration::new());
+    harness.push(0);
+    assert_eq!(harness.watermark(), Timestamp(-1));
+    harness.advance_processing_time(INTERVAL / 50);
+    harness.push(198);
+    assert_eq!(harness.watermark(), Timestamp(-1), "less than an interval");
+    harness.push(200);
+    assert_eq!(harness.watermark(), Timestamp(199));
+    harness.push(900);
+    assert_eq!(harness.watermark(), Timestamp(199), "a hundred at most");
+    harness.advance_processing_time(INTERVAL / 50);
+    harness.push(901);
+    assert_eq!(harness.watermark(), Timestamp(900));
+}
+
+/// Counts how often it is asked, in its promise.
+struct Asked(i64);
+
+impl WatermarkGenerator<i64> for Asked {
+    fn on_event(&mut self, _: &i64, _: Timestamp, _: &mut WatermarkOutput) {}
+    fn on_periodic(&mut self, _: Timestamp, out: &mut WatermarkOutput) {
+        self.0 += 1_000;
+        out.emit(Timestamp(self.0));
+    }
+}
+
+#[test]
+fn a_generator_that_may_count_periods_is_asked_once_in_each() {
+    let mut harness = TestHarness::<i64, i64>::new(|times| {
+        times.assign_timestamps_and_watermarks(WatermarkStrategy::<i64>::for_generator(|| Asked(0)))
+    });
+    harness.push(1);
+    let first = harness.watermark();
+    for time in 0..10 {
+        harness.advance_processing_time(INTERVAL / 20);
+        harness.push(1_000 * time);
+    }
+    assert_eq!(harness.watermark(), first);
+}
+
+#[test]
 fn an_interval_of_zero_makes_none_but_the_last() {
     let mut harness = monotonous(None, with_interval(Duration::ZERO));
     harness.push(10);

@@ -25,6 +25,9 @@ use crate::task::{BuildContext, BuildError, ChainTurn, InputStatus, Origin, Push
 
 /// What a turn at most counts as quiet when more records wait: a stall of the shard is not silence.
 const MOST_QUIET_UNDER_LOAD: u64 = 10_000_000;
+/// How many watermarks go out in a period at most where event time runs faster than the clock.
+const MOST_IN_A_PERIOD: u64 = 100;
+const NS_PER_MS: u64 = 1_000_000;
 /// How often a generator that speaks by itself is asked at most while no records come.
 const LEAST_INTERVAL: u64 = 1_000_000;
 
@@ -98,6 +101,8 @@ struct Schedule {
     emit_every: Option<u64>,
     idle_after: Option<u64>,
     next_look: u64,
+    /// Before it where event time has advanced by a period, but not before this.
+    early_look: u64,
     /// Something may be told at the next look.
     pending: bool,
     alarm: u64,
@@ -121,6 +126,7 @@ impl Schedule {
             },
             idle_after: strategy.idle_after.map(ns),
             next_look: 0,
+            early_look: 0,
             pending: false,
             alarm: 0,
             quiet: 0,
@@ -258,11 +264,29 @@ where
         let marks = &mut self.watermarks;
         let held = marks.alignment.as_ref().is_some_and(|a| a.all_paused);
         marks.schedule.pass(now, turn.input(), !has_room || held);
-        if now >= marks.schedule.next_look {
+        if now >= marks.schedule.next_look || self.runs_ahead(now) {
             self.ask(now);
         }
         self.align();
         self.set_alarm(now, turn);
+    }
+
+    /// Whether event time has advanced by a period since the last watermark though the clock has not, as in a job that
+    /// catches up: what waits for the next one would become many times what it is at other times. Asks only generators
+    /// to which it is the same how often they are.
+    fn runs_ahead(&mut self, now: u64) -> bool {
+        let schedule = &self.watermarks.schedule;
+        let (Some(period), true) = (schedule.emit_every, M::Generator::WANTS_THE_HIGHEST) else {
+            return false;
+        };
+        if now < schedule.early_look || !schedule.pending || self.idle {
+            return false;
+        }
+        let mut said = WatermarkOutput::default();
+        self.generator.on_periodic(self.clock.now(), &mut said);
+        let promised = said.watermark().unwrap_or(Timestamp::MIN);
+        let advance = promised.0.saturating_sub(self.watermarks.emitted.0);
+        u64::try_from(advance).is_ok_and(|advance| advance >= period / NS_PER_MS)
     }
 
     /// Asks the generators what they promise now and tells it; finds who is idle.
@@ -285,6 +309,8 @@ where
         }
         marks.schedule.pending = false;
         marks.schedule.next_look = now.saturating_add(marks.schedule.period());
+        let period = marks.schedule.emit_every.unwrap_or(u64::MAX);
+        marks.schedule.early_look = now.saturating_add(period / MOST_IN_A_PERIOD);
         self.tell();
     }
 
