@@ -18,6 +18,9 @@ use crate::error::ErrorKind;
 /// What environment variables for the engine start with; `__` in the rest stands for `.`, `_` for `-`.
 pub const ENVIRONMENT_PREFIX: &str = "THALWEG__";
 
+/// What other variables of Thalweg start with, which are no settings.
+const OUR_PREFIX: &str = "THALWEG_";
+
 /// Where a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -86,6 +89,16 @@ pub enum ConfigError {
         first: String,
         /// The other.
         second: String,
+    },
+    /// An environment variable that nobody looks at stands for a key, but for underscores that are missing.
+    #[error("`{name}` sets nothing: as an environment variable `{key}` is written {instead}")]
+    Underscores {
+        /// The variable as written.
+        name: String,
+        /// The key it seems to mean.
+        key: &'static str,
+        /// How it is written.
+        instead: String,
     },
     /// Each setting is fine, but they exclude each other.
     #[error("{0}")]
@@ -174,7 +187,8 @@ impl Configuration {
     }
 
     /// Settings from a YAML file, then from environment variables that start with
-    /// [`ENVIRONMENT_PREFIX`] (others are not looked at), then from `-D` arguments: later ones win.
+    /// [`ENVIRONMENT_PREFIX`] (others are not looked at, but for those that would be a setting's with more underscores:
+    /// they are refused), then from `-D` arguments: later ones win.
     ///
     /// # Errors
     /// When the file cannot be read, a key is unknown, a value is not accepted, or settings exclude each
@@ -398,11 +412,15 @@ impl Configuration {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(), ConfigError> {
         let mut ours: Vec<(String, String)> = env
-            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .filter(|(name, _)| name.starts_with(OUR_PREFIX))
             .collect();
         // The order of an environment means nothing, so it may not decide anything.
         ours.sort();
         for (name, value) in ours {
+            if !name.starts_with(ENVIRONMENT_PREFIX) {
+                refuse_other_spelling(name)?;
+                continue;
+            }
             let written = name[ENVIRONMENT_PREFIX.len()..].replace("__", ".");
             let same =
                 |option: &&&dyn AnyOption| in_environment(option.key()) == in_environment(&written);
@@ -431,6 +449,22 @@ impl Configuration {
         }
         Ok(())
     }
+}
+
+/// Refuses a variable that is spelled as that of a setting, but for the number of underscores.
+fn refuse_other_spelling(name: String) -> Result<(), ConfigError> {
+    let bare = |key: &str| in_environment(key).replace('.', "_");
+    let (whole, rest) = (bare(&name), bare(&name[OUR_PREFIX.len()..]));
+    let mut options = options::ALL.iter().map(|option| option.key());
+    let Some(key) = options.find(|key| [&whole, &rest].contains(&&bare(key))) else {
+        return Ok(());
+    };
+    let spelled = in_environment(key).replace('.', "__").to_ascii_uppercase();
+    Err(ConfigError::Underscores {
+        name,
+        key,
+        instead: format!("{ENVIRONMENT_PREFIX}{spelled}"),
+    })
 }
 
 /// A key as far as an environment variable can tell it: no case, and no hyphen.
@@ -548,6 +582,26 @@ mod tests {
         let configuration = load("", &env, &[]).unwrap();
         assert_eq!(configuration.get(&options::NUMBER_OF_TASK_SLOTS), 3);
         assert_eq!(configuration.get(&options::MAX_PARALLELISM), 7);
+    }
+
+    #[test]
+    fn environment_names_with_too_few_underscores_are_refused() {
+        let cases = [
+            (
+                "THALWEG_PARALLELISM_DEFAULT",
+                "THALWEG__PARALLELISM__DEFAULT",
+            ),
+            ("THALWEG_SHARD_COUNT", "THALWEG__THALWEG__SHARD__COUNT"),
+            (
+                "THALWEG_taskmanager_memory_segment_size",
+                "THALWEG__TASKMANAGER__MEMORY__SEGMENT_SIZE",
+            ),
+        ];
+        for (name, instead) in cases {
+            let message = refusal("", &[(name, "3")], &[]);
+            assert!(message.contains(name), "{message}");
+            assert!(message.ends_with(instead), "{message}");
+        }
     }
 
     #[test]
