@@ -5,6 +5,7 @@
 //! a promise.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A point in event time: milliseconds since 1970-01-01T00:00:00Z, negative before it.
 ///
@@ -49,6 +50,21 @@ impl Timestamp {
             Timestamp(moved)
         }
     }
+}
+
+/// The milliseconds of event time that cover a length: a part of one counts as one, and what does not fit as all there
+/// is. For bounds that promise at least so much, as of disorder and lateness.
+///
+/// ```
+/// use std::time::Duration;
+/// use thalweg_core::event_time::covering_ms;
+/// assert_eq!(covering_ms(Duration::from_micros(1_500)), 2);
+/// assert_eq!(covering_ms(Duration::MAX), i64::MAX);
+/// ```
+#[must_use]
+pub fn covering_ms(length: Duration) -> i64 {
+    let rest = u128::from(!length.subsec_nanos().is_multiple_of(1_000_000));
+    i64::try_from(length.as_millis() + rest).unwrap_or(i64::MAX)
 }
 
 impl fmt::Debug for Timestamp {

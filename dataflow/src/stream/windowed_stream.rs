@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use thalweg_core::event_time::covering_ms;
 use thalweg_memory::record::{Item, Key, Record, Wire};
 
 use super::{DataStream, Grouping, KeyedInput, KeyedStream, Pipe};
@@ -226,7 +227,7 @@ impl<K: Key, T: Item, S, I, A, G, E> WindowedStream<K, T, S, I, A, G, E> {
     /// assert_eq!(harness.output(), [((), 1), ((), 2)]);
     /// ```
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.lateness.allowed = i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX);
+        self.lateness.allowed = covering_ms(lateness);
         self
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use thalweg_core::event_time::Timestamp;
+use thalweg_core::event_time::{Timestamp, covering_ms};
 use thalweg_memory::record::Item;
 
 /// Makes watermarks out of the records it is shown.
@@ -110,7 +110,7 @@ pub struct BoundedDisorder {
 impl BoundedDisorder {
     pub(crate) fn of(most: Duration) -> Self {
         Self {
-            delay_ms: i64::try_from(most.as_millis()).unwrap_or(i64::MAX),
+            delay_ms: covering_ms(most),
         }
     }
 }

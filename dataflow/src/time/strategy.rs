@@ -91,7 +91,8 @@ impl<T: Item> WatermarkStrategy<T> {
         Self::of(BoundedDisorder::of(Duration::ZERO))
     }
 
-    /// A record may come behind others that are later by `most` at most (in event time, whole ms).
+    /// A record may come behind others that are later by `most` at most (in event time; a part of a
+    /// millisecond counts as one).
     pub fn for_bounded_out_of_orderness(most: Duration) -> WatermarkStrategy<T> {
         Self::of(BoundedDisorder::of(most))
     }

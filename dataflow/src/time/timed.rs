@@ -9,7 +9,7 @@
 use std::rc::Rc;
 
 use thalweg_core::config::options;
-use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::event_time::{Timestamp, Watermark, covering_ms};
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
@@ -79,7 +79,7 @@ impl Aligned {
         part: &AlignedPart,
         context: &BuildContext,
     ) -> Result<Self, BuildError> {
-        let drift = i64::try_from(alignment.max_drift.as_millis()).unwrap_or(i64::MAX);
+        let drift = covering_ms(alignment.max_drift);
         let member = part.join(context.info().index, drift);
         Ok(Self {
             member: member.ok_or_else(|| BuildError::Missing {

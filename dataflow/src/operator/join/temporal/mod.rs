@@ -15,6 +15,7 @@ mod versions;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use thalweg_core::event_time::covering_ms;
 use thalweg_memory::record::{Item, Key, Record};
 
 use self::operator::OpenTemporal;
@@ -165,7 +166,7 @@ where
     /// assert_eq!(harness.output(), [false]);
     /// ```
     pub fn forget_deletions_after(mut self, time: Duration) -> Self {
-        self.deletion.kept = Some(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        self.deletion.kept = Some(covering_ms(time));
         self
     }
 
