@@ -223,6 +223,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
         outcome.note_end(ground.now_ns());
         if outcome.failure().is_some() {
             self.stands(JobStatus::Failing);
+        } else if outcome.is_cancelled() {
+            self.stands(JobStatus::Cancelling);
         }
         ground.stop(shards, &mut outcome);
         let restart = outcome.may_restart();
@@ -280,6 +282,9 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let (control, figures) = (self.control, &self.figures);
             stands(control, figures, JobStatus::Failing, ground.now_ns());
             coordination.failing(&reason);
+        } else if outcome.is_cancelled() {
+            let (control, figures) = (self.control, &self.figures);
+            stands(control, figures, JobStatus::Cancelling, ground.now_ns());
         }
         ground.stop(shards, &mut outcome);
         let then = coordination.stopped();

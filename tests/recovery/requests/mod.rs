@@ -89,6 +89,7 @@ struct Asked {
     orders: Arc<Orders>,
     root: tempfile::TempDir,
     reader: MetricsReader,
+    token: CancelToken,
     _deadline: stage::Deadline,
 }
 
@@ -130,6 +131,7 @@ impl Asked {
             root,
             reader,
             _deadline: stage::cancel_after(&token, stage::PATIENCE),
+            token,
         };
         asked.until(JobStatus::Running);
         asked

@@ -114,6 +114,21 @@ fn a_job_without_checkpoints_says_too_that_its_tasks_are_being_stopped() {
 }
 
 #[test]
+fn while_it_stops_because_its_process_is_to_end_nothing_is_waited_for() {
+    for places in [&failover("full")[..], &no_places("full")] {
+        let asked = Asked::start_into("1ms", places, true);
+        asked.orders.hold();
+        asked.token.interrupt();
+        asked.until(JobStatus::Cancelling);
+        assert_eq!(asked.figures()["runningTime"], 0.0);
+        let refused = asked.job.trigger_savepoint(None).unwrap_err();
+        assert!(refused.to_string().contains("cancelled"), "{refused}");
+        asked.orders.let_go();
+        asked.cancel();
+    }
+}
+
+#[test]
 fn a_job_is_not_stopped_for_whoever_has_gone_before_it_was_begun() {
     let asked = Asked::start("1ms", &[]);
     asked.orders.hold();
