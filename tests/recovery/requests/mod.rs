@@ -198,7 +198,7 @@ fn two_pipelines(environment: &Environment, orders: &Arc<Orders>, files: Option<
         match files {
             Some(below) => counts
                 .map(|(key, count): (u64, u64)| format!("{key} {count}"))
-                .sink(FileSink::new(&below.join(name))),
+                .sink(FileSink::new(below.join(name))),
             None => counts.discard(),
         };
     }
