@@ -54,12 +54,13 @@ impl Executor for ProcessRunner {
 
 /// Runs the job to its end, on this thread; other processes can reach it meanwhile.
 fn lead(job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
+    let reader = MetricsReader::new();
+    let metrics = serve_metrics(job, &reader)?;
+    // The last that may be refused before the job is led: whoever asks here is answered by its end.
     let server = Server::start(control);
     if let Err(error) = &server {
         tracing::warn!(%error, "the job cannot be reached by `thalweg list`, `stop` and their like");
     }
-    let reader = MetricsReader::new();
-    let metrics = serve_metrics(job, &reader)?;
     let executor = LocalExecutor::new(interrupt::token()).with_metrics(reader);
     let result = executor.run(job, control)?;
     drop((server, metrics));

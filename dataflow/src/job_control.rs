@@ -249,8 +249,11 @@ impl JobControl {
     /// do as it stands are answered so.
     pub fn is_now(&self, status: JobStatus) {
         let mut state = self.state();
-        let stays = state.status.is_terminal() || state.status == JobStatus::Cancelling;
-        if !stays || status.is_terminal() {
+        let stays = match state.status {
+            JobStatus::Cancelling => !status.is_terminal(),
+            before => before.is_terminal(),
+        };
+        if !stays {
             state.status = status;
         }
         let refused = state.refused();
@@ -324,6 +327,7 @@ mod tests {
         let refused = control.savepoint(None).unwrap_err();
         assert_eq!(refused.message, "the job is being cancelled");
         control.ended(JobStatus::Cancelled);
+        control.ended(JobStatus::Failed);
         control.is_now(JobStatus::Restarting);
         control.cancel();
         assert_eq!(control.status(), JobStatus::Cancelled);

@@ -186,6 +186,7 @@ mod tests {
         vec![
             Ask::Describe,
             Ask::Checkpoint { full: true },
+            Ask::Checkpoint { full: false },
             Ask::Savepoint { directory: None },
             Ask::Stop {
                 directory,

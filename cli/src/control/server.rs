@@ -322,6 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_asked_for_and_answered_as_it_was_said() {
+        let job = Job::that_is(JobStatus::Running);
+        for (full, kind) in [
+            (true, CheckpointType::Full),
+            (false, CheckpointType::Configured),
+        ] {
+            let connection = job.ask(&Ask::Checkpoint { full });
+            let request = job.until_asked(1).remove(0);
+            assert_eq!(request.wish, JobWish::Checkpoint { kind });
+            let (id, path) = (CheckpointId(3), "/c/chk-3".to_owned());
+            let taken = TakenCheckpoint { id, path };
+            request.answer(Ok(taken.clone()));
+            assert_eq!(answer(&connection), Answer::Checkpoint(taken));
+        }
+    }
+
+    #[test]
     fn however_many_wait_the_job_tells_of_itself_and_can_be_cancelled() {
         let job = Job::that_is(JobStatus::Running);
         let waiting: Vec<UnixStream> = (0..MOST_CALLERS).map(|_| job.ask(&SAVEPOINT)).collect();

@@ -119,8 +119,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
 
     /// The job stands so from now on.
     fn stands(&self, status: JobStatus) {
-        self.control.is_now(status);
-        self.figures.stands(status, self.ground.now_ns());
+        let now_ns = self.ground.now_ns();
+        stands(self.control, &self.figures, status, now_ns);
     }
 
     fn run_all(&mut self) -> Result<JobResult, JobError> {
@@ -144,8 +144,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 RestartDecision::After(delay) => {
                     let attempt = self.attempt;
                     tracing::warn!(%error, attempt, ?delay, "the job is started again");
-                    self.stands(JobStatus::Restarting);
                     self.figures.begins_again();
+                    self.stands(JobStatus::Restarting);
                     let stops = || self.cancel.is_cancelled() || self.control.is_cancelled();
                     if !self.ground.pause(delay, &stops) {
                         self.end(self.cancelled());
@@ -216,13 +216,15 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 return Duration::MAX;
             };
             let patience = failover.attend(outcome, ways);
-            self.control.is_now(failover.status());
-            self.figures.stands(failover.status(), ground.now_ns());
+            let status = failover.status();
+            stands(self.control, &self.figures, status, ground.now_ns());
             patience
         });
         outcome.note_end(ground.now_ns());
         if outcome.failure().is_some() {
             self.stands(JobStatus::Failing);
+        } else if outcome.is_cancelled() {
+            self.stands(JobStatus::Cancelling);
         }
         ground.stop(shards, &mut outcome);
         let restart = outcome.may_restart();
@@ -261,8 +263,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
                 now_ms: ground.now_ns() / 1_000_000,
             };
             let patience = patience.min(failover.attend(outcome, ways));
-            self.control.is_now(failover.status());
-            self.figures.stands(failover.status(), ground.now_ns());
+            let status = failover.status();
+            stands(self.control, &self.figures, status, ground.now_ns());
             patience
         });
         outcome.note_end(ground.now_ns());
@@ -277,9 +279,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
             return Ok(Verdict::Over(outcome.conclude_committed(deployment)));
         }
         if let Some(reason) = outcome.failure() {
-            self.control.is_now(JobStatus::Failing);
-            self.figures.stands(JobStatus::Failing, ground.now_ns());
+            let (control, figures) = (self.control, &self.figures);
+            stands(control, figures, JobStatus::Failing, ground.now_ns());
             coordination.failing(&reason);
+        } else if outcome.is_cancelled() {
+            let (control, figures) = (self.control, &self.figures);
+            stands(control, figures, JobStatus::Cancelling, ground.now_ns());
         }
         ground.stop(shards, &mut outcome);
         let then = coordination.stopped();
@@ -325,6 +330,12 @@ impl<'j, G: Ground> Attempts<'j, G> {
             coordination.ended(end);
         }
     }
+}
+
+/// The job stands so from now (ns) on. Whoever sees that it does finds it in its figures too.
+fn stands(control: &JobControl, figures: &JobFigures, status: JobStatus, now_ns: u64) {
+    figures.stands(status, now_ns);
+    control.is_now(status);
 }
 
 /// What becomes of a job that is cancelled while it waits to begin again after a failure.

@@ -142,9 +142,6 @@ impl<'j> Coordination<'j> {
 
     /// Takes in what tasks said and does what is due; answers how long nothing will be.
     pub(crate) fn attend(&mut self, outcome: &mut Outcome) -> Duration {
-        for request in self.requests.withdrawn() {
-            self.step(Input::Withdrawn { request });
-        }
         self.hear(outcome);
         self.step(Input::Tick);
         if let Some((reason, _)) = &self.failure {
@@ -162,7 +159,11 @@ impl<'j> Coordination<'j> {
         }
     }
 
+    /// Takes in what tasks said, and first of all who has gone: for them nothing is begun by it.
     fn hear(&mut self, outcome: &mut Outcome) {
+        for request in self.requests.withdrawn() {
+            self.step(Input::Withdrawn { request });
+        }
         let attempt = self.first_attempt;
         let mut answers = outcome.take_answers();
         if let Some(staging) = &mut self.staging {

@@ -95,15 +95,12 @@ impl LocalExecutor {
     /// As [`Executor::execute`].
     pub fn run(&self, job: &Job, control: &JobControl) -> Result<JobResult, JobError> {
         let ground = Process::new(&self.metrics, &self.listener);
+        let _over = Over(control);
         let figures = JobFigures::of(&job.graph.name);
         let _shown = self.metrics.show(&figures);
         let attempts = Attempts::of(job, self.cancel.narrower(), &ground, control, figures);
         let result = attempts.and_then(Attempts::run);
-        control.ended(match &result {
-            Ok(_) | Err(JobError::Ended { .. }) => JobStatus::Finished,
-            Err(JobError::Cancelled { .. }) => JobStatus::Cancelled,
-            Err(_) => JobStatus::Failed,
-        });
+        control.ended(status_at_end(&result));
         result
     }
 }
@@ -119,7 +116,25 @@ impl Executor for LocalExecutor {
     }
 }
 
-/// Leads a job on a thread of its own, by `lead`, which runs it to its end.
+fn status_at_end(result: &Result<JobResult, JobError>) -> JobStatus {
+    match result {
+        Ok(_) | Err(JobError::Ended { .. }) => JobStatus::Finished,
+        Err(JobError::Cancelled { .. }) => JobStatus::Cancelled,
+        Err(_) => JobStatus::Failed,
+    }
+}
+
+/// Whoever leads a job has it end at the latest when this is dropped, though it panics: nobody would answer what is
+/// asked of it any more. A job that has ended otherwise did so.
+struct Over<'c>(&'c JobControl);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.ended(JobStatus::Failed);
+    }
+}
+
+/// Leads a job on a thread of its own, by `lead`, which runs it to its end. However that ends, the job has ended then.
 ///
 /// # Errors
 /// When there is no thread for it.
@@ -134,9 +149,12 @@ pub fn beside(
     let (sender, outcome) = sync_channel(1);
     let led = control.clone();
     let leading = move || {
+        let over = Over(&led);
+        let result = lead(&led);
+        led.ended(status_at_end(&result));
+        drop(over);
         // Nobody waits for the outcome only when the client was dropped.
-        let _ = sender.send(lead(&led));
-        drop(led);
+        let _ = sender.send(result);
     };
     let thread = thread::Builder::new().name("thalweg-job".to_owned());
     thread.spawn(leading).map_err(|error| {
@@ -144,4 +162,39 @@ pub fn beside(
         JobError::rejected(ErrorKind::Resource, what)
     })?;
     Ok(JobClient::new(control, outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use thalweg_dataflow::executor::JobWish;
+
+    use super::*;
+
+    const SAVEPOINT: JobWish = JobWish::Savepoint { directory: None };
+
+    /// Leads a job so; how it stands when its outcome is known, and what became of what was asked of it before.
+    fn led(
+        lead: impl FnOnce(&JobControl) -> Result<JobResult, JobError> + Send + 'static,
+    ) -> (JobStatus, String) {
+        let control = JobControl::new(JobId(7), "job");
+        let asked = control.put(SAVEPOINT).unwrap();
+        let client = beside(control.clone(), lead).unwrap();
+        client.wait().unwrap_err();
+        let answer = asked.wait_for(Duration::ZERO).expect("it was answered");
+        control.put(SAVEPOINT).expect_err("nobody would answer");
+        (control.status(), answer.unwrap_err().message)
+    }
+
+    #[test]
+    fn a_job_whose_leader_is_done_or_dies_has_ended_and_answers_what_was_asked() {
+        let ended = (JobStatus::Failed, "the job has ended".to_owned());
+        let refused = |_: &JobControl| Err(JobError::rejected(ErrorKind::Invalid, "no room"));
+        assert_eq!(led(refused), ended);
+        assert_eq!(led(|_| panic!("a defect")), ended);
+        let (message, savepoint) = ("it had ended before".to_owned(), None);
+        let before = |_: &JobControl| Err(JobError::Ended { message, savepoint });
+        assert_eq!(led(before).0, JobStatus::Finished);
+    }
 }

@@ -172,6 +172,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the job was told to stop before its tasks came to their end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
     /// The last task has ended, or is to end, now (ns).
     pub(crate) fn note_end(&mut self, now: u64) {
         self.duration = Duration::from_nanos(now.saturating_sub(self.started_ns));

@@ -139,9 +139,99 @@ fn place_of(named: Option<&str>, settings: &CheckpointSettings) -> Result<Locati
 
 /// Answers a request to a job whose tasks take no part in checkpoints.
 pub(super) fn refuse(request: JobRequest) {
-    request.answer(Err(
-        "the job was started without a place for checkpoints, so its state is not copied: start it with \
-         execution.checkpointing.dir or execution.checkpointing.savepoint-dir set"
-            .to_owned(),
-    ));
+    let places = match request.wish {
+        JobWish::Checkpoint { .. } => "execution.checkpointing.dir",
+        JobWish::Savepoint { .. } | JobWish::Stop { .. } => {
+            "execution.checkpointing.dir or execution.checkpointing.savepoint-dir"
+        }
+    };
+    request.answer(Err(format!(
+        "the job was started without a place for checkpoints, so its state is not copied: start it with {places} set"
+    )));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use thalweg_core::config::Configuration;
+    use thalweg_dataflow::executor::{Answered, JobControl};
+
+    use super::*;
+    use crate::checkpoint::storage::DirectoryStorage;
+    use crate::checkpoint::storage::simulated::SimulatedDisk;
+
+    const JOB: JobId = JobId(7);
+
+    fn asked(wish: JobWish) -> (JobRequest, Answered) {
+        let control = JobControl::new(JOB, "job");
+        let answered = control.put(wish).unwrap();
+        (control.take_request().unwrap(), answered)
+    }
+
+    fn checkpoint(kind: CheckpointType) -> JobWish {
+        JobWish::Checkpoint { kind }
+    }
+
+    fn savepoint(directory: Option<&str>) -> JobWish {
+        JobWish::Savepoint {
+            directory: directory.map(str::to_owned),
+        }
+    }
+
+    /// Why it was refused at once.
+    fn reason(answered: &Answered) -> String {
+        let answer = answered.wait_for(Duration::ZERO).unwrap();
+        answer.unwrap_err().message
+    }
+
+    fn settings(directory: Option<&str>) -> CheckpointSettings {
+        let mut settings = CheckpointSettings::of(&Configuration::new()).unwrap();
+        settings.directory = directory.map(|path| Location::parse(path).unwrap());
+        settings
+    }
+
+    #[test]
+    fn a_checkpoint_is_wanted_as_it_was_asked_for_where_checkpoints_have_a_place() {
+        let mut storage = DirectoryStorage::on(SimulatedDisk::new());
+        let mut requests = Requests::default();
+        let cases = [
+            (CheckpointType::Full, true),
+            (CheckpointType::Configured, false),
+        ];
+        for (at, (kind, full)) in (0..).zip(cases) {
+            let (request, answered) = asked(checkpoint(kind));
+            let refused = settings(None);
+            let taken = requests.take_in(request, &refused, (JOB, 1), &mut storage);
+            assert_eq!(taken, None);
+            let why = reason(&answered);
+            assert!(why.contains("execution.checkpointing.dir set"), "{why}");
+
+            let (request, answered) = asked(checkpoint(kind));
+            let has_place = settings(Some("/checkpoints"));
+            let taken = requests.take_in(request, &has_place, (JOB, 1), &mut storage);
+            assert_eq!(taken, Some((RequestId(at), Wanted::Checkpoint { full })));
+            assert_eq!(answered.wait_for(Duration::ZERO), None);
+            assert_eq!(requests.withdrawn(), []);
+            drop(answered);
+            assert_eq!(requests.withdrawn(), [RequestId(at)]);
+            requests.answered(RequestId(at), Err("no".to_owned()), None);
+            assert_eq!(requests.withdrawn(), [], "it was answered");
+        }
+    }
+
+    #[test]
+    fn a_job_that_takes_no_part_in_checkpoints_says_what_is_missing_for_what_was_asked() {
+        let (request, answered) = asked(checkpoint(CheckpointType::Full));
+        refuse(request);
+        let why = reason(&answered);
+        assert!(why.contains("execution.checkpointing.dir"), "{why}");
+        let other = "execution.checkpointing.savepoint-dir";
+        assert!(!why.contains(other), "that would not be enough: {why}");
+        let (request, answered) = asked(savepoint(Some("/savepoints")));
+        refuse(request);
+        let why = reason(&answered);
+        assert!(why.contains("execution.checkpointing.dir"), "{why}");
+        assert!(why.contains(other), "{why}");
+    }
 }

@@ -77,21 +77,26 @@ fn it_is_the_newest_is_kept_as_others_are_and_holds_changes_or_everything() {
 
 #[test]
 fn a_job_that_takes_none_by_itself_begins_again_from_the_one_that_was_asked_for() {
-    for failover in ["region", "full"] {
-        let more = [("jobmanager.execution.failover-strategy", failover)];
+    for (strategy, interval) in [("region", "1h"), ("region", ""), ("full", "")] {
+        let more = [
+            ("jobmanager.execution.failover-strategy", strategy),
+            ("execution.checkpointing.interval", interval),
+        ];
         let asked = Asked::start("1ms", &more);
-        let_it_run(&asked.job, Duration::from_millis(50));
+        asked.wait_while(|| asked.orders.newest.load(Ordering::Acquire) < 100);
         let taken = take(&asked, CheckpointType::Configured);
         asked.orders.fail();
-        while asked.orders.fail.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-        while asked.orders.least.load(Ordering::Acquire) == u64::MAX {
-            std::thread::yield_now();
-        }
+        asked.wait_while(|| asked.orders.fail.load(Ordering::Acquire));
+        asked.wait_while(|| asked.orders.least.load(Ordering::Acquire) == u64::MAX);
         let least = asked.orders.least.load(Ordering::Acquire);
-        assert!(least > 10, "{failover}: it goes on with {least}");
+        assert!(least > 100, "{strategy}: it goes on with {least}");
         asked.until(JobStatus::Running);
+        let how = if interval.is_empty() {
+            "full"
+        } else {
+            strategy
+        };
+        asked.begins_again_by(how);
         assert!(take(&asked, CheckpointType::Configured).id > taken.id);
         asked.cancel();
     }

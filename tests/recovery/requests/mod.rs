@@ -5,14 +5,18 @@
 
 mod checkpoints;
 mod figures;
+mod simulated;
 mod while_it_fails;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use thalweg_cluster::{CancelToken, LocalExecutor, MetricsReader};
-use thalweg_connectors::{Generator, Sinks as _};
+use thalweg_connectors::{FileSink, Generator, Sinks as _};
+use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_dataflow::executor::{JobClient, JobError, JobStatus};
 use thalweg_dataflow::stream::Environment;
 
@@ -27,6 +31,8 @@ struct Orders {
     fail: AtomicBool,
     /// Somebody does not pass.
     held: AtomicBool,
+    /// The newest odd number that has passed.
+    newest: AtomicU64,
     /// The least odd number that has passed since one failed.
     least: AtomicU64,
 }
@@ -39,6 +45,7 @@ impl Orders {
                 let failed = self.fail.swap(false, Ordering::AcqRel);
                 assert!(!failed, "it was told to fail");
             }
+            self.newest.store(number, Ordering::Release);
             self.least.fetch_min(number, Ordering::AcqRel);
             return number;
         }
@@ -67,18 +74,33 @@ impl Orders {
     }
 }
 
+/// With `region`, what the job needs so that one of its pipelines can begin again alone: it takes checkpoints by itself,
+/// though none while a test lasts. Without, its sinks could take back nothing.
+fn failover(strategy: &str) -> [(&str, &str); 2] {
+    [
+        ("jobmanager.execution.failover-strategy", strategy),
+        ("execution.checkpointing.interval", "1h"),
+    ]
+}
+
 /// A job and where it keeps what.
 struct Asked {
     job: JobClient,
     orders: Arc<Orders>,
     root: tempfile::TempDir,
     reader: MetricsReader,
+    token: CancelToken,
     _deadline: stage::Deadline,
 }
 
 impl Asked {
     /// A job that runs, and begins again after this time.
     fn start(delay: &str, more: stage::Settings<'_>) -> Asked {
+        Asked::start_into(delay, more, false)
+    }
+
+    /// The same, which writes files if `files`: those can be taken back without checkpoints too.
+    fn start_into(delay: &str, more: stage::Settings<'_>, files: bool) -> Asked {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
         let (state, savepoints) = (path("state"), path("savepoints"));
@@ -101,7 +123,7 @@ impl Asked {
         let configuration = stage::configuration(&settings);
         let environment = Environment::with_executor(Arc::new(executor), configuration);
         let orders = Arc::<Orders>::default();
-        two_pipelines(&environment, &orders);
+        two_pipelines(&environment, &orders, files.then_some(root.path()));
         let job = environment.execute_async("asked").unwrap();
         let asked = Asked {
             job,
@@ -109,16 +131,43 @@ impl Asked {
             root,
             reader,
             _deadline: stage::cancel_after(&token, stage::PATIENCE),
+            token,
         };
         asked.until(JobStatus::Running);
         asked
     }
 
     fn until(&self, status: JobStatus) {
-        while self.job.status() != status {
-            assert!(!self.job.status().is_terminal(), "{}", self.job.status());
-            std::thread::yield_now();
+        self.wait_while(|| self.job.status() != status);
+    }
+
+    /// Waits while `waits`; the test fails when the job ends meanwhile, or hangs.
+    fn wait_while(&self, mut waits: impl FnMut() -> bool) {
+        let from = monotonic_ns();
+        while waits() {
+            let status = self.job.status();
+            let hangs = monotonic_ns() - from > stage::PATIENCE.as_nanos() as u64;
+            assert!(!hangs && !status.is_terminal(), "{status}");
+            // A shard that is held keeps every question for later.
+            std::thread::park_timeout(Duration::from_millis(1));
         }
+    }
+
+    /// What is shown of the job as a whole, by name.
+    fn figures(&self) -> BTreeMap<String, f64> {
+        // A shard that is held does not answer; what is of the job is there all the same.
+        let shown = self.reader.snapshot(Duration::ZERO).metrics.into_iter();
+        let of_job = shown.filter(|metric| metric.scope.labels().len() == 1);
+        let of_job = of_job.map(|metric| (metric.name.to_string(), metric.number()));
+        of_job.collect()
+    }
+
+    /// It has failed once, and begins again as the strategy says.
+    fn begins_again_by(&self, strategy: &str) {
+        let shown = self.figures();
+        let restarts = (shown["numRestarts"], shown["fullRestarts"]);
+        let full = if strategy == "region" { 0.0 } else { 1.0 };
+        assert_eq!(restarts, (1.0, full), "{strategy}");
     }
 
     /// How many savepoints there are.
@@ -137,16 +186,21 @@ impl Asked {
     }
 }
 
-fn two_pipelines(environment: &Environment, orders: &Arc<Orders>) {
+fn two_pipelines(environment: &Environment, orders: &Arc<Orders>, files: Option<&Path>) {
     for (name, orders) in [("told", Arc::clone(orders)), ("other", Arc::default())] {
-        environment
+        let counts = environment
             .source(Generator::new(None, |number| number).rate(2_000.0))
             .uid(&format!("{name} numbers"))
             .map(move |number: u64| orders.obey(number))
             .key_by(|number: &u64| *number % 7)
             .count()
-            .uid(&format!("{name} counts"))
-            .discard();
+            .uid(&format!("{name} counts"));
+        match files {
+            Some(below) => counts
+                .map(|(key, count): (u64, u64)| format!("{key} {count}"))
+                .sink(FileSink::new(below.join(name))),
+            None => counts.discard(),
+        };
     }
 }
 

@@ -215,10 +215,8 @@ impl CheckpointCoordinator {
     #[must_use]
     pub fn wake_ms(&self) -> Option<u64> {
         let deadlines = self.pending.values().map(|pending| pending.deadline_ms);
-        let due = self
-            .schedule
-            .wake_ms(self.under_way())
-            .filter(|_| self.may_start() && !self.tasks.running().is_empty());
+        let may = self.may_start() && !self.stop_waits() && !self.tasks.running().is_empty();
+        let due = self.schedule.wake_ms(self.under_way()).filter(|_| may);
         deadlines.chain(due).min()
     }
 

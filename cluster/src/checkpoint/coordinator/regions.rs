@@ -50,7 +50,9 @@ impl CheckpointCoordinator {
             self.fail(checkpoint, reason, false, now, out);
         }
         self.drop_unsettled(reason, out);
-        let why = format!("not begun, because tasks have failed and begin again: {reason}");
+        let why = format!(
+            "not begun, because tasks of the job have failed: {reason}; try again when it is RUNNING"
+        );
         self.refuse_wanted(&why, out);
     }
 

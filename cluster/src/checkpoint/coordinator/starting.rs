@@ -35,8 +35,9 @@ impl CheckpointCoordinator {
         if runs {
             return self.wanted.push_back((request, wanted));
         }
-        let answer =
-            Err("not all tasks of the job run: it has failed, and begins again or ends".to_owned());
+        let answer = Err(
+            "not all tasks of the job run: it has failed; try again when it is RUNNING".to_owned(),
+        );
         out.push(Output::Answer { request, answer });
     }
 
@@ -57,6 +58,12 @@ impl CheckpointCoordinator {
         matches!(self.phase, Phase::Running(_)) && !self.stopping && whole
     }
 
+    /// Whether a stop waits for those under way, after none of which the job goes on.
+    pub(super) fn stop_waits(&self) -> bool {
+        let stops = matches!(self.wanted.front(), Some((_, Wanted::Stop { .. })));
+        stops && self.under_way() > 0
+    }
+
     /// Starts what is wanted or due; whether it did.
     pub(super) fn start_next(&mut self, now: Now, out: &mut Vec<Output>) -> bool {
         if !self.may_start() || self.under_way() >= self.max_concurrent {
@@ -68,8 +75,7 @@ impl CheckpointCoordinator {
             return true;
         }
         let purpose = match self.wanted.front() {
-            // The job goes on after none of those that are under way.
-            Some((_, Wanted::Stop { .. })) if self.under_way() > 0 => return false,
+            Some(_) if self.stop_waits() => return false,
             Some(_) => match self.wanted.pop_front() {
                 Some((request, Wanted::Checkpoint { full: asked })) => {
                     full |= asked;

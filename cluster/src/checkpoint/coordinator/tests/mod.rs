@@ -1,5 +1,6 @@
 //! The coordinator driven as a job drives it, over a simulated disk.
 
+mod asked;
 mod crashes;
 mod damaged;
 mod drawn;
