@@ -122,6 +122,7 @@ fn run(
         ("thalweg.shard.count", "2"),
         ("taskmanager.memory.segment-size", "512b"),
         ("taskmanager.network.memory.buffers-per-channel", "1"),
+        ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
         ("execution.checkpointing.dir", CHECKPOINTS),
         ("restart-strategy.type", "none"),
     ];

@@ -91,6 +91,7 @@ fn run(settings: &[(&str, &str)]) -> Result<CheckpointStatistics, JobError> {
         ("thalweg.shard.count", "2"),
         ("taskmanager.memory.segment-size", "512b"),
         ("taskmanager.network.memory.buffers-per-channel", "1"),
+        ("taskmanager.network.memory.floating-buffers-per-gate", "0"),
         ("execution.checkpointing.interval", "10ms"),
         ("execution.checkpointing.timeout", timeout.as_str()),
         (

@@ -101,6 +101,11 @@ fn state(knobs: &Knobs, stops: u32) -> Vec<(&'static str, String)> {
             "taskmanager.network.memory.buffers-per-channel",
             knobs.exclusive.to_string(),
         ),
+        (
+            // Shared out they would be many for each channel.
+            "taskmanager.network.memory.floating-buffers-per-gate",
+            "2".to_owned(),
+        ),
         ("restart-strategy.type", "fixed-delay".to_owned()),
         ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
         ("restart-strategy.fixed-delay.delay", ms(1)),
