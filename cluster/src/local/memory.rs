@@ -14,6 +14,8 @@ pub(crate) struct MemorySettings {
     pub(crate) max_record_bytes: u64,
     /// What a gate has, before its floating credits are shared out.
     credits: GateCredits,
+    /// Whether they are.
+    shared: bool,
     /// How long a segment that is not full waits for more records, in ns.
     pub(crate) flush_interval_ns: u64,
 }
@@ -47,17 +49,37 @@ impl MemorySettings {
                 exclusive,
                 floating: configuration.get(&options::FLOATING_BUFFERS_PER_GATE),
             },
+            shared: true,
             flush_interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         })
     }
 
     /// The credits of a gate of so many channels, or of the widest of those that have a subtask of a vertex each.
     pub(crate) fn credits(&self, channels: usize) -> GateCredits {
-        self.credits.shared_out(channels)
+        match self.shared {
+            true => self.credits.shared_out(channels),
+            false => self.credits,
+        }
+    }
+
+    /// The same settings for a job that needs so many segments on its fullest shard, which `segments` answers for
+    /// settings: without credits shared out where there are too few, as behind one producer of many consumers each of
+    /// which would have all of its own.
+    ///
+    /// # Errors
+    /// When there are too few even so.
+    pub(crate) fn fitting(
+        mut self,
+        segments: impl Fn(&Self) -> usize,
+        shards: u16,
+    ) -> Result<Self, JobError> {
+        self.shared = segments(&self) <= self.segments_per_shard(shards);
+        self.check_network(segments(&self), shards)?;
+        Ok(self)
     }
 
     /// Checks that `segments` fit the network memory of the fullest shard.
-    pub(crate) fn check_network(&self, segments: usize, shards: u16) -> Result<(), JobError> {
+    fn check_network(&self, segments: usize, shards: u16) -> Result<(), JobError> {
         let available = self.segments_per_shard(shards);
         if segments <= available {
             return Ok(());
@@ -81,5 +103,31 @@ impl MemorySettings {
     pub(crate) fn segments_per_shard(&self, shards: u16) -> usize {
         let share = self.network_bytes / u64::from(shards);
         (share / self.segment_bytes as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thalweg_network::segments_needed;
+
+    use super::*;
+
+    /// Settings with so many segments, for a job of one producer and 20 consumers.
+    fn fitted(segments: u64) -> Result<MemorySettings, JobError> {
+        let mut configuration = Configuration::new();
+        let MemorySize(size) = configuration.get(&options::SEGMENT_SIZE);
+        configuration.set(&options::NETWORK_MEMORY_SIZE, MemorySize(segments * size));
+        let needed = |memory: &MemorySettings| segments_needed(20, memory.credits(1));
+        MemorySettings::of(&configuration)?.fitting(needed, 1)
+    }
+
+    #[test]
+    fn credits_are_shared_out_only_where_there_are_segments_for_all_of_them() {
+        let of_one = |memory: MemorySettings| memory.credits(1).exclusive;
+        assert_eq!(fitted(20 * 11).map(of_one).ok(), Some(10));
+        assert_eq!(fitted(20 * 11 - 1).map(of_one).ok(), Some(2));
+        assert_eq!(fitted(20 * 3 + 8).map(of_one).ok(), Some(2));
+        let refused = fitted(20 * 3 + 7).unwrap_err().to_string();
+        assert!(refused.contains("need 68 segments"), "{refused}");
     }
 }

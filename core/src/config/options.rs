@@ -136,7 +136,8 @@ pub const FLOATING_BUFFERS_PER_GATE: ConfigOption<u32> = ConfigOption::new(
     "taskmanager.network.memory.floating-buffers-per-gate",
     || 8,
     "Floating credits: how many more buffers the channels of one input gate may have in flight. Where there are as many \
-     as channels each has an even share of them for good; what is left they share among those with the longest queues.",
+     as channels, and segments for it, each has an even share of them for good; what is left they share among those \
+     with the longest queues.",
 )
 .within(|value| *value <= 65_536, "a whole number from 0 to 65536");
 

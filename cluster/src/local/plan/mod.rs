@@ -96,10 +96,10 @@ impl<'j> Deployment<'j> {
             tell_of_lines(&job.graph);
         }
         let channels = Channels::of(&job.graph, &layout, unaligned, 0, &|_| true);
-        memory.check_network(
-            channels.segments_of_fullest_shard(&job.graph, &memory, &layout),
-            layout.shards,
-        )?;
+        let segments = |memory: &MemorySettings| {
+            channels.segments_of_fullest_shard(&job.graph, memory, &layout)
+        };
+        let memory = memory.fitting(segments, layout.shards)?;
         let mut shards: Vec<Vec<SubtaskPlan>> = (0..layout.shards).map(|_| Vec::new()).collect();
         let (mut doors, mut dealt) = (Vec::new(), BTreeMap::new());
         for vertex in 0..job.vertices.len() {
