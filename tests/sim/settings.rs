@@ -102,9 +102,9 @@ fn state(knobs: &Knobs, stops: u32) -> Vec<(&'static str, String)> {
             knobs.exclusive.to_string(),
         ),
         (
-            // Shared out they would be many for each channel.
+            // Shared out they would be many for each channel: few where few are wanted.
             "taskmanager.network.memory.floating-buffers-per-gate",
-            "2".to_owned(),
+            if knobs.exclusive == 1 { "0" } else { "8" }.to_owned(),
         ),
         ("restart-strategy.type", "fixed-delay".to_owned()),
         ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
