@@ -3,8 +3,9 @@
 //! Invariant: what a directory was told is durable once that directory was synced, and before that only as a
 //! beginning of the order in which it was told; what lies in a directory that is lost is lost with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::Survival;
@@ -28,18 +29,64 @@ struct Change {
 }
 
 impl Change {
-    fn touches(&self, directory: &Path) -> bool {
-        let paths = [Some(&self.path), self.from.as_ref()];
-        let mut paths = paths.into_iter().flatten();
-        paths.any(|path| path.parent() == Some(directory))
-    }
-
     /// The directories it touches.
     fn directories(&self) -> impl Iterator<Item = &Path> {
         let here = self.path.parent();
         let there = self.from.as_deref().and_then(Path::parent);
         here.into_iter()
             .chain(there.filter(|other| Some(*other) != here))
+    }
+
+    fn is_between_directories(&self) -> bool {
+        self.directories().count() > 1
+    }
+}
+
+/// Changes that are not durable yet, by when they were told.
+///
+/// A directory that is never synced, of files nobody needs after a loss of power, has as many as there ever were:
+/// what is synced beside it does not look at them.
+#[derive(Clone, Debug, Default)]
+struct Journal {
+    changes: BTreeMap<u64, Change>,
+    told: u64,
+    /// Which of them touch a directory.
+    of: BTreeMap<PathBuf, BTreeSet<u64>>,
+}
+
+impl Journal {
+    fn tell(&mut self, change: Change) {
+        self.told += 1;
+        for directory in change.directories() {
+            match self.of.get_mut(directory) {
+                Some(of) => _ = of.insert(self.told),
+                None => _ = (self.of).insert(directory.to_owned(), BTreeSet::from([self.told])),
+            }
+        }
+        self.changes.insert(self.told, change);
+    }
+
+    /// Takes out what a directory was told, in order. A move between directories is written as one: with it goes
+    /// everything that was told before it.
+    fn take(&mut self, directory: &Path) -> Vec<Change> {
+        let of = self.of.get(directory).into_iter().flatten();
+        let between = |at: &&u64| self.changes.get(at).is_some_and(Change::is_between_directories);
+        let moved = of.clone().rev().find(between).copied();
+        let all_up_to = self.changes.range(..=moved.unwrap_or(0)).map(|(at, _)| at);
+        let taken: BTreeSet<u64> = all_up_to.chain(of).copied().collect();
+        taken.into_iter().filter_map(|at| self.forget(at)).collect()
+    }
+
+    fn forget(&mut self, at: u64) -> Option<Change> {
+        let change = self.changes.remove(&at)?;
+        for directory in change.directories() {
+            let of = self.of.get_mut(directory)?;
+            of.remove(&at);
+            if of.is_empty() {
+                self.of.remove(directory);
+            }
+        }
+        Some(change)
     }
 }
 
@@ -49,8 +96,7 @@ type Tree = BTreeMap<PathBuf, Node>;
 pub(super) struct Names {
     now: Tree,
     durable: Tree,
-    /// Changes that are not durable yet, in order.
-    journal: Vec<Change>,
+    journal: Journal,
 }
 
 impl Names {
@@ -67,7 +113,11 @@ impl Names {
 
     /// What has a name in a directory.
     pub(super) fn inside(&self, directory: &Path) -> impl Iterator<Item = (&OsStr, Node)> {
-        let inside = (self.now.iter()).filter(move |(path, _)| path.parent() == Some(directory));
+        // Paths are in the order of their parts: all that is below a directory follows it.
+        let after = (Bound::Excluded(directory), Bound::Unbounded);
+        let below = self.now.range::<Path, _>(after);
+        let below = below.take_while(move |(path, _)| path.starts_with(directory));
+        let inside = below.filter(move |(path, _)| path.parent() == Some(directory));
         inside.filter_map(|(path, node)| Some((path.file_name()?, *node)))
     }
 
@@ -78,7 +128,7 @@ impl Names {
 
     /// Every file that can be reached now or after a loss of power.
     pub(super) fn all_files(&self) -> impl Iterator<Item = InodeId> {
-        let waiting = self.journal.iter().filter_map(|change| match change.node {
+        let waiting = (self.journal.changes.values()).filter_map(|change| match change.node {
             Some(Node::File(inode)) => Some(inode),
             _ => None,
         });
@@ -103,29 +153,21 @@ impl Names {
         let path = path.to_owned();
         let change = Change { path, node, from };
         apply(&mut self.now, change.clone());
-        self.journal.push(change);
+        self.journal.tell(change);
     }
 
-    /// What this directory was told is durable from now on. A move between directories is written as one: with
-    /// it goes everything that was told before it.
+    /// What this directory was told is durable from now on.
     pub(super) fn sync(&mut self, directory: &Path) {
-        let between =
-            |change: &Change| change.touches(directory) && change.directories().count() > 1;
-        let moved = self.journal.iter().rposition(between);
-        let all_up_to = moved.map_or(0, |at| at + 1);
-        for (at, change) in std::mem::take(&mut self.journal).into_iter().enumerate() {
-            if at < all_up_to || change.touches(directory) {
-                apply(&mut self.durable, change);
-            } else {
-                self.journal.push(change);
-            }
+        for change in self.journal.take(directory) {
+            apply(&mut self.durable, change);
         }
     }
 
     pub(super) fn crash(&mut self, survival: Survival, random: &mut Random) {
-        let journal = std::mem::take(&mut self.journal);
+        let journal = std::mem::take(&mut self.journal.changes);
+        self.journal.of.clear();
         let mut left: BTreeMap<PathBuf, u64> = BTreeMap::new();
-        for directory in journal.iter().flat_map(Change::directories) {
+        for directory in journal.values().flat_map(Change::directories) {
             *left.entry(directory.to_owned()).or_default() += 1;
         }
         for changes in left.values_mut() {
@@ -135,7 +177,7 @@ impl Names {
                 Survival::Drawn(_) => random.below(*changes + 1),
             };
         }
-        for change in journal {
+        for change in journal.into_values() {
             let survives = (change.directories()).all(|directory| left.get(directory) > Some(&0));
             for directory in change.directories() {
                 // What a directory was told after something that is lost is lost too.
