@@ -4,8 +4,6 @@
 //! key has in it, as nothing but the whole tells which entries a key has. Invariant: what is dropped is held by a
 //! listed run as it is, or is over and said to be gone. Lives on one shard's thread.
 
-use std::ops::Range;
-
 use thalweg_core::KeyHash;
 use thalweg_memory::{Key, Record};
 
@@ -92,20 +90,20 @@ pub(crate) trait HotLayer {
     /// From now on entries may be elsewhere.
     fn bury_elsewhere(&mut self);
 
-    /// Writes what a stretch of buckets lets go and no cold run holds; answers how many rows.
+    /// Writes what some buckets let go and no cold run holds; answers how many rows.
     fn flush_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         out: &mut dyn RowSink,
     ) -> usize;
 
-    /// Drops what a stretch of buckets lets go and cold runs hold; answers how many entries. Those that are over, which
+    /// Drops what some buckets let go and cold runs hold; answers how many entries. Those that are over, which
     /// runs may have left out, are shown to `gone`.
     fn drop_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         gone: &mut Gone<'_>,
@@ -169,7 +167,7 @@ impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
 
     fn flush_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         out: &mut dyn RowSink,
@@ -179,7 +177,7 @@ impl<K: Key, V: Record, N: Namespace> HotLayer for KeyedTable<K, V, N> {
 
     fn drop_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         gone: &mut Gone<'_>,

@@ -16,7 +16,7 @@
 //! 3. What has come is admitted to the table, where the records ahead keep it until they are applied.
 //!
 //! # The way of an entry
-//! It is changed in memory; when the table is nearly full a *round* over a stretch of its buckets writes
+//! It is changed in memory; when the table is nearly full a *round* over some of its buckets (`stride`) writes
 //! what was not used lately to a run and drops it once the run is on the disk. An entry that was only read
 //! since it came back is dropped without being written. Each entry carries a bit that says that a cold run
 //! holds it as it is, which every change clears. An entry that is removed leaves a grave, and that a tombstone

@@ -14,7 +14,7 @@ use thalweg_memory::spill::{IoDone, IoQueue};
 use thalweg_memory::{BudgetExceeded, Key, Share, SpillError};
 
 use super::ahead::{Ahead, First};
-use super::flush::{Kept, Progress, ROUNDS, Round};
+use super::flush::{Kept, Progress, ROUNDS, Round, Stride};
 use super::gather::{Gathers, SoughtKey};
 use super::graves::Graves;
 use super::growth::Growth;
@@ -73,7 +73,8 @@ pub struct Overflow {
     spilled: bool,
     /// There is a copy, or was one.
     pub(super) was_copied: bool,
-    hand: usize,
+    /// In the sweep of the hand.
+    next_round: usize,
     pub(super) round: Option<Round>,
     dropped: usize,
     pub(super) fruitless: usize,
@@ -146,7 +147,7 @@ impl Overflow {
             graves: Graves::default(),
             spilled: false,
             was_copied: false,
-            hand: 0,
+            next_round: 0,
             round: None,
             dropped: 0,
             fruitless: 0,
@@ -444,11 +445,14 @@ impl Overflow {
             self.spill_from_now_on(table);
             self.share.claims(true);
             self.kept.set_ahead(&self.ahead);
-            let (hand, buckets) = (self.hand, table.bucket_count());
-            if hand == 0 || hand >= buckets {
+            let buckets = table.bucket_count();
+            if self.next_round >= Stride::rounds_of(buckets) {
+                self.next_round = 0;
+            }
+            if self.next_round == 0 {
                 self.kept.begin_sweep();
             }
-            self.round = Some(Round::new(hand, buckets, &self.form, &self.queue)?);
+            self.round = Some(Round::new(self.next_round, buckets, &self.form, &self.queue)?);
             self.dropped = 0;
         }
         let first = self.first.hash.unwrap_or(KeyHash(0));
@@ -502,7 +506,7 @@ impl Overflow {
 
     fn end_round<T: HotLayer>(&mut self, table: &T, moved: usize) -> Result<(), StateError> {
         if let Some(round) = self.round.take() {
-            self.hand = round.end();
+            self.next_round = round.next();
         }
         // What a cut has still to write stays until then, and what came again until its grave is buried.
         let pinned = moved == 0 && self.graves.are_fresh();

@@ -4,6 +4,7 @@
 //! Invariant: what a batch is answered is what the map says, and what a chain of cuts says is what the map
 //! was at the barrier.
 
+mod crowding;
 mod few_keys;
 mod forgotten;
 
@@ -47,6 +48,8 @@ struct Left {
     most_held: u64,
     /// Entries that were forgotten while they were on disk.
     forgotten: u64,
+    /// Buckets that a search for what is absent goes through in the end.
+    searched: f64,
 }
 
 struct Cutting {
@@ -328,6 +331,7 @@ impl Step for Program {
             self.number == self.batches && self.cutting.is_none() && self.queue.pending() == 0;
         if done {
             left.ended = true;
+            left.searched = self.table.hot().searched_for_absent();
             let overflow = self.table.overflow().unwrap();
             (left.reads, left.runs) = (overflow.reads(), overflow.runs());
         }

@@ -191,6 +191,17 @@ impl<E> Buckets<E> {
         None
     }
 
+    /// How many buckets a search for what is absent goes through, on average over all homes.
+    #[cfg(test)]
+    pub(crate) fn searched_for_absent(&self) -> f64 {
+        let searched = |home: usize| {
+            let way = (0..self.len()).map(|steps| self.on_the_way(home, steps));
+            let passed = way.take_while(|bucket| self.array.buckets()[*bucket].overflows());
+            passed.count() + 1
+        };
+        (0..self.len()).map(searched).sum::<usize>() as f64 / self.len() as f64
+    }
+
     /// The seat itself, if there is an entry for which `same` holds.
     #[inline(always)]
     pub(crate) fn confirm(&self, seat: Seat, same: impl Fn(&E) -> bool) -> Option<Seat> {

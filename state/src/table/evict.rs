@@ -1,11 +1,9 @@
 //! Entries that leave memory and come back: what a table does for its overflow.
 //!
-//! Entered a stretch of buckets at a time between batches, and for each entry that was read back. Invariants:
+//! Entered some buckets at a time between batches, and for each entry that was read back. Invariants:
 //! an entry is dropped only while a cold run holds it as it is, or has left it out because it is over, which is
 //! said then; and not before a cut that needs it has written it. Every change of an entry makes it one that no cold
 //! run holds. Lives on one shard's thread.
-
-use std::ops::Range;
 
 use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::hash::SLOTS;
@@ -22,9 +20,9 @@ use crate::error::StateError;
 use crate::lsm::Candidate;
 use crate::snapshot::{Row, RowSink};
 
-/// The part of its places that a table uses whose entries leave: they leave by stretches of buckets, so ahead of
-/// the next stretch it is fuller than on average, and what is not there is sought far where buckets are full.
-const UNEVEN: (usize, usize) = (3, 4);
+/// The part of its places that a table uses whose entries leave: buckets are emptied in turn, so some are fuller than
+/// they are on average, and what is not there is sought far where buckets are full.
+const UNEVEN: (usize, usize) = (7, 8);
 /// Places up to which a table uses all of them: what has to stay for the records ahead is much of so few.
 const FEW: usize = 16 * WINDOW;
 
@@ -127,6 +125,12 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         self.buckets.len()
     }
 
+    /// How many buckets a search for what is absent goes through, on average.
+    #[cfg(test)]
+    pub(crate) fn searched_for_absent(&self) -> f64 {
+        self.buckets.searched_for_absent()
+    }
+
     /// Ends a growth that is going on, a few buckets at a time; whether none is.
     pub(crate) fn settle(&mut self, buckets: usize) -> bool {
         self.move_some(buckets);
@@ -145,11 +149,11 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         Some(seat.bucket * SLOTS + seat.slot)
     }
 
-    /// Writes the rows of a stretch of buckets that no cold run holds and that `pick` picks; answers how many. From here on they count as held by a cold run: the rows must get into
-    /// one before anything is dropped.
+    /// Writes the rows of some buckets that no cold run holds and that `pick` picks; answers how many. From here on
+    /// they count as held by a cold run: the rows must get into one before anything is dropped.
     pub(crate) fn flush_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         mut pick: impl FnMut(Candidate) -> bool,
         out: &mut dyn RowSink,
@@ -183,11 +187,11 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         self.left_out.as_ref().map(|over_by_now| over_by_now())
     }
 
-    /// Drops the entries of a stretch of buckets that a cold run holds as they are and that `pick` picks;
+    /// Drops the entries of some buckets that a cold run holds as they are and that `pick` picks;
     /// answers how many. Those that are over are shown to `gone`: a copy may hold them and no run any more.
     pub(crate) fn drop_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         mut pick: impl FnMut(Candidate) -> bool,
         gone: &mut Gone<'_>,
@@ -225,10 +229,10 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         drop(self.take_out(seat));
     }
 
-    /// The keys of the entries in a stretch of buckets whose namespace is wanted.
+    /// The keys of the entries in some buckets whose namespace is wanted.
     pub(crate) fn keys_in_buckets(
         &self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         wanted: impl Fn(&N) -> bool,
     ) -> Vec<(KeyHash, K::Stored)> {
         let entries = seats(buckets).filter_map(|seat| self.entry_at(seat));
@@ -383,7 +387,7 @@ fn candidate_of<K: Key, V, N: Namespace>(entry: &Entry<K::Stored, N, V>, seat: S
     }
 }
 
-fn seats(buckets: Range<usize>) -> impl Iterator<Item = Seat> {
+fn seats(buckets: impl Iterator<Item = usize>) -> impl Iterator<Item = Seat> {
     buckets.flat_map(|bucket| (0..SLOTS).map(move |slot| Seat { bucket, slot }))
 }
 

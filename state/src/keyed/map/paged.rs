@@ -5,8 +5,6 @@
 //! as in any copy of the state. Invariant: a key is in the index, and all of its entries in memory, or it is not, and
 //! none is but those that are coming back. Lives on one shard's thread.
 
-use std::ops::Range;
-
 use thalweg_core::KeyHash;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::hash::SLOTS;
@@ -29,8 +27,8 @@ pub(super) struct MapLayer<'a, K: Key, UK: RecordKey, E: Record, N: Namespace> {
 }
 
 impl<K: Key, UK: RecordKey, E: Record, N: Namespace> MapLayer<'_, K, UK, E, N> {
-    /// The keys whose maps leave with a stretch of buckets: those of the index that begin in it.
-    fn keys(&self, buckets: Range<usize>) -> Vec<(KeyHash, K::Stored)> {
+    /// The keys whose maps leave with some buckets: those of the index that begin in them.
+    fn keys(&self, buckets: impl Iterator<Item = usize>) -> Vec<(KeyHash, K::Stored)> {
         let first = |chunk: &super::super::chunk::Chunk<N>| chunk.number == 0;
         self.index.table.keys_in_buckets(buckets, first)
     }
@@ -98,7 +96,7 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
 
     fn flush_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         out: &mut dyn RowSink,
@@ -125,7 +123,7 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
 
     fn drop_buckets(
         &mut self,
-        buckets: Range<usize>,
+        buckets: impl Iterator<Item = usize>,
         rows: &mut OverflowRows,
         pick: &mut Pick<'_>,
         gone: &mut Gone<'_>,
