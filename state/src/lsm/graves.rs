@@ -15,7 +15,7 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
 use super::lookup::Sought;
-use super::run::{ColdRun, RunForm, finish, writer_of};
+use super::run::{ColdRun, RunForm, finish, fresh, writer_of};
 use crate::error::StateError;
 use crate::run::StateNumber;
 use crate::snapshot::{Row, RowSink};
@@ -143,7 +143,7 @@ impl Graves {
         }
         let graves = std::mem::take(&mut self.fresh);
         self.hashes.clear();
-        let mut writer = writer_of(form, true)?;
+        let mut writer = writer_of(form, true, fresh())?;
         let mut rows = writer.rows_of(StateNumber(0))?;
         for grave in &graves {
             rows.row(Row {

@@ -87,11 +87,25 @@ impl ColdRun {
     }
 }
 
+/// Bits of filter for each row of a run that comes from memory. There are many such runs, of few rows each, and nearly
+/// all of them are asked for what is not in memory: a false answer costs a read. Those that are merged of them are few,
+/// have most of the rows, and the usual number of bits.
+const FRESH_FILTER_BITS: u32 = 16;
+
+/// How a run is written that comes from memory.
+pub(super) fn fresh() -> RunOptions {
+    RunOptions::default().with_filter_bits(FRESH_FILTER_BITS)
+}
+
 /// Writes a cold run of this form: its state is the only one in it. Keys of which only all entries leave are whole in
 /// it, unless it is made of runs in which they are not.
-pub(super) fn writer_of(form: &RunForm, whole: bool) -> Result<RunWriter, RunError> {
+pub(super) fn writer_of(
+    form: &RunForm,
+    whole: bool,
+    options: RunOptions,
+) -> Result<RunWriter, RunError> {
     let descriptor = &form.descriptor;
-    let mut writer = RunWriter::to_be_searched(RunOptions::default());
+    let mut writer = RunWriter::to_be_searched(options);
     let mut described = Vec::new();
     descriptor.encode(&mut described);
     let header = StateHeader {

@@ -19,7 +19,7 @@ use super::gather::Gathers;
 use super::graves::Graves;
 use super::hot::{Candidate, HotLayer};
 use super::lookup::Sought;
-use super::run::{ColdRun, RunForm, finish, writer_of};
+use super::run::{ColdRun, RunForm, finish, fresh, writer_of};
 use crate::error::StateError;
 use crate::run::{RunWriter, StateNumber};
 use crate::snapshot::Row;
@@ -73,7 +73,7 @@ impl Round {
         form: &RunForm,
         queue: &IoQueue,
     ) -> Result<Round, StateError> {
-        let writer = writer_of(form, true)?;
+        let writer = writer_of(form, true, fresh())?;
         Ok(Round {
             number,
             stride: Stride::of_round(number, buckets),

@@ -22,7 +22,7 @@ pub(super) use self::stream::{Stand, Stream, put_in_order};
 use super::index::RunIndex;
 use super::run::{ColdRun, RunForm, writer_of};
 use crate::error::StateError;
-use crate::run::{ChainRun, CompactionPolicy, RunWriter, StateNumber};
+use crate::run::{ChainRun, CompactionPolicy, RunOptions, RunWriter, StateNumber};
 use crate::snapshot::RowSink;
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
@@ -125,7 +125,8 @@ impl Merging {
         form: &RunForm,
         queue: &IoQueue,
     ) -> Result<Merging, StateError> {
-        let writer = writer_of(form, runs.iter().all(|run| run.is_whole()))?;
+        let whole = runs.iter().all(|run| run.is_whole());
+        let writer = writer_of(form, whole, RunOptions::default())?;
         let bytes = runs.iter().map(|run| run.bytes).sum::<u64>().max(1);
         let stride = STRETCH_BYTES * groups.len() as u64 / bytes;
         Ok(Merging {
