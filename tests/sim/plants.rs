@@ -53,18 +53,6 @@ impl Plant {
         sinks.into_iter().chain(engine).collect()
     }
 
-    /// All of them, and whether they are sought where state is larger than memory: those of the engine there too.
-    #[must_use]
-    pub fn where_found() -> Vec<(Plant, bool)> {
-        let plants = Plant::all().into_iter();
-        let places = plants.flat_map(|plant| match plant.defect() {
-            _ if plant.is_of_runs() => vec![(plant, true)],
-            Some(_) => vec![(plant, false), (plant, true)],
-            None => vec![(plant, false)],
-        });
-        places.collect()
-    }
-
     /// The one with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Plant> {

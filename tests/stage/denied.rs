@@ -18,13 +18,11 @@ pub(crate) fn pass_where_io_uring_is_denied(
 ) {
     let skips = skipped.iter().flat_map(|name| ["--skip", name]);
     let mut command = Command::new(std::env::current_exe().unwrap());
-    // At their usual size, whatever the size of those here, and beside them.
     command
         .args(named)
         .args(skips)
         .arg("--test-threads=2")
-        .envs(variables.iter().copied())
-        .env_remove("THALWEG_FULL");
+        .envs(variables.iter().copied());
     // The filter holds for the thread that sets it and for what that thread starts.
     let denied = move || {
         if let Err(error) = forbid_io_uring_for_tests() {

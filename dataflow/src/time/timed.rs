@@ -282,10 +282,7 @@ where
         if now < schedule.early_look || !schedule.pending || self.idle {
             return false;
         }
-        let mut said = WatermarkOutput::default();
-        self.generator.on_periodic(self.clock.now(), &mut said);
-        let promised = said.watermark().unwrap_or(Timestamp::MIN);
-        let advance = promised.0.saturating_sub(self.watermarks.emitted.0);
+        let advance = (self.promised().0).saturating_sub(self.watermarks.emitted.0);
         u64::try_from(advance).is_ok_and(|advance| advance >= period / NS_PER_MS)
     }
 
@@ -316,16 +313,19 @@ where
 
     /// Asks the split in work how far it is, where there is a group that wants to know it at once.
     fn measure(&mut self) {
-        let wall = self.clock.now();
-        let marks = &mut self.watermarks;
+        let marks = &self.watermarks;
         if marks.alignment.is_none() || self.idle || marks.schedule.emit_every.is_none() {
             return;
         }
+        let promised = self.promised();
+        self.watermarks.splits.raise(promised);
+    }
+
+    /// What the generator promises when it is asked now.
+    fn promised(&mut self) -> Timestamp {
         let mut said = WatermarkOutput::default();
-        self.generator.on_periodic(wall, &mut said);
-        marks
-            .splits
-            .raise(said.watermark().unwrap_or(Timestamp::MIN));
+        self.generator.on_periodic(self.clock.now(), &mut said);
+        said.watermark().unwrap_or(Timestamp::MIN)
     }
 
     /// Tells the alignment group how far this input is, and pauses what is ahead.

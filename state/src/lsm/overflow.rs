@@ -452,7 +452,12 @@ impl Overflow {
             if self.next_round == 0 {
                 self.kept.begin_sweep();
             }
-            self.round = Some(Round::new(self.next_round, buckets, &self.form, &self.queue)?);
+            self.round = Some(Round::new(
+                self.next_round,
+                buckets,
+                &self.form,
+                &self.queue,
+            )?);
             self.dropped = 0;
         }
         let first = self.first.hash.unwrap_or(KeyHash(0));

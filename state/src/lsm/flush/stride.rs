@@ -33,7 +33,9 @@ impl Stride {
         let rounds = Stride::rounds_of(buckets);
         let number = if number < rounds { number } else { 0 };
         // Of numbers that follow each other the bits turned round are far apart.
-        let turned = number.reverse_bits().checked_shr(usize::BITS - rounds.ilog2());
+        let turned = number
+            .reverse_bits()
+            .checked_shr(usize::BITS - rounds.ilog2());
         Stride {
             first: turned.unwrap_or(0),
             rounds,

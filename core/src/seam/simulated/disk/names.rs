@@ -70,7 +70,11 @@ impl Journal {
     /// everything that was told before it.
     fn take(&mut self, directory: &Path) -> Vec<Change> {
         let of = self.of.get(directory).into_iter().flatten();
-        let between = |at: &&u64| self.changes.get(at).is_some_and(Change::is_between_directories);
+        let between = |at: &&u64| {
+            self.changes
+                .get(at)
+                .is_some_and(Change::is_between_directories)
+        };
         let moved = of.clone().rev().find(between).copied();
         let all_up_to = self.changes.range(..=moved.unwrap_or(0)).map(|(at, _)| at);
         let taken: BTreeSet<u64> = all_up_to.chain(of).copied().collect();
