@@ -275,6 +275,11 @@ impl Gathers {
         Ok(true)
     }
 
+    /// How many entries the key that was found first has.
+    pub(super) fn first_found(&self) -> usize {
+        self.found.front().map_or(0, |found| found.rows.len())
+    }
+
     /// All of the key that was found first is in memory.
     pub(super) fn take_found(&mut self) -> Option<Found> {
         let found = self.found.pop_front()?;

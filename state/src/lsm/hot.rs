@@ -115,6 +115,13 @@ pub(crate) trait HotLayer {
     /// When the row is not of the types of the table, or there is no memory for it.
     fn admit(&mut self, row: &Row<'_>, rows: &mut OverflowRows) -> Result<(), StateError>;
 
+    /// Bytes that it takes to hold, beside its entries, what tells of so many that a key has, where all of them come at
+    /// once.
+    fn bytes_to_be_back(&self, entries: usize) -> u64 {
+        let _ = entries;
+        0
+    }
+
     /// All entries of a key were taken in, those of these rows without values: said where all of a key come at once.
     /// Answers the namespaces of those that are no more where they were.
     ///

@@ -352,6 +352,10 @@ impl Overflow {
             if self.gathers.admit_next(&mut admit)? {
                 continue;
             }
+            let bytes = table.bytes_to_be_back(self.gathers.first_found());
+            if bytes > self.share.budget().left() {
+                break;
+            }
             if let Some(found) = self.gathers.take_found() {
                 let left = table.is_back(&mut found.places())?;
                 for namespace in left {

@@ -43,6 +43,16 @@ impl<K: Key, N: Namespace> Index<K, N> {
         })
     }
 
+    /// Bytes that a key takes in it, at most, with so many entries.
+    pub(super) fn bytes_for(&self, entries: usize) -> u64 {
+        let chunks = entries as u64 / FULL + 1;
+        let places = self
+            .table
+            .bytes_for(usize::try_from(chunks).unwrap_or(usize::MAX));
+        // The last chunk may have room for twice as many.
+        (chunks + 1) * FULL * size_of::<u64>() as u64 + places
+    }
+
     /// Adds an id at the end; answers its number.
     pub(super) fn push(
         &mut self,

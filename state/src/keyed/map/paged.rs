@@ -159,6 +159,10 @@ impl<K: Key, UK: RecordKey, E: Record, N: Namespace> HotLayer for MapLayer<'_, K
         self.table.admit(row, rows)
     }
 
+    fn bytes_to_be_back(&self, entries: usize) -> u64 {
+        self.index.bytes_for(entries)
+    }
+
     fn is_back(
         &mut self,
         rows: &mut dyn Iterator<Item = Row<'_>>,
