@@ -14,11 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::config::Configuration;
-use thalweg_dataflow::checkpoint::{Defect, RunFiles};
+use thalweg_dataflow::checkpoint::{CrashListener, CrashPoint, Defect, RunFiles};
 use thalweg_dataflow::executor::JobError;
 
-pub use self::crash_point::CrashPoint;
-pub(super) use self::crash_point::Listener;
+pub(super) use self::crash_point::{point_after, point_before};
 pub(super) use self::process::Process;
 pub use self::simulated::SimulatedExecutor;
 use super::cancel::CancelToken;
@@ -70,6 +69,11 @@ pub(crate) trait Surroundings {
     /// The control thread has come to this point.
     fn passes(&self, point: CrashPoint) {
         let _ = point;
+    }
+
+    /// Who is told of the points that tasks come to.
+    fn crash_points(&self) -> CrashListener {
+        CrashListener::default()
     }
 
     /// What is to be done wrong, to see that it is found.
