@@ -108,8 +108,9 @@ pub(crate) trait Ground: Surroundings {
         attend: &mut dyn FnMut(&mut Outcome) -> Duration,
     );
 
-    /// Stops all shards and waits for them.
-    fn stop(&self, shards: Self::Shards, outcome: &mut Outcome);
+    /// Stops all shards and waits for them; while `others_follow`, because another attempt is to begin, for longer
+    /// than a user would.
+    fn stop(&self, shards: Self::Shards, outcome: &mut Outcome, others_follow: &dyn Fn() -> bool);
 
     /// Lets time pass between two attempts; false if the job is to stop, which `stops` says.
     fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool;

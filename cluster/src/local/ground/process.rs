@@ -150,8 +150,8 @@ impl<'r> Ground for Process<'r> {
         outcome.wait(cancel, attend);
     }
 
-    fn stop(&self, running: Running<'r>, outcome: &mut Outcome) {
-        running.shards.stop(outcome);
+    fn stop(&self, running: Running<'r>, outcome: &mut Outcome, others_follow: &dyn Fn() -> bool) {
+        running.shards.stop(outcome, others_follow);
     }
 
     fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool {
