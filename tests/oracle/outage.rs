@@ -10,7 +10,7 @@ use thalweg_core::seam::clock::Random;
 use super::life::{Death, Life};
 
 /// How long the server may take to come back, in what is reckoned of the life of a process.
-pub(super) const AWAY: Duration = Duration::from_secs(2);
+pub(super) const AWAY: Duration = Duration::from_secs(1);
 /// Makes the dice others.
 const OTHER: u64 = 0x5e_17e5;
 

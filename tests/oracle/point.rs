@@ -88,7 +88,7 @@ impl SinkPoint {
     ];
 }
 
-/// As a command line names it.
+/// As a command line names it. No two are named alike.
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,5 +102,19 @@ impl fmt::Display for Point {
                 SinkPoint::AfterAbort => "after-abort",
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_points_are_named_alike() {
+        let names: Vec<String> = Point::all().map(|point| point.to_string()).collect();
+        let distinct: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
     }
 }
