@@ -98,7 +98,7 @@ impl Trial {
 
     /// Whether the job says that no other writes into its tables.
     pub(super) fn is_exclusive(&self) -> bool {
-        self.seed / 2 % 2 == 0
+        (self.seed / 2).is_multiple_of(2)
     }
 }
 

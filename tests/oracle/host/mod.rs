@@ -147,6 +147,18 @@ impl<'t> Host<'t> {
         Ok(())
     }
 
+    /// What the next process begins with, counted.
+    fn beginning(&mut self) -> Result<Beginning, String> {
+        let beginning = self.origin.beginning()?;
+        match (&beginning, &self.outputs.database) {
+            (Beginning::Nothing, Some(database)) => database.forget_prepared()?,
+            (Beginning::Nothing, None) | (Beginning::Mark, _) => {}
+            (Beginning::Checkpoint, _) => self.report.from_checkpoint += 1,
+            (Beginning::Savepoint(_), _) => self.report.from_savepoint += 1,
+        }
+        Ok(beginning)
+    }
+
     /// One process from its start to its death; whether the job is done.
     fn one(
         &mut self,
@@ -154,16 +166,7 @@ impl<'t> Host<'t> {
         (life, outage): (Life, Option<Outage>),
         calm: bool,
     ) -> Result<bool, String> {
-        let beginning = self.origin.beginning()?;
-        match (&beginning, &self.outputs.database) {
-            (Beginning::Nothing, Some(database)) => database.forget_prepared()?,
-            _ => {}
-        }
-        match beginning {
-            Beginning::Nothing | Beginning::Mark => {}
-            Beginning::Checkpoint => self.report.from_checkpoint += 1,
-            Beginning::Savepoint(_) => self.report.from_savepoint += 1,
-        }
+        let beginning = self.beginning()?;
         let arguments = self.arguments((life, outage), &beginning, calm);
         let log = self.directory.join(format!("log-{nth:04}"));
         let started = Process::start(&self.trial.program, &arguments, &log);
