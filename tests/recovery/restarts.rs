@@ -285,7 +285,9 @@ const LONG_TURN: Duration = Duration::from_millis(1_500);
 fn a_job_begins_again_behind_a_turn_that_is_long_when_it_fails() {
     let directory = tempfile::tempdir().unwrap();
     let (state, into) = (directory.path().join("state"), directory.path().join("out"));
-    let settings = settings(state.to_str().unwrap(), "2", "1kb");
+    let mut settings = settings(state.to_str().unwrap(), "2", "1kb");
+    // Regions are waited for apart.
+    settings.push(("jobmanager.execution.failover-strategy", "full"));
     let (environment, token) = stage::shards(&settings);
     let _deadline = stage::cancel_after(&token, stage::PATIENCE);
     // The first record is in a long turn; the next that comes to the other subtask meanwhile fails.

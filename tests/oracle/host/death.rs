@@ -44,6 +44,7 @@ impl Host<'_> {
 
     /// Loses the power behind a process that has ended well, where it is to be lost: all it has written must last.
     pub(super) fn power_after(&mut self, log: &Path) -> Result<(), String> {
+        self.outputs.are_back()?;
         self.visible.look(&self.outputs)?;
         self.visible.must_last();
         self.cut()?;

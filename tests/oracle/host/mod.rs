@@ -136,9 +136,7 @@ impl<'t> Host<'t> {
             let outage = self.outages.get(nth).copied().flatten();
             let outage = outage.filter(|_| !calm);
             let finished = self.one(nth, (life, outage), calm)?;
-            if let Some(database) = &mut self.outputs.database {
-                database.come_back()?;
-            }
+            self.outputs.are_back()?;
             self.visible.look(&self.outputs)?;
             if finished {
                 return Ok(());

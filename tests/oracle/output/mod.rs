@@ -73,6 +73,14 @@ impl Outputs {
         self.database.as_ref().is_none_or(Database::is_up)
     }
 
+    /// Brings back what cannot.
+    pub(super) fn are_back(&mut self) -> Result<(), String> {
+        match &mut self.database {
+            Some(database) => database.come_back(),
+            None => Ok(()),
+        }
+    }
+
     /// Every part that is visible, with its output.
     fn parts(&self) -> Result<Vec<(&'static str, Part, Extent)>, String> {
         let mut parts = Vec::new();
