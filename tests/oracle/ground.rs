@@ -37,3 +37,17 @@ pub(super) fn reported_in(log: &Path) -> Result<(u64, u64), String> {
     let highest = numbers.iter().max().copied().unwrap_or(0);
     Ok((numbers.len() as u64, highest))
 }
+
+/// How often a process has begun its job again, which it may only because the server of its tables was not there.
+pub(super) fn restarts_in(log: &Path) -> Result<u64, String> {
+    let text = fs::read_to_string(log).map_err(|error| at(log, &error))?;
+    let again = text
+        .lines()
+        .filter(|it| it.contains("the job is started again"));
+    let (of_server, others): (Vec<&str>, Vec<&str>) =
+        again.partition(|it| it.contains("PostgreSQL"));
+    match others.first() {
+        Some(other) => Err(format!("{}: {other}", log.display())),
+        None => Ok(of_server.len() as u64),
+    }
+}

@@ -9,11 +9,12 @@ use thalweg_core::seam::clock::Random;
 
 use super::job::{CRASH, OUTPUTS};
 use super::moment::Moment;
+use super::point::Point;
 
 /// Every so manieth process is told to stop with a savepoint.
 const STOPPED: u64 = 5;
 
-/// By which time at the latest a process ends at a point that it comes to again and again.
+/// By which checkpoint, about, a process ends at a point that it comes to with each.
 const CRASHED_BY: u64 = 4;
 
 /// How long a process lives after its time, at most, until what it is to be killed at happens.
@@ -28,7 +29,7 @@ pub(super) enum Death {
     KillAt(Moment),
     /// It ends by itself, as if killed, when it comes to a point of its own code for the nth time; SIGKILL if it does
     /// not come there.
-    CrashAt(CrashPoint, u64),
+    CrashAt(Point, u64),
     /// It is told to stop with a savepoint.
     Stop,
     /// It is told to stop, and killed so much later.
@@ -97,24 +98,18 @@ impl Life {
     }
 
     fn kill(dice: &mut Random) -> Death {
-        match dice.below(9) {
+        match dice.below(12) {
             0 => Death::KillAt(Moment::Completed),
             1 => {
                 let output = OUTPUTS[dice.below(OUTPUTS.len() as u64) as usize];
                 Death::KillAt(Moment::Committing(output))
             }
-            2..5 => {
-                let points = CrashPoint::ALL;
+            2..8 => {
+                let points: Vec<Point> = Point::all().collect();
                 let point = points[dice.below(points.len() as u64) as usize];
-                let nth = match point {
-                    // Once in a process, or once in a while in one that stops.
-                    CrashPoint::TakenOver
-                    | CrashPoint::BeforeRestore
-                    | CrashPoint::AfterRestore
-                    | CrashPoint::BeforeCopy
-                    | CrashPoint::BeforeEnd
-                    | CrashPoint::AfterEnd => 1,
-                    _ => 1 + dice.below(CRASHED_BY),
+                let nth = match point.times() {
+                    0 => 1,
+                    times => 1 + dice.below(CRASHED_BY * times),
                 };
                 Death::CrashAt(point, nth)
             }
@@ -122,8 +117,16 @@ impl Life {
         }
     }
 
+    /// Where the process ends by itself, if it does.
+    pub(super) fn crash(&self) -> Option<Point> {
+        match self.death {
+            Death::CrashAt(point, _) => Some(point),
+            _ => None,
+        }
+    }
+
     /// What the process is told of where it ends by itself.
-    pub(super) fn crash(&self) -> Option<String> {
+    pub(super) fn crash_argument(&self) -> Option<String> {
         match self.death {
             Death::CrashAt(point, nth) => Some(format!("{CRASH}{point}:{nth}")),
             _ => None,
@@ -146,7 +149,7 @@ impl Life {
             _ => CrashPoint::AfterEnd,
         };
         Life {
-            death: Death::CrashAt(point, 1),
+            death: Death::CrashAt(Point::Engine(point), 1),
             ..self
         }
     }
@@ -191,4 +194,13 @@ impl Life {
         }
         settings
     }
+}
+
+/// The settings of a job that outlasts the death of its server.
+pub(super) fn outlasting() -> [(&'static str, String); 3] {
+    [
+        ("restart-strategy.type", "fixed-delay".to_owned()),
+        ("restart-strategy.fixed-delay.attempts", "1000".to_owned()),
+        ("restart-strategy.fixed-delay.delay", "10ms".to_owned()),
+    ]
 }

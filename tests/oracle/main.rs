@@ -3,7 +3,8 @@
 //!
 //! `--rate R` reads so many records a second from each source, `--seconds T` kills no more after that time,
 //! `--at-least-once` does not wait for barriers. `--power-cuts` takes the power with every kill, on an ext4 file system
-//! in a file: that needs root, and ends with code 4 where it cannot be done. Ends with code 1 if anything is lost or
+//! in a file: that needs root. `--postgres` has some of the output go into tables of a PostgreSQL server of the trial's
+//! own, which is killed too: that needs the cargo feature `postgres`. Both end with code 4 where they cannot be done. Ends with code 1 if anything is lost or
 //! doubled; the directory is kept then, and named. `job …` is the job itself, and for this command to start; `apart …`
 //! is this command in a mount namespace of its own.
 #![forbid(unsafe_code)]
@@ -12,13 +13,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use thalweg_tests::oracle::{Trial, job::job, power, replay, run};
+use thalweg_tests::oracle::{Trial, job::job, lacking, power, replay, run};
 
 const USAGE: &str =
-    "[--kills N] [--seed S] [--rate R] [--seconds T] [--at-least-once] [--power-cuts]";
+    "[--kills N] [--seed S] [--rate R] [--seconds T] [--at-least-once] [--power-cuts | --postgres]";
 /// What this command is called with to run apart.
 const APART: &str = "apart";
-/// The code it ends with where the power cannot be cut.
+/// The code it ends with where what is asked for cannot be done.
 const SKIPPED: u8 = 4;
 
 fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Trial, String> {
@@ -31,6 +32,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Trial, String> 
         rate: 2_000,
         at_least_once: false,
         power_cuts: false,
+        postgres: false,
     };
     while let Some(argument) = arguments.next() {
         let mut number = || {
@@ -44,6 +46,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Result<Trial, String> 
             "--rate" => trial.rate = number()?,
             "--seconds" => trial.at_most = Some(Duration::from_secs(number()?)),
             "--power-cuts" => trial.power_cuts = true,
+            "--postgres" => trial.postgres = true,
             "--at-least-once" => trial.at_least_once = true,
             other => return Err(format!("{other} is not known: {USAGE}")),
         }
@@ -69,13 +72,17 @@ fn try_it(arguments: &[String], apart: bool) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(lacking) = lacking(&trial) {
+        println!("SKIPPED: this cannot be tried here: {lacking}");
+        return ExitCode::from(SKIPPED);
+    }
     if trial.power_cuts && !apart {
         return in_a_namespace(arguments);
     }
     println!("{}", replay(&trial));
     match run(&trial) {
         Ok(report) => {
-            println!("{report}");
+            println!("{report}\n{}", report.points());
             ExitCode::SUCCESS
         }
         Err(wrong) => {
@@ -86,10 +93,6 @@ fn try_it(arguments: &[String], apart: bool) -> ExitCode {
 }
 
 fn in_a_namespace(arguments: &[String]) -> ExitCode {
-    if let Some(lacking) = power::lacking() {
-        println!("SKIPPED: the power cannot be cut here: {lacking}");
-        return ExitCode::from(SKIPPED);
-    }
     let inner = [&[APART.to_owned()], arguments].concat();
     match power::apart(&inner).map(|status| status.code()) {
         Ok(Some(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),

@@ -3,10 +3,11 @@
 //!
 //! A [`trial`] starts the process on a `host`, ends it at drawn instants and starts it anew, at another parallelism,
 //! from the newest checkpoint or from a savepoint it was stopped by (`origin`); `life` is what is drawn of a process,
-//! and a kill may wait for a dangerous `moment`, come from within at a named point of recovery or of a checkpoint, or
+//! and a kill may wait for a dangerous `moment`, come from within at a named `point` of recovery or of a checkpoint, or
 //! take the `power` with it. [`job`] is that process and what it runs
-//! over the `input`; `model` works out what must be written, without the engine; `visible`
-//! compares, while the job runs and when it has ended. The seed decides what is drawn, not how the machine takes it.
+//! over the `input`; `model` works out what must be written, without the engine; `output`
+//! compares, while the job runs and when it has ended, what lies in files and, where there is a database, in tables of
+//! PostgreSQL, whose server has its `outage`s. The seed decides what is drawn, not how the machine takes it.
 
 mod ground;
 mod host;
@@ -16,9 +17,11 @@ mod life;
 mod model;
 mod moment;
 mod origin;
+mod outage;
+mod output;
+mod point;
 pub mod power;
 mod process;
 pub mod trial;
-mod visible;
 
-pub use trial::{Report, Trial, replay, run};
+pub use trial::{Report, Trial, lacking, replay, run};

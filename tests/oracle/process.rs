@@ -76,6 +76,11 @@ impl Process {
         self.hear(until, |process| process.running)
     }
 
+    /// Waits until what it was told is refused, it is so old, or has ended.
+    pub(super) fn heed(&mut self, until: Duration) -> io::Result<Option<End>> {
+        self.hear(until, |process| process.refused.is_some())
+    }
+
     fn hear(
         &mut self,
         until: Duration,

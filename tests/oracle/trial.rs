@@ -3,6 +3,7 @@
 //! Lives on the thread of whoever asks for it. Invariant: a trial that is passed leaves nothing behind, one that is
 //! not keeps all there is and says where.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use super::host::Host;
 use super::origin::at;
+use super::output;
+use super::point::Point;
+use super::power;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -28,6 +32,9 @@ pub struct Trial {
     pub at_least_once: bool,
     /// Whether the power goes with each kill.
     pub power_cuts: bool,
+    /// Whether some of the output goes into tables of a PostgreSQL server, which is killed too. Not together with power
+    /// cuts.
+    pub postgres: bool,
 }
 
 /// What happened.
@@ -40,7 +47,7 @@ pub struct Report {
     /// How many of them when something happened that was waited for.
     pub ambushes: u64,
     /// How many of them at a named point of their own code.
-    pub crashes: u64,
+    pub(super) crashes: BTreeMap<Point, u64>,
     /// Processes that were killed at the end of their job, and are not among them.
     pub killed_at_the_end: u64,
     /// Processes that ran nothing because the job had finished.
@@ -65,6 +72,12 @@ pub struct Report {
     pub lines: u64,
     /// Visible files.
     pub files: u64,
+    /// Transactions that wrote visible rows.
+    pub transactions: u64,
+    /// How often the server of the tables was killed.
+    pub outages: u64,
+    /// How often a job began again, within its process, because its server was not there.
+    pub restarts: u64,
     /// Hidden files that are left.
     pub hidden: u64,
     /// Lines that are missing.
@@ -82,6 +95,31 @@ impl Trial {
     pub(super) fn has_identity(&self) -> bool {
         self.seed % 2 != u64::from(self.power_cuts)
     }
+
+    /// Whether the job says that no other writes into its tables.
+    pub(super) fn is_exclusive(&self) -> bool {
+        (self.seed / 2).is_multiple_of(2)
+    }
+}
+
+impl Report {
+    /// How many processes ended themselves at a named point.
+    #[must_use]
+    pub fn crashes(&self) -> u64 {
+        self.crashes.values().sum()
+    }
+
+    /// Where they did, with how many, and where none did.
+    #[must_use]
+    pub fn points(&self) -> String {
+        let hit = self.crashes.iter();
+        let hit: Vec<String> = hit
+            .map(|(point, times)| format!("{point} {times}"))
+            .collect();
+        let missed = Point::all().filter(|point| !self.crashes.contains_key(point));
+        let missed: Vec<String> = missed.map(|point| point.to_string()).collect();
+        format!("points: {}; none at {}", hit.join(", "), missed.join(", "))
+    }
 }
 
 impl fmt::Display for Report {
@@ -90,10 +128,10 @@ impl fmt::Display for Report {
             processes,
             kills,
             ambushes,
-            crashes,
             kills_in_stop,
             ..
         } = self;
+        let crashes = self.crashes();
         write!(
             f,
             "{processes} processes, {kills} killed ({ambushes} at a commit or completion, {crashes} at a named point, \
@@ -115,9 +153,17 @@ impl fmt::Display for Report {
                  reported before them; "
             )?;
         }
+        if self.transactions > 0 {
+            let (outages, restarts) = (self.outages, self.restarts);
+            write!(
+                f,
+                "{outages} deaths of the server, {restarts} restarts for them; {} transactions; ",
+                self.transactions
+            )?;
+        }
         write!(
             f,
-            "{} records a source, {} lines in {} files: {} lost, {} doubled; {} doubled where writing is not \
+            "{} records a source, {} lines, some of them in {} files: {} lost, {} doubled; {} doubled where writing is not \
              transactional; {} hidden files left; {:.1} s",
             self.records,
             self.lines,
@@ -149,7 +195,22 @@ pub fn replay(trial: &Trial) -> String {
     if trial.power_cuts {
         command.push_str(" --power-cuts");
     }
+    if trial.postgres {
+        command = command.replace("--bin", "--features postgres --bin");
+        command.push_str(" --postgres");
+    }
     command
+}
+
+/// Why the trial cannot be run on this host, if it cannot.
+#[must_use]
+pub fn lacking(trial: &Trial) -> Option<String> {
+    match (trial.postgres, trial.power_cuts) {
+        (true, true) => Some("the server does not lose the power with the job".to_owned()),
+        (true, false) => output::lacking(),
+        (false, true) => power::lacking(),
+        (false, false) => None,
+    }
 }
 
 /// Runs a trial to its end, in a directory of its own.
@@ -157,9 +218,15 @@ pub fn replay(trial: &Trial) -> String {
 /// # Errors
 /// What is wrong, with what has happened, the directory that was kept, and the command that repeats it.
 pub fn run(trial: &Trial) -> Result<Report, String> {
-    let kind = match (trial.at_least_once, trial.power_cuts) {
-        (true, _) => "control",
-        (_, true) => "power",
+    let kind = match trial {
+        Trial {
+            at_least_once: true,
+            ..
+        } => "control",
+        Trial {
+            power_cuts: true, ..
+        } => "power",
+        Trial { postgres: true, .. } => "rows",
         _ => "kills",
     };
     let name = format!(

@@ -8,6 +8,7 @@
 mod broadcast;
 mod changes;
 mod counting;
+mod crash_points;
 mod damaged;
 mod ends;
 mod functions_on_disk;

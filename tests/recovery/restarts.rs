@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_dataflow::executor::{JobError, JobStatus};
 use thalweg_dataflow::operator::{AsyncIo, KeyedProcessFunction};
 use thalweg_dataflow::time::{FiredTimer, WatermarkStrategy};
@@ -275,4 +276,44 @@ fn checkpoints_without_a_place_are_refused_with_the_key_to_set() {
     );
     let refused = environment.execute("counting").unwrap_err().to_string();
     assert!(refused.contains("execution.checkpointing.dir"), "{refused}");
+}
+
+/// Longer than a user who cancels a job is made to wait.
+const LONG_TURN: Duration = Duration::from_millis(1_500);
+
+#[test]
+fn a_job_begins_again_behind_a_turn_that_is_long_when_it_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, into) = (directory.path().join("state"), directory.path().join("out"));
+    let mut settings = settings(state.to_str().unwrap(), "2", "1kb");
+    // Regions are waited for apart.
+    settings.push(("jobmanager.execution.failover-strategy", "full"));
+    let (environment, token) = stage::shards(&settings);
+    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
+    // The first record is in a long turn; the next that comes to the other subtask meanwhile fails.
+    let (long, failed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let fails = Arc::clone(&failed);
+    let busy = move |number: u64| {
+        if long.swap(1, Ordering::AcqRel) == 0 {
+            let until = monotonic_ns() + LONG_TURN.as_nanos() as u64;
+            while monotonic_ns() < until {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        } else {
+            assert!(fails.swap(1, Ordering::AcqRel) > 0, "poison");
+        }
+        number
+    };
+    environment
+        .source(Generator::new(2_000, |number| number).rate(20_000.0))
+        .uid("numbers")
+        .rebalance()
+        .map(busy)
+        .uid("busy")
+        .sink(FileSink::new(&into))
+        .uid("files");
+    environment.execute("busy").unwrap();
+    assert_eq!(failed.load(Ordering::Acquire), 1, "it has failed");
+    let expected = (0..2_000).map(|number: u64| (number.to_string(), 1));
+    is_there_once(&expected.collect(), &into);
 }

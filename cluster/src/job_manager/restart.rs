@@ -133,6 +133,12 @@ impl RestartStrategy {
         }
     }
 
+    /// Whether a failure may be followed by another start.
+    #[must_use]
+    pub fn may_begin_again(&self) -> bool {
+        self.given_up.is_none() && !matches!(self.rule, Rule::Never { .. })
+    }
+
     /// The job failed at `now_ms`: what to do. Times must not go back; one that does counts as no time passed.
     pub fn failed(&mut self, now_ms: u64) -> RestartDecision {
         if let Some(why) = &self.given_up {

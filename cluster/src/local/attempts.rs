@@ -226,7 +226,10 @@ impl<'j, G: Ground> Attempts<'j, G> {
         } else if outcome.is_cancelled() {
             self.stands(JobStatus::Cancelling);
         }
-        ground.stop(shards, &mut outcome);
+        let failed = outcome.failure().is_some() && self.restarts.may_begin_again();
+        let others_follow =
+            || failed && !self.cancel.is_cancelled() && !self.control.is_cancelled();
+        ground.stop(shards, &mut outcome, &others_follow);
         let restart = outcome.may_restart();
         Ok(match outcome.conclude(deployment) {
             Err(error @ JobError::Failed { .. }) if restart => Verdict::Failed(error),
@@ -286,7 +289,10 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let (control, figures) = (self.control, &self.figures);
             stands(control, figures, JobStatus::Cancelling, ground.now_ns());
         }
-        ground.stop(shards, &mut outcome);
+        let failed = outcome.failure().is_some() && self.restarts.may_begin_again();
+        let others_follow =
+            || failed && !self.cancel.is_cancelled() && !self.control.is_cancelled();
+        ground.stop(shards, &mut outcome, &others_follow);
         let then = coordination.stopped();
         let restart = then == AfterFailure::Restart && outcome.may_restart();
         if restart && outcome.failure().is_some() {

@@ -15,8 +15,8 @@ use thalweg_core::shard::executor::Shard;
 use thalweg_core::shard::mailbox::MailboxSender;
 use thalweg_core::shard::step::TaskIndex;
 use thalweg_dataflow::checkpoint::{
-    ChannelPart, CheckpointAnswer, CheckpointSetup, Defect, RestoredOperator, RestoredSection,
-    RestoredState, RunFiles, SPLITS, TaskCommand, TaskInbox,
+    ChannelPart, CheckpointAnswer, CheckpointSetup, CrashListener, Defect, RestoredOperator,
+    RestoredSection, RestoredState, RunFiles, SPLITS, TaskCommand, TaskInbox,
 };
 use thalweg_network::ChannelId;
 use thalweg_state::RunHandle;
@@ -36,6 +36,8 @@ pub(crate) struct Beginning {
     pub(crate) unaligned: bool,
     /// What is done wrong on purpose.
     pub(crate) defect: Option<Defect>,
+    /// Who is told of points at which to crash.
+    pub(crate) crash_points: CrashListener,
     /// What it is restored from, if it is.
     pub(crate) restored: Option<Restored>,
 }
@@ -90,6 +92,7 @@ impl Beginning {
             attempt: self.attempt,
             exactly_once: self.exactly_once,
             defect: self.defect,
+            crash_points: self.crash_points.clone(),
             restored,
             inbox,
             place,
@@ -109,6 +112,7 @@ pub(crate) struct TaskPart {
     attempt: AttemptId,
     exactly_once: bool,
     defect: Option<Defect>,
+    crash_points: CrashListener,
     restored: Option<RestoredState>,
     inbox: TaskInbox,
     place: Place,
@@ -126,6 +130,7 @@ impl TaskPart {
             inbox: self.inbox.clone(),
             restored: self.restored.take().map(Rc::new),
             defect: self.defect,
+            crash_points: self.crash_points.clone(),
             answer: Rc::new(answer),
         }
     }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::{AttemptId, CheckpointId, Epoch, JobId, OperatorId, SubtaskId};
 use thalweg_dataflow::checkpoint::{
-    CheckpointAnswer, CheckpointStatistics, CompletedCheckpoint, Defect, Drain, TaskCommand,
+    CheckpointAnswer, CheckpointStatistics, CompletedCheckpoint, CrashPoint, Defect, Drain,
+    TaskCommand,
 };
 use thalweg_dataflow::executor::{JobError, JobRequest};
 use thalweg_dataflow::graph::Job;
@@ -19,7 +20,7 @@ use thalweg_network::{Barrier, BarrierKind};
 use thalweg_state::{CutKind, OperatorSnapshot, SnapshotEffort, TaskSnapshot};
 
 use super::checkpointing::TaskDoor;
-use super::ground::{CrashPoint, Surroundings};
+use super::ground::{Surroundings, point_after, point_before};
 use super::metrics::{JobFigures, LastCheckpoint};
 use super::outcome::Outcome;
 use super::requests::Requests;
@@ -347,9 +348,9 @@ impl<'j> Coordination<'j> {
                 self.trigger(checkpoint, kind, stop, tasks);
             }
             Output::Store { ticket, command } => {
-                self.passes(CrashPoint::before(&command));
+                self.passes(point_before(&command));
                 let outcome = perform(&mut *self.storage, &command);
-                self.passes(CrashPoint::after(&command).filter(|_| outcome.is_ok()));
+                self.passes(point_after(&command).filter(|_| outcome.is_ok()));
                 return Some(Input::Stored { ticket, outcome });
             }
             Output::Complete { completed, commit } => {

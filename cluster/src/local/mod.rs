@@ -26,8 +26,9 @@ mod staging;
 
 pub use cancel::CancelToken;
 
-pub use ground::{CrashPoint, SimulatedExecutor};
+pub use ground::SimulatedExecutor;
 pub use metrics::{MetricsReader, MetricsSnapshot};
+pub use thalweg_dataflow::checkpoint::CrashPoint;
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -36,12 +37,13 @@ use thalweg_core::config::options;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::ids::JobId;
 use thalweg_core::seam::clock::entropy;
+use thalweg_dataflow::checkpoint::CrashListener;
 use thalweg_dataflow::executor::{Executor, JobClient, JobControl, JobError, JobResult, JobStatus};
 use thalweg_dataflow::graph::Job;
 
 use self::attempts::Attempts;
 
-use self::ground::{Listener, Process};
+use self::ground::Process;
 use self::metrics::JobFigures;
 
 /// Runs jobs on shards of this process.
@@ -49,7 +51,7 @@ use self::metrics::JobFigures;
 pub struct LocalExecutor {
     cancel: CancelToken,
     metrics: MetricsReader,
-    listener: Listener,
+    listener: CrashListener,
 }
 
 impl LocalExecutor {
@@ -58,17 +60,17 @@ impl LocalExecutor {
         Self {
             cancel,
             metrics: MetricsReader::new(),
-            listener: Listener::default(),
+            listener: CrashListener::default(),
         }
     }
 
-    /// The same, which tells a listener, on the control thread, of the points at which a crash is most dangerous: for
-    /// tests that end their process there.
+    /// The same, which tells a listener of the points at which a crash is most dangerous, on the thread that comes there:
+    /// the control thread, or that of a shard. For tests that end their process there.
     pub fn with_crash_points(
         mut self,
         listener: impl Fn(CrashPoint) + Send + Sync + 'static,
     ) -> Self {
-        self.listener = Listener::new(listener);
+        self.listener = CrashListener::new(listener);
         self
     }
 

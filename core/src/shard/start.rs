@@ -14,7 +14,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::ids::ShardId;
-use crate::seam::clock::monotonic_ns;
 use crate::seam::probe::choose;
 use crate::seam::reactor::{DriverChoice, DriverKind, Reactor};
 use crate::seam::{epoll, glommio};
@@ -81,15 +80,14 @@ impl ShardHandle {
         }
     }
 
-    /// Waits until the shard's thread has ended, but no longer than `patience`; false if it has not:
+    /// Waits until the shard's thread has ended, unless it is given up first; false if it was:
     /// a turn that does not return cannot be ended from outside, and its thread is left behind.
     ///
     /// # Errors
     /// As [`ShardHandle::join`].
-    pub fn join_within(self, patience: Duration) -> io::Result<bool> {
-        let deadline = monotonic_ns().saturating_add(patience.as_nanos() as u64);
+    pub fn join_unless(self, given_up: impl Fn() -> bool) -> io::Result<bool> {
         while !self.thread.is_finished() {
-            if monotonic_ns() >= deadline {
+            if given_up() {
                 return Ok(false);
             }
             std::thread::park_timeout(Duration::from_micros(200));

@@ -15,8 +15,8 @@ use thalweg_state::{
     InFlightFile, OperatorPart, OperatorSnapshot, RunHandle, SnapshotEffort, TaskSnapshot,
 };
 
-use super::defect::Defect;
 use super::in_flight::InFlightRecorder;
+use super::planted::{CrashPoint, Defect};
 use super::setup::{CheckpointAnswer, CheckpointSetup};
 use crate::task::SubtaskInfo;
 
@@ -77,6 +77,13 @@ impl TaskAnswers {
             .is_some_and(|setup| setup.defect == Some(defect))
     }
 
+    /// The task has come to this point.
+    pub(crate) fn passes(&self, point: CrashPoint) {
+        if let Some(setup) = self.setup() {
+            setup.crash_points.passes(point);
+        }
+    }
+
     /// Which subtask answers.
     pub(crate) fn subtask(&self) -> u32 {
         self.0.subtask
@@ -106,6 +113,7 @@ impl TaskAnswers {
 
     /// The barrier was first seen so long before it was whole, in ns.
     pub(crate) fn aligned(&self, checkpoint: CheckpointId, alignment_ns: u64) {
+        self.passes(CrashPoint::Aligned);
         self.with_open(checkpoint, |open| open.effort.alignment_ns = alignment_ns);
     }
 
@@ -209,6 +217,7 @@ impl TaskAnswers {
 
     /// The barrier has left the chain.
     pub(crate) fn walked(&self, checkpoint: CheckpointId) {
+        self.passes(CrashPoint::AfterBarrier);
         self.with_open(checkpoint, |open| open.walked = true);
         self.settle();
     }
@@ -242,6 +251,7 @@ impl TaskAnswers {
                 }
             };
             let operators = open.operators.into_values();
+            self.passes(CrashPoint::BeforeAnswer);
             self.tell(CheckpointAnswer::Done(TaskSnapshot {
                 vertex: self.0.vertex,
                 subtask: self.0.subtask,
@@ -250,6 +260,7 @@ impl TaskAnswers {
                 in_flight: open.in_flight,
                 effort: open.effort,
             }));
+            self.passes(CrashPoint::AfterAnswer);
         }
     }
 
@@ -292,7 +303,7 @@ mod tests {
     use thalweg_core::key_group::MaxParallelism;
 
     use super::*;
-    use crate::checkpoint::TaskInbox;
+    use crate::checkpoint::{CrashListener, TaskInbox};
     use crate::stream::RuntimeMode;
 
     type Told = Arc<Mutex<Vec<(u64, bool)>>>;
@@ -322,6 +333,7 @@ mod tests {
             inbox: TaskInbox::new(),
             restored: None,
             defect: None,
+            crash_points: CrashListener::default(),
             answer: Rc::new(hear),
         };
         let info = SubtaskInfo {

@@ -25,9 +25,9 @@ mod broadcast_cut;
 mod carry;
 mod chain;
 mod command;
-mod defect;
 mod in_flight;
 mod operator_cut;
+mod planted;
 mod restored;
 mod row_batch;
 mod setup;
@@ -38,12 +38,12 @@ mod upload;
 pub(crate) use align::{Alignment, Passage};
 pub(crate) use answers::TaskAnswers;
 pub use command::{Drain, TaskCommand, TaskInbox};
-pub use defect::Defect;
 pub use in_flight::{
     FileDamage, RestoredSection, SectionContent, SectionDamage, check_file, read_section,
 };
 pub(crate) use in_flight::{Replay, Replayed};
 pub(crate) use operator_cut::{Cutting, OperatorCut, Remembers};
+pub use planted::{CrashListener, CrashPoint, Defect};
 pub use restored::{RestoredOperator, RestoredState, RunFiles};
 pub use setup::{ChannelPart, CheckpointAnswer, CheckpointSetup, SPLITS};
 pub(crate) use state_sizes::{LOOK_NS, StateSizes};

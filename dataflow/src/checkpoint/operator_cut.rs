@@ -23,7 +23,7 @@ use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
 use super::carry::{Carry, Copies};
 use super::chain::Chain;
-use super::defect::Defect;
+use super::planted::{CrashPoint, Defect};
 use super::upload::{Upload, Uploading};
 use crate::function::ListsOfStage;
 use crate::task::{BuildContext, BuildError};
@@ -122,6 +122,7 @@ impl OperatorCut {
         if let Some((restored, from)) = context.restored(place) {
             let given = restored.give_back(&from.runs, |visitor| operator.visit_states(visitor));
             given.map_err(|refusal| context.state_refused(place, refusal))?;
+            answers.passes(CrashPoint::GivenBack);
             broadcast_cut::give_back(operator, &from.parts, restored.allow_unclaimed)
                 .map_err(|refusal| context.state_refused(place, refusal))?;
             if restored.keeps_files {
@@ -185,6 +186,7 @@ impl OperatorCut {
         if freezer.states == 0 && broadcast.is_empty() {
             return Ok(());
         }
+        self.answers.passes(CrashPoint::Frozen);
         let (checkpoint, subtask) = (barrier.checkpoint, self.answers.subtask());
         let name = (
             format!("{id}-{subtask}"),
@@ -204,6 +206,7 @@ impl OperatorCut {
         let carry = Carry::new(freezer.carried, copies, &setup.directory, (name, synced));
         self.answers.open_piece(checkpoint);
         let upload = Upload::new(setup.directory.join(&file));
+        let upload = upload.telling(setup.crash_points.clone());
         let upload = match self.answers.has_defect(Defect::StateNotSynced) {
             true => upload.without_sync(),
             false => upload,
@@ -289,6 +292,7 @@ impl OperatorCut {
     /// The cut is durable, or there was nothing to write.
     fn conclude(&mut self, context: &mut TurnContext<'_>, (written, carried): Written) {
         let Some(work) = self.work.take() else { return };
+        self.answers.passes(CrashPoint::StateDurable);
         let run = work.summary.filter(|_| written).map(|summary| RunHandle {
             file: work.file,
             bytes: summary.bytes,

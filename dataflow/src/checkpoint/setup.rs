@@ -13,7 +13,7 @@ use thalweg_network::ChannelId;
 use thalweg_state::{ChannelPath, TaskSnapshot};
 
 use super::command::TaskInbox;
-use super::defect::Defect;
+use super::planted::{CrashListener, Defect};
 use super::restored::RestoredState;
 
 /// The part of a checkpoint that holds the splits a source still has to read, with their positions.
@@ -47,6 +47,8 @@ pub struct CheckpointSetup {
     pub restored: Option<Rc<RestoredState>>,
     /// What is done wrong on purpose.
     pub defect: Option<Defect>,
+    /// Who is told of points at which to crash.
+    pub crash_points: CrashListener,
     /// Takes the task's answers.
     pub answer: Rc<dyn Fn(CheckpointAnswer)>,
 }

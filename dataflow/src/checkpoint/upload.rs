@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use thalweg_core::seam::reactor::{FileId, IoBuffer, IoFailure, Op, OpId, OpenOptions, Outcome};
 use thalweg_core::shard::step::TurnContext;
 
+use super::planted::{CrashListener, CrashPoint};
+
 /// Writes in flight at once.
 const IN_FLIGHT: usize = 4;
 /// Chunks that may wait before the caller is asked to hold back.
@@ -37,6 +39,7 @@ pub(crate) struct Upload {
     synced: bool,
     /// Whether the file is of this upload: one that could not be created may be another's.
     created: bool,
+    crash_points: CrashListener,
 }
 
 enum Stage {
@@ -72,6 +75,15 @@ impl Upload {
             complete: false,
             synced: true,
             created: false,
+            crash_points: CrashListener::default(),
+        }
+    }
+
+    /// The same, which tells of the point before its sync.
+    pub(crate) fn telling(self, crash_points: CrashListener) -> Self {
+        Self {
+            crash_points,
+            ..self
         }
     }
 
@@ -158,6 +170,7 @@ impl Upload {
                         self.stage = Stage::Durable;
                         continue;
                     }
+                    self.crash_points.passes(CrashPoint::BeforeStateSync);
                     let op = context.submit(Op::Sync { file });
                     self.stage = Stage::Syncing { file, op };
                 }

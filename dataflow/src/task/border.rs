@@ -19,7 +19,7 @@ use thalweg_network::{Barrier, Event, Overtaken, ResultPartition};
 use super::{
     BuildContext, ChainTurn, Failure, InputStatus, Push, SideOutputs, Stage, WatermarkCell,
 };
-use crate::checkpoint::TaskAnswers;
+use crate::checkpoint::{CrashPoint, TaskAnswers};
 use crate::partition::{HashOfKey, Route, Router, Routes};
 
 /// Records that are made and routed together where they come in bursts: as many as a source's burst
@@ -193,6 +193,9 @@ impl ChainEnd {
     /// An event leaves by all outputs, unless their end has left before it; a barrier has then left
     /// the chain.
     pub(super) fn event(&mut self, outputs: &mut [&mut dyn EdgeOutput], event: Event) {
+        if matches!(event, Event::Barrier(_)) {
+            self.answers.passes(CrashPoint::BeforeBarrier);
+        }
         if !self.ended {
             outputs.iter_mut().for_each(|output| output.event(event));
             self.side.event(event);

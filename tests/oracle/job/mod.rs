@@ -1,29 +1,33 @@
 //! The job's side: a process that runs the program, and does what it is told on its input.
 //!
-//! `job RECORDS RATE DIRECTORY [crash=POINT:NTH] KEY=VALUE…`: reads so many records at so many a second (0 as fast as
-//! they are taken), writes below the directory, and ends by itself, as if killed, when it comes to a point for the nth
-//! time. A line `stop` on its input stops it with a savepoint; when its input is closed,
+//! `job RECORDS RATE DIRECTORY [crash=POINT:NTH] [rows=ADDRESS|exclusive-rows=ADDRESS] KEY=VALUE…`: reads so many
+//! records at so many a second (0 as fast as they are taken), writes below the directory, some of it into tables of a
+//! PostgreSQL database, and ends by itself, as if killed, when it comes to a point for the nth time. A line `stop` on its input stops it with a savepoint; when its input is closed,
 //! whoever started it is gone, and so is it. It says `running`, and in the end `finished`, or `stopped` with the
 //! savepoint; or `ended` if the job had ended before and nothing was run.
 
+mod crash;
+mod end;
 mod functions;
 mod leak;
 mod program;
 
 use std::io::{self, BufRead as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use thalweg_cluster::{CancelToken, CrashPoint, LocalExecutor};
+use thalweg_cluster::{CancelToken, LocalExecutor};
 use thalweg_core::config::Configuration;
 use thalweg_dataflow::executor::{JobClient, JobControl, JobError, JobStatus};
 use thalweg_dataflow::stream::Environment;
 
-pub(super) use program::{LEAKED, OUTPUTS};
-use program::{Work, program};
+use super::point::Point;
+pub(super) use crash::CRASH;
+use crash::Crash;
+use program::{Ends, Tables, Work, program};
+pub(super) use program::{LEAKED, OUTPUTS, ROWS};
 
 /// The line that stops the job.
 pub(super) const STOP: &str = "stop";
@@ -73,10 +77,12 @@ fn run(arguments: &[String]) -> Result<String, String> {
         records: number(records)?,
         rate: (rate > 0).then_some(rate as f64),
     };
-    let (settings, crash) = match settings.split_first() {
-        Some((first, rest)) if first.starts_with(CRASH) => (rest, Some(Crash::of(first)?)),
-        _ => (settings, None),
+    let mut ends = Ends {
+        directory: PathBuf::from(directory),
+        tables: None,
+        crash: None,
     };
+    let settings = ends.take_from(settings)?;
     let mut configuration = Configuration::new();
     for setting in settings {
         let (key, value) = setting
@@ -86,12 +92,12 @@ fn run(arguments: &[String]) -> Result<String, String> {
         set.map_err(|error| format!("{setting}: {error}"))?;
     }
     let executor = LocalExecutor::new(CancelToken::new());
-    let executor = Arc::new(match crash {
-        Some(crash) => executor.with_crash_points(move |point| crash.passes(point)),
+    let executor = Arc::new(match ends.crash.clone() {
+        Some(crash) => executor.with_crash_points(move |point| crash.passes(Point::Engine(point))),
         None => executor,
     });
     let environment = Environment::with_executor(executor, configuration);
-    program(&environment, &work, Path::new(directory));
+    program(&environment, &work, &ends)?;
     let job = environment.execute_async("oracle");
     let job = job.map_err(|error| error.to_string())?;
     obey(job.control().clone()).map_err(|error| error.to_string())?;
@@ -110,35 +116,30 @@ fn run(arguments: &[String]) -> Result<String, String> {
     })
 }
 
-/// What the argument begins with that names a point.
-pub(super) const CRASH: &str = "crash=";
+/// What the arguments begin with that name a database; the second says that nobody else writes into it.
+pub(super) const TABLES: &str = "rows=";
+pub(super) const OWN_TABLES: &str = "exclusive-rows=";
 
-/// Ends the process when it comes to a point for the nth time.
-struct Crash {
-    point: CrashPoint,
-    left: AtomicU64,
-}
-
-impl Crash {
-    fn of(argument: &str) -> Result<Crash, String> {
-        let named = argument.strip_prefix(CRASH).and_then(|said| {
-            let (name, nth) = said.split_once(':')?;
-            let mut points = CrashPoint::ALL.into_iter();
-            let point = points.find(|point| point.to_string() == name)?;
-            Some((point, nth.parse::<u64>().ok()?))
-        });
-        let (point, nth) = named.ok_or(format!("{argument} is no crash=POINT:NTH"))?;
-        Ok(Crash {
-            point,
-            left: AtomicU64::new(nth),
-        })
-    }
-
-    /// Nothing is unwound, flushed or told: the process is no more.
-    fn passes(&self, point: CrashPoint) {
-        if point == self.point && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            std::process::abort();
+impl Ends {
+    /// Takes what concerns the ends from arguments; answers the others.
+    fn take_from<'a>(&mut self, mut arguments: &'a [String]) -> Result<&'a [String], String> {
+        while let Some((first, rest)) = arguments.split_first() {
+            let tables = |address: &str, exclusive| Tables {
+                address: address.to_owned(),
+                exclusive,
+            };
+            if let Some(said) = first.strip_prefix(CRASH) {
+                self.crash = Some(Arc::new(Crash::of(said)?));
+            } else if let Some(address) = first.strip_prefix(TABLES) {
+                self.tables = Some(tables(address, false));
+            } else if let Some(address) = first.strip_prefix(OWN_TABLES) {
+                self.tables = Some(tables(address, true));
+            } else {
+                break;
+            }
+            arguments = rest;
         }
+        Ok(arguments)
     }
 }
 

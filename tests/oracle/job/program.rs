@@ -1,10 +1,11 @@
 //! The job: every kind of state, timers, windows, sessions, a join, broadcast state and lists of subtasks, into
-//! files that are committed with checkpoints, and once into a file that is not.
+//! files and tables that are committed with checkpoints, and once into a file that is not.
 //!
-//! Entered by the job's process on its main thread. Invariant: what the files hold in the end follows from the
+//! Entered by the job's process on its main thread. Invariant: what they hold in the end follows from the
 //! number of records, as [`model`](crate::oracle::model) works it out.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_connectors::{FileSink, Generator};
@@ -15,6 +16,8 @@ use thalweg_dataflow::window::assigner::{SessionWindows, SlidingWindows, Tumblin
 use thalweg_dataflow::window::{WindowContext, WindowElements, WindowOpenContext};
 use thalweg_dataflow::{Collector, FunctionError};
 
+use super::crash::Crash;
+use super::end::End;
 use super::functions::{Gathering, Ruled, Sealed, Sums, Telling};
 use super::leak::Leak;
 use crate::oracle::input::{
@@ -30,8 +33,48 @@ pub(super) struct Work {
     pub(super) rate: Option<f64>,
 }
 
-/// The outputs of the job, which are directories. The first two hold lines that depend on how often a record came.
+/// Where the outputs go.
+pub(super) struct Ends {
+    /// A directory for each that is not rows.
+    pub(super) directory: PathBuf,
+    /// Where those are that are rows, if any is.
+    pub(super) tables: Option<Tables>,
+    pub(super) crash: Option<Arc<Crash>>,
+}
+
+/// The database of those that are rows.
+pub(super) struct Tables {
+    pub(super) address: String,
+    /// Nobody else has sinks of these names.
+    pub(super) exclusive: bool,
+}
+
+impl Ends {
+    /// The end of an output.
+    fn of(&self, output: &str) -> Result<End, String> {
+        let crash = self.crash.clone();
+        match &self.tables {
+            #[cfg(feature = "postgres")]
+            Some(tables) if ROWS.contains(&output) => {
+                let at = (tables.address.as_str(), tables.exclusive);
+                Ok(End::rows(at, output, crash))
+            }
+            #[cfg(not(feature = "postgres"))]
+            Some(Tables { address, exclusive }) => Err(format!(
+                "no rows into `{address}` (exclusive: {exclusive}) without the cargo feature `postgres`"
+            )),
+            _ => Ok(End::files(
+                FileSink::new(self.directory.join(output)),
+                crash,
+            )),
+        }
+    }
+}
+
+/// The outputs of the job, which are directories, or tables. The first two hold lines that depend on how often a record came.
 pub(in crate::oracle) const OUTPUTS: [&str; 5] = ["told", "windows", "pairs", "ruled", "gathered"];
+/// Those that are tables where there is a database. The others are files there too: one checkpoint commits both.
+pub(in crate::oracle) const ROWS: [&str; 4] = ["told", "windows", "pairs", "gathered"];
 /// The output that is not transactional.
 pub(in crate::oracle) const LEAKED: &str = "leaked";
 
@@ -81,18 +124,17 @@ fn rules(
 }
 
 /// Writes the job down.
-pub(super) fn program(environment: &Environment, work: &Work, into: &Path) {
-    let files = |output: &str| FileSink::new(into.join(output));
+pub(super) fn program(environment: &Environment, work: &Work, ends: &Ends) -> Result<(), String> {
     let left = numbers(environment, work, "left").share();
     let right = numbers(environment, work, "right");
     let told = (left.stream().key_by(key))
         .process_function(Telling::open)
         .uid("telling")
         .share();
-    told.stream().sink(files("told")).uid("told");
+    told.stream().sink(ends.of("told")?).uid("told");
     told.stream()
         .sink(Leak {
-            directory: into.join(LEAKED),
+            directory: ends.directory.join(LEAKED),
         })
         .uid(LEAKED);
     let tumbling = (left.stream().key_by(key))
@@ -109,26 +151,27 @@ pub(super) fn program(environment: &Environment, work: &Work, into: &Path) {
         .process(|_open: &mut WindowOpenContext<u64>| session)
         .uid("sessions");
     (tumbling.union(sliding).union(sessions))
-        .sink(files("windows"))
+        .sink(ends.of("windows")?)
         .uid("windows");
     (left.stream().key_by(key))
         .interval_join(right.key_by(key))
         .between(-REACH, REACH)
         .apply(|left: &Sealed, right: &Sealed| format!("pair {} {} {}", left.0, left.1, right.1))
         .uid("joining")
-        .sink(files("pairs"))
+        .sink(ends.of("pairs")?)
         .uid("pairs");
     (left.stream().key_by(key))
         .connect(rules(environment, work).broadcast_stream())
         .process(Ruled::open)
         .uid("ruling")
-        .sink(files("ruled"))
+        .sink(ends.of("ruled")?)
         .uid("ruled");
     (left.stream().rebalance())
         .process_function(Gathering::open)
         .uid("gathering")
-        .sink(files("gathered"))
+        .sink(ends.of("gathered")?)
         .uid("gathered");
+    Ok(())
 }
 
 /// What is said of a session: its key, first and last number, and how many there are.

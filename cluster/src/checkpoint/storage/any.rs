@@ -3,10 +3,12 @@
 //! What the process, its jobs and the command use; blocking, on the control thread. Invariant: each place is reached
 //! by the storage of its kind; what is copied from one kind to the other is checked on the way like any copy.
 
+use thalweg_dataflow::checkpoint::CrashListener;
 use thalweg_state::run::ReadAt;
 
 use super::contract::{CheckpointStorage, Entry, StorageError};
 use super::directory::DirectoryStorage;
+use super::disk::HostDisk;
 use super::location::Location;
 #[cfg(feature = "object-store")]
 use super::{disk::Disk as _, object_store::ObjectStorage};
@@ -25,6 +27,14 @@ impl AnyStorage {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, which tells of the points between the calls by which a file becomes durable.
+    pub(crate) fn telling(crash_points: CrashListener) -> Self {
+        Self {
+            directories: DirectoryStorage::on(HostDisk { crash_points }),
+            ..Self::default()
+        }
     }
 
     /// The part that keeps objects.

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use thalweg_core::seam::clock::entropy;
+use thalweg_dataflow::checkpoint::{CrashListener, CrashPoint};
 use thalweg_state::run::ReadAt;
 
 use super::contract::Entry;
@@ -116,8 +117,11 @@ pub trait Disk: Send {
 }
 
 /// The file system of this host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HostDisk;
+#[derive(Clone, Debug, Default)]
+pub struct HostDisk {
+    /// Who is told of points at which to crash.
+    pub(super) crash_points: CrashListener,
+}
 
 impl Disk for HostDisk {
     type File = File;
@@ -148,6 +152,7 @@ impl Disk for HostDisk {
     }
 
     fn sync(&mut self, file: &mut File) -> io::Result<()> {
+        self.crash_points.passes(CrashPoint::BeforeSync);
         file.sync_all()
     }
 
@@ -156,13 +161,16 @@ impl Disk for HostDisk {
     }
 
     fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.crash_points.passes(CrashPoint::BeforeName);
         match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             // File systems over the network cannot do it in one step.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                link_new(from, to, |from| fs::remove_file(from))
+                link_new(from, to, |from| fs::remove_file(from))?;
             }
-            other => Ok(other?),
+            other => other?,
         }
+        self.crash_points.passes(CrashPoint::AfterName);
+        Ok(())
     }
 
     fn link_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thalweg_core::config::Configuration;
-use thalweg_dataflow::checkpoint::{Defect, RunFiles};
+use thalweg_dataflow::checkpoint::{CrashListener, CrashPoint, Defect, RunFiles};
 use thalweg_dataflow::executor::JobError;
 
-pub use self::crash_point::CrashPoint;
-pub(super) use self::crash_point::Listener;
+pub(super) use self::crash_point::{point_after, point_before};
 pub(super) use self::process::Process;
 pub use self::simulated::SimulatedExecutor;
 use super::cancel::CancelToken;
@@ -72,6 +71,11 @@ pub(crate) trait Surroundings {
         let _ = point;
     }
 
+    /// Who is told of the points that tasks come to.
+    fn crash_points(&self) -> CrashListener {
+        CrashListener::default()
+    }
+
     /// What is to be done wrong, to see that it is found.
     fn defect(&self) -> Option<Defect> {
         None
@@ -104,8 +108,9 @@ pub(crate) trait Ground: Surroundings {
         attend: &mut dyn FnMut(&mut Outcome) -> Duration,
     );
 
-    /// Stops all shards and waits for them.
-    fn stop(&self, shards: Self::Shards, outcome: &mut Outcome);
+    /// Stops all shards and waits for them; while `others_follow`, because another attempt is to begin, for longer
+    /// than a user would.
+    fn stop(&self, shards: Self::Shards, outcome: &mut Outcome, others_follow: &dyn Fn() -> bool);
 
     /// Lets time pass between two attempts; false if the job is to stop, which `stops` says.
     fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool;

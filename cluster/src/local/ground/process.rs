@@ -11,10 +11,9 @@ use thalweg_core::config::Configuration;
 #[cfg(feature = "object-store")]
 use thalweg_core::config::options;
 use thalweg_core::seam::clock::{entropy, monotonic_ns, wall_ms};
-use thalweg_dataflow::checkpoint::RunFiles;
+use thalweg_dataflow::checkpoint::{CrashListener, CrashPoint, RunFiles};
 use thalweg_dataflow::executor::JobError;
 
-use super::crash_point::{CrashPoint, Listener};
 use super::shards::Shards;
 use super::{Ground, Surroundings};
 use crate::checkpoint::metadata::model::FileFacts;
@@ -38,16 +37,16 @@ const CANCEL_CHECK: Duration = Duration::from_millis(20);
 /// This process, with somebody who may look at its metrics.
 pub(crate) struct Process<'r> {
     metrics: &'r MetricsReader,
-    listener: &'r Listener,
+    listener: &'r CrashListener,
     storage: AnyStorage,
 }
 
 impl<'r> Process<'r> {
-    pub(crate) fn new(metrics: &'r MetricsReader, listener: &'r Listener) -> Self {
+    pub(crate) fn new(metrics: &'r MetricsReader, listener: &'r CrashListener) -> Self {
         Self {
             metrics,
             listener,
-            storage: AnyStorage::new(),
+            storage: AnyStorage::telling(listener.clone()),
         }
     }
 }
@@ -72,7 +71,11 @@ impl Surroundings for Process<'_> {
     }
 
     fn passes(&self, point: CrashPoint) {
-        self.listener.tell(point);
+        self.listener.passes(point);
+    }
+
+    fn crash_points(&self) -> CrashListener {
+        self.listener.clone()
     }
 
     fn storage(&self) -> Box<dyn CheckpointStorage> {
@@ -147,8 +150,8 @@ impl<'r> Ground for Process<'r> {
         outcome.wait(cancel, attend);
     }
 
-    fn stop(&self, running: Running<'r>, outcome: &mut Outcome) {
-        running.shards.stop(outcome);
+    fn stop(&self, running: Running<'r>, outcome: &mut Outcome, others_follow: &dyn Fn() -> bool) {
+        running.shards.stop(outcome, others_follow);
     }
 
     fn pause(&self, delay: Duration, stops: &dyn Fn() -> bool) -> bool {

@@ -31,6 +31,8 @@ const LANE_CAPACITY: usize = 64;
 const DESCRIPTORS_PER_SHARD: u32 = 7;
 /// How long shards that do not answer are waited for when a job ends.
 const STOP_PATIENCE: Duration = Duration::from_millis(800);
+/// The same when another attempt is to follow, which none can while one is there that may still write.
+const RESTART_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The running shards of one job.
 pub(crate) struct Shards {
@@ -55,7 +57,7 @@ impl Shards {
             }
             Ok(()) => Ok(Self::of(ready.into_iter().map(ReadyShard::abandon))),
             Err(error) => {
-                Self::of(ready.into_iter().map(ReadyShard::abandon)).stop(outcome);
+                Self::of(ready.into_iter().map(ReadyShard::abandon)).stop(outcome, &|| false);
                 Err(error)
             }
         }
@@ -80,16 +82,19 @@ impl Shards {
         self.driver
     }
 
-    /// Stops all shards and waits for them, not longer than a patient user would. One that is
-    /// stuck in a user function is left behind and told of: a thread cannot be ended from
-    /// outside.
-    pub(crate) fn stop(self, outcome: &mut Outcome) {
+    /// Stops all shards and waits for them, not longer than a patient user would, or while `others_follow` as long
+    /// as one that is only slow may take. One that is stuck in a user function is left behind and told of: a thread
+    /// cannot be ended from outside.
+    pub(crate) fn stop(self, outcome: &mut Outcome, others_follow: &dyn Fn() -> bool) {
         self.handles.iter().for_each(ShardHandle::stop);
-        let deadline = monotonic_ns().saturating_add(STOP_PATIENCE.as_nanos() as u64);
+        let from = monotonic_ns();
+        let given_up = || {
+            let waited = Duration::from_nanos(monotonic_ns() - from);
+            waited >= STOP_PATIENCE && (waited >= RESTART_PATIENCE || !others_follow())
+        };
         for (index, handle) in self.handles.into_iter().enumerate() {
             let name = format!("shard {index}");
-            let left = Duration::from_nanos(deadline.saturating_sub(monotonic_ns()));
-            match handle.join_within(left) {
+            match handle.join_unless(given_up) {
                 Ok(true) => {}
                 Ok(false) => outcome.left_behind(name),
                 Err(error) => outcome.shard_failed(name, &error.to_string()),

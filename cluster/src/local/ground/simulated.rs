@@ -311,7 +311,7 @@ impl Ground for Simulated {
         }
     }
 
-    fn stop(&self, (): (), _outcome: &mut Outcome) {
+    fn stop(&self, (): (), _outcome: &mut Outcome, _others_follow: &dyn Fn() -> bool) {
         self.simulation.borrow_mut().end_shards();
     }
 

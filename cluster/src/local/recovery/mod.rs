@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use thalweg_core::ErrorKind;
 use thalweg_core::config::{CheckpointRetention, CheckpointingMode, Configuration, options};
 use thalweg_core::ids::{JobId, SubtaskId};
-use thalweg_dataflow::checkpoint::{Defect, RestoredOperator};
+use thalweg_dataflow::checkpoint::{CrashPoint, Defect, RestoredOperator};
 use thalweg_dataflow::executor::JobError;
 use thalweg_dataflow::graph::Job;
 
 use self::origin::{Origin, ended_message, goes_on_already, origin_of};
 use super::checkpointing::{Beginning, Restored};
 use super::coordination::{Coordination, refused, shapes_of};
-use super::ground::{CrashPoint, Surroundings};
+use super::ground::Surroundings;
 use super::metrics::JobFigures;
 use super::planted::misdeal_in_flight;
 use crate::checkpoint::coordinator::home_goes;
@@ -125,6 +125,7 @@ impl<'j> Coordination<'j> {
                 && !self.has_defect(Defect::NoAlignment),
             unaligned: self.settings.overtakes_after_ms.is_some(),
             defect: self.ground.defect(),
+            crash_points: self.ground.crash_points(),
             restored,
         })
     }

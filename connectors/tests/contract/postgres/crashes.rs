@@ -8,7 +8,7 @@ use thalweg_core::ids::CheckpointId;
 use thalweg_dataflow::sink::{Committable, Prepared, Sink, SinkError, SinkWriter};
 use thalweg_dataflow::task::InputStatus;
 
-use super::server::Server;
+use super::certain::Server;
 use super::threads::{runtime, wait_for};
 use super::{numbers, shared, write_all};
 use crate::drive::{MOST_TURNS, Surroundings, subtask};

@@ -1,5 +1,6 @@
 //! The sink of PostgreSQL against a real server, which each test starts for itself.
 
+mod certain;
 mod crashes;
 mod epochs;
 mod refusals;
@@ -15,7 +16,7 @@ use thalweg_dataflow::task::InputStatus;
 use tokio_postgres::NoTls;
 
 use crate::drive::{MOST_TURNS, Surroundings, subtask, write};
-use server::Server;
+use certain::Server;
 
 /// A server for tests that leave it alone, each with a database of its own: made for the first of those that
 /// run at once, gone with the last.

@@ -4,7 +4,7 @@ use thalweg_connectors::postgres::{PostgresSink, Row};
 use thalweg_core::ErrorKind;
 use thalweg_dataflow::sink::{Sink, SinkError};
 
-use super::server::Server;
+use super::certain::Server;
 use super::{fill, numbers, shared, write_all};
 
 fn says(refused: &SinkError, kind: ErrorKind, parts: &[&str]) {
