@@ -27,7 +27,7 @@ fn judged(trial: &Trial) -> Report {
     println!("{}", replay(trial));
     match run(trial) {
         Ok(report) => {
-            println!("{report}\n{}", report.points());
+            println!("{report}");
             report
         }
         Err(wrong) => panic!("{wrong}"),

@@ -82,7 +82,7 @@ fn try_it(arguments: &[String], apart: bool) -> ExitCode {
     println!("{}", replay(&trial));
     match run(&trial) {
         Ok(report) => {
-            println!("{report}\n{}", report.points());
+            println!("{report}");
             ExitCode::SUCCESS
         }
         Err(wrong) => {

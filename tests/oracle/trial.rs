@@ -110,8 +110,7 @@ impl Report {
     }
 
     /// Where they did, with how many, and where none did.
-    #[must_use]
-    pub fn points(&self) -> String {
+    fn points(&self) -> String {
         let hit = self.crashes.iter();
         let hit: Vec<String> = hit
             .map(|(point, times)| format!("{point} {times}"))
@@ -164,7 +163,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "{} records a source, {} lines, some of them in {} files: {} lost, {} doubled; {} doubled where writing is not \
-             transactional; {} hidden files left; {:.1} s",
+             transactional; {} hidden files left; {:.1} s\n{}",
             self.records,
             self.lines,
             self.files,
@@ -172,7 +171,8 @@ impl fmt::Display for Report {
             self.doubled,
             self.leaked_twice,
             self.hidden,
-            self.took.as_secs_f64()
+            self.took.as_secs_f64(),
+            self.points()
         )
     }
 }

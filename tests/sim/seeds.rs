@@ -1,6 +1,6 @@
 //! The simulator's seeds: no line lost, none doubled, and every planted bug found.
 //!
-//! `THALWEG_SEEDS=n` runs so many. A build without optimisation takes ten times as long for each: it runs few, and
+//! `THALWEG_SEEDS=n` runs so many. A build without optimisation takes ten times as long for each: it runs fewer, and
 //! looks for bugs of checkpoints in one kind of job each. `.ci/run` runs all of this optimised.
 #![forbid(unsafe_code)]
 
@@ -15,7 +15,7 @@ const OPTIMISED: bool = !cfg!(debug_assertions);
 
 fn seeds() -> u64 {
     let said = std::env::var("THALWEG_SEEDS").ok();
-    let few = if OPTIMISED { 300 } else { 20 };
+    let few = if OPTIMISED { 300 } else { 60 };
     said.and_then(|said| said.parse().ok()).unwrap_or(few)
 }
 

@@ -226,10 +226,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
         } else if outcome.is_cancelled() {
             self.stands(JobStatus::Cancelling);
         }
-        let failed = outcome.failure().is_some() && self.restarts.may_begin_again();
-        let others_follow =
-            || failed && !self.cancel.is_cancelled() && !self.control.is_cancelled();
-        ground.stop(shards, &mut outcome, &others_follow);
+        let stoppers = (&self.cancel, self.control);
+        stop(ground, shards, &mut outcome, &self.restarts, stoppers);
         let restart = outcome.may_restart();
         Ok(match outcome.conclude(deployment) {
             Err(error @ JobError::Failed { .. }) if restart => Verdict::Failed(error),
@@ -289,10 +287,8 @@ impl<'j, G: Ground> Attempts<'j, G> {
             let (control, figures) = (self.control, &self.figures);
             stands(control, figures, JobStatus::Cancelling, ground.now_ns());
         }
-        let failed = outcome.failure().is_some() && self.restarts.may_begin_again();
-        let others_follow =
-            || failed && !self.cancel.is_cancelled() && !self.control.is_cancelled();
-        ground.stop(shards, &mut outcome, &others_follow);
+        let stoppers = (&self.cancel, self.control);
+        stop(ground, shards, &mut outcome, &self.restarts, stoppers);
         let then = coordination.stopped();
         let restart = then == AfterFailure::Restart && outcome.may_restart();
         if restart && outcome.failure().is_some() {
@@ -336,6 +332,20 @@ impl<'j, G: Ground> Attempts<'j, G> {
             coordination.ended(end);
         }
     }
+}
+
+/// Stops the shards of an attempt. Another can follow only when all have stopped; whoever cancels the job does not wait
+/// for that.
+fn stop<G: Ground>(
+    ground: &G,
+    shards: G::Shards,
+    outcome: &mut Outcome,
+    restarts: &RestartStrategy,
+    (cancel, control): (&CancelToken, &JobControl),
+) {
+    let failed = outcome.failure().is_some() && restarts.may_begin_again();
+    let others_follow = || failed && !cancel.is_cancelled() && !control.is_cancelled();
+    ground.stop(shards, outcome, &others_follow);
 }
 
 /// The job stands so from now (ns) on. Whoever sees that it does finds it in its figures too.
