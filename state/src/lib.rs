@@ -26,7 +26,8 @@ pub mod timer;
 pub mod ttl;
 
 pub use backend::{
-    Backend, HashMapBackend, KeyedBackend, MakeOverflow, Residency, SnapshotWork, StateTable,
+    Backend, HashMapBackend, KeyedBackend, MakeOverflow, MakeRestoring, Residency, SnapshotWork,
+    StateTable,
 };
 pub use broadcast::{BroadcastState, MayWrite};
 pub use descriptor::{StateDescriptor, StateKind};
@@ -37,11 +38,11 @@ pub use keyed::{
 };
 pub use lsm::{
     AdoptedRun, Answer, CarriedRun, DUE, LayeredTable, Overflow, Pile, PileReader, PileSeek,
-    PileUse, PileWriter, Piles, Pressure, Reading, Which,
+    PileUse, PileWriter, Piles, Pressure, Reading, Restoring, Which,
 };
 pub use migration::Migration;
 pub use snapshot::{
-    ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,
+    Adopts, ChannelPath, CutKind, DamagedDescriptor, InFlightFile, InFlightSection, OperatorPart,
     OperatorSnapshot, Redistribution, Row, RowSink, RunHandle, Snapshot, SnapshotEffort, StateSize,
     StateVisitor, TaskSnapshot,
 };

@@ -117,6 +117,7 @@ impl ShardPlan {
         post.reached(shard.mailbox());
         let places = Places::default();
         let files = spill.map(|space| IoManager::new(space, shard.id()));
+        let copies = IoManager::new(SpillSpace::for_reading(), shard.id());
         let metrics = shard.metrics().within("job", job);
         let driver = shard.reactor().kind();
         let runtime = runtime.map(|runtime| Rc::new(ShardRuntime::new(runtime, shard)));
@@ -146,6 +147,7 @@ impl ShardPlan {
             reports,
             runtime,
             files,
+            copies,
         };
         for plan in subtasks {
             if !ground.build(plan, shard) {
@@ -243,6 +245,8 @@ pub(super) struct Ground {
     reports: SyncSender<Report>,
     runtime: Option<Rc<ShardRuntime>>,
     files: Option<IoManager>,
+    /// Reads the files of copies from which state comes back late.
+    copies: IoManager,
 }
 
 impl Ground {
@@ -324,6 +328,7 @@ impl Ground {
         if let Some(files) = &self.files {
             context = context.with_spill(files.clone());
         }
+        context = context.with_late_restore(self.copies.clone());
         let mut checkpoints = plan.checkpoints;
         if let Some(part) = &mut checkpoints {
             let reports = self.reports.clone();

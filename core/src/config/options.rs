@@ -252,6 +252,16 @@ pub const STATE_BACKEND: ConfigOption<StateBackendKind> = ConfigOption::new(
      under `lsm` too, and fails its job where that does not suffice.",
 );
 
+/// `thalweg.state.restore-late-from`
+pub const RESTORE_LATE_FROM: ConfigOption<MemorySize> = ConfigOption::new(
+    "thalweg.state.restore-late-from",
+    || MemorySize::mib(32),
+    "State in memory (`hashmap`) of which a task takes back as much as this, or more, comes there while the task is at \
+     work already; what a record needs is read first. It holds for streaming aggregates and for the values, and \
+     reducing and aggregating states, of process functions. A checkpoint that begins meanwhile is complete only when \
+     all is back. State of fewer bytes is there before the first record.",
+);
+
 /// `thalweg.state.merge-rate`
 pub const STATE_MERGE_RATE: ConfigOption<MemorySize> = ConfigOption::new(
     "thalweg.state.merge-rate",
@@ -357,6 +367,7 @@ pub const ALL: &[&dyn AnyOption] = &[
     &REQUIRE_IO_URING,
     &METRICS_ADDRESS,
     &STATE_BACKEND,
+    &RESTORE_LATE_FROM,
     &STATE_MERGE_RATE,
     &TMP_DIRECTORIES,
     &SPILL_QUOTA,

@@ -93,6 +93,8 @@ struct Work {
     /// Some of its states are.
     any_full: bool,
     file: String,
+    /// All of the state is in memory that is to be there.
+    is_whole: bool,
     broadcast: BroadcastCut,
     /// When its first rows were written.
     begun_ns: Option<u64>,
@@ -216,6 +218,7 @@ impl OperatorCut {
             copy,
             full: freezer.full,
             any_full: freezer.any_full,
+            is_whole: false,
             broadcast,
             begun_ns: None,
             writer: Some(freezer.writer),
@@ -266,6 +269,12 @@ impl OperatorCut {
         let Some(work) = &mut self.work else {
             return Ok(Cutting::Idle);
         };
+        if !work.is_whole {
+            work.is_whole = !is_coming_back(operator)?;
+            if !work.is_whole {
+                return Ok(Cutting::Waiting);
+            }
+        }
         let emitted = work.emit(operator, context)?;
         let written = match work.write(context) {
             Ok(Some(written)) => written,
@@ -353,6 +362,16 @@ impl OperatorCut {
         self.answers.close_piece(work.checkpoint);
         Ok(())
     }
+}
+
+/// Whether state of the operator is still on its way into memory.
+fn is_coming_back(operator: &mut impl Remembers) -> Result<bool, StateError> {
+    let mut coming = false;
+    operator.visit_states(&mut |_: &StateDescriptor, state: &mut dyn Snapshot| {
+        coming |= state.is_coming_back();
+        Ok(())
+    })?;
+    Ok(coming)
 }
 
 /// Whether the rows of a cut are a run of their own, and the runs it carries.

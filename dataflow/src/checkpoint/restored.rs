@@ -16,8 +16,8 @@ use thalweg_core::KeyHash;
 use thalweg_core::ids::OperatorId;
 use thalweg_state::run::{Clip, CountingRun, Part, ReadAt, RunReader, StateNumber, counting};
 use thalweg_state::{
-    AdoptedRun, Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor, StateError,
-    StateVisitor,
+    AdoptedRun, Adopts, Migration, OperatorPart, Row, RunHandle, Snapshot, StateDescriptor,
+    StateError, StateVisitor,
 };
 
 use super::in_flight::RestoredSection;
@@ -205,9 +205,18 @@ impl<'r> Giver<'r> {
         let (parts, _) = counting(&self.counting(), descriptor.name());
         let migration = self.migration_of(&parts, descriptor)?;
         let in_place = parts.iter().all(|part| self.runs[part.run].path.is_some());
-        match migration {
-            None if state.adopts_runs() && in_place => self.adopt(&parts, state)?,
-            _ => self.give_rows(parts, descriptor, migration, state)?,
+        let adopts = match migration {
+            None if in_place => self.adopts(&parts, state),
+            _ => Adopts::Rows,
+        };
+        match adopts {
+            Adopts::Rows => self.give_rows(parts, descriptor, migration, state)?,
+            Adopts::Runs => self.adopt(&parts, state)?,
+            Adopts::RunsForNow => {
+                let (about, at_most) = self.rows_about(&parts)?;
+                state.expect_rows(about, at_most);
+                self.adopt(&parts, state)?;
+            }
         }
         let ages = descriptor.ttl().is_some();
         let restored = match migration {
@@ -349,6 +358,19 @@ impl<'r> Giver<'r> {
             most = rows.max(most);
         }
         Ok((keys.len() as u64, most))
+    }
+
+    /// What a state takes over of the runs that count for it.
+    fn adopts(&self, parts: &[Part], state: &mut dyn Snapshot) -> Adopts {
+        let (mut bytes, mut rows) = (0, 0);
+        for parts in parts.chunk_by(|one, next| one.run == next.run) {
+            let run = &self.runs[parts[0].run].reader;
+            let of_state = run.rows_of(parts[0].state);
+            if of_state > 0 {
+                (bytes, rows) = (bytes + run.length(), rows + of_state);
+            }
+        }
+        state.adopts(bytes, rows)
     }
 
     /// Gives a state the runs that count for it, as they are; files without a row of it it need not hold open.
@@ -521,8 +543,8 @@ mod tests {
         fn restore(&mut self, _: Row<'_>) -> Result<(), StateError> {
             unreachable!("it takes over runs")
         }
-        fn adopts_runs(&self) -> bool {
-            true
+        fn adopts(&self, _: u64, _: u64) -> Adopts {
+            Adopts::Runs
         }
         fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
             self.0 += runs.len();

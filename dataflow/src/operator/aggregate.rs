@@ -93,11 +93,17 @@ impl<K: Key, T: Item, A: KeyedAggregate<K, T>> OpenKeyed<K, T> for OpenAggregate
         // Final results are given out by a walk over the table, which does not see what is on disk.
         let overflow = match final_only {
             true => None,
-            false => context.overflows().map(|make| make(&descriptor, groups)),
+            false => context
+                .overflows()
+                .map(|make| make(&descriptor, groups.clone())),
         };
         let shown = OverflowCells::open(name, context, overflow.is_some())?;
+        let restoring = match final_only {
+            true => None,
+            false => context.restores_late().map(|make| make(groups)),
+        };
         Ok(Aggregate {
-            table: LayeredTable::new(table, overflow),
+            table: LayeredTable::new(table, overflow).coming_back_by(restoring),
             shown,
             descriptor,
             final_only,

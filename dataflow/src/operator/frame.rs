@@ -16,7 +16,9 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
 use thalweg_memory::{Entry, Mark};
 use thalweg_network::{Barrier, Event};
-use thalweg_state::{OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor, StateKind};
+use thalweg_state::{
+    Adopts, OperatorPart, Pressure, Redistribution, Snapshot, StateDescriptor, StateKind,
+};
 
 use crate::checkpoint::{Cutting, OperatorCut, Remembers, StateSizes};
 use crate::function::FunctionError;
@@ -220,7 +222,7 @@ fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
 fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
     let mut states = Vec::new();
     let shown = operator.visit_states(&mut |told: &StateDescriptor, state: &mut dyn Snapshot| {
-        if !state.adopts_runs() && told.kind() != StateKind::Timers {
+        if state.adopts(0, 0) == Adopts::Rows && told.kind() != StateKind::Timers {
             states.push(told.name().to_owned());
         }
         Ok(())

@@ -22,8 +22,8 @@ use thalweg_network::GateRef;
 use thalweg_network::Outflow;
 use thalweg_network::ResultPartition;
 use thalweg_state::{
-    LayeredTimers, MakeOverflow, Namespace, OperatorPart, Overflow, Piles, StateDescriptor,
-    TimerQueue,
+    LayeredTimers, MakeOverflow, MakeRestoring, Namespace, OperatorPart, Overflow, Piles,
+    Restoring, StateDescriptor, TimerQueue,
 };
 
 use super::metrics::{register_input, register_outputs, register_task, scope_of};
@@ -142,6 +142,8 @@ pub struct BuildContext {
     answers: TaskAnswers,
     metrics: Registry,
     spill: Option<IoManager>,
+    /// Reads the files of the copy the task is restored from.
+    copies: Option<IoManager>,
     /// The place of the operator that is being opened.
     opening: Cell<Option<usize>>,
     /// Time between two looks at the sizes of states, ns.
@@ -181,6 +183,7 @@ impl BuildContext {
             async_runtime: Rc::new(InlineRuntime::default()),
             metrics: Registry::new(Scope::root()),
             spill: None,
+            copies: None,
             opening: Cell::new(None),
             look_ns: LOOK_NS,
         }
@@ -277,6 +280,32 @@ impl BuildContext {
             let (share, queue) = (budget.share(), files.queue(STATE_QUEUE_DEPTH));
             let overflow = Overflow::new(descriptor.clone(), groups, share, queue, rate);
             Box::new(overflow)
+        }))
+    }
+
+    /// The same, with a way to read the files of the copy it is restored from, for state that comes back while its
+    /// operators work.
+    pub fn with_late_restore(mut self, files: IoManager) -> Self {
+        self.copies = Some(files);
+        self
+    }
+
+    /// From here on state is taken back before operators work.
+    pub(crate) fn restores_first(&mut self) {
+        self.copies = None;
+    }
+
+    /// What makes that which takes a state back while its operator works, if it is to be in memory as a whole and is
+    /// restored.
+    pub(crate) fn restores_late(&self) -> Option<MakeRestoring> {
+        let files = self.copies.clone().filter(|_| self.spill.is_none())?;
+        self.answers.setup()?.restored.as_ref()?;
+        let configuration = &self.info.configuration;
+        let from_bytes = configuration.get(&options::RESTORE_LATE_FROM).0;
+        let budget = self.budget.clone();
+        Some(Box::new(move |groups| {
+            let queue = files.queue(STATE_QUEUE_DEPTH);
+            Box::new(Restoring::new(groups, from_bytes, budget.clone(), queue))
         }))
     }
 

@@ -49,10 +49,14 @@ impl IoManager {
     }
 
     /// A new file. Nothing is done on the disk before something is written to it.
+    ///
+    /// # Panics
+    /// In a space for reading, which has no directory.
     #[must_use]
     pub fn file(&self) -> SpillFile {
         let number = self.0.named.replace(self.0.named.get() + 1);
         let directories = self.0.space.directories();
+        assert!(!directories.is_empty(), "there is a place to spill to");
         let directory = &directories[number as usize % directories.len()];
         let path = directory.join(format!("{}-{number}", self.0.shard.0));
         SpillFile(Rc::new(FileCell {

@@ -78,6 +78,16 @@ impl SpillSpace {
         })
     }
 
+    /// No directory: for who makes no file, and reads those of others.
+    #[must_use]
+    pub fn for_reading() -> SpillSpace {
+        SpillSpace::of(Inner {
+            directories: Vec::new(),
+            quota: Quota::new(0),
+            claims: Vec::new(),
+        })
+    }
+
     fn of(inner: Inner) -> SpillSpace {
         SpillSpace {
             inner: Arc::new(inner),

@@ -12,7 +12,7 @@ use thalweg_memory::{Budget, Key, Record};
 
 use super::contract::{Backend, Residency, StateTable};
 use super::hashmap::HashMapBackend;
-use super::layered::MakeOverflow;
+use super::layered::{MakeOverflow, MakeRestoring};
 use crate::descriptor::{StateDescriptor, StateKind};
 use crate::error::StateError;
 use crate::keyed::{
@@ -50,6 +50,8 @@ pub struct KeyedBackend<K: Key> {
     expires: bool,
     /// Makes what states overflow to.
     pub(super) make_overflow: Option<MakeOverflow>,
+    /// Makes what takes states back while the operator is at work.
+    pub(super) make_restoring: Option<MakeRestoring>,
     /// States that may be larger than their memory.
     pub(super) sought: Vec<Rc<dyn SoughtState<K>>>,
 }
@@ -73,6 +75,7 @@ impl<K: Key> KeyedBackend<K> {
             clock: Rc::new(Cell::new(Timestamp(0))),
             expires: false,
             make_overflow: None,
+            make_restoring: None,
             sought: Vec::new(),
         }
     }

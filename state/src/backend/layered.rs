@@ -15,11 +15,13 @@ use super::facade::KeyedBackend;
 use crate::descriptor::StateDescriptor;
 use crate::error::StateError;
 use crate::keyed::SoughtState;
-use crate::lsm::{LayeredTable, Overflow, Pressure, Unit};
+use crate::lsm::{LayeredTable, Overflow, Pressure, Restoring, Unit};
 use crate::table::Namespace;
 
 /// Makes what takes the entries of a state that memory does not hold, for some key groups.
 pub type MakeOverflow = Box<dyn Fn(&StateDescriptor, Range<u16>) -> Box<Overflow>>;
+/// Makes what takes a state of some key groups back while its operator is at work.
+pub type MakeRestoring = Box<dyn Fn(Range<u16>) -> Box<Restoring>>;
 
 impl<K: Key> KeyedBackend<K> {
     /// States declared from now on may be larger than their memory.
@@ -29,8 +31,15 @@ impl<K: Key> KeyedBackend<K> {
         self
     }
 
-    /// An empty table of a state of namespaces `N`, which may overflow if there is only one. Its entries, whose
-    /// namespaces are `P`, leave by `unit`.
+    /// States declared from now on may be taken back while the operator is at work.
+    #[must_use]
+    pub fn restoring(mut self, make: MakeRestoring) -> KeyedBackend<K> {
+        self.make_restoring = Some(make);
+        self
+    }
+
+    /// An empty table of a state of namespaces `N`, which may overflow if there is only one, or come back late. Its
+    /// entries, whose namespaces are `P`, leave by `unit`.
     pub(super) fn new_layered<V: Record, N: Namespace, P: Namespace>(
         &self,
         descriptor: &StateDescriptor,
@@ -38,12 +47,16 @@ impl<K: Key> KeyedBackend<K> {
     ) -> Result<LayeredTable<K, V, P>, StateError> {
         let make = self.make_overflow.as_ref().filter(|_| N::ONLY.is_some());
         let overflow = make.map(|make| Box::new(make(descriptor, self.groups()).leaving_by(unit)));
-        Ok(LayeredTable::new(self.new_table()?, overflow))
+        // All that a key has of many entries comes at once: not where each is sought by itself.
+        let make = self.make_restoring.as_ref().filter(|_| N::ONLY.is_some());
+        let make = make.filter(|_| unit == Unit::Entry && overflow.is_none());
+        let restoring = make.map(|make| make(self.groups()));
+        Ok(LayeredTable::new(self.new_table()?, overflow).coming_back_by(restoring))
     }
 
-    /// A state was made that may overflow.
+    /// A state was made that may overflow, or come back late.
     pub(super) fn seek_in(&mut self, state: Rc<dyn SoughtState<K>>) {
-        if self.make_overflow.is_some() {
+        if self.make_overflow.is_some() || self.make_restoring.is_some() {
             self.sought.push(state);
         }
     }
@@ -51,7 +64,7 @@ impl<K: Key> KeyedBackend<K> {
     /// Whether any state may be larger than its memory.
     #[must_use]
     pub fn may_overflow(&self) -> bool {
-        !self.sought.is_empty()
+        self.make_overflow.is_some() && !self.sought.is_empty()
     }
 
     /// Whether the entries of records and timers have to be sought before a function is called for them.

@@ -27,6 +27,7 @@ use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable, Overflow, Pressure};
 use crate::run::{
     Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber, counting,
 };
+use crate::snapshot::Adopts;
 use crate::snapshot::reading::Draws;
 use crate::snapshot::{CutKind, Snapshot};
 use crate::{
@@ -228,7 +229,7 @@ impl States {
             .collect();
         self.each(|descriptor, state| {
             let (parts, _) = counting(&runs, descriptor.name());
-            if state.adopts_runs() {
+            if state.adopts(0, 0) == Adopts::Runs {
                 let adopted = parts
                     .chunk_by(|one, next| one.run == next.run)
                     .map(|parts| {

@@ -13,4 +13,4 @@ mod layered;
 pub use contract::{Backend, Residency, SnapshotWork, StateTable};
 pub use facade::KeyedBackend;
 pub use hashmap::HashMapBackend;
-pub use layered::MakeOverflow;
+pub use layered::{MakeOverflow, MakeRestoring};

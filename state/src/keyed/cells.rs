@@ -12,7 +12,7 @@ use super::aging::Aging;
 use super::held::Tables;
 use crate::error::StateError;
 use crate::lsm::{AdoptedRun, CarriedRun, LayeredTable};
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
+use crate::snapshot::{Adopts, CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// A table of values.
@@ -193,8 +193,12 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.carried()
     }
 
-    fn adopts_runs(&self) -> bool {
-        self.table.adopts_runs()
+    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
+        self.table.adopts(bytes, rows)
+    }
+
+    fn is_coming_back(&self) -> bool {
+        self.table.is_coming_back()
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

@@ -16,13 +16,14 @@ use thalweg_memory::{IoManager, Key, Record, SpillFile};
 use super::index::RunIndex;
 use super::layered::LayeredTable;
 use super::overflow::Overflow;
+use super::restoring::Restoring;
 use super::run::ColdRun;
 use crate::error::StateError;
 use crate::migration::Migration;
 use crate::run::{ReadAt, RunReader, StateNumber};
 #[cfg(test)]
 use crate::snapshot::planted::{self, Bug};
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
+use crate::snapshot::{Adopts, CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{Namespace, Scan};
 
 /// A run that belongs to a cut as it is: a checkpoint copies its file.
@@ -294,11 +295,26 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         self.table.restored_by(migration, ages)
     }
 
-    fn adopts_runs(&self) -> bool {
-        self.overflow.is_some()
+    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
+        let takes = |restoring: &Restoring| restoring.takes(&self.table, bytes, rows);
+        match (&self.overflow, &self.restoring) {
+            (Some(_), _) => Adopts::Runs,
+            (None, Some(restoring)) if takes(restoring) => Adopts::RunsForNow,
+            (None, _) => Adopts::Rows,
+        }
+    }
+
+    fn is_coming_back(&self) -> bool {
+        let restoring = self.restoring.as_ref();
+        restoring.is_some_and(|restoring| restoring.is_active())
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {
+        if let Some(restoring) = &mut self.restoring {
+            self.table.build_on_copy();
+            restoring.adopt(runs);
+            return Ok(());
+        }
         let Some(overflow) = &mut self.overflow else {
             return Err(StateError::AdoptsNoRuns);
         };

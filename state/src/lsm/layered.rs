@@ -11,6 +11,7 @@ use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::{Key, Record};
 
 use super::overflow::{Overflow, Pressure};
+use super::restoring::Restoring;
 use crate::error::StateError;
 use crate::table::{KeyedTable, Namespace, OverflowRows};
 
@@ -23,6 +24,8 @@ pub(crate) type Below<'a> = (&'a mut Overflow, &'a mut bool);
 pub struct LayeredTable<K: Key, V: Record, N: Namespace = ()> {
     pub(super) table: KeyedTable<K, V, N>,
     pub(super) overflow: Option<Box<Overflow>>,
+    /// What is not in memory yet, of a table that will be as a whole.
+    pub(super) restoring: Option<Box<Restoring>>,
     /// Something was sought in vain in this turn, or there was no room.
     pub(super) wanting: bool,
 }
@@ -34,8 +37,19 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         LayeredTable {
             table,
             overflow,
+            restoring: None,
             wanting: false,
         }
+    }
+
+    /// The same, which may be taken back from a copy while it is at work.
+    #[must_use]
+    pub fn coming_back_by(self, restoring: Option<Box<Restoring>>) -> Self {
+        debug_assert!(
+            restoring.is_none() || self.overflow.is_none(),
+            "what overflows stays on disk"
+        );
+        LayeredTable { restoring, ..self }
     }
 
     /// What is in memory. A walk over it does not see what is on disk.
@@ -83,15 +97,19 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// Bytes of memory, with those of what stands beside the table.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
-        match &self.overflow {
-            Some(overflow) => overflow.memory_bytes(&self.table),
-            None => self.table.memory_bytes(),
+        match (&self.overflow, &self.restoring) {
+            (Some(overflow), _) => overflow.memory_bytes(&self.table),
+            (None, Some(restoring)) => self.table.memory_bytes() + restoring.memory_bytes(),
+            (None, None) => self.table.memory_bytes(),
         }
     }
 
     /// Takes out the value of `key` in `namespace`, which is in memory or nowhere.
     pub fn remove_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> Option<V> {
         let (value, held) = self.table.remove_told(hash, key, namespace)?;
+        if held && let Some(restoring) = &mut self.restoring {
+            restoring.remove::<K, N>(self.table.group_of(hash), key, namespace);
+        }
         if held
             && let Some(overflow) = &mut self.overflow
             && overflow.has_spilled()
@@ -105,6 +123,10 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// Removes the entry of `key` in `namespace` wherever it is, without reading it. Whoever removes many asks
     /// [`LayeredTable::may_forget`] before each.
     pub fn forget_in(&mut self, hash: KeyHash, key: &K::Of<'_>, namespace: &N) {
+        debug_assert!(
+            self.restoring.as_ref().is_none_or(|it| !it.is_active()),
+            "what comes back late is sought before it is removed"
+        );
         if self.remove_in(hash, key, namespace).is_none()
             && let Some(overflow) = &mut self.overflow
         {
@@ -135,7 +157,9 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     #[must_use]
     pub fn is_active(&self) -> bool {
         let overflow = self.overflow.as_ref();
+        let restoring = self.restoring.as_ref();
         overflow.is_some_and(|overflow| overflow.is_active(&self.table))
+            || restoring.is_some_and(|restoring| restoring.is_active())
     }
 
     /// Whether there is room for so many more entries. Without an overflow that shows when they come.
@@ -165,10 +189,12 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// [`DUE`](super::DUE) timers behind it. Whether it is there, or nowhere.
     #[inline]
     pub fn seek(&mut self, place: usize, hash: KeyHash, key: &K::Of<'_>, namespace: &N) -> bool {
-        let Some(overflow) = &mut self.overflow else {
-            return true;
+        let table = &mut self.table;
+        let found = match (&mut self.overflow, &mut self.restoring) {
+            (Some(overflow), _) => overflow.seek(table, place, hash, key, namespace),
+            (None, Some(restoring)) => restoring.seek(table, hash, key, namespace),
+            (None, None) => true,
         };
-        let found = overflow.seek(&mut self.table, place, hash, key, namespace);
         self.wanting |= !found;
         found
     }
@@ -195,6 +221,12 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
     /// What the disk could not do, and damage.
     pub fn begin_turn(&mut self, context: &mut TurnContext<'_>) -> Result<(), StateError> {
         self.wanting = false;
+        if let Some(restoring) = &mut self.restoring {
+            restoring.begin_turn(&mut self.table, context)?;
+            if restoring.is_over() {
+                self.restoring = None;
+            }
+        }
         match &mut self.overflow {
             Some(overflow) => overflow.begin_turn(&mut self.table, context),
             None => Ok(()),
@@ -210,6 +242,9 @@ impl<K: Key, V: Record, N: Namespace> LayeredTable<K, V, N> {
         context: &mut TurnContext<'_>,
         waiting: bool,
     ) -> Result<Pressure, StateError> {
+        if let Some(restoring) = &mut self.restoring {
+            return restoring.end_turn(&mut self.table, context, waiting && self.wanting);
+        }
         let Some(overflow) = &mut self.overflow else {
             return Ok(Pressure::None);
         };

@@ -4,9 +4,10 @@
 //! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
 //! reads entries back, `gather` all of a key at once, `growth` says for how many records there is memory, `ahead` asks
 //! for what records need, `hot` is what entries leave and come back to, `flush` moves entries out, `graves` remembers
-//! what was removed, `merge` makes few runs of many, `keys` goes through all keys that runs hold, `cut` is the part of a
-//! checkpoint that lies in runs, `index` tells from memory where in a run an entry may be. `pile` is another way to the
-//! disk: whole tables whose rows join instead of hiding one another.
+//! what was removed, `merge` makes few runs of many, `walk` goes through the rows of all runs and `keys` through the keys, `cut` is the part
+//! of a checkpoint that lies in runs, `index` tells from memory where in a run an entry may be. `pile` is another way to the
+//! disk: whole tables whose rows join instead of hiding one another. `restoring` is for state that is to be in memory as a
+//! whole: it comes there from the runs of a copy while its operator is at work.
 //!
 //! # The way of a batch
 //! 1. Some records ahead of the one in work the operator *seeks* the entry of each. What is neither in
@@ -38,21 +39,23 @@ mod graves;
 mod growth;
 mod hot;
 mod index;
-mod keys;
 mod layered;
 mod lookup;
 mod merge;
 mod overflow;
 mod pile;
+mod restoring;
 mod room;
 mod run;
 #[cfg(test)]
 pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use cut::{AdoptedRun, CarriedRun};
 pub(crate) use hot::{Candidate, HotLayer, Pick, Unit};
 pub use layered::LayeredTable;
 pub use overflow::{DUE, Overflow, Pressure};
 pub use pile::{Answer, Pile, PileReader, PileSeek, PileUse, PileWriter, Piles, Reading, Which};
+pub use restoring::Restoring;

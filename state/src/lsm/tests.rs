@@ -7,10 +7,11 @@
 mod crowding;
 mod few_keys;
 mod forgotten;
+mod late;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 use thalweg_core::seam::simulated::{DiskFaults, SimOptions, Simulation};
@@ -24,7 +25,7 @@ use super::*;
 use crate::run::{Clip, RunOptions, RunWriter, StateHeader, StateNumber};
 use crate::snapshot::reading::Draws;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot};
-use crate::{KeyedTable, Scan, StateDescriptor, StateError, WINDOW};
+use crate::{KeyedTable, Scan, ScanCursor, StateDescriptor, StateError, WINDOW};
 
 const BATCH: usize = 16;
 const BUDGET: u64 = 1 << 20;
@@ -50,6 +51,11 @@ struct Left {
     forgotten: u64,
     /// Buckets that a search for what is absent goes through in the end.
     searched: f64,
+    /// What is in memory in the end, and what should be in the state.
+    entries: Values,
+    model: Values,
+    /// Turns in which rows of a copy were still on their way.
+    meanwhile: usize,
 }
 
 struct Cutting {
@@ -90,6 +96,17 @@ fn hash(key: u64) -> KeyHash {
 
 fn descriptor() -> StateDescriptor {
     StateDescriptor::aggregating::<(u64, u64)>("sums").of_keys::<u64, ()>()
+}
+
+/// What is in memory.
+fn entries_of(table: &mut KeyedTable<u64, (u64, u64)>) -> Values {
+    let (mut entries, mut cursor) = (Values::new(), ScanCursor::new());
+    let mut visit = |entry: crate::ScanEntry<'_, u64, (u64, u64), ()>| {
+        entries.insert(entry.key, *entry.value);
+        ControlFlow::Continue(())
+    };
+    while table.scan(&mut cursor, 1 << 20, &mut visit).unwrap() == Scan::More {}
+    entries
 }
 
 impl Program {
@@ -231,6 +248,9 @@ impl Program {
             return Ok(());
         };
         let state = &mut self.table;
+        if state.is_coming_back() {
+            return Ok(());
+        }
         if !cutting.done {
             let mut rows = cutting.writer.rows_of(StateNumber(0))?;
             cutting.done = state.emit(64, &mut rows)? == Scan::Done;
@@ -327,13 +347,19 @@ impl Step for Program {
         let mut left = self.left.borrow_mut();
         let held = self.table.memory_bytes();
         left.most_held = left.most_held.max(held).max(self.budget.used());
-        let done =
-            self.number == self.batches && self.cutting.is_none() && self.queue.pending() == 0;
+        left.meanwhile += usize::from(self.table.is_coming_back());
+        let done = self.number == self.batches
+            && self.cutting.is_none()
+            && self.queue.pending() == 0
+            && !self.table.is_coming_back();
         if done {
             left.ended = true;
             left.searched = self.table.hot().searched_for_absent();
-            let overflow = self.table.overflow().unwrap();
-            (left.reads, left.runs) = (overflow.reads(), overflow.runs());
+            if let Some(overflow) = self.table.overflow() {
+                (left.reads, left.runs) = (overflow.reads(), overflow.runs());
+            }
+            left.entries = entries_of(self.table.hot_mut());
+            left.model = std::mem::take(&mut self.model);
         }
         let made = !done && pressure != Pressure::Disk || self.cutting.is_some();
         Ok(Progress { made, done })

@@ -46,6 +46,17 @@ impl CutKind {
     }
 }
 
+/// What a state takes over of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopts {
+    /// Its rows, by [`Snapshot::restore`], before the operator begins.
+    Rows,
+    /// Its runs as they are, by [`Snapshot::adopt`]: entries are read when they are asked for.
+    Runs,
+    /// The same, and all entries come into memory while the operator works; [`Snapshot::expect_rows`] is said before.
+    RunsForNow,
+}
+
 /// Something a checkpoint copies piece by piece: a table, a queue of timers, a broadcast map.
 pub trait Snapshot {
     /// How large it is. Cheap: told every now and then while records flow.
@@ -88,8 +99,15 @@ pub trait Snapshot {
         Vec::new()
     }
 
-    /// Whether it takes over runs of a copy as they are, by [`Snapshot::adopt`], instead of their rows.
-    fn adopts_runs(&self) -> bool {
+    /// What it takes over of runs of a copy, which hold so many bytes and rows.
+    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
+        let _ = (bytes, rows);
+        Adopts::Rows
+    }
+
+    /// Whether rows of a copy are still on their way into memory: a cut is complete only with them, so none is
+    /// emitted before. They come with the turns of the operator, and its task is woken for them.
+    fn is_coming_back(&self) -> bool {
         false
     }
 

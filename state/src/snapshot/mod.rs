@@ -16,7 +16,7 @@ pub(crate) mod reading;
 mod row;
 mod size;
 
-pub use contract::{CutKind, Snapshot, StateVisitor};
+pub use contract::{Adopts, CutKind, Snapshot, StateVisitor};
 pub use declared::DamagedDescriptor;
 pub use handle::{
     OperatorPart, OperatorSnapshot, Redistribution, RunHandle, SnapshotEffort, TaskSnapshot,

@@ -320,6 +320,36 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         row: &Row<'_>,
         rows: &mut OverflowRows,
     ) -> Result<(), StateError> {
+        // A full cut in work carries the run: it has not to write the entry besides.
+        let mark = self.cut.as_ref().map_or(0, |cut| cut.mark());
+        self.admit_as(Stamp::of(Generation::RESTORED, mark).made_cold(), row, rows)
+    }
+
+    /// Takes an entry in of a copy that is taken back while the table is at work, as if it had been there before. A full
+    /// cut in work has still to write it.
+    ///
+    /// # Errors
+    /// As [`KeyedTable::admit`].
+    pub(crate) fn admit_late(
+        &mut self,
+        row: &Row<'_>,
+        rows: &mut OverflowRows,
+    ) -> Result<(), StateError> {
+        let mark = self.cut.as_ref().map_or(0, |cut| cut.mark());
+        let before = mark.wrapping_sub(1);
+        self.admit_as(Stamp::of(Generation::RESTORED, before), row, rows)?;
+        if self.buckets.is_crowded() {
+            self.spread_out_meanwhile();
+        }
+        Ok(())
+    }
+
+    fn admit_as(
+        &mut self,
+        stamp: Stamp,
+        row: &Row<'_>,
+        rows: &mut OverflowRows,
+    ) -> Result<(), StateError> {
         let (key, namespace) = place_of::<K, N>(row)?;
         let lent = K::lend(&key);
         let hash = K::hash(&lent);
@@ -329,9 +359,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
             return Ok(());
         };
         let value: V = rows.value(value)?;
-        let mark = self.cut.as_ref().map_or(0, |cut| cut.mark());
         let seat = self.insert(hash, key, namespace, value)?;
-        let stamp = Stamp::of(Generation::RESTORED, mark).made_cold();
         self.buckets.set_stamp(seat, stamp);
         Ok(())
     }

@@ -188,6 +188,19 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         }
     }
 
+    /// The same in a table at work: its growth begins, and goes on with the next insertions.
+    #[cold]
+    pub(super) fn spread_out_meanwhile(&mut self) {
+        self.buckets.bear_crowding();
+        let at_most = self.cut.as_ref().map_or(0, |cut| cut.rows_at_most());
+        let most = usize::try_from(at_most).ok().and_then(buckets_for);
+        let moves = self.coming.is_some() || self.leaving.is_some();
+        if !moves && self.buckets.len() < most.unwrap_or(usize::MAX) {
+            // Without memory for it entries lie further from where they belong, and are found all the same.
+            let _ = self.grow();
+        }
+    }
+
     /// A vacant array, whose memory is reserved.
     fn array_of(&mut self, buckets: usize) -> Result<Buckets<Entry<K::Stored, N, V>>, StateError> {
         let bytes = Buckets::<Entry<K::Stored, N, V>>::bytes_of(buckets);

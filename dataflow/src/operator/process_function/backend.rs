@@ -33,6 +33,9 @@ impl<K: Key> FunctionBackend<K> {
         if let Some(make) = context.overflows() {
             backend = backend.overflowing(make);
         }
+        if let Some(make) = context.restores_late() {
+            backend = backend.restoring(make);
+        }
         let lists = ListsOfStage::of(context, HEAD);
         let opening = OpenContext::keyed(name, context, backend);
         let mut opening = opening.with_lists(lists.lists());
@@ -86,10 +89,10 @@ impl<K: Key> FunctionBackend<K> {
         waiting: bool,
         beside: u64,
     ) -> Result<Pressure, FunctionError> {
-        if !self.states.may_overflow() {
-            return Ok(Pressure::None);
-        }
         let pressure = self.states.end_turn(context, waiting)?;
+        if !self.states.may_overflow() {
+            return Ok(pressure);
+        }
         self.on_disk.clear();
         self.on_disk.add_bytes(beside);
         self.states

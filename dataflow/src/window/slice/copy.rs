@@ -9,8 +9,8 @@ use thalweg_core::Epoch;
 use thalweg_memory::DamagedKey;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
-    AdoptedRun, CarriedRun, CutKind, KeyedTable, Namespace, OverflowRows, Pile, Row, RowSink, Scan,
-    Snapshot, StateDescriptor, StateError, StateSize,
+    AdoptedRun, Adopts, CarriedRun, CutKind, KeyedTable, Namespace, OverflowRows, Pile, Row,
+    RowSink, Scan, Snapshot, StateDescriptor, StateError, StateSize,
 };
 
 use super::aligned::AlignedWindows;
@@ -223,8 +223,11 @@ impl<K: Key, A: Record, C: Combine<A>> Snapshot for CopyOfSlices<'_, K, A, C> {
         self.tables().try_for_each(|(.., table)| table.restored())
     }
 
-    fn adopts_runs(&self) -> bool {
-        self.on_disk.is_some()
+    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+        match self.on_disk {
+            Some(_) => Adopts::Runs,
+            None => Adopts::Rows,
+        }
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

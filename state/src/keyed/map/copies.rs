@@ -18,7 +18,7 @@ use super::whole::Whole;
 use crate::error::StateError;
 use crate::lsm::{AdoptedRun, CarriedRun};
 use crate::migration::Migration;
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
+use crate::snapshot::{Adopts, CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{KeyedTable, Namespace, Scan, ScanCursor};
 
 /// Entries that are looked at in one step when the index is made.
@@ -75,8 +75,12 @@ where
         self.table.carried()
     }
 
-    fn adopts_runs(&self) -> bool {
-        self.table.adopts_runs()
+    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
+        self.table.adopts(bytes, rows)
+    }
+
+    fn is_coming_back(&self) -> bool {
+        self.table.is_coming_back()
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

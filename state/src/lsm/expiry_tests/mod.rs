@@ -22,6 +22,7 @@ use super::stage::{self, run, spilling};
 use super::{AdoptedRun, CarriedRun, Pressure};
 use crate::backend::KeyedBackend;
 use crate::run::{Clip, CountingRun, RunOptions, RunReader, RunWriter, StateHeader, StateNumber};
+use crate::snapshot::Adopts;
 use crate::snapshot::planted::{Bug, failures};
 use crate::snapshot::reading::{Draws, Level, finish};
 use crate::snapshot::{CutKind, Snapshot};
@@ -174,7 +175,7 @@ impl States {
             .collect();
         self.each(|descriptor, state| {
             let (parts, _) = crate::run::counting(&runs, descriptor.name());
-            let in_place = state.adopts_runs();
+            let in_place = state.adopts(0, 0) == Adopts::Runs;
             if in_place {
                 let adopted = parts.iter().map(|part| {
                     let (link, reader) = (&links[part.run], &readers[part.run]);

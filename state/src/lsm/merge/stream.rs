@@ -87,19 +87,23 @@ impl Stream {
         self.blocks[at] = Some(block);
     }
 
-    /// The blocks that come next, as many as lie side by side in so many bytes, one at least; and how many bytes they
-    /// are. None behind the last.
-    pub(in crate::lsm) fn next_blocks(&self, bytes: u64) -> Option<(Range<usize>, u64)> {
-        let (mut end, mut length) = (self.at, 0);
-        let first = self.places.get(self.at)?.offset;
+    /// The blocks from number `from` on, as many as lie side by side in so many bytes, one at least; and how many bytes
+    /// they are. None behind the last.
+    pub(in crate::lsm) fn blocks_from(
+        &self,
+        from: usize,
+        bytes: u64,
+    ) -> Option<(Range<usize>, u64)> {
+        let (mut end, mut length) = (from, 0);
+        let first = self.places.get(from)?.offset;
         while let Some(place) = self.places.get(end) {
             let longer = length + u64::from(place.length);
-            if end > self.at && (place.offset != first + length || longer > bytes) {
+            if end > from && (place.offset != first + length || longer > bytes) {
                 break;
             }
             (end, length) = (end + 1, longer);
         }
-        Some((self.at..end, length))
+        Some((from..end, length))
     }
 
     /// Bytes of memory without blocks.

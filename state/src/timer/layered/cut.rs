@@ -11,7 +11,7 @@ use super::load::Loading;
 use super::{LayeredTimers, OnDisk};
 use crate::error::StateError;
 use crate::lsm::{AdoptedRun, CarriedRun, Pile};
-use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
+use crate::snapshot::{Adopts, CutKind, Row, RowSink, Snapshot, StateSize};
 use crate::table::{Namespace, Scan};
 
 /// Rows of timers that were deleted.
@@ -84,8 +84,11 @@ impl<K: Key, N: Namespace> Snapshot for LayeredTimers<K, N> {
         self.hot.restore(row)
     }
 
-    fn adopts_runs(&self) -> bool {
-        self.disk.is_some()
+    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+        match self.disk {
+            Some(_) => Adopts::Runs,
+            None => Adopts::Rows,
+        }
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

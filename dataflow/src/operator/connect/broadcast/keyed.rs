@@ -215,6 +215,8 @@ where
         let ground = BroadcastOpenContext::<K>::ground_of(context);
         let visits = Visits::new(ground.budget.clone());
         let states = ground.states.clone();
+        // Whoever visits all keys finds them in memory.
+        context.restores_first();
         let (state, function) = KeyedFunctionState::open(name, context, |open| {
             (self.open)(&mut BroadcastOpenContext::new(open, ground))
         })?;

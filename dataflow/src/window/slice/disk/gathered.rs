@@ -6,7 +6,8 @@
 use thalweg_core::Epoch;
 use thalweg_memory::record::{Key, Record};
 use thalweg_state::{
-    AdoptedRun, CarriedRun, CutKind, Pile, Row, RowSink, Scan, Snapshot, StateError, StateSize,
+    AdoptedRun, Adopts, CarriedRun, CutKind, Pile, Row, RowSink, Scan, Snapshot, StateError,
+    StateSize,
 };
 
 use super::super::assembly::Assembly;
@@ -112,8 +113,8 @@ impl<K: Key, A: Record> Snapshot for CopyOfGathered<'_, K, A> {
         }
     }
 
-    fn adopts_runs(&self) -> bool {
-        true
+    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+        Adopts::Runs
     }
 
     fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

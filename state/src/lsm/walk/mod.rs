@@ -1,0 +1,195 @@
+//! Several runs gone through side by side, in the order of keys, a little of each at a time.
+//!
+//! Entered in slices by what looks at everything that runs hold of some key groups. Of each entry the row of the newest
+//! run is shown, and no other. What comes next is asked for before it is wanted, so that rows seldom wait for the disk.
+//! Invariants: rows come in order, each once; the runs are those given at the start, whose files stay as long as the
+//! walk does. Memory is two pieces of each run. Lives on one shard's thread.
+
+mod keys;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use thalweg_memory::SpillError;
+use thalweg_memory::spill::{IoDone, IoQueue, RequestId};
+
+pub(super) use self::keys::KeysInRuns;
+use super::lookup::Sought;
+use super::merge::{Stand, Stream, put_in_order};
+use super::pile::Reading;
+use super::run::ColdRun;
+use crate::error::StateError;
+use crate::snapshot::Row;
+
+/// Is shown a row, and told whether its key is that of the row before.
+pub(super) type ShowRow<'a> = dyn FnMut(&Row<'_>, bool) -> Result<(), StateError> + 'a;
+
+/// A walk over the rows of runs that count.
+pub(super) struct RowWalk {
+    /// Newest first.
+    runs: Vec<Rc<ColdRun>>,
+    streams: Vec<Stream>,
+    /// Streams by their rows, that which comes first last.
+    order: Vec<usize>,
+    /// Streams whose next row is not known yet.
+    away: Vec<usize>,
+    /// Blocks that were asked for, by stream.
+    asked: BTreeMap<RequestId, (usize, Range<usize>)>,
+    /// Of each stream how many of its blocks were asked for so far.
+    asked_until: Vec<usize>,
+    piece_bytes: u64,
+    /// Bytes of pieces that are here or on their way.
+    bytes: u64,
+    /// Bytes of where the blocks of runs lie.
+    beside: u64,
+    /// The entry looked at last: what older runs say of it does not count.
+    last: Option<Sought>,
+}
+
+impl RowWalk {
+    /// A walk over what runs, given newest first, hold of some key groups, in pieces of at most so many bytes of each.
+    pub(super) fn new(
+        runs: Vec<Rc<ColdRun>>,
+        groups: &Range<u16>,
+        piece_bytes: impl FnOnce(u64) -> u64,
+    ) -> RowWalk {
+        let streams =
+            (runs.iter().enumerate()).flat_map(|(age, run)| Stream::all_of(age, run, groups));
+        let streams: Vec<Stream> = streams.collect();
+        RowWalk {
+            beside: streams.iter().map(Stream::memory_bytes).sum(),
+            order: Vec::with_capacity(streams.len()),
+            away: (0..streams.len()).collect(),
+            asked: BTreeMap::new(),
+            asked_until: vec![0; streams.len()],
+            piece_bytes: piece_bytes((streams.len() as u64).max(1)),
+            bytes: 0,
+            last: None,
+            streams,
+            runs,
+        }
+    }
+
+    /// Bytes of memory, about.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.bytes + self.beside
+    }
+
+    /// Whether the row of an entry was shown, or would have been had there been one.
+    pub(super) fn has_passed(&self, sought: &Sought) -> bool {
+        self.last.as_ref().is_some_and(|last| sought <= last)
+    }
+
+    /// Takes an answer of the disk; gives back what is not its own.
+    pub(super) fn answered(
+        &mut self,
+        request: RequestId,
+        answer: Result<IoDone, SpillError>,
+    ) -> Result<Option<Result<IoDone, SpillError>>, StateError> {
+        let Some((number, blocks)) = self.asked.remove(&request) else {
+            return Ok(Some(answer));
+        };
+        if let IoDone::Read(bytes) = answer? {
+            let stream = &mut self.streams[number];
+            let mut start = 0;
+            for at in blocks {
+                let place = stream.places[at];
+                let end = start + place.length as usize;
+                let block = bytes[start..end].to_vec();
+                start = end;
+                if !place.is_whole(&block) {
+                    let run = &self.runs[stream.age];
+                    return Err(run.damaged(place, 0, "a block has another checksum").into());
+                }
+                stream.put(at, block);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes to the next rows of the streams that wait for them, and asks for what is not here.
+    fn bring_in(&mut self, queue: &mut IoQueue) -> Result<(), StateError> {
+        for number in std::mem::take(&mut self.away) {
+            self.step(number, queue)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the next piece of a stream, once little is left of what was asked for.
+    fn ask(&mut self, number: usize, queue: &mut IoQueue) {
+        let stream = &self.streams[number];
+        let from = self.asked_until[number];
+        if from >= stream.places.len() || stream.held() > self.piece_bytes / 2 {
+            return;
+        }
+        if self.asked.values().any(|(asked, _)| *asked == number) {
+            return;
+        }
+        if let Some((blocks, bytes)) = stream.blocks_from(from, self.piece_bytes) {
+            let run = &self.runs[stream.age];
+            let offset = stream.places[blocks.start].offset;
+            let request = queue.read(&run.file, offset, bytes as usize);
+            self.asked_until[number] = blocks.end;
+            self.asked.insert(request, (number, blocks));
+            self.bytes += bytes;
+        }
+    }
+
+    /// Goes on with a stream and puts it where it belongs.
+    fn step(&mut self, number: usize, queue: &mut IoQueue) -> Result<(), StateError> {
+        let stream = &mut self.streams[number];
+        let (age, before) = (stream.age, stream.held());
+        let stand = stream.advance();
+        let stand = stand.map_err(|(place, at, what)| self.runs[age].damaged(place, at, what))?;
+        let after = self.streams[number].held();
+        self.bytes -= before - after;
+        match stand {
+            Stand::AtRow => put_in_order(&mut self.order, &self.streams, number),
+            Stand::Away(_) => self.away.push(number),
+            Stand::AtEnd => {}
+        }
+        if before != after || stand != Stand::AtRow {
+            self.ask(number, queue);
+        }
+        Ok(())
+    }
+
+    /// Looks at so many rows, as far as they are here, and shows those that count.
+    ///
+    /// # Errors
+    /// Damage, and what `show` answers.
+    pub(super) fn advance(
+        &mut self,
+        queue: &mut IoQueue,
+        rows: usize,
+        show: &mut ShowRow<'_>,
+    ) -> Result<Reading, StateError> {
+        for _ in 0..rows {
+            if !self.away.is_empty() {
+                self.bring_in(queue)?;
+            }
+            if !self.away.is_empty() {
+                return Ok(Reading::Waiting);
+            }
+            let Some(number) = self.order.pop() else {
+                return Ok(Reading::Done);
+            };
+            self.look_at(number, show)?;
+            self.step(number, queue)?;
+        }
+        Ok(Reading::More)
+    }
+
+    /// Shows the row at which a stream stands, if no newer run says something of its entry.
+    fn look_at(&mut self, number: usize, show: &mut ShowRow<'_>) -> Result<(), StateError> {
+        let row = self.streams[number].row();
+        let last = self.last.as_ref();
+        let same_key = last.is_some_and(|last| last.group == row.group.0 && last.key == row.key);
+        if same_key && last.is_some_and(|last| last.namespace == row.namespace) {
+            return Ok(());
+        }
+        self.last.get_or_insert_default().set_row(&row);
+        show(&row, same_key)
+    }
+}
