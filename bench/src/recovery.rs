@@ -57,6 +57,8 @@ pub struct RecoveryReport {
     pub start_s: f64,
     /// Seconds from the start of the process that went on to its first row.
     pub first_output_s: f64,
+    /// Seconds to its first complete checkpoint: by then all of a state that is to be in memory is there.
+    pub first_checkpoint_s: f64,
 }
 
 /// A run that did not come to its end.
@@ -106,8 +108,12 @@ fn recover_in(home: &Path, work: &Recovery) -> Result<RecoveryReport, RecoveryEr
     first.complete(home, whole)?;
     first.kill()?;
     let checkpoint_mb = bytes_in(home) as f64 / f64::from(1 << 20);
+    let next = newest(home) + 1;
+    let since = Stopwatch::start();
     let mut second = Job::start(home, work, work.restored)?;
     let first_output_s = second.hear(Word::Output)?;
+    second.complete(home, next)?;
+    let first_checkpoint_s = since.seconds().0;
     second.kill()?;
     Ok(RecoveryReport {
         engine: "thalweg",
@@ -121,6 +127,7 @@ fn recover_in(home: &Path, work: &Recovery) -> Result<RecoveryReport, RecoveryEr
         checkpoint_mb,
         start_s,
         first_output_s,
+        first_checkpoint_s,
     })
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Life {
     driver: &'static str,
     /// One goes on from what another has left.
     backend: &'static str,
+    /// From how much on state that is to be in memory comes back while the job is at work.
+    late_from: &'static str,
 }
 
 impl Life {
@@ -94,6 +96,7 @@ impl Life {
             overtakes_after: [None, None, Some(0), Some(5)][dice.below(4) as usize],
             driver: ["auto", "auto", "epoll"][dice.below(3) as usize],
             backend: ["hashmap", "lsm"][dice.below(2) as usize],
+            late_from: ["1b", "1b", "32mb"][dice.below(3) as usize],
         }
     }
 
@@ -176,6 +179,7 @@ impl Life {
             ("thalweg.shard.pin", "false".to_owned()),
             ("thalweg.io.driver", self.driver.to_owned()),
             ("state.backend.type", self.backend.to_owned()),
+            ("thalweg.state.restore-late-from", self.late_from.to_owned()),
             (
                 "execution.checkpointing.interval",
                 format!("{}ms", self.interval_ms),

@@ -29,7 +29,19 @@ const ALLOWED: (&str, &str) = (
     "execution.state-recovery.fallback-to-older-checkpoint",
     "true",
 );
-const BACKENDS: [&str; 2] = ["hashmap", "lsm"];
+const BACKENDS: [&str; 3] = ["hashmap", LATE, "lsm"];
+/// State in memory, which comes back while the job is at work.
+const LATE: &str = "hashmap, late";
+/// Of how many bytes on.
+const LATE_FROM: &str = "thalweg.state.restore-late-from";
+
+/// The settings of a backend.
+fn kept_by(backend: &str) -> [(&str, &str); 2] {
+    match backend {
+        LATE => [("state.backend.type", "hashmap"), (LATE_FROM, "1b")],
+        other => [("state.backend.type", other), (LATE_FROM, "32mb")],
+    }
+}
 
 /// What a job has shown: keys with their counts, and their sums beside them.
 type Shown = Arc<Mutex<Vec<(u64, u64)>>>;
@@ -147,8 +159,8 @@ fn first_life(backend: &str, other: u64) -> Files {
 
 fn life(backend: &str, other: u64, seed: u64) -> Files {
     let disk = SimDisk::new();
-    let settings = [
-        ("state.backend.type", backend),
+    let mut settings = kept_by(backend).to_vec();
+    settings.extend([
         ("execution.checkpointing.interval", "1ms"),
         ("execution.checkpointing.num-retained", "3"),
         ("execution.checkpointing.unaligned.enabled", "true"),
@@ -156,7 +168,7 @@ fn life(backend: &str, other: u64, seed: u64) -> Files {
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         ),
-    ];
+    ]);
     let failed = run((&disk, seed), &settings, (other, FATAL)).unwrap_err();
     assert!(failed.contains("is fatal"), "{failed}");
     let mut files = Files::new();
@@ -172,7 +184,8 @@ fn next_life(
 ) -> Result<Vec<(u64, u64)>, String> {
     let disk = disk_of(files);
     let retained = ("execution.checkpointing.num-retained", "3");
-    let mut all = vec![("state.backend.type", backend), retained];
+    let mut all = kept_by(backend).to_vec();
+    all.push(retained);
     all.extend(settings);
     let ended = run((&disk, 12), &all, (0, u64::MAX));
     let mut left = Files::new();

@@ -376,14 +376,14 @@ fn lists_and_maps_on_disk_go_on_at_another_parallelism() {
     LISTS.goes_on_at_other_parallelisms(50_000.0);
 }
 
-const SUMS: Large = Large {
+pub(super) const SUMS: Large = Large {
     name: "functions on disk",
     memory: "4mb",
     program,
     check,
 };
 
-const BOTH: Large = Large {
+pub(super) const BOTH: Large = Large {
     name: "functions of two streams on disk",
     memory: "6mb",
     program: program_of_two,

@@ -14,6 +14,7 @@ mod ends;
 mod functions_on_disk;
 mod joins_on_disk;
 mod larger;
+mod late;
 mod lists;
 mod objects;
 mod pressure;

@@ -62,6 +62,8 @@ pub struct Knobs {
     pub larger: Larger,
     /// Room that the disk is left at times, in bytes at most.
     pub room: Option<u64>,
+    /// Whether state that is to be in memory comes back while the job is at work.
+    pub late: bool,
 }
 
 /// What a job does whose state is larger than its memory.
@@ -137,6 +139,7 @@ impl Knobs {
             stops: pick(dice, &[0, 0, 1, 3]),
             room: pick(dice, &[None, None, None, Some(2_000), Some(60_000)]),
             larger: pick(dice, &Larger::ALL),
+            late: pick(dice, &[false, true, true]),
         }
     }
 

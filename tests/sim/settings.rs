@@ -110,6 +110,9 @@ fn state(knobs: &Knobs, stops: u32) -> Vec<(&'static str, String)> {
         ("restart-strategy.fixed-delay.attempts", "8".to_owned()),
         ("restart-strategy.fixed-delay.delay", ms(1)),
     ];
+    if knobs.late {
+        settings.push(("thalweg.state.restore-late-from", "1b".to_owned()));
+    }
     // After each savepoint the other backend takes the state over.
     let backend = match (knobs.memory, stops.is_multiple_of(2)) {
         (Some(memory), true) => Some(("lsm", knobs.larger.memory(memory))),

@@ -205,8 +205,9 @@ impl<'r> Giver<'r> {
         let (parts, _) = counting(&self.counting(), descriptor.name());
         let migration = self.migration_of(&parts, descriptor)?;
         let in_place = parts.iter().all(|part| self.runs[part.run].path.is_some());
+        let bytes = self.bytes_of(&parts);
         let adopts = match migration {
-            None if in_place => self.adopts(&parts, state),
+            None if in_place => state.adopts(bytes),
             _ => Adopts::Rows,
         };
         match adopts {
@@ -214,8 +215,12 @@ impl<'r> Giver<'r> {
             Adopts::Runs => self.adopt(&parts, state)?,
             Adopts::RunsForNow => {
                 let (about, at_most) = self.rows_about(&parts)?;
-                state.expect_rows(about, at_most);
-                self.adopt(&parts, state)?;
+                if state.has_room_for(about, bytes) {
+                    state.expect_rows(about, at_most);
+                    self.adopt(&parts, state)?;
+                } else {
+                    self.give_rows(parts, descriptor, None, state)?;
+                }
             }
         }
         let ages = descriptor.ttl().is_some();
@@ -360,17 +365,14 @@ impl<'r> Giver<'r> {
         Ok((keys.len() as u64, most))
     }
 
-    /// What a state takes over of the runs that count for it.
-    fn adopts(&self, parts: &[Part], state: &mut dyn Snapshot) -> Adopts {
-        let (mut bytes, mut rows) = (0, 0);
-        for parts in parts.chunk_by(|one, next| one.run == next.run) {
+    /// Bytes of the runs that count for a state.
+    fn bytes_of(&self, parts: &[Part]) -> u64 {
+        let runs = parts.chunk_by(|one, next| one.run == next.run);
+        let with_rows = runs.filter_map(|parts| {
             let run = &self.runs[parts[0].run].reader;
-            let of_state = run.rows_of(parts[0].state);
-            if of_state > 0 {
-                (bytes, rows) = (bytes + run.length(), rows + of_state);
-            }
-        }
-        state.adopts(bytes, rows)
+            (run.rows_of(parts[0].state) > 0).then_some(run.length())
+        });
+        with_rows.sum()
     }
 
     /// Gives a state the runs that count for it, as they are; files without a row of it it need not hold open.
@@ -543,7 +545,7 @@ mod tests {
         fn restore(&mut self, _: Row<'_>) -> Result<(), StateError> {
             unreachable!("it takes over runs")
         }
-        fn adopts(&self, _: u64, _: u64) -> Adopts {
+        fn adopts(&self, _: u64) -> Adopts {
             Adopts::Runs
         }
         fn adopt(&mut self, runs: Vec<AdoptedRun>) -> Result<(), StateError> {

@@ -222,7 +222,7 @@ fn restored_watermark(context: &BuildContext) -> Option<Timestamp> {
 fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
     let mut states = Vec::new();
     let shown = operator.visit_states(&mut |told: &StateDescriptor, state: &mut dyn Snapshot| {
-        if state.adopts(0, 0) == Adopts::Rows && told.kind() != StateKind::Timers {
+        if state.adopts(0) == Adopts::Rows && told.kind() != StateKind::Timers {
             states.push(told.name().to_owned());
         }
         Ok(())

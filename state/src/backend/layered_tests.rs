@@ -229,7 +229,7 @@ impl States {
             .collect();
         self.each(|descriptor, state| {
             let (parts, _) = counting(&runs, descriptor.name());
-            if state.adopts(0, 0) == Adopts::Runs {
+            if state.adopts(0) == Adopts::Runs {
                 let adopted = parts
                     .chunk_by(|one, next| one.run == next.run)
                     .map(|parts| {

@@ -193,8 +193,12 @@ impl<K: Key, V: Record, N: Namespace, A: Aging<V>> Snapshot for Cells<K, V, N, A
         self.table.carried()
     }
 
-    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
-        self.table.adopts(bytes, rows)
+    fn adopts(&self, bytes: u64) -> Adopts {
+        self.table.adopts(bytes)
+    }
+
+    fn has_room_for(&self, rows: u64, bytes: u64) -> bool {
+        self.table.has_room_for(rows, bytes)
     }
 
     fn is_coming_back(&self) -> bool {

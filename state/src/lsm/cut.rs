@@ -16,7 +16,6 @@ use thalweg_memory::{IoManager, Key, Record, SpillFile};
 use super::index::RunIndex;
 use super::layered::LayeredTable;
 use super::overflow::Overflow;
-use super::restoring::Restoring;
 use super::run::ColdRun;
 use crate::error::StateError;
 use crate::migration::Migration;
@@ -295,13 +294,16 @@ impl<K: Key, V: Record, N: Namespace> Snapshot for LayeredTable<K, V, N> {
         self.table.restored_by(migration, ages)
     }
 
-    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
-        let takes = |restoring: &Restoring| restoring.takes(&self.table, bytes, rows);
+    fn adopts(&self, bytes: u64) -> Adopts {
         match (&self.overflow, &self.restoring) {
             (Some(_), _) => Adopts::Runs,
-            (None, Some(restoring)) if takes(restoring) => Adopts::RunsForNow,
+            (None, Some(restoring)) if restoring.takes(bytes) => Adopts::RunsForNow,
             (None, _) => Adopts::Rows,
         }
+    }
+
+    fn has_room_for(&self, rows: u64, bytes: u64) -> bool {
+        self.table.has_room_for_rows(rows, bytes)
     }
 
     fn is_coming_back(&self) -> bool {

@@ -90,21 +90,9 @@ impl Restoring {
         }
     }
 
-    /// Whether a copy of so many bytes and rows is taken back while the operator works. One that may not fit is not: it
-    /// is refused before the operator begins.
-    pub(super) fn takes<K: Key, V: Record, N: Namespace>(
-        &self,
-        table: &KeyedTable<K, V, N>,
-        bytes: u64,
-        rows: u64,
-    ) -> bool {
-        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        let heap = match KeyedTable::<K, V, N>::HAS_HEAP {
-            true => bytes,
-            false => 0,
-        };
-        let needed = table.bytes_for(rows).saturating_add(heap);
-        bytes >= self.from_bytes && needed <= self.account.budget().left()
+    /// Whether a copy of so many bytes is taken back while the operator works.
+    pub(super) fn takes(&self, bytes: u64) -> bool {
+        bytes >= self.from_bytes
     }
 
     /// Takes runs of a copy over, newest first.

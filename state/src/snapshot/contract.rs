@@ -99,10 +99,17 @@ pub trait Snapshot {
         Vec::new()
     }
 
-    /// What it takes over of runs of a copy, which hold so many bytes and rows.
-    fn adopts(&self, bytes: u64, rows: u64) -> Adopts {
-        let _ = (bytes, rows);
+    /// What it takes over of runs of a copy, which are so many bytes.
+    fn adopts(&self, bytes: u64) -> Adopts {
+        let _ = bytes;
         Adopts::Rows
+    }
+
+    /// Whether there is memory for so many entries, which are so many bytes in runs. Asked where entries come into memory
+    /// while the operator works: what does not fit is refused before.
+    fn has_room_for(&self, rows: u64, bytes: u64) -> bool {
+        let _ = (rows, bytes);
+        true
     }
 
     /// Whether rows of a copy are still on their way into memory: a cut is complete only with them, so none is

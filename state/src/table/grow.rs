@@ -168,6 +168,22 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
         }
     }
 
+    /// Whether the budget has room for so many more entries, which are so many bytes where they are written down.
+    pub(crate) fn has_room_for_rows(&self, rows: u64, bytes: u64) -> bool {
+        let entries = usize::try_from(rows).ok();
+        let buckets = entries.and_then(|rows| buckets_for(self.len.checked_add(rows)?));
+        let Some(buckets) = buckets else {
+            return false;
+        };
+        let array = Buckets::<Entry<K::Stored, N, V>>::bytes_of(buckets);
+        let heap = match Self::HAS_HEAP {
+            true => bytes,
+            false => 0,
+        };
+        let more = array.saturating_sub(self.buckets.bytes());
+        more.saturating_add(heap) <= self.account.budget().left()
+    }
+
     /// Rows that come back have crowded into a part of the array: there are more of them than was expected. It becomes
     /// larger, though never larger than all that may come need. Otherwise those of the first key groups would fill
     /// the room of all others, each at the end of a longer chain, before the array as a whole is full.

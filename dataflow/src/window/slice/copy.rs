@@ -223,7 +223,7 @@ impl<K: Key, A: Record, C: Combine<A>> Snapshot for CopyOfSlices<'_, K, A, C> {
         self.tables().try_for_each(|(.., table)| table.restored())
     }
 
-    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+    fn adopts(&self, _bytes: u64) -> Adopts {
         match self.on_disk {
             Some(_) => Adopts::Runs,
             None => Adopts::Rows,

@@ -175,7 +175,7 @@ impl States {
             .collect();
         self.each(|descriptor, state| {
             let (parts, _) = crate::run::counting(&runs, descriptor.name());
-            let in_place = state.adopts(0, 0) == Adopts::Runs;
+            let in_place = state.adopts(0) == Adopts::Runs;
             if in_place {
                 let adopted = parts.iter().map(|part| {
                     let (link, reader) = (&links[part.run], &readers[part.run]);

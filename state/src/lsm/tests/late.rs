@@ -52,7 +52,7 @@ fn all_comes_back_while_records_are_applied_and_cuts_begun_meanwhile_are_right()
             let left = Rc::new(RefCell::new(Left::default()));
             let draws = (seed * 100 + number as u64, 80_000, 1_500);
             let mut program = Program::late(draws, groups.clone(), &manager, left);
-            assert_eq!(program.table.adopts(1, 1), Adopts::RunsForNow);
+            assert_eq!(program.table.adopts(1), Adopts::RunsForNow);
             program.adopt(&copy, &simulation, seed % 2 == 0);
             // The first barrier comes before anything is back.
             program.freeze().unwrap();
@@ -78,7 +78,8 @@ fn a_copy_that_may_not_fit_or_is_small_is_taken_back_before() {
     let (_, manager) = simulation(0, DiskFaults::NONE);
     let left = Rc::new(RefCell::new(Left::default()));
     let program = Program::late((0, 10, 1), 0..128, &manager, left);
-    assert_eq!(program.table.adopts(0, 1), Adopts::Rows);
-    assert_eq!(program.table.adopts(1 << 30, 1_000), Adopts::RunsForNow);
-    assert_eq!(program.table.adopts(1 << 30, 1 << 25), Adopts::Rows);
+    assert_eq!(program.table.adopts(0), Adopts::Rows);
+    assert_eq!(program.table.adopts(1), Adopts::RunsForNow);
+    assert!(program.table.has_room_for(1_000, 1 << 40));
+    assert!(!program.table.has_room_for(1 << 26, 0));
 }

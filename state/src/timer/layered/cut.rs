@@ -84,7 +84,7 @@ impl<K: Key, N: Namespace> Snapshot for LayeredTimers<K, N> {
         self.hot.restore(row)
     }
 
-    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+    fn adopts(&self, _bytes: u64) -> Adopts {
         match self.disk {
             Some(_) => Adopts::Runs,
             None => Adopts::Rows,

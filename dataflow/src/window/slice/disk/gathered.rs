@@ -113,7 +113,7 @@ impl<K: Key, A: Record> Snapshot for CopyOfGathered<'_, K, A> {
         }
     }
 
-    fn adopts(&self, _bytes: u64, _rows: u64) -> Adopts {
+    fn adopts(&self, _bytes: u64) -> Adopts {
         Adopts::Runs
     }
 
