@@ -30,7 +30,7 @@ const SHARE_NS: u64 = 100_000;
 const SLICE_ROWS: usize = 256;
 /// Bytes of a run that are read at once, at most, and of all runs together.
 const PIECE_BYTES: u64 = 256 << 10;
-const PIECES_BYTES: u64 = 4 << 20;
+const PIECES_BYTES: u64 = 8 << 20;
 
 /// What of a state is not in memory yet.
 pub struct Restoring {
@@ -41,6 +41,8 @@ pub struct Restoring {
     account: Account,
     queue: IoQueue,
     runs: Runs,
+    /// Bytes of what tells where in the runs an entry may be.
+    index_bytes: u64,
     lookups: Lookups,
     /// The way of all rows into memory. None before there are runs, and once all rows are there.
     walk: Option<RowWalk>,
@@ -82,6 +84,7 @@ impl Restoring {
             account: Account::new(budget),
             queue,
             runs: Runs::default(),
+            index_bytes: 0,
             lookups: Lookups::default(),
             walk: None,
             removed: Removed::default(),
@@ -104,9 +107,9 @@ impl Restoring {
             // Opened at once: its owner may remove it.
             self.queue.read(&run.file, 0, 0);
         }
-        let piece_bytes = |streams: u64| (PIECES_BYTES / streams).min(PIECE_BYTES);
-        let walk = RowWalk::new(self.runs.list.clone(), &self.groups, piece_bytes);
-        self.walk = Some(walk);
+        self.index_bytes = self.runs.list.iter().map(|run| run.memory_bytes()).sum();
+        let memory = (PIECES_BYTES, PIECE_BYTES);
+        self.walk = Some(RowWalk::new(self.runs.list.clone(), &self.groups, memory));
         self.follow_memory();
     }
 
@@ -178,8 +181,22 @@ impl Restoring {
         while let Some((request, answer)) = self.queue.next_done() {
             self.answered(request, answer)?;
         }
+        let until = context.reactor().now().saturating_add(SHARE_NS);
+        self.admit_found(table, until, context)
+    }
+
+    /// Takes in what was read for records. Each may be the first in its page of memory, so they may take long.
+    fn admit_found<K: Key, V: Record, N: Namespace>(
+        &mut self,
+        table: &mut KeyedTable<K, V, N>,
+        until: u64,
+        context: &mut TurnContext<'_>,
+    ) -> Result<(), StateError> {
         while let Some((sought, value)) = self.lookups.take_found() {
             table.admit_late(&sought.row(&value), &mut self.rows)?;
+            if context.reactor().now() >= until {
+                break;
+            }
         }
         Ok(())
     }
@@ -209,6 +226,7 @@ impl Restoring {
         waiting: bool,
     ) -> Result<Pressure, StateError> {
         let until = context.reactor().now().saturating_add(SHARE_NS);
+        self.admit_found(table, until, context)?;
         let mut reading = Reading::More;
         while reading == Reading::More && context.reactor().now() < until {
             reading = self.take_in(table)?;
@@ -225,6 +243,10 @@ impl Restoring {
         }
         self.follow_memory();
         self.queue.poll(context);
+        let reading = match self.lookups.has_found() {
+            true => Reading::More,
+            false => reading,
+        };
         Ok(match (waiting, reading) {
             (true, Reading::Waiting) => Pressure::Disk,
             (true, Reading::More | Reading::Done) => Pressure::MakingRoom,
@@ -257,15 +279,15 @@ impl Restoring {
         self.walk = None;
         self.lookups = Lookups::default();
         self.runs = Runs::default();
+        self.index_bytes = 0;
         self.removed = Removed::default();
     }
 
     /// Keeps the memory of what stands beside the table in the budget: refused, it counts all the same.
     fn follow_memory(&mut self) {
-        let runs = self.runs.list.iter().map(|run| run.memory_bytes());
         let walk = self.walk.as_ref().map_or(0, RowWalk::memory_bytes);
-        let now =
-            runs.sum::<u64>() + walk + self.lookups.memory_bytes() + self.removed.memory_bytes();
+        let beside = self.lookups.memory_bytes() + self.removed.memory_bytes();
+        let now = self.index_bytes + walk + beside;
         let before = self.account.bytes() as usize;
         let _ = self.account.follow(before, now as usize);
     }

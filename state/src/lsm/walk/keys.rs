@@ -55,12 +55,10 @@ struct Shown {
 impl KeysInRuns {
     /// A walk over the keys of some groups, as runs and graves are now, in about so much memory.
     fn new(runs: &Runs, graves: &Graves, groups: &Range<u16>, memory: u64) -> KeysInRuns {
-        // Two pieces of each are here at once.
-        let piece_bytes = |streams: u64| (memory / (2 * streams)).min(PIECE_BYTES);
         let graves = graves.of_groups(groups);
         let bytes = |grave: &Sought| grave.heap_bytes() + size_of::<Sought>() as u64;
         KeysInRuns {
-            walk: RowWalk::new(runs.list.clone(), groups, piece_bytes),
+            walk: RowWalk::new(runs.list.clone(), groups, (memory, PIECE_BYTES)),
             shown: Shown {
                 bytes: graves.iter().map(bytes).sum(),
                 graves,

@@ -25,10 +25,18 @@ use crate::snapshot::Row;
 /// Is shown a row, and told whether its key is that of the row before.
 pub(super) type ShowRow<'a> = dyn FnMut(&Row<'_>, bool) -> Result<(), StateError> + 'a;
 
+/// Bytes of runs that are gone through before streams are made anew, at least. A run may have very many sections, each
+/// sorted in itself, of which few hold rows of the same key groups.
+const STRETCH_BYTES: u64 = 2 << 20;
+
 /// A walk over the rows of runs that count.
 pub(super) struct RowWalk {
     /// Newest first.
     runs: Vec<Rc<ColdRun>>,
+    /// Key groups that are still to be gone through, and how many of them at once.
+    left: Range<u16>,
+    stride: u16,
+    /// The rows of the key groups in work.
     streams: Vec<Stream>,
     /// Streams by their rows, that which comes first last.
     order: Vec<usize>,
@@ -36,8 +44,11 @@ pub(super) struct RowWalk {
     away: Vec<usize>,
     /// Blocks that were asked for, by stream.
     asked: BTreeMap<RequestId, (usize, Range<usize>)>,
-    /// Of each stream how many of its blocks were asked for so far.
-    asked_until: Vec<usize>,
+    /// Of each stream how many of its blocks were asked for so far, and whether some are on their way.
+    asked_until: Vec<(usize, bool)>,
+    /// Bytes of pieces of all streams together, and of one of them at most.
+    pieces_bytes: u64,
+    most_bytes: u64,
     piece_bytes: u64,
     /// Bytes of pieces that are here or on their way.
     bytes: u64,
@@ -48,27 +59,52 @@ pub(super) struct RowWalk {
 }
 
 impl RowWalk {
-    /// A walk over what runs, given newest first, hold of some key groups, in pieces of at most so many bytes of each.
+    /// A walk over what runs, given newest first, hold of some key groups: in about so many bytes of memory, and of each
+    /// run at most so many at once.
     pub(super) fn new(
         runs: Vec<Rc<ColdRun>>,
         groups: &Range<u16>,
-        piece_bytes: impl FnOnce(u64) -> u64,
+        (memory, most_bytes): (u64, u64),
     ) -> RowWalk {
-        let streams =
-            (runs.iter().enumerate()).flat_map(|(age, run)| Stream::all_of(age, run, groups));
-        let streams: Vec<Stream> = streams.collect();
+        let bytes = runs.iter().map(|run| run.bytes).sum::<u64>().max(1);
+        let stride = STRETCH_BYTES * groups.len() as u64 / bytes;
         RowWalk {
-            beside: streams.iter().map(Stream::memory_bytes).sum(),
-            order: Vec::with_capacity(streams.len()),
-            away: (0..streams.len()).collect(),
+            left: groups.clone(),
+            stride: u16::try_from(stride).unwrap_or(u16::MAX).max(1),
+            streams: Vec::new(),
+            order: Vec::new(),
+            away: Vec::new(),
             asked: BTreeMap::new(),
-            asked_until: vec![0; streams.len()],
-            piece_bytes: piece_bytes((streams.len() as u64).max(1)),
+            asked_until: Vec::new(),
+            // Two pieces of each are here at once.
+            pieces_bytes: memory / 2,
+            most_bytes,
+            piece_bytes: 0,
             bytes: 0,
+            beside: 0,
             last: None,
-            streams,
             runs,
         }
+    }
+
+    /// Goes on to the next key groups; whether there are any.
+    fn begin_stretch(&mut self) -> bool {
+        let start = self.left.start;
+        let end = self.left.end.min(start.saturating_add(self.stride));
+        if start >= end {
+            return false;
+        }
+        self.left.start = end;
+        let groups = start..end;
+        let runs = self.runs.iter().enumerate();
+        let streams = runs.flat_map(|(age, run)| Stream::all_of(age, run, &groups));
+        self.streams = streams.collect();
+        self.beside = self.streams.iter().map(Stream::memory_bytes).sum();
+        self.away = (0..self.streams.len()).collect();
+        self.asked_until = vec![(0, false); self.streams.len()];
+        let share = self.pieces_bytes / (self.streams.len() as u64).max(1);
+        self.piece_bytes = share.min(self.most_bytes);
+        true
     }
 
     /// Bytes of memory, about.
@@ -90,6 +126,7 @@ impl RowWalk {
         let Some((number, blocks)) = self.asked.remove(&request) else {
             return Ok(Some(answer));
         };
+        self.asked_until[number].1 = false;
         if let IoDone::Read(bytes) = answer? {
             let stream = &mut self.streams[number];
             let mut start = 0;
@@ -111,7 +148,10 @@ impl RowWalk {
     /// Goes to the next rows of the streams that wait for them, and asks for what is not here.
     fn bring_in(&mut self, queue: &mut IoQueue) -> Result<(), StateError> {
         for number in std::mem::take(&mut self.away) {
-            self.step(number, queue)?;
+            match self.asked_until[number] {
+                (_, true) => self.away.push(number),
+                (_, false) => self.step(number, queue)?,
+            }
         }
         Ok(())
     }
@@ -119,18 +159,16 @@ impl RowWalk {
     /// Asks for the next piece of a stream, once little is left of what was asked for.
     fn ask(&mut self, number: usize, queue: &mut IoQueue) {
         let stream = &self.streams[number];
-        let from = self.asked_until[number];
-        if from >= stream.places.len() || stream.held() > self.piece_bytes / 2 {
-            return;
-        }
-        if self.asked.values().any(|(asked, _)| *asked == number) {
+        let (from, coming) = self.asked_until[number];
+        let enough = stream.held() > self.piece_bytes / 2;
+        if coming || enough || from >= stream.places.len() {
             return;
         }
         if let Some((blocks, bytes)) = stream.blocks_from(from, self.piece_bytes) {
             let run = &self.runs[stream.age];
             let offset = stream.places[blocks.start].offset;
             let request = queue.read(&run.file, offset, bytes as usize);
-            self.asked_until[number] = blocks.end;
+            self.asked_until[number] = (blocks.end, true);
             self.asked.insert(request, (number, blocks));
             self.bytes += bytes;
         }
@@ -173,7 +211,10 @@ impl RowWalk {
                 return Ok(Reading::Waiting);
             }
             let Some(number) = self.order.pop() else {
-                return Ok(Reading::Done);
+                match self.begin_stretch() {
+                    true => continue,
+                    false => return Ok(Reading::Done),
+                }
             };
             self.look_at(number, show)?;
             self.step(number, queue)?;
