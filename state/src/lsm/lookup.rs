@@ -136,6 +136,11 @@ impl Lookups {
             + self.asked.len() as u64 * BLOCK_BYTES
     }
 
+    /// How many entries are being read.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
     /// Bytes of the blocks that are read, and of what was found in them, about.
     pub(super) fn coming_bytes(&self) -> u64 {
         (self.asked.len() + self.found.len()) as u64 * BLOCK_BYTES

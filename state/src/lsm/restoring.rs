@@ -24,8 +24,12 @@ use crate::error::StateError;
 use crate::snapshot::Row;
 use crate::table::{Account, KeyedTable, Namespace, OverflowRows};
 
-/// How much of a turn is spent on rows that come back, in ns.
-const SHARE_NS: u64 = 100_000;
+/// How much of a turn is spent on rows that come back, in ns: about as much as on records, which are slow as long as this
+/// lasts.
+const SHARE_NS: u64 = 200_000;
+/// Entries that are read for records at once, at most. To read one takes as long as to take twenty in that come in their
+/// order: with more of them all would be back much later.
+const MOST_LOOKUPS: usize = 16;
 /// Rows taken in between two looks at the clock.
 const SLICE_ROWS: usize = 256;
 /// Bytes of a run that are read at once, at most, and of all runs together.
@@ -148,7 +152,8 @@ impl Restoring {
         if walk.has_passed(&self.sought) || self.removed.entries.contains(&self.sought) {
             return true;
         }
-        let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue, true);
+        let may_ask = self.lookups.asked() < MOST_LOOKUPS;
+        let known = (self.lookups).look(&self.sought, &self.runs, &mut self.queue, may_ask);
         known == Known::Absent
     }
 
