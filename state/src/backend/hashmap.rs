@@ -1,6 +1,7 @@
 //! The backend that keeps everything in memory.
 //!
-//! Invariant: every batch is resident; what does not fit the budget is refused when it is inserted.
+//! Invariant: every batch is resident, or was sought before where a restored state is still on its way into memory; what
+//! does not fit the budget is refused when it is inserted.
 //! Lives on one shard's thread.
 
 use std::rc::Rc;
