@@ -47,3 +47,49 @@ impl Ahead {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use thalweg_core::{KeyHash, MaxParallelism};
+    use thalweg_memory::hash::Tag;
+
+    use super::super::super::place::Groups;
+    use super::super::super::stamp::Stamp;
+    use super::*;
+
+    #[test]
+    fn all_that_is_pending_comes_once_and_in_order_from_wherever_a_slice_begins() {
+        let groups = Groups::new(0..128, MaxParallelism::default());
+        for (len, keys) in [(2, 1), (1_000, 0), (1_000, 1), (1_000, 40), (4_000, 900)] {
+            let mut buckets = Buckets::new(len, groups.scale(len)).unwrap();
+            // What is on all before the first barrier is on some from the next one on.
+            buckets.begin_marks();
+            for key in 0..keys {
+                let place = groups.place(KeyHash::of_u64(key), 0);
+                buckets.put(place, Tag::of(key), Stamp(0), key);
+            }
+            buckets.begin_marks();
+            let pending = |from: usize| {
+                let mut next = buckets.next_pending(from);
+                std::iter::from_fn(move || {
+                    let here = next;
+                    next = buckets.next_pending(here + 1);
+                    (here < len).then_some(here)
+                })
+            };
+            assert!(pending(0).count() >= usize::from(keys > 0) && pending(0).count() <= len);
+            for from in [0, 1, len / 3, len - 1, len] {
+                let mut ahead = Ahead::from(&buckets, from);
+                let mut seen = Vec::new();
+                loop {
+                    match ahead.next(&buckets) {
+                        bucket if bucket < len => seen.push(bucket),
+                        _ => break,
+                    }
+                }
+                assert!(ahead.next(&buckets) >= len, "the end stays the end");
+                assert_eq!(seen, pending(from).collect::<Vec<_>>());
+            }
+        }
+    }
+}
