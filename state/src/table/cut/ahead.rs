@@ -69,6 +69,7 @@ mod tests {
                 buckets.put(place, Tag::of(key), Stamp(0), key);
             }
             buckets.begin_marks();
+            let buckets = &buckets;
             let pending = |from: usize| {
                 let mut next = buckets.next_pending(from);
                 std::iter::from_fn(move || {
@@ -79,15 +80,14 @@ mod tests {
             };
             assert!(pending(0).count() >= usize::from(keys > 0) && pending(0).count() <= len);
             for from in [0, 1, len / 3, len - 1, len] {
-                let mut ahead = Ahead::from(&buckets, from);
+                let mut ahead = Ahead::from(buckets, from);
                 let mut seen = Vec::new();
-                loop {
-                    match ahead.next(&buckets) {
-                        bucket if bucket < len => seen.push(bucket),
-                        _ => break,
-                    }
+                let mut next = ahead.next(buckets);
+                while next < len {
+                    seen.push(next);
+                    next = ahead.next(buckets);
                 }
-                assert!(ahead.next(&buckets) >= len, "the end stays the end");
+                assert!(ahead.next(buckets) >= len, "the end stays the end");
                 assert_eq!(seen, pending(from).collect::<Vec<_>>());
             }
         }
