@@ -9,7 +9,8 @@
 //! 2. The barrier walks down the chain. A stage with small state hands it over at once; an operator at the
 //!    head cuts its keyed states, which takes microseconds, and the barrier goes on (`operator_cut`).
 //! 3. The end of the chain sends the barrier on, or asks the sink's writer to prepare.
-//! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`); runs of state
+//! 4. Between turns the rows of the cut are written, a slice at a time, to a run (`upload`), for as
+//!    much of a turn as `pace` says; runs of state
 //!    larger than memory that no checkpoint has yet are copied as they are (`carry`).
 //!    Copies of what was overtaken, before the task and behind it, go to files of their own (`in_flight`).
 //! 5. When all of it is durable the task answers, with receipts, after it has answered all before (`answers`).
@@ -27,6 +28,7 @@ mod chain;
 mod command;
 mod in_flight;
 mod operator_cut;
+mod pace;
 mod planted;
 mod restored;
 mod row_batch;

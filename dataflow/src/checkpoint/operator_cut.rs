@@ -23,6 +23,7 @@ use super::answers::TaskAnswers;
 use super::broadcast_cut::{self, BroadcastCut};
 use super::carry::{Carry, Copies};
 use super::chain::Chain;
+use super::pace::Pace;
 use super::planted::{CrashPoint, Defect};
 use super::upload::{Upload, Uploading};
 use crate::function::ListsOfStage;
@@ -30,8 +31,6 @@ use crate::task::{BuildContext, BuildError};
 
 /// Rows written between two looks at the clock.
 const SLICE_ROWS: usize = 128;
-/// How much of a turn the cut takes while there are records, in ns.
-const SHARE_NS: u64 = 50_000;
 /// Bytes that go to the disk at once.
 const CHUNK_BYTES: usize = 128 << 10;
 
@@ -98,6 +97,7 @@ struct Work {
     broadcast: BroadcastCut,
     /// When its first rows were written.
     begun_ns: Option<u64>,
+    pace: Pace,
     /// None once all rows are in.
     writer: Option<RunWriter>,
     /// The state whose rows come next.
@@ -221,6 +221,7 @@ impl OperatorCut {
             is_whole: false,
             broadcast,
             begun_ns: None,
+            pace: Pace::default(),
             writer: Some(freezer.writer),
             state: 0,
             states: freezer.states,
@@ -409,7 +410,20 @@ impl Work {
     ) -> Result<Scan, CutError> {
         let now = context.reactor().now();
         self.begun_ns.get_or_insert(now);
-        let until = now.saturating_add(SHARE_NS);
+        let records = now.saturating_sub(context.now());
+        let until = now.saturating_add(self.pace.share(records));
+        let emitted = self.emit_until(until, operator, context);
+        let ended = context.reactor().now();
+        self.pace.took(ended.saturating_sub(now));
+        emitted
+    }
+
+    fn emit_until(
+        &mut self,
+        until: u64,
+        operator: &mut impl Remembers,
+        context: &mut TurnContext<'_>,
+    ) -> Result<Scan, CutError> {
         while self.broadcast.emit(operator)? == Scan::More {
             if context.reactor().now() >= until {
                 return Ok(Scan::More);

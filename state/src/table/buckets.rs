@@ -7,11 +7,15 @@
 
 use std::io;
 
+use thalweg_core::simd::prefetch_write;
 use thalweg_memory::hash::{Bucket, BucketArray, SLOTS, Tag};
 
 use super::marks::Marks;
 use super::place::{Place, Scale};
 use super::stamp::Stamp;
+
+/// What processors fetch at once.
+const CACHE_LINE: usize = 64;
 
 /// Entries per hundred slots at which an array is full.
 const FULL_PERCENT: usize = 60;
@@ -112,6 +116,17 @@ impl<E> Buckets<E> {
     #[inline(always)]
     pub(crate) fn prefetch(&self, homes: &[u32]) {
         self.array.prefetch(homes);
+    }
+
+    /// Asks for all of a bucket, if there is such a one.
+    #[inline(always)]
+    pub(crate) fn ask_for(&self, at: usize) {
+        if let Some(bucket) = self.bucket(at) {
+            prefetch_write(bucket);
+            if size_of_val(bucket) > CACHE_LINE {
+                bucket.prefetch_end();
+            }
+        }
     }
 
     /// Turns the numbers of buckets into four times that and the slot with the tag; answers the bits of those

@@ -10,9 +10,8 @@
 
 use std::ops::Range;
 
-use thalweg_core::simd::prefetch_write;
 use thalweg_core::{KeyHash, MaxParallelism};
-use thalweg_memory::hash::{Bucket, Tag};
+use thalweg_memory::hash::Tag;
 use thalweg_memory::{Budget, Key, Record};
 
 use super::account::Account;
@@ -158,13 +157,7 @@ impl<K: Key, V: Record, N: Namespace> KeyedTable<K, V, N> {
     #[inline(always)]
     fn prefetch_spread(&self, hash: KeyHash, spread: u64) {
         let place = self.groups.place(hash, spread);
-        let Some(bucket) = self.buckets.bucket(self.buckets.home(place)) else {
-            return;
-        };
-        prefetch_write(bucket);
-        if size_of::<Bucket<Entry<K::Stored, N, V>>>() > 64 {
-            bucket.prefetch_end();
-        }
+        self.buckets.ask_for(self.buckets.home(place));
     }
 
     #[inline(always)]

@@ -15,6 +15,7 @@ use super::super::place::Groups;
 use super::super::scan::Scan;
 use super::super::stamp::Stamp;
 use super::Cut;
+use super::ahead::Ahead;
 use super::rows::{RowWriter, place_of};
 use crate::error::StateError;
 use crate::snapshot::{CutKind, Row, RowSink, Snapshot, StateSize};
@@ -229,9 +230,13 @@ impl<E> Cut<E> {
         mut write: impl FnMut(&mut RowWriter, &E, Stamp) -> usize,
     ) -> bool {
         let (wanted, walk) = (self.wanted, &mut self.walk);
+        let begun = walk.bucket + usize::from(walk.slot > 0);
+        let mut ahead = (wanted.are_changes()).then(|| Ahead::from(buckets, begun));
         loop {
-            if walk.slot == 0 && wanted.are_changes() {
-                walk.bucket = buckets.next_pending(walk.bucket);
+            if walk.slot == 0
+                && let Some(ahead) = &mut ahead
+            {
+                walk.bucket = ahead.next(buckets);
             }
             if walk.bucket >= buckets.len() {
                 return true;

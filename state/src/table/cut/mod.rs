@@ -10,6 +10,7 @@
 //! memory they are forgotten and the next cut writes everything. `emit` writes a cut and takes its rows
 //! back, `rows` makes rows of entries. Lives on one shard's thread.
 
+mod ahead;
 mod copies;
 mod emit;
 mod rows;
