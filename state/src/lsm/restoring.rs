@@ -2,7 +2,7 @@
 //!
 //! Entered through a [`LayeredTable`](super::LayeredTable) whose state is to be in memory as a whole, and was restored
 //! from much: for each record ahead until all of it is there, and at the starts and ends of turns. All rows of the
-//! copy's runs come into the table one after the other, in the background; what a record needs before its turn is read
+//! copy's runs come into the table one after the other, the newest first, in the background; what a record needs before its turn is read
 //! at once. Invariants: an entry that is in memory is newer than what runs say of it; one that was removed does not come
 //! back; nothing is written to disk, and no run made. A cut waits with its rows until all are there, so none is complete
 //! with damage in it that nobody has seen yet. Lives on one shard's thread.
@@ -19,7 +19,7 @@ use super::cut::AdoptedRun;
 use super::lookup::{Known, Lookups, Runs, Sought};
 use super::overflow::Pressure;
 use super::pile::Reading;
-use super::walk::RowWalk;
+use super::walk::OneByOne;
 use crate::error::StateError;
 use crate::snapshot::Row;
 use crate::table::{Account, KeyedTable, Namespace, OverflowRows};
@@ -32,9 +32,6 @@ const SHARE_NS: u64 = 200_000;
 const MOST_LOOKUPS: usize = 16;
 /// Rows taken in between two looks at the clock.
 const SLICE_ROWS: usize = 256;
-/// Bytes of a run that are read at once, at most, and of all runs together.
-const PIECE_BYTES: u64 = 256 << 10;
-const PIECES_BYTES: u64 = 8 << 20;
 
 /// What of a state is not in memory yet.
 pub struct Restoring {
@@ -49,8 +46,9 @@ pub struct Restoring {
     index_bytes: u64,
     lookups: Lookups,
     /// The way of all rows into memory. None before there are runs, and once all rows are there.
-    walk: Option<RowWalk>,
+    walk: Option<OneByOne>,
     removed: Removed,
+    buried: Buried,
     rows: OverflowRows,
     /// What is sought, in memory that is used again.
     sought: Sought,
@@ -62,6 +60,37 @@ struct Removed {
     entries: BTreeSet<Sought>,
     /// Bytes of keys and namespaces.
     bytes: u64,
+}
+
+/// What runs that were gone through say is gone, of the key groups in work: older runs may hold it.
+#[derive(Default)]
+struct Buried {
+    /// The age of the run in work.
+    age: usize,
+    /// By newer ones.
+    gone: BTreeSet<Sought>,
+    /// By this one, which may hold a value of it as well.
+    going: BTreeSet<Sought>,
+}
+
+impl Buried {
+    /// The rows of a run follow.
+    fn come_to(&mut self, age: usize) {
+        if age == self.age {
+            return;
+        }
+        if age < self.age {
+            // Other key groups.
+            self.gone.clear();
+            self.going.clear();
+        }
+        self.gone.append(&mut self.going);
+        self.age = age;
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        ((self.gone.len() + self.going.len()) * size_of::<Sought>()) as u64
+    }
 }
 
 impl Removed {
@@ -92,6 +121,7 @@ impl Restoring {
             lookups: Lookups::default(),
             walk: None,
             removed: Removed::default(),
+            buried: Buried::default(),
             rows: OverflowRows::new(),
             sought: Sought::default(),
         }
@@ -112,8 +142,7 @@ impl Restoring {
             self.queue.read(&run.file, 0, 0);
         }
         self.index_bytes = self.runs.list.iter().map(|run| run.memory_bytes()).sum();
-        let memory = (PIECES_BYTES, PIECE_BYTES);
-        self.walk = Some(RowWalk::new(self.runs.list.clone(), &self.groups, memory));
+        self.walk = Some(OneByOne::new(self.runs.list.clone(), &self.groups));
         self.follow_memory();
     }
 
@@ -148,8 +177,11 @@ impl Restoring {
             return true;
         }
         let group = table.group_of(hash).0;
+        if walk.has_passed(group) {
+            return true;
+        }
         self.sought.set::<K, N>(group, key, namespace);
-        if walk.has_passed(&self.sought) || self.removed.entries.contains(&self.sought) {
+        if self.removed.entries.contains(&self.sought) {
             return true;
         }
         let may_ask = self.lookups.asked() < MOST_LOOKUPS;
@@ -171,7 +203,7 @@ impl Restoring {
         sought.set::<K, N>(group.0, key, namespace);
         // It may have come with the walk while it was read for a record.
         self.lookups.give_up(&sought);
-        if !walk.has_passed(&sought) {
+        if !walk.has_passed(group.0) {
             self.removed.insert(sought);
         }
     }
@@ -267,11 +299,21 @@ impl Restoring {
         let Some(walk) = &mut self.walk else {
             return Ok(Reading::Done);
         };
-        let (removed, sought, rows) = (&self.removed, &mut self.sought, &mut self.rows);
-        walk.advance(&mut self.queue, SLICE_ROWS, &mut |row: &Row<'_>, _| {
-            if !removed.entries.is_empty() {
+        let (removed, buried) = (&self.removed.entries, &mut self.buried);
+        let (sought, rows) = (&mut self.sought, &mut self.rows);
+        let oldest = self.runs.list.len().saturating_sub(1);
+        walk.advance(&mut self.queue, SLICE_ROWS, &mut |row: &Row<'_>, age| {
+            buried.come_to(age);
+            if row.is_tombstone() {
+                // Below the oldest there is nothing to hide.
+                if age < oldest {
+                    buried.going.insert(Sought::of(row));
+                }
+                return Ok(());
+            }
+            if !(removed.is_empty() && buried.gone.is_empty()) {
                 sought.set_row(row);
-                if removed.entries.contains(sought) {
+                if removed.contains(sought) || buried.gone.contains(sought) {
                     return Ok(());
                 }
             }
@@ -286,12 +328,14 @@ impl Restoring {
         self.runs = Runs::default();
         self.index_bytes = 0;
         self.removed = Removed::default();
+        self.buried = Buried::default();
     }
 
     /// Keeps the memory of what stands beside the table in the budget: refused, it counts all the same.
     fn follow_memory(&mut self) {
-        let walk = self.walk.as_ref().map_or(0, RowWalk::memory_bytes);
-        let beside = self.lookups.memory_bytes() + self.removed.memory_bytes();
+        let walk = self.walk.as_ref().map_or(0, OneByOne::memory_bytes);
+        let gone = self.removed.memory_bytes() + self.buried.memory_bytes();
+        let beside = self.lookups.memory_bytes() + gone;
         let now = self.index_bytes + walk + beside;
         let before = self.account.bytes() as usize;
         let _ = self.account.follow(before, now as usize);

@@ -87,6 +87,26 @@ impl Stream {
         self.blocks[at] = Some(block);
     }
 
+    /// Takes in blocks that lie side by side and were read at once; answers the place of one that is damaged.
+    pub(in crate::lsm) fn put_piece(
+        &mut self,
+        blocks: Range<usize>,
+        bytes: &[u8],
+    ) -> Option<BlockPlace> {
+        let mut start = 0;
+        for at in blocks {
+            let place = self.places[at];
+            let end = start + place.length as usize;
+            let block = bytes[start..end].to_vec();
+            start = end;
+            if !place.is_whole(&block) {
+                return Some(place);
+            }
+            self.put(at, block);
+        }
+        None
+    }
+
     /// The blocks from number `from` on, as many as lie side by side in so many bytes, one at least; and how many bytes
     /// they are. None behind the last.
     pub(in crate::lsm) fn blocks_from(

@@ -6,6 +6,7 @@
 //! walk does. Memory is two pieces of each run. Lives on one shard's thread.
 
 mod keys;
+mod one_by_one;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,6 +16,7 @@ use thalweg_memory::SpillError;
 use thalweg_memory::spill::{IoDone, IoQueue, RequestId};
 
 pub(super) use self::keys::KeysInRuns;
+pub(super) use self::one_by_one::OneByOne;
 use super::lookup::Sought;
 use super::merge::{Stand, Stream, put_in_order};
 use super::pile::Reading;
@@ -112,11 +114,6 @@ impl RowWalk {
         self.bytes + self.beside
     }
 
-    /// Whether the row of an entry was shown, or would have been had there been one.
-    pub(super) fn has_passed(&self, sought: &Sought) -> bool {
-        self.last.as_ref().is_some_and(|last| sought <= last)
-    }
-
     /// Takes an answer of the disk; gives back what is not its own.
     pub(super) fn answered(
         &mut self,
@@ -129,17 +126,9 @@ impl RowWalk {
         self.asked_until[number].1 = false;
         if let IoDone::Read(bytes) = answer? {
             let stream = &mut self.streams[number];
-            let mut start = 0;
-            for at in blocks {
-                let place = stream.places[at];
-                let end = start + place.length as usize;
-                let block = bytes[start..end].to_vec();
-                start = end;
-                if !place.is_whole(&block) {
-                    let run = &self.runs[stream.age];
-                    return Err(run.damaged(place, 0, "a block has another checksum").into());
-                }
-                stream.put(at, block);
+            if let Some(place) = stream.put_piece(blocks, &bytes) {
+                let run = &self.runs[stream.age];
+                return Err(run.damaged(place, 0, "a block has another checksum").into());
             }
         }
         Ok(None)
