@@ -25,6 +25,7 @@ use super::carry::{Carry, Copies};
 use super::chain::Chain;
 use super::pace::Pace;
 use super::planted::{CrashPoint, Defect};
+use super::setup::CheckpointSetup;
 use super::upload::{Upload, Uploading};
 use crate::function::ListsOfStage;
 use crate::task::{BuildContext, BuildError};
@@ -207,12 +208,7 @@ impl OperatorCut {
         };
         let carry = Carry::new(freezer.carried, copies, &setup.directory, (name, synced));
         self.answers.open_piece(checkpoint);
-        let upload = Upload::new(setup.directory.join(&file));
-        let upload = upload.telling(setup.crash_points.clone());
-        let upload = match self.answers.has_defect(Defect::StateNotSynced) {
-            true => upload.without_sync(),
-            false => upload,
-        };
+        let upload = self.upload_to(setup, &file);
         self.work = Some(Work {
             checkpoint,
             copy,
@@ -233,6 +229,16 @@ impl OperatorCut {
             carries,
         });
         Ok(())
+    }
+
+    /// The way of the rows to a file.
+    fn upload_to(&self, setup: &CheckpointSetup, file: &str) -> Upload {
+        let upload = Upload::new(setup.directory.join(file));
+        let upload = upload.telling(setup.crash_points.clone());
+        match self.answers.has_defect(Defect::StateNotSynced) {
+            true => upload.without_sync(),
+            false => upload,
+        }
     }
 
     /// The same, unless a state has to begin anew that carries runs.
