@@ -2,10 +2,10 @@
 //!
 //! Entered through a [`LayeredTable`](super::LayeredTable) whose state is to be in memory as a whole, and was restored
 //! from much: for each record ahead until all of it is there, and at the starts and ends of turns. All rows of the
-//! copy's runs come into the table one after the other, the newest first, in the background; what a record needs before its turn is read
-//! at once. Invariants: an entry that is in memory is newer than what runs say of it; one that was removed does not come
-//! back; nothing is written to disk, and no run made. A cut waits with its rows until all are there, so none is complete
-//! with damage in it that nobody has seen yet. Lives on one shard's thread.
+//! copy's runs come into the table one after the other in the background, those of the newest run first; what a record
+//! needs before its turn is read at once. Invariants: an entry that is in memory is newer than what runs say of it; one
+//! that was removed does not come back; nothing is written to disk, and no run made. A cut waits with its rows until all
+//! are there, so none is complete with damage in it that nobody has seen yet. Lives on one shard's thread.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -62,6 +62,19 @@ struct Removed {
     bytes: u64,
 }
 
+impl Removed {
+    fn insert(&mut self, sought: Sought) {
+        let bytes = sought.heap_bytes();
+        if self.entries.insert(sought) {
+            self.bytes += bytes;
+        }
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.bytes + (self.entries.len() * size_of::<Sought>()) as u64
+    }
+}
+
 /// What runs that were gone through say is gone, of the key groups in work: older runs may hold it.
 #[derive(Default)]
 struct Buried {
@@ -90,19 +103,6 @@ impl Buried {
 
     fn memory_bytes(&self) -> u64 {
         ((self.gone.len() + self.going.len()) * size_of::<Sought>()) as u64
-    }
-}
-
-impl Removed {
-    fn insert(&mut self, sought: Sought) {
-        let bytes = sought.heap_bytes();
-        if self.entries.insert(sought) {
-            self.bytes += bytes;
-        }
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        self.bytes + (self.entries.len() * size_of::<Sought>()) as u64
     }
 }
 
