@@ -4,8 +4,8 @@
 //! by the operator's share of the slot's memory; `run` is one file of entries that are not in it, `lookup`
 //! reads entries back, `gather` all of a key at once, `growth` says for how many records there is memory, `ahead` asks
 //! for what records need, `hot` is what entries leave and come back to, `flush` moves entries out, `graves` remembers
-//! what was removed, `merge` makes few runs of many, `walk` goes through the rows of all runs and `keys` through the keys, `cut` is the part
-//! of a checkpoint that lies in runs, `index` tells from memory where in a run an entry may be. `pile` is another way to the
+//! what was removed, `merge` makes few runs of many, `keys` goes through all keys that runs hold, `cut` is the part of a
+//! checkpoint that lies in runs, `index` tells from memory where in a run an entry may be. `pile` is another way to the
 //! disk: whole tables whose rows join instead of hiding one another. `restoring` is for state that is to be in memory as a
 //! whole: it comes there from the runs of a copy while its operator is at work.
 //!
@@ -39,6 +39,7 @@ mod graves;
 mod growth;
 mod hot;
 mod index;
+mod keys;
 mod layered;
 mod lookup;
 mod merge;
@@ -51,7 +52,6 @@ mod run;
 pub(crate) mod stage;
 #[cfg(test)]
 mod tests;
-mod walk;
 
 pub use cut::{AdoptedRun, CarriedRun};
 pub(crate) use hot::{Candidate, HotLayer, Pick, Unit};

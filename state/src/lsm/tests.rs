@@ -381,6 +381,15 @@ fn run(simulation: &mut Simulation, program: Program) -> Result<Left, String> {
     Ok(left.take())
 }
 
+/// Where the key groups of the subtasks end that go on from a copy.
+fn ends_of_groups(seed: u64) -> &'static [u16] {
+    match seed % 3 {
+        0 => &[0, 128],
+        1 => &[0, 50, 128],
+        _ => &[0, 1, 100, 128],
+    }
+}
+
 /// What a chain says by the reading rule.
 fn read(files: &Simulation, copy: &Copy) -> Values {
     let mut values = Values::new();
@@ -433,12 +442,7 @@ fn a_copy_is_taken_over_without_reading_it_at_any_parallelism() {
         let program = Program::new((seed, 80_000, 4_000), 0..128, &manager, left);
         let left = run(&mut first, program).unwrap();
         let copy = left.copies.last().unwrap().clone();
-        let ends: &[u16] = match seed % 3 {
-            0 => &[0, 128],
-            1 => &[0, 50, 128],
-            _ => &[0, 1, 100, 128],
-        };
-        for (number, ends) in ends.windows(2).enumerate() {
+        for (number, ends) in ends_of_groups(seed).windows(2).enumerate() {
             let groups = ends[0]..ends[1];
             let left = Rc::new(RefCell::new(Left::default()));
             let draws = (seed * 100 + number as u64, 80_000, 1_500);

@@ -107,6 +107,11 @@ impl Stream {
         None
     }
 
+    /// The blocks that come next, as many as lie side by side in so many bytes.
+    pub(in crate::lsm) fn next_blocks(&self, bytes: u64) -> Option<(Range<usize>, u64)> {
+        self.blocks_from(self.at, bytes)
+    }
+
     /// The blocks from number `from` on, as many as lie side by side in so many bytes, one at least; and how many bytes
     /// they are. None behind the last.
     pub(in crate::lsm) fn blocks_from(

@@ -47,12 +47,7 @@ fn all_comes_back_while_records_are_applied_and_cuts_begun_meanwhile_are_right()
     let (mut meanwhile, mut cuts) = (0, 0);
     for seed in 0..9 {
         let (mut simulation, manager, copy) = copied(seed, 80_000);
-        let ends: &[u16] = match seed % 3 {
-            0 => &[0, 128],
-            1 => &[0, 50, 128],
-            _ => &[0, 1, 100, 128],
-        };
-        for (number, ends) in ends.windows(2).enumerate() {
+        for (number, ends) in ends_of_groups(seed).windows(2).enumerate() {
             let groups = ends[0]..ends[1];
             let left = Rc::new(RefCell::new(Left::default()));
             let draws = (seed * 100 + number as u64, 80_000, 1_500);

@@ -7,6 +7,8 @@
 //! that was removed does not come back; nothing is written to disk, and no run made. A cut waits with its rows until all
 //! are there, so none is complete with damage in it that nobody has seen yet. Lives on one shard's thread.
 
+mod one_by_one;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -15,11 +17,11 @@ use thalweg_core::{KeyGroup, KeyHash};
 use thalweg_memory::spill::{IoDone, IoQueue, RequestId};
 use thalweg_memory::{Budget, Key, Record, SpillError};
 
+use self::one_by_one::OneByOne;
 use super::cut::AdoptedRun;
 use super::lookup::{Known, Lookups, Runs, Sought};
 use super::overflow::Pressure;
 use super::pile::Reading;
-use super::walk::OneByOne;
 use crate::error::StateError;
 use crate::snapshot::Row;
 use crate::table::{Account, KeyedTable, Namespace, OverflowRows};

@@ -27,10 +27,10 @@ const PIECE_BYTES: u64 = 256 << 10;
 const AHEAD_BYTES: u64 = 2 << 20;
 
 /// Is shown a row, and told the age of its run, 0 the newest; a smaller one than before says that other key groups begin.
-pub(in crate::lsm) type ShowRow<'a> = dyn FnMut(&Row<'_>, usize) -> Result<(), StateError> + 'a;
+pub(super) type ShowRow<'a> = dyn FnMut(&Row<'_>, usize) -> Result<(), StateError> + 'a;
 
 /// A walk over all rows of runs.
-pub(in crate::lsm) struct OneByOne {
+pub(super) struct OneByOne {
     /// Newest first.
     runs: Vec<Rc<ColdRun>>,
     /// Key groups that are in work, and those behind them.
@@ -50,7 +50,7 @@ pub(in crate::lsm) struct OneByOne {
 
 impl OneByOne {
     /// A walk over what runs, given newest first, hold of some key groups.
-    pub(in crate::lsm) fn new(runs: Vec<Rc<ColdRun>>, groups: &Range<u16>) -> OneByOne {
+    pub(super) fn new(runs: Vec<Rc<ColdRun>>, groups: &Range<u16>) -> OneByOne {
         let bytes = runs.iter().map(|run| run.bytes).sum::<u64>().max(1);
         let stride = STRETCH_BYTES * groups.len() as u64 / bytes;
         OneByOne {
@@ -67,13 +67,13 @@ impl OneByOne {
     }
 
     /// Bytes of memory, about.
-    pub(in crate::lsm) fn memory_bytes(&self) -> u64 {
+    pub(super) fn memory_bytes(&self) -> u64 {
         let streams = self.streams.iter().map(Stream::memory_bytes);
         self.bytes + streams.sum::<u64>()
     }
 
     /// Whether all rows of a key group were shown.
-    pub(in crate::lsm) fn has_passed(&self, group: u16) -> bool {
+    pub(super) fn has_passed(&self, group: u16) -> bool {
         group < self.begun.start
     }
 
@@ -109,7 +109,7 @@ impl OneByOne {
     }
 
     /// Takes an answer of the disk; gives back what is not its own.
-    pub(in crate::lsm) fn answered(
+    pub(super) fn answered(
         &mut self,
         request: RequestId,
         answer: Result<IoDone, SpillError>,
@@ -131,7 +131,7 @@ impl OneByOne {
     ///
     /// # Errors
     /// Damage, and what `show` answers.
-    pub(in crate::lsm) fn advance(
+    pub(super) fn advance(
         &mut self,
         queue: &mut IoQueue,
         rows: usize,
