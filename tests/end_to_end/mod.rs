@@ -12,6 +12,7 @@ mod panics;
 mod partitioners;
 mod refusals;
 mod sockets;
+mod stalls;
 mod stopping;
 mod turns;
 mod word_count;

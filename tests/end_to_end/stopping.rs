@@ -1,14 +1,13 @@
-//! Jobs that are stopped, jobs that hold up their shard, jobs beside each other.
+//! Jobs that are stopped, jobs beside each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thalweg_connectors::{Collects, Generator, Sinks, Sources};
 use thalweg_core::seam::clock::monotonic_ns;
 use thalweg_dataflow::executor::JobError;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::stage::{self, Settings};
 
@@ -70,12 +69,12 @@ fn a_cancelled_job_ends_within_a_second() {
 }
 
 /// A function that does not return until the test lets it; `entered` tells that it was called.
-struct Hold {
-    entered: Receiver<()>,
-    release: SyncSender<()>,
+pub(crate) struct Hold {
+    pub(crate) entered: Receiver<()>,
+    pub(crate) release: SyncSender<()>,
 }
 
-fn hold() -> (Hold, impl Fn(u64) -> u64 + Clone + Send + 'static) {
+pub(crate) fn hold() -> (Hold, impl Fn(u64) -> u64 + Clone + Send + 'static) {
     let (tell, entered) = sync_channel(1);
     let (release, released) = sync_channel(1);
     let released = Arc::new(Mutex::new(released));
@@ -111,78 +110,6 @@ fn a_function_that_never_returns_does_not_hold_up_the_end() {
     assert!(matches!(error, JobError::Cancelled { .. }), "{error:?}");
     assert!(took < 2 * SECOND_NS, "{took} ns");
     release.send(()).unwrap();
-}
-
-/// What was logged in this process, warnings and worse.
-static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-struct ToLog;
-
-impl std::io::Write for ToLog {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for ToLog {
-    type Writer = ToLog;
-    fn make_writer(&self) -> ToLog {
-        ToLog
-    }
-}
-
-fn keep_log() {
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(ToLog)
-            .with_ansi(false)
-            .with_max_level(tracing::Level::WARN)
-            .finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-    });
-}
-
-fn logged(words: &[&str]) -> bool {
-    let log = LOG.lock().unwrap();
-    let log = String::from_utf8_lossy(&log);
-    log.lines()
-        .any(|line| words.iter().all(|word| line.contains(word)))
-}
-
-#[test]
-fn a_function_that_blocks_its_shard_is_reported_with_its_task() {
-    keep_log();
-    let settings = [
-        ("parallelism.default", "2"),
-        ("thalweg.shard.stall-threshold", "50ms"),
-    ];
-    let (environment, token) = stage::shards(&settings);
-    let _deadline = stage::cancel_after(&token, stage::PATIENCE);
-    let (hold, wait) = hold();
-    let stream = environment.sequence(0..=99).rebalance();
-    stream.map(wait).name("sleepy map").discard();
-    let Hold { entered, release } = hold;
-    let watch = move || {
-        entered.recv_timeout(stage::PATIENCE).unwrap();
-        let (_never, pause) = sync_channel::<()>(0);
-        let mut looks = 0;
-        // Asked for again and again, so that a slow machine is waited for and a fast one is not.
-        while !logged(&["WARN", "sleepy map", "/2)", "runs too long"]) && looks < 3000 {
-            let _ = pause.recv_timeout(Duration::from_millis(10));
-            looks += 1;
-        }
-        release.send(()).unwrap();
-        looks < 3000
-    };
-    let watcher = stage::thread(watch);
-    environment.execute("sleepy").unwrap();
-    let log = || String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
-    assert!(watcher.join().unwrap(), "not reported; the log: {}", log());
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl Shard {
             self.tasks.push(None);
             TaskIndex(index)
         });
-        self.pulse.name_task(index.0, step.name());
+        self.pulse.name_task(index.0, step.name(), step.in_work());
         let waker = TaskWaker::new(index, Rc::clone(&self.queue));
         let task = Task {
             step,

@@ -6,6 +6,7 @@
 pub(crate) mod catch;
 pub mod doorbell;
 pub mod executor;
+pub mod in_work;
 pub mod lane;
 pub mod mailbox;
 pub mod mesh;

@@ -1,4 +1,4 @@
-//! Which operator a panic came from, at no cost while nothing panics.
+//! Which operator a panic came from, and which one is in work.
 //!
 //! A chain of fused operators enters an [`OperatorScope`] around each call into user code and leaves it
 //! by forgetting it. Only unwinding drops a scope, and the drop writes the operator's name into this
@@ -11,6 +11,8 @@
 use std::cell::RefCell;
 use std::mem;
 
+use super::in_work::OperatorName;
+
 pub use super::catch::catch;
 
 thread_local! {
@@ -20,35 +22,44 @@ thread_local! {
 /// The stretch of code in which user code of one operator runs.
 ///
 /// ```
+/// use thalweg_core::shard::in_work::InWork;
 /// use thalweg_core::shard::panic::{OperatorScope, take_panicked_operator};
-/// let guard = OperatorScope::enter("count words");
+/// let in_work = InWork::new(["count words"]);
+/// let name = in_work.name(0, "");
+/// let scope = OperatorScope::enter(&name);
+/// assert_eq!(in_work.operator(), Some("count words"));
 /// let words = 2 + 2; // user code
-/// guard.leave();
-/// assert_eq!((words, take_panicked_operator()), (4, None));
+/// scope.leave();
+/// assert_eq!((words, in_work.operator(), take_panicked_operator()), (4, None, None));
 /// ```
 #[must_use = "leave the scope after the user code, or every end of it counts as a panic"]
-pub struct OperatorScope<'a, N: AsRef<str> + ?Sized = str> {
+pub struct OperatorScope<'a> {
     // Where the name is, not the name itself: a place that does not change in a loop costs nothing there.
-    name: &'a N,
+    name: &'a OperatorName,
+    /// What was in work before.
+    before: u32,
 }
 
-impl<'a, N: AsRef<str> + ?Sized> OperatorScope<'a, N> {
+impl<'a> OperatorScope<'a> {
     /// Enters the operator called `name`.
     #[inline(always)]
-    pub const fn enter(name: &'a N) -> OperatorScope<'a, N> {
-        OperatorScope { name }
+    pub fn enter(name: &'a OperatorName) -> OperatorScope<'a> {
+        let before = name.begins();
+        OperatorScope { name, before }
     }
 
-    /// Leaves it in peace. Costs nothing.
+    /// Leaves it in peace.
     #[inline(always)]
-    pub const fn leave(self) {
+    pub fn leave(self) {
+        self.name.ends(self.before);
         mem::forget(self);
     }
 }
 
-impl<N: AsRef<str> + ?Sized> Drop for OperatorScope<'_, N> {
+impl Drop for OperatorScope<'_> {
     #[cold]
     fn drop(&mut self) {
+        self.name.ends(self.before);
         // A scope that is dropped by an early return or `?` is not a panic.
         if !std::thread::panicking() {
             return;
@@ -56,7 +67,7 @@ impl<N: AsRef<str> + ?Sized> Drop for OperatorScope<'_, N> {
         // Not `with`: the thread may be ending, and a panic while unwinding would abort the process.
         let _ = PANICKED_IN.try_with(|cell| {
             if let Ok(mut name) = cell.try_borrow_mut() {
-                name.get_or_insert_with(|| self.name.as_ref().to_owned());
+                name.get_or_insert_with(|| self.name.to_string());
             }
         });
     }
@@ -71,43 +82,56 @@ pub fn take_panicked_operator() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::panic::catch_unwind;
+    use crate::shard::in_work::InWork;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
-    fn the_innermost_operator_is_named() {
-        let outcome = catch_unwind(|| {
-            let outer = OperatorScope::enter("outer");
-            let before = OperatorScope::enter("before");
+    fn the_innermost_operator_is_named_and_none_is_in_work_any_more() {
+        let in_work = InWork::new(["outer", "before", "inner"]);
+        let [outer, before, inner] = [0, 1, 2].map(|place| in_work.name(place, "none"));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let outer = OperatorScope::enter(&outer);
+            let before = OperatorScope::enter(&before);
+            assert_eq!(in_work.operator(), Some("before"));
             before.leave();
-            let inner = OperatorScope::enter("inner");
+            assert_eq!(in_work.operator(), Some("outer"));
+            let inner = OperatorScope::enter(&inner);
+            assert_eq!(in_work.operator(), Some("inner"));
             assert!(std::hint::black_box(false), "user code failed");
             inner.leave();
             outer.leave();
-        });
+        }));
         let payload = outcome.unwrap_err();
         assert_eq!(payload.downcast_ref(), Some(&"user code failed"));
+        assert_eq!(in_work.operator(), None);
         assert_eq!(take_panicked_operator().as_deref(), Some("inner"));
         assert_eq!(take_panicked_operator(), None, "taken once");
     }
 
     #[test]
     fn a_panic_outside_any_operator_names_none() {
-        let outcome = catch_unwind(|| {
-            OperatorScope::enter("done before").leave();
+        let name = OperatorName::from("done before");
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            OperatorScope::enter(&name).leave();
             assert!(std::hint::black_box(false), "not in user code");
-        });
+        }));
         assert!(outcome.is_err());
         assert_eq!(take_panicked_operator(), None);
     }
 
     #[test]
     fn an_early_end_of_a_scope_is_not_a_panic() {
-        drop(OperatorScope::enter("returned early"));
-        assert_eq!(take_panicked_operator(), None);
+        let in_work = InWork::new(["returned early"]);
+        drop(OperatorScope::enter(&in_work.name(0, "none")));
+        assert_eq!((take_panicked_operator(), in_work.operator()), (None, None));
     }
 
     #[test]
-    fn a_scope_is_two_words_and_forgetting_it_is_all_that_leaving_does() {
-        assert_eq!(mem::size_of::<OperatorScope<'_>>(), mem::size_of::<&str>());
+    fn an_operator_the_chain_does_not_have_goes_by_another_name_and_is_not_told() {
+        let in_work = InWork::new(["first"]);
+        let name = in_work.name(1, "another");
+        let scope = OperatorScope::enter(&name);
+        assert_eq!((&*name, in_work.operator()), ("another", None));
+        scope.leave();
     }
 }

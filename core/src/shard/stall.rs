@@ -6,8 +6,7 @@
 //! duration, and counted. The watchdog uses its own clock, so that the shard reads none for it, and it
 //! sees a shard that is stuck for ever.
 //!
-//! It knows the task, whose name lists the operators of its chain, and not which of them is in work: they are
-//! fused into straight code, and saying so would cost a store for every record of every operator.
+//! Which operator of the task is in work says the task itself ([`InWork`]), as far as user code goes.
 //!
 //! Invariants: one report per stalled turn; a turn shorter than the threshold is never reported, one that
 //! also outlasts the next look always; the thread exists only while something is watched. The shard's
@@ -21,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::in_work::InWork;
 use crate::ids::ShardId;
 
 /// Looks per threshold: a turn is seen first at most a quarter of it after it began.
@@ -35,7 +35,14 @@ pub struct Pulse {
     /// High half: number of the turn, which wraps. Low half: its task + 1, or 0 between turns.
     turn: AtomicU64,
     stalls: AtomicU64,
-    names: Mutex<BTreeMap<u32, String>>,
+    tasks: Mutex<BTreeMap<u32, Known>>,
+}
+
+/// What is known of a task.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    in_work: Option<Arc<InWork>>,
 }
 
 /// The low half of a pulse.
@@ -50,7 +57,7 @@ impl Pulse {
             threshold,
             turn: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
-            names: Mutex::default(),
+            tasks: Mutex::default(),
         })
     }
 
@@ -77,14 +84,15 @@ impl Pulse {
         self.turn.store(turn & !TASK_MASK, Ordering::Relaxed);
     }
 
-    /// Says how `task` is called, when it starts.
-    pub fn name_task(&self, task: u32, name: &str) {
-        self.names().insert(task, name.to_owned());
+    /// Says how `task` is called and which of its operators is in work, when it starts.
+    pub fn name_task(&self, task: u32, name: &str, in_work: Option<Arc<InWork>>) {
+        let name = name.to_owned();
+        self.tasks().insert(task, Known { name, in_work });
     }
 
-    /// Forgets the name of `task`, when it ends.
+    /// Forgets `task`, when it ends.
     pub fn forget_task(&self, task: u32) {
-        self.names().remove(&task);
+        self.tasks().remove(&task);
     }
 
     /// How many turns were reported so far.
@@ -93,16 +101,20 @@ impl Pulse {
         self.stalls.load(Ordering::Relaxed)
     }
 
-    fn name_of(&self, task: u32) -> String {
-        self.names()
-            .get(&task)
-            .cloned()
-            .unwrap_or_else(|| format!("task {task}"))
+    /// The name of a task, and of its operator that is in work.
+    fn name_of(&self, task: u32) -> (String, Option<String>) {
+        match self.tasks().get(&task) {
+            Some(Known { name, in_work }) => {
+                let operator = in_work.as_ref().and_then(|in_work| in_work.operator());
+                (name.clone(), operator.map(str::to_owned))
+            }
+            None => (format!("task {task}"), None),
+        }
     }
 
-    fn names(&self) -> MutexGuard<'_, BTreeMap<u32, String>> {
-        // A name cannot be half inserted: a poisoned table is still a table.
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<u32, Known>> {
+        // A task cannot be half inserted: a poisoned table is still a table.
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interval(&self) -> Duration {
@@ -119,6 +131,8 @@ pub struct Stall {
     pub task: u32,
     /// The name of the task.
     pub name: String,
+    /// Its operator whose user code is in work, if any is: the engine itself may be.
+    pub operator: Option<String>,
     /// How long the turn has taken so far, at least.
     pub lasted: Duration,
 }
@@ -158,10 +172,12 @@ impl Watch {
         self.reported = true;
         self.pulse.stalls.fetch_add(1, Ordering::Relaxed);
         let task = ((turn & TASK_MASK) - 1) as u32;
+        let (name, operator) = self.pulse.name_of(task);
         Some(Stall {
             shard: self.pulse.shard,
             task,
-            name: self.pulse.name_of(task),
+            name,
+            operator,
             lasted,
         })
     }
@@ -256,6 +272,7 @@ fn report(stall: &Stall) {
         shard = stall.shard.0,
         task = stall.task,
         name = stall.name,
+        operator = stall.operator,
         lasted_ms = stall.lasted.as_millis() as u64,
         "a turn runs too long and holds up its shard: user code must not block or compute for long \
          (thalweg.shard.stall-threshold sets when this is said)"
@@ -265,12 +282,13 @@ fn report(stall: &Stall) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::panic::OperatorScope;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn watch_of(threshold: Duration) -> (Arc<Pulse>, Watch) {
         let pulse = Pulse::new(ShardId(2), threshold);
-        pulse.name_task(7, "slow map");
+        pulse.name_task(7, "source -> slow map", None);
         (Arc::clone(&pulse), Watch::new(pulse))
     }
 
@@ -281,7 +299,7 @@ mod tests {
         assert_eq!(watch.look(1_000 * MS), None);
         assert_eq!(watch.look(1_099 * MS), None);
         let stall = watch.look(1_100 * MS).unwrap();
-        assert_eq!(stall.name, "slow map");
+        assert_eq!((&*stall.name, stall.operator), ("source -> slow map", None));
         assert_eq!(
             (stall.shard, stall.task, stall.lasted),
             (ShardId(2), 7, 100 * MS)
@@ -296,6 +314,28 @@ mod tests {
             "the next stall is another one"
         );
         assert_eq!(pulse.stalls(), 2);
+    }
+
+    #[test]
+    fn the_operator_that_is_in_work_when_a_turn_is_too_long_is_told() {
+        let (pulse, mut watch) = watch_of(100 * MS);
+        let in_work = InWork::new(["source", "slow map", "sink"]);
+        pulse.name_task(8, "source -> slow map -> sink", Some(Arc::clone(&in_work)));
+        let [source, map] = [0, 1].map(|place| in_work.name(place, "none"));
+        pulse.turn_begins(8);
+        let source = OperatorScope::enter(&source);
+        assert_eq!(watch.look(1_000 * MS), None);
+        let map = OperatorScope::enter(&map);
+        let stall = watch.look(1_100 * MS).unwrap();
+        assert_eq!(stall.name, "source -> slow map -> sink");
+        assert_eq!(stall.operator.as_deref(), Some("slow map"));
+        map.leave();
+        source.leave();
+        pulse.turn_ends();
+        pulse.turn_begins(8);
+        assert_eq!(watch.look(2_000 * MS), None);
+        let stall = watch.look(2_100 * MS).unwrap();
+        assert_eq!(stall.operator, None, "the engine itself is at work");
     }
 
     #[test]

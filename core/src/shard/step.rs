@@ -9,7 +9,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::in_work::InWork;
 use crate::seam::reactor::Reactor;
 use crate::shard::timer::{TimerId, TimerQueue};
 
@@ -57,6 +59,11 @@ pub type StepError = Box<dyn std::error::Error>;
 pub trait Step: 'static {
     /// The name of the task for logs, the stall watchdog and [`TaskExit`](super::executor::TaskExit).
     fn name(&self) -> &str;
+
+    /// Where it says which of its operators is in work, if it has several; asked for once, when it starts.
+    fn in_work(&self) -> Option<Arc<InWork>> {
+        None
+    }
 
     /// Does a bounded piece of work.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thalweg_core::shard::executor::TaskExit;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 
 use crate::rig::{DONE, Exits, MADE, Rig, assert_all_done, end_after, step};
@@ -21,7 +22,8 @@ pub(crate) fn a_panic_ends_its_task_only(rig: &dyn Rig) {
     rig.run_shard(move |shard| {
         end_after(shard, 4, &told);
         shard.add_step(step("panics", |_| {
-            let scope = OperatorScope::enter("parse");
+            let parse = OperatorName::from("parse");
+            let scope = OperatorScope::enter(&parse);
             assert!(std::hint::black_box(false), "bad record {}", 7);
             scope.leave();
             Ok(MADE)

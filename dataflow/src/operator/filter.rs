@@ -1,8 +1,7 @@
 //! `filter`: keeps the records a predicate accepts.
 
-use std::rc::Rc;
-
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::Item;
 
@@ -53,7 +52,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = FilterStage {
-            name: context.operator_name(self.place).into(),
+            name: context.operator_name(self.place),
             predicate: self.predicate,
             next,
         };
@@ -62,7 +61,7 @@ where
 }
 
 struct FilterStage<F, N> {
-    name: Rc<str>,
+    name: OperatorName,
     predicate: F,
     next: N,
 }

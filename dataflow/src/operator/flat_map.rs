@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::Item;
 
@@ -82,7 +83,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = FlatMapStage {
-            name: context.operator_name(self.place).into(),
+            name: context.operator_name(self.place),
             f: self.f,
             next,
             side: context.side(),
@@ -93,7 +94,7 @@ where
 }
 
 struct FlatMapStage<F, U, N> {
-    name: Rc<str>,
+    name: OperatorName,
     f: F,
     next: N,
     side: Rc<SideOutputs>,

@@ -11,6 +11,7 @@ use thalweg_core::config::RuntimeMode;
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::Item;
@@ -240,7 +241,7 @@ fn tell_of_memory(name: &str, operator: &mut impl Remembers) {
 
 /// An operator, the stage behind it and what is held between them.
 pub(crate) struct Frame<O, N> {
-    pub(crate) name: String,
+    pub(crate) name: OperatorName,
     pub(crate) operator: O,
     pub(crate) next: N,
     failure: Failure,
@@ -269,7 +270,7 @@ impl<O: Remembers, N> Frame<O, N> {
     /// A frame around the operator at the head of the chain that `context` describes. Gives the
     /// operator back what the job is restored from.
     pub(crate) fn open<U: Item>(
-        name: String,
+        name: OperatorName,
         mut operator: O,
         next: N,
         context: &BuildContext,

@@ -1,8 +1,7 @@
 //! `inspect`: looks at every record and passes it on.
 
-use std::rc::Rc;
-
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::Item;
 
@@ -53,7 +52,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = InspectStage {
-            name: context.operator_name(self.place).into(),
+            name: context.operator_name(self.place),
             look: self.look,
             next,
         };
@@ -62,7 +61,7 @@ where
 }
 
 struct InspectStage<F, N> {
-    name: Rc<str>,
+    name: OperatorName,
     look: F,
     next: N,
 }

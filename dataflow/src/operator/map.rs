@@ -1,9 +1,9 @@
 //! `map`: one record in, one record out.
 
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Record};
 
@@ -68,7 +68,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = MapStage {
-            name: context.operator_name(self.place).into(),
+            name: context.operator_name(self.place),
             f: self.f,
             next,
             out: PhantomData,
@@ -78,7 +78,7 @@ where
 }
 
 struct MapStage<F, U, N> {
-    name: Rc<str>,
+    name: OperatorName,
     f: F,
     next: N,
     out: PhantomData<fn() -> U>,

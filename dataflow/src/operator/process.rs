@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::Mark;
@@ -307,7 +308,7 @@ where
         let (lists, function) = ListsOfStage::open(&name, context, at, self.open)?;
         let stage = ProcessStage {
             view: ProcessContext::new(&name, context, None),
-            name: name.into(),
+            name,
             function,
             next,
             side: context.side(),
@@ -320,7 +321,7 @@ where
 }
 
 struct ProcessStage<G, U, N> {
-    name: Rc<str>,
+    name: OperatorName,
     view: ProcessContext,
     function: G,
     next: N,

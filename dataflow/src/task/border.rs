@@ -11,6 +11,7 @@ use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::CheckpointId;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::Counter;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key, KeyValue, Record, Wire};
 use thalweg_memory::{BLOCK, Block, Mark};
@@ -51,7 +52,7 @@ pub(crate) trait EdgeWriter<W: Item>: EdgeOutput {
 
 /// A partition with the router that chooses its channel.
 pub(crate) struct RoutedPartition<W, R> {
-    name: Rc<str>,
+    name: OperatorName,
     router: R,
     partition: ResultPartition,
     item: PhantomData<fn(W)>,
@@ -60,12 +61,8 @@ pub(crate) struct RoutedPartition<W, R> {
 impl<W: Wire, R: Router<W>> RoutedPartition<W, R> {
     pub(crate) fn new(mut router: R, partition: ResultPartition, context: &BuildContext) -> Self {
         router.open(partition.channels(), context.info());
-        let name = match context.info().operators.last() {
-            Some(last) => format!("exchange behind {last}"),
-            None => "exchange".to_owned(),
-        };
         Self {
-            name: name.into(),
+            name: context.exchange_name(),
             router,
             partition,
             item: PhantomData,

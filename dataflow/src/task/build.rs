@@ -13,6 +13,7 @@ use thalweg_core::config::{Configuration, options};
 use thalweg_core::ids::VertexId;
 use thalweg_core::key_group::MaxParallelism;
 use thalweg_core::metrics::{Counter, Histogram, MetricError, MetricGroup, Registry, Scope};
+use thalweg_core::shard::in_work::{InWork, OperatorName};
 use thalweg_memory::Budget;
 use thalweg_memory::EntryLayout;
 use thalweg_memory::IoManager;
@@ -124,9 +125,19 @@ pub(crate) struct TaskCounters {
     pub(crate) remembered: Rc<RefCell<Vec<(usize, OperatorPart)>>>,
 }
 
+/// The operators of a subtask, and what chooses channels behind them.
+fn in_work_of(info: &SubtaskInfo) -> Arc<InWork> {
+    let exchange = match info.operators.last() {
+        Some(last) => format!("exchange behind {last}"),
+        None => "exchange".to_owned(),
+    };
+    InWork::new(info.operators.iter().cloned().chain([exchange]))
+}
+
 /// Everything the stages of one subtask's chain are built from.
 pub struct BuildContext {
     info: SubtaskInfo,
+    in_work: Arc<InWork>,
     gate: Option<GateRef>,
     input_layouts: Vec<EntryLayout>,
     partitions: Vec<(EdgeId, ResultPartition)>,
@@ -169,6 +180,7 @@ impl BuildContext {
         Self {
             outflow: outflow.unwrap_or_default(),
             answers: TaskAnswers::new(&info, None),
+            in_work: in_work_of(&info),
             info,
             gate,
             input_layouts: input_layouts.unwrap_or_default(),
@@ -377,9 +389,19 @@ impl BuildContext {
     }
 
     /// The name of the chain's operator at this place, which is to be opened next.
-    pub(crate) fn operator_name(&self, place: usize) -> String {
+    pub(crate) fn operator_name(&self, place: usize) -> OperatorName {
         self.opening.set(Some(place));
-        self.name_of(place)
+        self.in_work.name(place, &self.info.vertex_name)
+    }
+
+    /// The name of what chooses channels behind the chain.
+    pub(crate) fn exchange_name(&self) -> OperatorName {
+        self.in_work.name(self.info.operators.len(), "exchange")
+    }
+
+    /// Where the operators of the chain say that they are in work.
+    pub(crate) fn in_work(&self) -> Arc<InWork> {
+        Arc::clone(&self.in_work)
     }
 
     /// The operator that was being opened, where building the chain ended in a panic.

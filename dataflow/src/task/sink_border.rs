@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::CheckpointId;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
@@ -24,7 +25,7 @@ const WRITER: &str = "writer";
 
 /// The border of a chain that ends in a sink.
 pub(crate) struct SinkBorder<I, S> {
-    name: Rc<str>,
+    name: OperatorName,
     /// Of the sink in the chain.
     place: usize,
     writer: S,

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::ids::CheckpointId;
 use thalweg_core::metrics::Counter;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::{Progress, StepError, TurnContext};
 use thalweg_core::simd::on_this_cpu;
@@ -32,7 +33,7 @@ const BURST_RECORDS: u32 = 64;
 
 /// The head of a chain that begins with a source.
 pub(crate) struct SourceHead<R: SourceReader, N> {
-    name: Rc<str>,
+    name: OperatorName,
     reader: R,
     next: N,
     outflow: Outflow,

@@ -4,8 +4,10 @@
 //! deployer once what it did. It lives on its shard from the first turn to the last.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use thalweg_core::metrics::{MetricSnapshot, Registry};
+use thalweg_core::shard::in_work::InWork;
 use thalweg_core::shard::step::{Progress, Step, StepError, TurnContext};
 use thalweg_state::OperatorPart;
 
@@ -48,6 +50,7 @@ pub struct TaskReport {
 /// One subtask at work.
 pub struct Task {
     name: String,
+    in_work: Arc<InWork>,
     info: SubtaskInfo,
     state: TaskState,
     head: Box<dyn Head>,
@@ -71,6 +74,7 @@ impl Task {
         let info = context.info().clone();
         Self {
             name: info.task_name(),
+            in_work: context.in_work(),
             info,
             state: TaskState::Deploying,
             head,
@@ -126,6 +130,10 @@ impl Task {
 impl Step for Task {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn in_work(&self) -> Option<Arc<InWork>> {
+        Some(Arc::clone(&self.in_work))
     }
 
     fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {

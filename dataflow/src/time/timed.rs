@@ -6,10 +6,9 @@
 //! before the first record behind that the input counts again; time in which records wait is not idle.
 //! Lives on one shard's thread.
 
-use std::rc::Rc;
-
 use thalweg_core::config::options;
 use thalweg_core::event_time::{Timestamp, Watermark, covering_ms};
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
@@ -33,7 +32,7 @@ const LEAST_INTERVAL: u64 = 1_000_000;
 
 /// Assigns timestamps and makes watermarks.
 pub(crate) struct TimedStage<T: Item, M: GeneratorTemplate<T>, A, N> {
-    name: Rc<str>,
+    name: OperatorName,
     assigner: A,
     clock: TaskClock,
     /// Of the split in work.

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
@@ -41,7 +42,7 @@ struct Request<T> {
 }
 
 pub(super) struct AsyncStage<T, U, R, F, G, N> {
-    name: Rc<str>,
+    name: OperatorName,
     how: AsyncIo,
     ask: F,
     otherwise: G,

@@ -2,9 +2,9 @@
 
 use std::cmp::Reverse;
 use std::marker::PhantomData;
-use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Record;
@@ -175,7 +175,7 @@ where
         }
         let next = context.telling(self.place, next);
         let stage = AtTheEndStage {
-            name: context.operator_name(self.place).into(),
+            name: context.operator_name(self.place),
             place: self.place,
             answers: context.answers(),
             kept,
@@ -192,7 +192,7 @@ where
 const KEPT: &str = "kept";
 
 struct AtTheEndStage<T: Record, F, R, N> {
-    name: Rc<str>,
+    name: OperatorName,
     place: usize,
     answers: TaskAnswers,
     kept: Kept<T>,

@@ -67,7 +67,7 @@ impl Circuit {
         let peers = gate.channels_of(VOTES).collect();
         let wait_ns = |wait: Duration| u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         Ok(Self {
-            name: context.operator_name(0),
+            name: context.operator_name(0).to_string(),
             iteration: plan.number,
             rest: Rest::new(ways, peers),
             outside: gate.channels_of(OUTSIDE).count(),

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::key_group::KeyHash;
 use thalweg_core::metrics::vocabulary;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_core::shard::step::TurnContext;
 use thalweg_memory::record::{Item, Key};
@@ -24,7 +25,7 @@ use crate::time::{FiredTimer, TimeDomain, TimerTable};
 
 /// The states, timers and context of one keyed function in one subtask.
 pub(crate) struct KeyedFunctionState<K: Key> {
-    name: Rc<str>,
+    name: OperatorName,
     backend: FunctionBackend<K>,
     keyed: Rc<KeyedContext<K>>,
     timers: Rc<TimerTable<K>>,

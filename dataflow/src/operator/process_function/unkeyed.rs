@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 
 use thalweg_core::event_time::{Timestamp, Watermark};
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
@@ -140,7 +141,7 @@ where
         let (lists, function) = ListsOfStage::open(&name, context, at, self.open)?;
         let stage = FunctionStage {
             view: ProcessContext::new(&name, context, None),
-            name: name.into(),
+            name,
             function,
             next,
             side: context.side(),
@@ -154,7 +155,7 @@ where
 }
 
 struct FunctionStage<G, U, N> {
-    name: Rc<str>,
+    name: OperatorName,
     view: ProcessContext,
     function: G,
     next: N,

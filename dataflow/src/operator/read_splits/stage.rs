@@ -5,9 +5,9 @@
 //! splits with it, and passes. Lives on the shard of its task.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::Record;
 use thalweg_memory::{Mark, SavedRecord};
@@ -23,7 +23,7 @@ use crate::task::{BuildContext, ChainTurn, Emit, Failure, InputStatus, Push, Sta
 pub(super) const MOST_UNREAD: usize = 64;
 
 pub(super) struct ReadStage<R, N> {
-    name: Rc<str>,
+    name: OperatorName,
     /// Of the operator in its chain.
     place: usize,
     answers: TaskAnswers,

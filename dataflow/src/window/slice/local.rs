@@ -10,11 +10,11 @@
 //! until the line is empty, and what comes meanwhile stands behind. Lives on the shard of its subtask.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
+use thalweg_core::shard::in_work::OperatorName;
 use thalweg_core::shard::panic::OperatorScope;
 use thalweg_memory::record::{Item, Key, KeyValue, Wire};
 use thalweg_memory::{Budget, Mark};
@@ -98,7 +98,7 @@ impl Judgement {
 
 /// The stage of one subtask.
 pub(super) struct LocalStage<K: Key + Wire, T: Item, S, G: WindowAggregate<K, T>> {
-    name: Rc<str>,
+    name: OperatorName,
     windows: AlignedWindows,
     selector: S,
     aggregate: G,
