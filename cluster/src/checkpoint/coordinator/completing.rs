@@ -93,6 +93,7 @@ impl CheckpointCoordinator {
         out: &mut Vec<Output>,
     ) {
         self.release(completion);
+        self.outlived.leave();
         let checkpoint = completion.pending.checkpoint;
         self.given_up(
             &completion.pending.purpose,
@@ -210,8 +211,6 @@ impl CheckpointCoordinator {
         files.extend(overtaken.map(|sequence| self.layout.pointer(sequence)));
         self.oldest_pointer = self.leadership.sequence;
         commands.push(StorageCommand::Delete(files));
-        for command in commands {
-            self.dispose(command, true, out);
-        }
+        self.outlived.add(commands);
     }
 }

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use thalweg_core::config::CheckpointRetention;
 use thalweg_core::ids::{AttemptId, CheckpointId, JobId, SubtaskId};
 
-use self::errands::Errand;
+use self::errands::{Errand, Outlived};
 pub(crate) use self::giving_up::home_goes;
 use self::savepoints::Unsettled;
 use super::commits::CommitLedger;
@@ -121,6 +121,7 @@ pub struct CheckpointCoordinator {
     failures: u32,
     errands: BTreeMap<Ticket, Errand>,
     garbage: Vec<StorageCommand>,
+    outlived: Outlived,
     next_ticket: u64,
 }
 
@@ -186,6 +187,7 @@ impl CheckpointCoordinator {
             failures: 0,
             errands: BTreeMap::new(),
             garbage: Vec::new(),
+            outlived: Outlived::default(),
             next_ticket: 0,
         }
     }
@@ -308,6 +310,7 @@ impl CheckpointCoordinator {
                 break;
             }
         }
+        self.dispose_of_outlived(out);
     }
 }
 #[cfg(test)]

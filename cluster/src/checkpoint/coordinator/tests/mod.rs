@@ -8,6 +8,7 @@ mod ends;
 mod interleaved;
 mod leaders_drawn;
 mod listing;
+mod outlived;
 mod regions;
 mod scenarios;
 mod two_leaders;

@@ -46,6 +46,12 @@ fn what_is_under_way_is_given_up_and_only_the_regions_output_is_taken_back() {
     let all = (0..3).map(|task| prepared(task, third));
     let expected: Vec<_> = others.into_iter().chain(all).collect();
     assert_eq!(listed, Some(expected));
+    // The next was due by then, and what goes by the third goes when that one is over.
+    let (fourth, kind, tasks) = rig.triggered();
+    assert!(fourth > third);
+    for task in tasks {
+        rig.answer(task.index, fourth, kind);
+    }
     let kept = rig.coordinator.kept().last().unwrap().clone();
     let named = kept.files().into_keys().map(str::to_owned).collect();
     assert_eq!(
