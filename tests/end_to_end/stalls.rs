@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
-use thalweg_connectors::{Collects, Generator};
+use thalweg_connectors::{Generator, Sinks};
 use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -52,15 +52,16 @@ fn logged(words: &[&str]) -> bool {
         .any(|line| words.iter().all(|word| line.contains(word)))
 }
 
-/// The operators of a job, in their order; the key selector belongs to the exchange.
-const OPERATORS: [&str; 7] = [
-    "made",
-    "mapped",
-    "looked at",
-    "spread",
-    "kept",
-    "exchange behind kept",
-    "counted",
+/// The operators of a job, in their order, and who is told to be in work when one of them blocks: maps and filters run
+/// in the loop of what is before them. The key selector belongs to the exchange.
+const OPERATORS: [(&str, &str); 7] = [
+    ("made", "made or mapped or looked at"),
+    ("mapped", "made or mapped or looked at"),
+    ("looked at", "made or mapped or looked at"),
+    ("spread", "spread or kept"),
+    ("kept", "spread or kept"),
+    ("key selector", "exchange behind kept"),
+    ("counted", "counted or discarded"),
 ];
 
 /// Runs a job in which the operator at `place` blocks its shard until the log says so.
@@ -77,24 +78,30 @@ fn block_in(place: usize) {
         let wait = wait.clone();
         move |n: u64| if here == place { wait(n) } else { n }
     };
-    let (looks, spreads, keeps, counts) = (wait_in(2), wait_in(3), wait_in(4), wait_in(6));
+    let (looks, spreads, keeps) = (wait_in(2), wait_in(3), wait_in(4));
+    let (selects, counts) = (wait_in(5), wait_in(6));
+    let (operator, told) = OPERATORS[place];
     // No other job of this process has the same names.
-    let name = |here: usize| format!("{} ({place})", OPERATORS[here]);
+    let mark = |names: &str| names.replace(" or ", &format!(" {place} or ")) + &format!(" {place}");
+    let name = |here: usize| mark(OPERATORS[here].0);
+    let told = format!("operator=\"{}\"", mark(told));
     (environment.source(Generator::new(100, wait_in(0))))
-        .name(name(0))
+        .name(&name(0))
         .map(wait_in(1))
-        .name(name(1))
-        .inspect(move |n: &u64| drop(looks(*n)))
-        .name(name(2))
+        .name(&name(1))
+        .inspect(move |n: &u64| {
+            looks(*n);
+        })
+        .name(&name(2))
         .flat_map(move |n: u64, out: &mut Collector<'_, u64>| {
             out.emit(n);
             // Behind what follows it in the chain.
             spreads(n);
         })
-        .name(name(3))
+        .name(&name(3))
         .filter(move |n: &u64| keeps(*n) < 100)
-        .name(name(4))
-        .key_by(wait_in(5))
+        .name(&name(4))
+        .key_by(move |n: &u64| selects(*n))
         .process(move |_: &mut OpenContext<u64>| {
             let counts = counts.clone();
             move |n: u64, _: &ProcessContext<u64>, out: &mut Collector<'_, u64>| {
@@ -102,19 +109,15 @@ fn block_in(place: usize) {
                 Ok(())
             }
         })
-        .name(name(6))
-        .discard();
-    let name = match OPERATORS[place].strip_prefix("exchange behind ") {
-        Some(_) => format!("exchange behind {}", name(place - 1)),
-        None => name(place),
-    };
-    let operator = format!("operator=\"{name}\"");
+        .name(&name(6))
+        .discard()
+        .name(&mark("discarded"));
     let watch = move || {
         entered.recv_timeout(stage::PATIENCE).unwrap();
         let (_never, pause) = sync_channel::<()>(0);
         let mut looks = 0;
         // Asked for again and again, so that a slow machine is waited for and a fast one is not.
-        while !logged(&["WARN", &operator, "/2)", "runs too long"]) && looks < 3000 {
+        while !logged(&["WARN", &told, "/2)", "runs too long"]) && looks < 3000 {
             let _ = pause.recv_timeout(Duration::from_millis(10));
             looks += 1;
         }
@@ -124,7 +127,11 @@ fn block_in(place: usize) {
     let watcher = stage::thread(watch);
     environment.execute("sleepy").unwrap();
     let log = || String::from_utf8_lossy(&LOG.lock().unwrap()).into_owned();
-    assert!(watcher.join().unwrap(), "{name} not reported: {}", log());
+    assert!(
+        watcher.join().unwrap(),
+        "{operator} not reported: {}",
+        log()
+    );
 }
 
 #[test]

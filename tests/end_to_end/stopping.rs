@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use thalweg_connectors::{Collects, Generator, Sinks, Sources};
 use thalweg_core::seam::clock::monotonic_ns;

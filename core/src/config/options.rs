@@ -207,7 +207,7 @@ pub const CONNECTOR_THREADS: ConfigOption<u32> = ConfigOption::new(
 pub const STALL_THRESHOLD: ConfigOption<Duration> = ConfigOption::new(
     "thalweg.shard.stall-threshold",
     || Duration::from_millis(100),
-    "A turn that takes longer is reported with the name of its task and of the operator in work. 0 reports none.",
+    "A turn that takes longer is reported with the names of its task and of the operator in work. 0 reports none.",
 );
 
 /// `thalweg.io.driver`

@@ -106,7 +106,7 @@ impl Pulse {
         match self.tasks().get(&task) {
             Some(Known { name, in_work }) => {
                 let operator = in_work.as_ref().and_then(|in_work| in_work.operator());
-                (name.clone(), operator.map(str::to_owned))
+                (name.clone(), operator)
             }
             None => (format!("task {task}"), None),
         }
@@ -131,7 +131,7 @@ pub struct Stall {
     pub task: u32,
     /// The name of the task.
     pub name: String,
-    /// Its operator whose user code is in work, if any is: the engine itself may be.
+    /// Its operator whose user code is in work, or it and those fused behind it, if any is: the engine itself may be.
     pub operator: Option<String>,
     /// How long the turn has taken so far, at least.
     pub lasted: Duration,

@@ -22,7 +22,7 @@ pub(crate) fn a_panic_ends_its_task_only(rig: &dyn Rig) {
     rig.run_shard(move |shard| {
         end_after(shard, 4, &told);
         shard.add_step(step("panics", |_| {
-            let parse = OperatorName::from("parse");
+            let parse = OperatorName::alone("parse");
             let scope = OperatorScope::enter(&parse);
             assert!(std::hint::black_box(false), "bad record {}", 7);
             scope.leave();

@@ -1,8 +1,9 @@
 //! `filter`: keeps the records a predicate accepts.
 
+use std::rc::Rc;
+
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::record::Item;
 
 use super::pass_on;
@@ -52,7 +53,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = FilterStage {
-            name: context.operator_name(self.place),
+            name: context.fused_name(self.place),
             predicate: self.predicate,
             next,
         };
@@ -61,7 +62,7 @@ where
 }
 
 struct FilterStage<F, N> {
-    name: OperatorName,
+    name: Rc<str>,
     predicate: F,
     next: N,
 }
@@ -74,7 +75,7 @@ where
 {
     #[inline(always)]
     fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let kept = (self.predicate)(&item);
         scope.leave();
         if kept {

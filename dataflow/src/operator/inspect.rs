@@ -1,8 +1,9 @@
 //! `inspect`: looks at every record and passes it on.
 
+use std::rc::Rc;
+
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::record::Item;
 
 use super::pass_on;
@@ -52,7 +53,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = InspectStage {
-            name: context.operator_name(self.place),
+            name: context.fused_name(self.place),
             look: self.look,
             next,
         };
@@ -61,7 +62,7 @@ where
 }
 
 struct InspectStage<F, N> {
-    name: OperatorName,
+    name: Rc<str>,
     look: F,
     next: N,
 }
@@ -74,7 +75,7 @@ where
 {
     #[inline(always)]
     fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         (self.look)(&item);
         scope.leave();
         self.next.push(item, at);
@@ -91,7 +92,7 @@ where
             #[inline(always)]
             |number| {
                 let (item, at) = make(number);
-                let scope = OperatorScope::enter(&self.name);
+                let scope = FusedScope::enter(&self.name);
                 (self.look)(&item);
                 scope.leave();
                 (item, at)

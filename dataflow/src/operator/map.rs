@@ -1,10 +1,10 @@
 //! `map`: one record in, one record out.
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::record::{Item, Record};
 
 use super::pass_on;
@@ -68,7 +68,7 @@ where
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
         let stage = MapStage {
-            name: context.operator_name(self.place),
+            name: context.fused_name(self.place),
             f: self.f,
             next,
             out: PhantomData,
@@ -78,7 +78,7 @@ where
 }
 
 struct MapStage<F, U, N> {
-    name: OperatorName,
+    name: Rc<str>,
     f: F,
     next: N,
     out: PhantomData<fn() -> U>,
@@ -93,7 +93,7 @@ where
 {
     #[inline(always)]
     fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let result = (self.f)(item);
         scope.leave();
         self.next.push(result, at);
@@ -110,7 +110,7 @@ where
             #[inline(always)]
             |number| {
                 let (item, at) = make(number);
-                let scope = OperatorScope::enter(&self.name);
+                let scope = FusedScope::enter(&self.name);
                 let result = (self.f)(item);
                 scope.leave();
                 (result, at)

@@ -67,7 +67,7 @@ where
     fn instantiate(&self) -> SubtaskFactory {
         let (pipe, sink, place) = (self.pipe.clone(), self.sink.clone(), self.place);
         Box::new(move |context| {
-            let name = context.operator_name(place);
+            let name = context.fused_name(place);
             let border = SinkBorder::<I, S::Writer>::open(&sink, &name, context)?;
             pipe.build(border, context)
         })

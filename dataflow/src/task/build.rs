@@ -394,9 +394,20 @@ impl BuildContext {
         self.in_work.name(place, &self.info.vertex_name)
     }
 
+    /// The name of the chain's operator at this place, which is to be opened next, and runs in the loop of one before.
+    pub(crate) fn fused_name(&self, place: usize) -> Rc<str> {
+        self.opening.set(Some(place));
+        self.in_work.fused(place, &self.info.vertex_name)
+    }
+
     /// The name of what chooses channels behind the chain.
     pub(crate) fn exchange_name(&self) -> OperatorName {
         self.in_work.name(self.info.operators.len(), "exchange")
+    }
+
+    /// What chooses channels behind the chain runs in the loop of an operator before it.
+    pub(crate) fn fuse_exchange(&self) {
+        self.in_work.fused(self.info.operators.len(), "exchange");
     }
 
     /// Where the operators of the chain say that they are in work.

@@ -9,8 +9,7 @@ use std::rc::Rc;
 
 use thalweg_core::event_time::Timestamp;
 use thalweg_core::ids::CheckpointId;
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
 use thalweg_network::{Barrier, Event};
@@ -25,7 +24,7 @@ const WRITER: &str = "writer";
 
 /// The border of a chain that ends in a sink.
 pub(crate) struct SinkBorder<I, S> {
-    name: OperatorName,
+    name: Rc<str>,
     /// Of the sink in the chain.
     place: usize,
     writer: S,
@@ -114,7 +113,7 @@ impl<I: Item, S: SinkWriter<I>> SinkBorder<I, S> {
     }
 
     fn barrier(&mut self, barrier: Barrier) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let outcome = self.writer.barrier(barrier.checkpoint);
         scope.leave();
         match outcome {
@@ -143,7 +142,7 @@ impl<I: Item, S: SinkWriter<I>> Push<I> for SinkBorder<I, S> {
     #[inline(always)]
     fn push(&mut self, item: I::Of<'_>, at: Timestamp) {
         self.end.count(1);
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let outcome = self.writer.write(item, at);
         scope.leave();
         if let Err(error) = outcome {

@@ -126,12 +126,12 @@ impl<R: SourceReader, N: Origin<R::Item>> SourceHead<R, N> {
         let reader = source
             .open(splits, context.info())
             .map_err(|error| context.refused(&name, error))?;
-        Ok(Self::new(&name, reader, next, context))
+        Ok(Self::new(name, reader, next, context))
     }
 
-    fn new(name: &str, reader: R, next: N, context: &BuildContext) -> Self {
+    fn new(name: OperatorName, reader: R, next: N, context: &BuildContext) -> Self {
         Self {
-            name: name.into(),
+            name,
             reader,
             next,
             outflow: context.outflow(),

@@ -91,7 +91,7 @@ where
         next: N,
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
-        let name = context.operator_name(self.place);
+        let name = context.fused_name(self.place);
         let next = context.telling(self.place, next);
         let stage = TimedStage::new(&name, self.strategy, self.group, next, context)?;
         self.pipe.build(stage, context)
@@ -142,7 +142,7 @@ where
         next: N,
         context: &mut BuildContext,
     ) -> Result<Box<dyn Head>, BuildError> {
-        let name = context.operator_name(0);
+        let name = context.fused_name(0);
         let next = context.telling(0, next);
         let next = TimedStage::new(&name, self.strategy, self.group, next, context)?;
         Ok(Box::new(SourceHead::open(self.source, next, context)?))

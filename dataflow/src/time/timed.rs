@@ -6,10 +6,11 @@
 //! before the first record behind that the input counts again; time in which records wait is not idle.
 //! Lives on one shard's thread.
 
+use std::rc::Rc;
+
 use thalweg_core::config::options;
 use thalweg_core::event_time::{Timestamp, Watermark, covering_ms};
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::Mark;
 use thalweg_memory::record::Item;
 use thalweg_network::Event;
@@ -32,7 +33,7 @@ const LEAST_INTERVAL: u64 = 1_000_000;
 
 /// Assigns timestamps and makes watermarks.
 pub(crate) struct TimedStage<T: Item, M: GeneratorTemplate<T>, A, N> {
-    name: OperatorName,
+    name: Rc<str>,
     assigner: A,
     clock: TaskClock,
     /// Of the split in work.
@@ -399,7 +400,7 @@ where
             self.wake();
         }
         let mut said = WatermarkOutput::default();
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let at = self.assigner.assign(&item, previous, self.clock.now());
         self.generator.on_event(&item, at, &mut said);
         scope.leave();
@@ -435,7 +436,7 @@ where
             #[inline(always)]
             |number| {
                 let (item, previous) = make(number);
-                let scope = OperatorScope::enter(name);
+                let scope = FusedScope::enter(name);
                 let at = assigner.assign(&item, previous, now);
                 if M::Generator::WANTS_THE_HIGHEST {
                     highest = highest.max(at);

@@ -314,7 +314,7 @@ where
     ) -> Result<Box<dyn Head>, BuildError> {
         let name = context.operator_name(self.place);
         let next = context.telling(self.place, next);
-        let stage = AsyncStage::new(&name, self.how, self.functions, next, context);
+        let stage = AsyncStage::new(name, self.how, self.functions, next, context);
         self.pipe.build(stage, context)
     }
 }

@@ -76,7 +76,7 @@ where
     N: Push<U>,
 {
     pub(super) fn new(
-        name: &str,
+        name: OperatorName,
         how: AsyncIo,
         (ask, otherwise): (F, G),
         next: N,
@@ -85,7 +85,7 @@ where
         // An attempt that timed out may still tell its outcome beside that of the next one.
         let (sender, outcomes) = sync_channel(2 * how.capacity);
         Self {
-            name: name.into(),
+            name,
             queue: Queue::new(how.ordered),
             how,
             ask,

@@ -54,7 +54,8 @@ impl<K: Key> KeyedFunctionState<K> {
         .map_err(|error| context.refused(name, error))?;
         let view = ProcessContext::new(name, context, Some(Rc::clone(&keyed)));
         let state = Self {
-            name: name.into(),
+            // It heads its chain.
+            name: context.operator_name(0),
             view: view.with_timers(Rc::clone(&timers)),
             backend,
             keyed,

@@ -72,7 +72,7 @@ where
         let opened = self.source.open(restored, context.info());
         let reader = opened.map_err(|error| context.refused(&name, error))?;
         let next = context.telling(self.place, next);
-        let stage = ReadStage::new(&name, self.place, reader, next, context);
+        let stage = ReadStage::new(name, self.place, reader, next, context);
         self.pipe.build(stage, context)
     }
 }

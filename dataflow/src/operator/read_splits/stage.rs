@@ -40,7 +40,7 @@ pub(super) struct ReadStage<R, N> {
 
 impl<R: SplitReader, N: Push<R::Item>> ReadStage<R, N> {
     pub(super) fn new(
-        name: &str,
+        name: OperatorName,
         place: usize,
         reader: R,
         next: N,
@@ -48,7 +48,7 @@ impl<R: SplitReader, N: Push<R::Item>> ReadStage<R, N> {
     ) -> Self {
         let unread = reader.unread();
         Self {
-            name: name.into(),
+            name,
             place,
             answers: context.answers(),
             reader,

@@ -10,12 +10,12 @@
 //! until the line is empty, and what comes meanwhile stands behind. Lives on the shard of its subtask.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use thalweg_core::error::ErrorKind;
 use thalweg_core::event_time::{Timestamp, Watermark};
 use thalweg_core::key_group::KeyHash;
-use thalweg_core::shard::in_work::OperatorName;
-use thalweg_core::shard::panic::OperatorScope;
+use thalweg_core::shard::panic::FusedScope;
 use thalweg_memory::record::{Item, Key, KeyValue, Wire};
 use thalweg_memory::{Budget, Mark};
 use thalweg_network::Event;
@@ -98,7 +98,7 @@ impl Judgement {
 
 /// The stage of one subtask.
 pub(super) struct LocalStage<K: Key + Wire, T: Item, S, G: WindowAggregate<K, T>> {
-    name: OperatorName,
+    name: Rc<str>,
     windows: AlignedWindows,
     selector: S,
     aggregate: G,
@@ -207,7 +207,7 @@ where
                 Entered::Nowhere => return,
             }
         }
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         self.current
             .take_in(hash, item, &self.selector, &self.aggregate);
         scope.leave();
@@ -220,7 +220,7 @@ where
     /// looked for, then records, where all are of the current slice and none can fill the table.
     #[inline(always)]
     fn gather_each(&mut self, items: [T::Of<'_>; TOGETHER], ats: &[Timestamp; TOGETHER]) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let hashes: [KeyHash; TOGETHER] =
             std::array::from_fn(|at| K::hash(&self.selector.select(&items[at])));
         scope.leave();
@@ -230,7 +230,7 @@ where
             return self.gather_one_by_one(items, ats, &hashes);
         }
         let seats = self.current.look_for(&hashes);
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         self.current
             .take_in_each(items, &hashes, &seats, &self.selector, &self.aggregate);
         scope.leave();
@@ -302,7 +302,7 @@ where
     /// Lets a record go out alone.
     #[inline]
     fn pass(&mut self, item: T::Of<'_>, at: Timestamp) {
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let (hash, key) = {
             let key = self.selector.select(&item);
             (K::hash(&key), K::store(&key))
@@ -356,7 +356,7 @@ where
         while let Some(first) = self.line.front_mut() {
             if let Held::Slice(table) = first {
                 let at = table.span().max_timestamp();
-                let scope = OperatorScope::enter(&self.name);
+                let scope = FusedScope::enter(&self.name);
                 let fresh = || self.aggregate.create();
                 let all = loop {
                     if limit == 0 || !(overdrawing || self.border.ready()) {
@@ -413,7 +413,7 @@ where
             self.judgement.passing -= 1;
             return self.pass(item, at);
         }
-        let scope = OperatorScope::enter(&self.name);
+        let scope = FusedScope::enter(&self.name);
         let hash = K::hash(&self.selector.select(&item));
         scope.leave();
         self.gather(hash, item, at);

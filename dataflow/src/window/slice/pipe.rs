@@ -158,6 +158,7 @@ where
             }
             let border = Border::new(HashOfKey::new(), partition, context);
             let name = "window (local aggregation)";
+            context.fuse_exchange();
             let stage =
                 LocalStage::<K, T, S, G>::new(name, windows, selector, aggregate, border, context)?;
             pipe.build(stage, context)
