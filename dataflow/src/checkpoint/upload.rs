@@ -1,8 +1,11 @@
 //! A file written through the shard's reactor while turns go on: chunks in, durable bytes out.
 //!
+//! A large file is synced piece by piece while more of it is made: otherwise the disk would wait for the last byte, and
+//! whoever waits for the file for the disk.
+//!
 //! Invariants: [`Uploading::Durable`] is answered only after the data was synced, and then the directory; after
-//! an error nothing more is tried on the file, which is removed. At most a few chunks are in flight, and the
-//! caller is told when to hold back. Lives on one shard's thread.
+//! an error, of a write or of any sync, nothing more is tried on the file, which is removed. At most a few chunks are in
+//! flight, and the caller is told when to hold back. Lives on one shard's thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +20,9 @@ use super::planted::{CrashListener, CrashPoint};
 const IN_FLIGHT: usize = 4;
 /// Chunks that may wait before the caller is asked to hold back.
 const WAITING: usize = 8;
+/// So many bytes after the last sync of a file that is being written another one begins: large enough that a disk takes
+/// them in one go, and that their share of what each sync costs is small.
+const SYNC_EVERY: u64 = 32 << 20;
 
 /// How far an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,12 @@ pub(crate) struct Upload {
     complete: bool,
     /// Whether it counts as durable only when it was synced.
     synced: bool,
+    /// After how many bytes a sync begins while more is to come.
+    sync_every: u64,
+    /// Of the file's bytes, those before the last sync that was asked for.
+    asked_to_sync: u64,
+    /// A sync beside the writes.
+    syncing: Option<OpId>,
     /// Whether the file is of this upload: one that could not be created may be another's.
     created: bool,
     crash_points: CrashListener,
@@ -74,6 +86,9 @@ impl Upload {
             stage: Stage::Fresh,
             complete: false,
             synced: true,
+            sync_every: SYNC_EVERY,
+            asked_to_sync: 0,
+            syncing: None,
             created: false,
             crash_points: CrashListener::default(),
         }
@@ -163,7 +178,8 @@ impl Upload {
                 Stage::Writing { file, mut writes } => {
                     self.reap(file, &mut writes, context)?;
                     self.submit(file, &mut writes, context);
-                    if !writes.is_empty() || !self.complete {
+                    self.sync_beside(file, context)?;
+                    if !writes.is_empty() || !self.complete || self.syncing.is_some() {
                         return Ok(self.stay(Stage::Writing { file, writes }));
                     }
                     if !self.synced {
@@ -261,6 +277,22 @@ impl Upload {
         }
     }
 
+    /// Has the disk take what was written so far, if that is much. What such a sync says of an error no later one says.
+    fn sync_beside(&mut self, file: FileId, context: &mut TurnContext<'_>) -> io::Result<()> {
+        if let Some(op) = self.syncing {
+            if taken(context, op)?.is_none() {
+                return Ok(());
+            }
+            self.syncing = None;
+        }
+        let unsynced = self.offset - self.asked_to_sync;
+        if self.synced && !self.complete && unsynced >= self.sync_every {
+            self.asked_to_sync = self.offset;
+            self.syncing = Some(context.submit(Op::Sync { file }));
+        }
+        Ok(())
+    }
+
     fn directory(&self) -> &Path {
         match self.path.parent() {
             Some(directory) if !directory.as_os_str().is_empty() => directory,
@@ -289,14 +321,17 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use thalweg_core::seam::simulated::{SimDisk, SimOptions, SimOutcome, Simulation};
+    use thalweg_core::seam::simulated::{
+        Fault, SimDisk, SimOptions, SimOutcome, Simulation, Survival,
+    };
     use thalweg_core::shard::step::{Progress, Step, StepError};
 
     use super::*;
 
-    /// A task that writes one file; what became of it.
+    /// A task that writes one file, one chunk after the other; what became of it.
     struct Writes {
         upload: Upload,
+        chunks: VecDeque<Vec<u8>>,
         ended: Rc<RefCell<Option<io::Result<()>>>>,
     }
 
@@ -306,8 +341,15 @@ mod tests {
         }
 
         fn turn(&mut self, context: &mut TurnContext<'_>) -> Result<Progress, StepError> {
+            if self.upload.chunks.is_empty() {
+                match self.chunks.pop_front() {
+                    Some(chunk) => self.upload.push(chunk),
+                    None => self.upload.complete(),
+                }
+            }
             let ended = match self.upload.poll(context) {
-                Ok(Uploading::Open) => return Ok(Progress::NONE),
+                Ok(Uploading::Open) if self.upload.complete => return Ok(Progress::NONE),
+                Ok(Uploading::Open) => return Ok(Progress::MADE),
                 Ok(Uploading::Durable) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -316,13 +358,14 @@ mod tests {
         }
     }
 
-    fn written(disk: &SimDisk, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a file of these chunks, synced as often as is said.
+    fn written(disk: &SimDisk, chunks: &[&[u8]], sync_every: u64) -> io::Result<()> {
         let mut upload = Upload::new(PathBuf::from("/runs/a.run"));
-        upload.push(bytes.to_vec());
-        upload.complete();
+        upload.sync_every = sync_every;
         let ended = Rc::new(RefCell::new(None));
         let task = Writes {
             upload,
+            chunks: chunks.iter().map(|chunk| chunk.to_vec()).collect(),
             ended: Rc::clone(&ended),
         };
         let mut simulation = Simulation::on(disk.clone(), 1, SimOptions::default());
@@ -331,14 +374,43 @@ mod tests {
         ended.take().expect("it has ended")
     }
 
-    #[test]
-    fn a_file_that_was_there_before_stays() {
+    fn disk() -> SimDisk {
         let disk = SimDisk::new();
         disk.make_directories(Path::new("/runs")).unwrap();
+        disk.sync_directory(Path::new("/")).unwrap();
+        disk
+    }
+
+    #[test]
+    fn a_file_that_was_there_before_stays() {
+        let disk = disk();
         let at = Path::new("/runs/a.run");
-        written(&disk, b"of another").unwrap();
-        let refused = written(&disk, b"own").unwrap_err();
+        written(&disk, &[b"of another"], SYNC_EVERY).unwrap();
+        let refused = written(&disk, &[b"own"], SYNC_EVERY).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(disk.content(at).unwrap(), b"of another");
+    }
+
+    #[test]
+    fn a_large_file_is_synced_while_it_is_written_and_fails_by_any_operation_that_does() {
+        let chunks = [&[1; 100][..], &[2; 50], &[3; 200], &[4; 10], &[5; 90]];
+        let at = Path::new("/runs/a.run");
+        let operations = |sync_every: u64| {
+            let disk = disk();
+            let before = disk.operations();
+            written(&disk, &chunks, sync_every).unwrap();
+            // Nothing that was not synced stays.
+            disk.crash(Survival::Nothing);
+            assert_eq!(disk.content(at).unwrap(), chunks.concat());
+            before..disk.operations()
+        };
+        let (at_the_end, often) = (operations(SYNC_EVERY), operations(120));
+        assert!(often.end > at_the_end.end, "{often:?}, {at_the_end:?}");
+        for operation in often {
+            let disk = disk();
+            disk.fail(operation, Fault::Io);
+            let failed = written(&disk, &chunks, 120);
+            assert!(failed.is_err(), "operation {operation} failed unheard");
+        }
     }
 }
