@@ -26,12 +26,9 @@ use thalweg_core::error::ErrorKind;
 use thalweg_state::run::ReadAt;
 
 use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind, check, too_long};
-use super::disk::{Disk, HostDisk};
+use super::disk::{Disk, HostDisk, PIECE};
 use super::location::Location;
 use crate::checkpoint::metadata::model::FileFacts;
-
-/// Bytes that are read at once when a file is copied or examined.
-const PIECE: usize = 256 << 10;
 
 /// Storage in directories.
 #[derive(Clone, Debug, Default)]
@@ -205,7 +202,9 @@ impl<D: Disk> DirectoryStorage<D> {
             },
         }
         let durable = |error: &io::Error| StorageError::of_io("make durable", to, error);
-        let checked = read_through(&mut self.disk, to, |_, _| Ok(()))
+        let found = self.disk.facts(path);
+        let checked = found
+            .map_err(|error| StorageError::of_io("read", to, &error))
             .and_then(|found| check(from, found, facts))
             .and_then(|()| self.disk.open(path).map_err(|error| durable(&error)))
             .and_then(|mut file| self.disk.sync(&mut file).map_err(|error| durable(&error)));
@@ -332,7 +331,8 @@ impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {
     }
 
     fn examine(&mut self, at: &Location) -> Result<FileFacts, StorageError> {
-        read_through(&mut self.disk, at, |_, _| Ok(()))
+        let found = self.disk.facts(path_of(at)?);
+        found.map_err(|error| StorageError::of_io("read", at, &error))
     }
 
     fn list(&mut self, at: &Location) -> Result<Vec<Entry>, StorageError> {

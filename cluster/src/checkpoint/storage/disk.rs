@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use crc32c::crc32c_append;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use thalweg_core::seam::clock::entropy;
@@ -17,6 +18,11 @@ use thalweg_state::run::ReadAt;
 
 use super::contract::Entry;
 use super::run_file::RunFile;
+use super::whole_file::facts_of;
+use crate::checkpoint::metadata::model::FileFacts;
+
+/// Bytes that are read at once.
+pub(super) const PIECE: usize = 256 << 10;
 
 /// Calls of a file system. Each does one thing and retries nothing.
 pub trait Disk: Send {
@@ -52,6 +58,24 @@ pub trait Disk: Send {
     /// # Errors
     /// As the operating system says.
     fn read(&mut self, file: &mut Self::File, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Length and checksum of a file that is not being written, from all its bytes.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn facts(&mut self, path: &Path) -> io::Result<FileFacts> {
+        let mut file = self.open(path)?;
+        let mut buffer = vec![0; PIECE];
+        let (mut bytes, mut checksum) = (0, 0);
+        loop {
+            let count = self.read(&mut file, &mut buffer)?;
+            if count == 0 {
+                return Ok(FileFacts { bytes, checksum });
+            }
+            bytes += count as u64;
+            checksum = crc32c_append(checksum, &buffer[..count]);
+        }
+    }
 
     /// Makes the content of a file durable. After an error the file is not to be trusted, nor synced again:
     /// the kernel has dropped what it could not write.
@@ -149,6 +173,10 @@ impl Disk for HostDisk {
                 other => return other,
             }
         }
+    }
+
+    fn facts(&mut self, path: &Path) -> io::Result<FileFacts> {
+        facts_of(path)
     }
 
     fn sync(&mut self, file: &mut File) -> io::Result<()> {

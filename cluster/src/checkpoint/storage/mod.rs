@@ -10,6 +10,7 @@
 //! | [`disk`] | the calls of a file system, of this host |
 //! | `object_store` | objects in S3 or in memory, with the feature `object-store`: what a store must promise |
 //! | [`run_file`] | a run of this host, read from any place in it |
+//! | `whole_file` | length and checksum of a file of this host, from all its bytes |
 //! | [`simulated`] | the same on the disk of a simulation, which forgets and fails |
 //!
 //! Entered by the control thread, which may block. Invariant: what was answered as written survives the loss
@@ -27,6 +28,7 @@ pub mod location;
 pub mod object_store;
 pub mod run_file;
 pub mod simulated;
+mod whole_file;
 
 #[cfg(all(test, feature = "object-store"))]
 pub(crate) use self::object_store::tests::faulty;
