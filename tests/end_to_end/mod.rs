@@ -12,7 +12,6 @@ mod panics;
 mod partitioners;
 mod refusals;
 mod sockets;
-mod stalls;
 mod stopping;
 mod turns;
 mod word_count;

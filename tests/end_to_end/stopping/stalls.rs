@@ -8,7 +8,7 @@ use thalweg_connectors::{Generator, Sinks};
 use thalweg_dataflow::{Collector, OpenContext, ProcessContext};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::stopping::{Hold, hold};
+use super::{Hold, hold};
 use crate::stage;
 
 /// What was logged in this process, warnings and worse.

@@ -1,5 +1,7 @@
 //! Jobs that are stopped, jobs beside each other.
 
+mod stalls;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -68,12 +70,12 @@ fn a_cancelled_job_ends_within_a_second() {
 }
 
 /// A function that does not return until the test lets it; `entered` tells that it was called.
-pub(crate) struct Hold {
-    pub(crate) entered: Receiver<()>,
-    pub(crate) release: SyncSender<()>,
+struct Hold {
+    entered: Receiver<()>,
+    release: SyncSender<()>,
 }
 
-pub(crate) fn hold() -> (Hold, impl Fn(u64) -> u64 + Clone + Send + 'static) {
+fn hold() -> (Hold, impl Fn(u64) -> u64 + Clone + Send + 'static) {
     let (tell, entered) = sync_channel(1);
     let (release, released) = sync_channel(1);
     let released = Arc::new(Mutex::new(released));
