@@ -13,7 +13,7 @@
 //! no second time shows each once.
 //! Lives on one shard's thread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ use thalweg_memory::{Key, Record, SpillError};
 use super::graves::Graves;
 use super::layered::LayeredTable;
 use super::lookup::{Runs, Sought};
-use super::merge::{Stand, Stream, put_in_order};
+use super::merge::{Pieces, Stand, Stream, put_in_order};
 use super::overflow::Overflow;
 use super::pile::Reading;
 use super::run::ColdRun;
@@ -47,8 +47,7 @@ pub(super) struct KeysInRuns {
     order: Vec<usize>,
     /// Streams whose next row is not known yet.
     away: Vec<usize>,
-    /// Blocks that were asked for, by stream.
-    asked: BTreeMap<RequestId, (usize, Range<usize>)>,
+    pieces: Pieces,
     piece_bytes: u64,
     /// Bytes of pieces that are here or on their way.
     bytes: u64,
@@ -77,7 +76,7 @@ impl KeysInRuns {
             graves,
             order: Vec::with_capacity(streams.len()),
             away: (0..streams.len()).collect(),
-            asked: BTreeMap::new(),
+            pieces: Pieces::default(),
             piece_bytes: (memory / (streams.len() as u64).max(1)).min(PIECE_BYTES),
             bytes: 0,
             last: None,
@@ -99,17 +98,8 @@ impl KeysInRuns {
         request: RequestId,
         answer: Result<IoDone, SpillError>,
     ) -> Result<Option<Result<IoDone, SpillError>>, StateError> {
-        let Some((number, blocks)) = self.asked.remove(&request) else {
-            return Ok(Some(answer));
-        };
-        if let IoDone::Read(bytes) = answer? {
-            let stream = &mut self.streams[number];
-            if let Some(place) = stream.put_piece(blocks, &bytes) {
-                let run = &self.runs[stream.age];
-                return Err(run.damaged(place, 0, "a block has another checksum").into());
-            }
-        }
-        Ok(None)
+        let streams = &mut self.streams;
+        self.pieces.answered(&self.runs, streams, request, answer)
     }
 
     /// Goes to the next rows of the streams that wait for them, and asks for what is not here.
@@ -118,16 +108,13 @@ impl KeysInRuns {
             self.step(number)?;
         }
         for number in self.away.iter().copied() {
-            if self.asked.values().any(|(asked, _)| *asked == number) {
+            if self.pieces.are_asked_for(number) {
                 continue;
             }
             let stream = &self.streams[number];
-            if let Some((blocks, bytes)) = stream.next_blocks(self.piece_bytes) {
-                let run = &self.runs[stream.age];
-                let offset = stream.places[blocks.start].offset;
-                let request = queue.read(&run.file, offset, bytes as usize);
-                self.asked.insert(request, (number, blocks));
-                self.bytes += bytes;
+            if let Some(next) = stream.next_blocks(self.piece_bytes) {
+                self.bytes += next.1;
+                (self.pieces).ask(queue, &self.runs, (number, stream), next);
             }
         }
         Ok(())

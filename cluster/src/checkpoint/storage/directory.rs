@@ -21,12 +21,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crc32c::{crc32c, crc32c_append};
+use crc32c::crc32c;
 use thalweg_core::error::ErrorKind;
 use thalweg_state::run::ReadAt;
 
 use super::contract::{CheckpointStorage, Entry, StorageError, StorageErrorKind, check, too_long};
-use super::disk::{Disk, HostDisk, PIECE};
+use super::disk::{Disk, HostDisk, read_pieces};
 use super::location::Location;
 use crate::checkpoint::metadata::model::FileFacts;
 
@@ -248,24 +248,10 @@ fn directory_of(path: &Path) -> PathBuf {
 fn read_through<D: Disk>(
     disk: &mut D,
     from: &Location,
-    mut piece: impl FnMut(&mut D, &[u8]) -> Result<(), StorageError>,
+    piece: impl FnMut(&mut D, &[u8]) -> Result<(), StorageError>,
 ) -> Result<FileFacts, StorageError> {
-    let failed = |error: &io::Error| StorageError::of_io("read", from, error);
-    let mut file = disk.open(path_of(from)?).map_err(|error| failed(&error))?;
-    let mut buffer = vec![0; PIECE];
-    let (mut bytes, mut checksum) = (0, 0);
-    loop {
-        let count = disk
-            .read(&mut file, &mut buffer)
-            .map_err(|error| failed(&error))?;
-        if count == 0 {
-            break;
-        }
-        bytes += count as u64;
-        checksum = crc32c_append(checksum, &buffer[..count]);
-        piece(disk, &buffer[..count])?;
-    }
-    Ok(FileFacts { bytes, checksum })
+    let failed = |error: io::Error| StorageError::of_io("read", from, &error);
+    read_pieces(disk, path_of(from)?, failed, piece)
 }
 
 impl<D: Disk> CheckpointStorage for DirectoryStorage<D> {

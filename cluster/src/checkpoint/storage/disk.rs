@@ -63,18 +63,11 @@ pub trait Disk: Send {
     ///
     /// # Errors
     /// As the operating system says.
-    fn facts(&mut self, path: &Path) -> io::Result<FileFacts> {
-        let mut file = self.open(path)?;
-        let mut buffer = vec![0; PIECE];
-        let (mut bytes, mut checksum) = (0, 0);
-        loop {
-            let count = self.read(&mut file, &mut buffer)?;
-            if count == 0 {
-                return Ok(FileFacts { bytes, checksum });
-            }
-            bytes += count as u64;
-            checksum = crc32c_append(checksum, &buffer[..count]);
-        }
+    fn facts(&mut self, path: &Path) -> io::Result<FileFacts>
+    where
+        Self: Sized,
+    {
+        read_pieces(self, path, |error| error, |_, _| Ok(()))
     }
 
     /// Makes the content of a file durable. After an error the file is not to be trusted, nor synced again:
@@ -138,6 +131,27 @@ pub trait Disk: Send {
     /// # Errors
     /// As the operating system says.
     fn remove_directory(&mut self, path: &Path) -> io::Result<()>;
+}
+
+/// Shows a file's bytes piece by piece; answers what they are.
+pub(super) fn read_pieces<D: Disk, E>(
+    disk: &mut D,
+    path: &Path,
+    failed: impl Fn(io::Error) -> E,
+    mut piece: impl FnMut(&mut D, &[u8]) -> Result<(), E>,
+) -> Result<FileFacts, E> {
+    let mut file = disk.open(path).map_err(&failed)?;
+    let mut buffer = vec![0; PIECE];
+    let (mut bytes, mut checksum) = (0, 0);
+    loop {
+        let count = disk.read(&mut file, &mut buffer).map_err(&failed)?;
+        if count == 0 {
+            return Ok(FileFacts { bytes, checksum });
+        }
+        bytes += count as u64;
+        checksum = crc32c_append(checksum, &buffer[..count]);
+        piece(disk, &buffer[..count])?;
+    }
 }
 
 /// The file system of this host.

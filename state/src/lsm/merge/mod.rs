@@ -8,6 +8,7 @@
 //! of one key group, or a little more.
 //! Lives on one shard's thread.
 
+mod pieces;
 mod stream;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ use std::rc::Rc;
 use thalweg_memory::SpillError;
 use thalweg_memory::spill::{BulkWriter, IoDone, IoQueue, RequestId};
 
+pub(super) use self::pieces::Pieces;
 pub(super) use self::stream::{Stand, Stream, put_in_order};
 use super::index::RunIndex;
 use super::run::{ColdRun, RunForm, writer_of};

@@ -6,14 +6,13 @@
 //! are shown before any of an older one; the runs are those given at the start, whose files stay as long as the walk does.
 //! Memory is the pieces that are read ahead. Lives on one shard's thread.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
 use thalweg_memory::SpillError;
 use thalweg_memory::spill::{IoDone, IoQueue, RequestId};
 
-use super::super::merge::{Stand, Stream};
+use super::super::merge::{Pieces, Stand, Stream};
 use super::super::pile::Reading;
 use super::super::run::ColdRun;
 use crate::error::StateError;
@@ -43,7 +42,7 @@ pub(super) struct OneByOne {
     at: usize,
     /// The next block to be asked for: of which stream, and which.
     next: (usize, usize),
-    asked: BTreeMap<RequestId, (usize, Range<usize>)>,
+    pieces: Pieces,
     /// Bytes that are here or on their way.
     bytes: u64,
 }
@@ -61,7 +60,7 @@ impl OneByOne {
             streams: Vec::new(),
             at: 0,
             next: (0, 0),
-            asked: BTreeMap::new(),
+            pieces: Pieces::default(),
             bytes: 0,
         }
     }
@@ -99,12 +98,9 @@ impl OneByOne {
                 self.next = (number + 1, 0);
                 continue;
             };
-            let run = &self.runs[stream.age];
-            let offset = stream.places[blocks.start].offset;
-            let request = queue.read(&run.file, offset, bytes as usize);
             self.next = (number, blocks.end);
-            self.asked.insert(request, (number, blocks));
             self.bytes += bytes;
+            (self.pieces).ask(queue, &self.runs, (number, stream), (blocks, bytes));
         }
     }
 
@@ -114,17 +110,8 @@ impl OneByOne {
         request: RequestId,
         answer: Result<IoDone, SpillError>,
     ) -> Result<Option<Result<IoDone, SpillError>>, StateError> {
-        let Some((number, blocks)) = self.asked.remove(&request) else {
-            return Ok(Some(answer));
-        };
-        if let IoDone::Read(bytes) = answer? {
-            let stream = &mut self.streams[number];
-            if let Some(place) = stream.put_piece(blocks, &bytes) {
-                let run = &self.runs[stream.age];
-                return Err(run.damaged(place, 0, "a block has another checksum").into());
-            }
-        }
-        Ok(None)
+        let streams = &mut self.streams;
+        self.pieces.answered(&self.runs, streams, request, answer)
     }
 
     /// Shows so many rows, as far as they are here.
